@@ -1,0 +1,44 @@
+# Two commands do all the set-up on a machine that has Python >= 3.11 and make:
+#   make demo   mirror a sample registry, look at it in the Prefect UI, pull from it
+#   make test   lint, types, floors and every test
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint types unit lock docs clean
+
+demo: $(STAMP)
+	$(BIN)/mirrorflow demo $(ARGS)
+
+test: lint types unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+docs: $(STAMP)
+	$(BIN)/python -m flows.reference docs/
+
+# Exact versions with hashes, for every platform; run it after a change of the dependencies.
+lock: $(STAMP)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev \
+	  --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+# --no-deps: the lock is complete, and pip 23 loses the pin of sqlalchemy[asyncio] when it resolves again.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mirrorflow needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

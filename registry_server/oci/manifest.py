@@ -1,0 +1,277 @@
+"""Reading manifests and indexes strictly enough that two readers cannot disagree about them.
+
+What is refused and why: image-spec manifest.md and image-index.md, and CVE-2021-41190 (one body, read as
+an image by one client and as an index by another). Unknown fields and media types are always accepted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry_server.oci import media_types
+from registry_server.oci.descriptor import Descriptor, Platform
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import InvalidName, ManifestInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # what distribution, containers/image and zot accept
+_MAX_SIZE = 2**63 - 1
+# Go matches JSON keys without regard to case and Python does not: a second spelling is a second meaning.
+_STRUCTURAL = frozenset(
+    {"schemaversion", "mediatype", "config", "layers", "manifests", "blobs", "fslayers", "history", "subject"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A parsed manifest or index; `body` holds the exact bytes, which alone are ever stored or served."""
+
+    body: bytes
+    media_type: str
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] | None = None
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in media_types.INDEXES
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers that a registry holds, each digest once, foreign layers left out."""
+        found = (*((self.config,) if self.config else ()), *self.layers)
+        return tuple({blob.digest: blob for blob in found if not blob.is_foreign}.values())
+
+    def descriptor(self, algorithm: str = "sha256") -> Descriptor:
+        """Of the manifest itself, as a referrers list shows it (distribution-spec, "Listing Referrers")."""
+        artifact_type = self.artifact_type
+        if artifact_type is None and self.config is not None:
+            artifact_type = self.config.media_type
+        return Descriptor(
+            media_type=self.media_type,
+            digest=Digest.of(self.body, algorithm),
+            size=len(self.body),
+            artifact_type=artifact_type,
+            annotations=dict(self.annotations or {}),
+        )
+
+
+def parse_manifest(body: bytes, declared: str | None = None) -> Manifest:
+    """Parse and validate; `declared` is the media type of the Content-Type or of the parent's descriptor.
+
+    Raises `ManifestInvalid` saying which rule is broken. Schema 1 raises it too: see `is_schema1`.
+    """
+    if len(body) > MAX_MANIFEST_BYTES:
+        raise ManifestInvalid(
+            f"the manifest has {len(body)} bytes; at most {MAX_MANIFEST_BYTES} are accepted"
+        )
+    document = _load(body)
+    media_type = _media_type(document, declared)
+    if document.get("schemaVersion") != 2 or isinstance(document["schemaVersion"], bool | float):
+        raise ManifestInvalid(f"schemaVersion is {document.get('schemaVersion')!r}; expected 2")
+    annotations = _annotations(document.get("annotations"), "annotations")
+    subject = document.get("subject")
+    return Manifest(
+        body=body,
+        media_type=media_type,
+        config=_descriptor(document["config"], "config") if document.get("config") is not None else None,
+        layers=_descriptors(document, "layers") or _descriptors(document, "blobs"),
+        manifests=_descriptors(document, "manifests"),
+        subject=_descriptor(subject, "subject") if subject is not None else None,
+        artifact_type=_text(document.get("artifactType"), "artifactType") or None,
+        annotations=annotations,
+    )
+
+
+def is_schema1(body: bytes, declared: str | None = None) -> bool:
+    """Docker's schema 1: its digest does not cover its body, so it can be neither verified nor kept."""
+    if declared in media_types.SCHEMA1:
+        return True
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("schemaVersion") == 1
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unambiguous)
+    except UnicodeDecodeError as error:
+        raise ManifestInvalid(f"the manifest is not UTF-8: {error.reason} at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise ManifestInvalid(
+            f"the manifest is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise ManifestInvalid(f"the manifest cannot be read as JSON: {type(error).__name__}") from error
+    if not isinstance(document, dict):
+        raise ManifestInvalid(f"the manifest is a JSON {type(document).__name__}; expected an object")
+    _no_case_variants(document)
+    return document
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ManifestInvalid(f"the key {twice!r} stands twice in one object of the manifest")
+    return found
+
+
+def _no_case_variants(document: Mapping[str, Any]) -> None:
+    seen: dict[str, str] = {}
+    for key in document:
+        folded = key.lower()
+        if folded in _STRUCTURAL and folded in seen:
+            raise ManifestInvalid(f"the keys {seen[folded]!r} and {key!r} differ only in case")
+        seen[folded] = key
+
+
+def _media_type(document: Mapping[str, Any], declared: str | None) -> str:
+    declared = media_types.without_parameters(declared) if declared else ""
+    written = document.get("mediaType")
+    if written is not None and (not isinstance(written, str) or not written):
+        raise ManifestInvalid(f"mediaType is {written!r}; expected text")
+    if declared in ("", "application/json", "text/plain", "application/octet-stream"):
+        declared = ""  # says nothing: many registries and object stores answer so
+    if written and declared and media_types.without_parameters(written) != declared:
+        raise ManifestInvalid(f"the manifest says it is {written!r}, but it was announced as {declared!r}")
+    media_type = written or declared or _shape(document)
+    _check_shape(document, media_type)
+    return media_type
+
+
+def _shape(document: Mapping[str, Any]) -> str:
+    """For documents that do not say what they are (image-spec: mediaType SHOULD be set)."""
+    if "fsLayers" in document:
+        return media_types.DOCKER_SCHEMA1
+    if "manifests" in document:
+        return media_types.OCI_INDEX
+    if "config" in document or "layers" in document:
+        return media_types.OCI_MANIFEST
+    raise ManifestInvalid("the document has neither `manifests` nor `config` and `layers`, and no mediaType")
+
+
+_IMAGE_KEYS = ("config", "layers")
+_INDEX_KEYS = ("manifests",)
+_FOREIGN_TO = {
+    **dict.fromkeys(media_types.INDEXES, (*_IMAGE_KEYS, "fsLayers", "history", "blobs")),
+    **dict.fromkeys(media_types.IMAGES, (*_INDEX_KEYS, "fsLayers", "history", "blobs")),
+    media_types.OCI_ARTIFACT_MANIFEST: (*_INDEX_KEYS, *_IMAGE_KEYS, "fsLayers", "history"),
+}
+_REQUIRED = {
+    **dict.fromkeys(media_types.INDEXES, _INDEX_KEYS),
+    **dict.fromkeys(media_types.IMAGES, _IMAGE_KEYS),
+}
+
+
+def _check_shape(document: Mapping[str, Any], media_type: str) -> None:
+    """An image has `config` and `layers` and nothing of an index; and the other way round."""
+    for key in _FOREIGN_TO.get(media_type, ()):
+        if key in document:
+            raise ManifestInvalid(f"a manifest of type {media_type} must not have the key {key!r}")
+    for key in _REQUIRED.get(media_type, ()):
+        if key not in document:
+            raise ManifestInvalid(f"a manifest of type {media_type} needs the key {key!r}")
+
+
+def _descriptors(document: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
+    found = document.get(key)
+    if found is None:  # absent, or the `null` that old Go tools write for an empty list
+        return ()
+    if not isinstance(found, list):
+        raise ManifestInvalid(f"{key} is a {type(found).__name__}; expected a list of descriptors")
+    return tuple(_descriptor(item, f"{key}[{number}]") for number, item in enumerate(found))
+
+
+def _descriptor(item: Any, where: str) -> Descriptor:
+    if not isinstance(item, dict):
+        raise ManifestInvalid(f"{where} is a {type(item).__name__}; expected a descriptor")
+    size = item.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_SIZE:
+        raise ManifestInvalid(f"{where}.size is {size!r}; expected a number of bytes")
+    media_type = _text(item.get("mediaType"), f"{where}.mediaType")
+    if not media_type:
+        raise ManifestInvalid(f"{where} has no mediaType")
+    digest = _digest(item.get("digest"), where)
+    return Descriptor(
+        media_type=media_type,
+        digest=digest,
+        size=size,
+        platform=_platform(item.get("platform"), f"{where}.platform"),
+        artifact_type=_text(item.get("artifactType"), f"{where}.artifactType") or None,
+        annotations=_annotations(item.get("annotations"), f"{where}.annotations"),
+        urls=_urls(item.get("urls"), f"{where}.urls"),
+        data=_data(item.get("data"), digest, size, f"{where}.data"),
+    )
+
+
+def _digest(text: Any, where: str) -> Digest:
+    try:
+        return Digest(text if isinstance(text, str) else repr(text))
+    except InvalidName as error:
+        raise ManifestInvalid(f"{where}.digest: {error}") from error
+
+
+def _text(found: Any, where: str) -> str:
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise ManifestInvalid(f"{where} is {found!r}; expected text")
+    return found
+
+
+def _texts(found: Any, where: str) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ManifestInvalid(f"{where} is not a list of texts")
+    return found
+
+
+def _urls(found: Any, where: str) -> tuple[str, ...]:
+    return () if found is None else tuple(_texts(found, where))
+
+
+def _annotations(found: Any, where: str) -> dict[str, str]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ManifestInvalid(f"{where} is not a map of texts to texts")
+    return found
+
+
+def _platform(found: Any, where: str) -> Platform | None:
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise ManifestInvalid(f"{where} is a {type(found).__name__}; expected an object")
+    fields = ("os", "architecture", "variant")
+    return Platform(*(_text(found.get(name), f"{where}.{name}") for name in fields))
+
+
+def _data(found: Any, digest: Digest, size: int, where: str) -> bytes | None:
+    """Embedded content (image-spec descriptor.md, `data`): useful only when it is what it says."""
+    if found is None:
+        return None
+    try:
+        data = base64.b64decode(_text(found, where), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ManifestInvalid(f"{where} is not base64") from error
+    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
+        raise ManifestInvalid(f"{where} is not the content that the descriptor names")
+    return data
+
+
+def total_size(descriptors: Iterable[Descriptor]) -> int:
+    """Bytes, each digest counted once."""
+    return sum({each.digest: each.size for each in descriptors}.values())

@@ -1,0 +1,38 @@
+"""Media types of image-spec 1.1 (media-types.md) and their Docker forebears."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
+# From the release candidates of image-spec 1.1; still found in older Notation and ORAS repositories.
+OCI_ARTIFACT_MANIFEST: Final = "application/vnd.oci.artifact.manifest.v1+json"
+
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_SCHEMA1: Final = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
+MANIFESTS: Final = INDEXES | IMAGES | {OCI_ARTIFACT_MANIFEST}
+
+# What we ask an upstream for. Schema 1 is last: some registries convert down to it when it is missing.
+ACCEPT: Final = ", ".join(
+    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST, "*/*;q=0.1"]
+)
+
+
+def is_foreign(media_type: str) -> bool:
+    """Layers that registries do not distribute (image-spec layer.md, "Non-Distributable Layers")."""
+    return ".nondistributable." in media_type or ".rootfs.foreign." in media_type
+
+
+def without_parameters(content_type: str) -> str:
+    """`Application/JSON; charset=utf-8` -> `application/json`."""
+    return content_type.partition(";")[0].strip().lower()
