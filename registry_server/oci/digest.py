@@ -27,7 +27,8 @@ class Digest(str):
         if not _DIGEST.fullmatch(text):
             shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
             raise InvalidName(
-                f"{shown!r} is not a digest; expected sha256:<64 lower-case hex> or sha512:<128 lower-case hex>",
+                f"{shown!r} is not a digest; expected sha256:<64 lower-case hex> "
+                "or sha512:<128 lower-case hex>",
                 code="DIGEST_INVALID",
             )
         return super().__new__(cls, text)

@@ -37,10 +37,11 @@ class InvalidName(MirrorflowError, ValueError):
 
 
 class ContentError(MirrorflowError):
-    """The bytes are not what their descriptor promised."""
+    """The bytes are not what their descriptor promised.
 
-    # A truncated or damaged body may arrive whole the next time.
-    retryable = True
+    Not retryable: who sends wrong bytes once sends them again. A body that was cut short is a broken
+    connection, which the upstream's client reports as such.
+    """
 
 
 class DigestMismatch(ContentError):
@@ -60,8 +61,6 @@ class SizeMismatch(ContentError):
 
 class ManifestInvalid(ContentError):
     """Not a manifest (image-spec), or one that two readers would understand differently."""
-
-    retryable = False
 
 
 class NotFound(MirrorflowError, LookupError):

@@ -23,8 +23,8 @@ SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 MANIFESTS: Final = INDEXES | IMAGES | {OCI_ARTIFACT_MANIFEST}
 
 # What we ask an upstream for. Schema 1 is last: some registries convert down to it when it is missing.
-ACCEPT: Final = ", ".join(
-    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST, "*/*;q=0.1"]
+ACCEPT: Final = (
+    f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}, {OCI_ARTIFACT_MANIFEST}, */*;q=0.1"
 )
 
 

@@ -1,0 +1,1 @@
+"""The store: a pool of immutable blobs, and small files that say which repository holds what."""

@@ -1,0 +1,85 @@
+"""Open-file-description locks: between processes and between threads, gone with whoever held them.
+
+Unlike flock they can be asked about without being taken, and unlike POSIX locks they survive the closing
+of another descriptor of the same file (tried out: reference/streaming.md section 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Final
+
+from registry_server.store import records
+from registry_server.store.disk import read, write_all
+from registry_server.store.errors import StoreLocked, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registry_server.store.disk import Disk
+
+# struct flock: type, whence, start, length (0: to the end), pid (0 is required for OFD locks).
+_WHOLE_FILE: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def try_lock(fd: int) -> bool:
+    """Lock the file until `fd` is closed; False when somebody else holds it."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def is_same_file(fd: int, path: str) -> bool:
+    """Whether `path` still names what was opened: it may have been moved while one waited for the lock."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(fd), found)
+
+
+@contextlib.contextmanager
+def claim(disk: Disk, role: str) -> Iterator[None]:
+    """Hold a role in the whole store. Raises `StoreLocked` with the pid of the holder."""
+    fd = _claimed(disk, role)
+    try:
+        yield
+    finally:
+        os.close(fd)  # the file stays: removing it would let two hold the same role
+
+
+@translated
+def _claimed(disk: Disk, role: str) -> int:
+    path = f"{disk.root}/locks/{role}"
+    fd = disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not try_lock(fd):
+            raise _held(disk, role, path)
+        holder = records.encode({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+        os.ftruncate(fd, 0)
+        write_all(fd, holder, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _held(disk: Disk, role: str, path: str) -> StoreLocked:
+    found = records.decoded(read(path), lambda body: (int(body["pid"]), str(body["host"])))
+    pid, host = found or (None, "")
+    who = f"process {pid} on {host}" if found else "another process"
+    return StoreLocked(
+        f"{who} already holds the role {role!r} in the store {disk.root}; end it first, "
+        "or give this one another storage.rootDirectory",
+        pid=pid,
+    )

@@ -1,0 +1,63 @@
+"""The pool: immutable content by digest, one per storage root (manifests included)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from registry_server.store.disk import chunks, file_size
+
+if TYPE_CHECKING:
+    from registry_server.oci.digest import Digest
+    from registry_server.store.disk import Disk
+
+
+def file_name(digest: Digest) -> str:
+    """`sha256-<hex>`: a colon is no good in a file name on every system."""
+    return digest.replace(":", "-", 1)
+
+
+class Pool:
+    """Content under `blobs/`. Methods raise OSError."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def path(self, digest: Digest) -> str:
+        encoded = digest.hex
+        return f"{self._disk.root}/blobs/{digest.algorithm}/{encoded[:2]}/{encoded}"
+
+    def incoming_path(self, digest: Digest) -> str:
+        return f"{self._disk.root}/incoming/{file_name(digest)}"
+
+    def size(self, digest: Digest) -> int | None:
+        """Bytes; None when it is not here."""
+        return file_size(self.path(digest))
+
+    def put(self, digest: Digest, content: bytes) -> None:
+        """Small content that was checked in memory."""
+        if self.size(digest) != len(content):
+            self._disk.write(self.path(digest), content, mode=0o444, immutable=True)
+
+    def adopt_file(self, digest: Digest, fd: int, path: str) -> None:
+        """Move the verified file `path`, open as `fd`, into the pool.
+
+        A rename and not a link: there is never a second name through which the content could be changed,
+        and it replaces a damaged file of that name.
+        """
+        os.fchmod(fd, 0o444)
+        os.utime(fd)  # a resumed file may be old, and a garbage collector goes by age
+        self._disk.flusher.content(fd)
+        self._disk.rename(path, self.path(digest))
+
+    def is_intact(self, digest: Digest) -> bool:
+        """Read the whole file and compare."""
+        fd = os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            hasher = hashlib.new(digest.algorithm)
+            for piece in chunks(fd, os.fstat(fd).st_size):
+                hasher.update(piece)
+        finally:
+            os.close(fd)
+        return hasher.hexdigest() == digest.hex

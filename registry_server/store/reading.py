@@ -1,0 +1,176 @@
+"""The reading half of a repository. Each read looks at this repository's own marker (invariant 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import BlobUnknown, InvalidName, ManifestUnknown, RepositoryUnknown
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store import disk as files
+from registry_server.store import records
+from registry_server.store.errors import StoreDamaged, translated
+from registry_server.store.pool import file_name
+from registry_server.store.records import PollRecord, StoredBlob, StoredManifest, TagRecord
+
+if TYPE_CHECKING:
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from registry_server.store.disk import Disk
+    from registry_server.store.root import StorageRoot
+
+
+class RepositoryReader:
+    """What can be asked of one repository. Cheap to make, safe to share between threads."""
+
+    def __init__(self, name: RepositoryName, root: StorageRoot, main: Disk) -> None:
+        self.name = name
+        self._disk = root.disk
+        self._pool = root.pool
+        self._main = main
+        # "_r" cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
+        self._folder = f"{root.disk.root}/repos/{name}/_r"
+        self._poll_path = f"{main.root}/polls/{name}/_r.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a manifest was ever put here."""
+        return files.is_folder(f"{self._folder}/manifests")
+
+    @translated
+    def find_manifest(self, reference: Tag | Digest) -> StoredManifest:
+        """Without reading the manifest itself. Raises `ManifestUnknown`, `RepositoryUnknown`."""
+        if isinstance(reference, Digest):
+            found = self._manifest_record(reference)
+        else:
+            record = self._tag_record(reference)
+            held = record is not None and files.is_file(self._manifest_path(record.digest))
+            found = record.descriptor if record is not None and held else None
+        if found is None:
+            self._unknown_manifest(reference)
+        return StoredManifest(found, Path(self._pool.path(found.digest)))
+
+    @translated
+    def read_manifest(self, reference: Tag | Digest) -> tuple[Descriptor, bytes]:
+        """The bytes are checked. Raises `ManifestUnknown`, `RepositoryUnknown`, `StoreDamaged`."""
+        descriptor = self.find_manifest(reference).descriptor
+        path = self._pool.path(descriptor.digest)
+        body = files.read(path)
+        if body is None:
+            self._unknown_manifest(reference)
+        if Digest.of(body, descriptor.digest.algorithm) != descriptor.digest:
+            raise StoreDamaged(
+                f"{self.name}@{descriptor.digest}: {path} is damaged; remove that file, "
+                "and it is fetched again"
+            )
+        return descriptor, body
+
+    @translated
+    def find_blob(self, digest: Digest) -> StoredBlob:
+        """Manifests count as blobs too. Raises `BlobUnknown`, `RepositoryUnknown`."""
+        size = self._pool.size(digest) if self._is_member(digest) else None
+        if size is None:
+            self._known()
+            raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
+        return StoredBlob(digest, size, Path(self._pool.path(digest)))
+
+    @translated
+    def has_blob(self, digest: Digest) -> bool:
+        return self._is_member(digest) and self._pool.size(digest) is not None
+
+    @translated
+    def missing(self, manifest: Manifest) -> list[Descriptor]:
+        """The blobs and child manifests of `manifest` that this repository does not hold."""
+        found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]
+        children = {child.digest: child for child in manifest.manifests if not child.is_foreign}
+        return found + [child for child in children.values() if not self._has_child(child)]
+
+    @translated
+    def tags(self, *, last: str = "", limit: int | None = None) -> list[Tag]:
+        """In ASCII order, after `last`, at most `limit`. Raises `RepositoryUnknown`."""
+        found = sorted(name for name in files.names(f"{self._folder}/tags") if name > last)
+        if not found:
+            self._known()
+        return _valid_tags(found, limit)
+
+    @translated
+    def tag(self, tag: Tag) -> TagRecord | None:
+        return self._tag_record(tag)
+
+    @translated
+    def tag_records(self) -> dict[Tag, TagRecord]:
+        """All tags with what they name; empty for a repository that is not here."""
+        path = f"{self._folder}/tags"
+        found = {}
+        with files.folder(path) as fd:
+            for tag in _valid_tags(sorted(files.names_in(fd)), None):
+                record = records.decoded(files.read(tag, dir_fd=fd), records.tag_from_json)
+                if record is not None:
+                    found[tag] = record
+        return found
+
+    @translated
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """Manifests of this repository whose subject is `subject`, in the order of their digests."""
+        folder = f"{self._folder}/referrers/{file_name(subject)}"
+        found = [
+            records.decoded(files.read(f"{folder}/{name}"), records.descriptor_from_json)
+            for name in sorted(files.names(folder))
+        ]
+        # distribution-spec "Listing Referrers": an entry goes when its manifest is deleted.
+        return [each for each in found if each and files.is_file(self._manifest_path(each.digest))]
+
+    @translated
+    def poll(self) -> PollRecord | None:
+        """What the last poll of this repository remembered."""
+        return records.decoded(files.read(self._poll_path), records.poll_from_json)
+
+    def _tag_path(self, tag: Tag) -> str:
+        return f"{self._folder}/tags/{tag}"
+
+    def _blob_path(self, digest: Digest) -> str:
+        return f"{self._folder}/blobs/{file_name(digest)}"
+
+    def _manifest_path(self, digest: Digest) -> str:
+        return f"{self._folder}/manifests/{file_name(digest)}"
+
+    def _tag_record(self, tag: Tag) -> TagRecord | None:
+        return records.decoded(files.read(self._tag_path(tag)), records.tag_from_json)
+
+    def _manifest_record(self, digest: Digest) -> Descriptor | None:
+        content = files.read(self._manifest_path(digest))
+        return records.decoded(content, records.descriptor_from_json)
+
+    def _is_member(self, digest: Digest) -> bool:
+        return files.is_file(self._blob_path(digest)) or files.is_file(self._manifest_path(digest))
+
+    def _has_child(self, child: Descriptor) -> bool:
+        """An entry of an index may be a blob (BuildKit's cache), unless its type says that it is not."""
+        if child.media_type not in media_types.MANIFESTS:
+            return self.has_blob(child.digest)
+        is_manifest = self._manifest_record(child.digest) is not None
+        return is_manifest and self._pool.size(child.digest) is not None
+
+    def _known(self) -> None:
+        if not self.exists:
+            raise RepositoryUnknown(f"there is no repository {self.name} in this store")
+
+    def _unknown_manifest(self, reference: Tag | Digest) -> NoReturn:
+        self._known()
+        separator = "@" if isinstance(reference, Digest) else ":"
+        raise ManifestUnknown(f"there is no manifest {self.name}{separator}{reference} in this store")
+
+
+def _valid_tags(names: list[str], limit: int | None) -> list[Tag]:
+    """The first `limit` names that are tags: what else lies in the folder is not ours."""
+    found: list[Tag] = []
+    for name in names:
+        if limit is not None and len(found) >= limit:
+            break
+        try:
+            found.append(Tag(name))
+        except InvalidName:
+            continue
+    return found

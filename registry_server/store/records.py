@@ -1,0 +1,156 @@
+"""What the store remembers in small JSON files, and how it reads it back.
+
+A file that cannot be read back counts as absent: with durability `none` a power cut leaves empty files,
+and a mirror mends what is absent by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob that the repository holds: `size` bytes in the file `path`, which is never changed."""
+
+    digest: Digest
+    size: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest that the repository holds; the bytes are in the file `path`, which is never changed."""
+
+    descriptor: Descriptor
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a tag came from: registry entry, repository and digest there (it differs when converted)."""
+
+    registry: str
+    repository: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TagRecord:
+    """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    pushed: float
+    origin: Origin | None = None
+    sparse: tuple[Digest, ...] = ()
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class PollRecord:
+    """What the last poll of a repository saw; times in unix seconds.
+
+    `upstream`: tag -> upstream digest, only where it differs from what the stored tag came from.
+    `problems`: tag ("" is the repository) -> why it is not in place.
+    """
+
+    registry: str
+    checked: float
+    succeeded: float | None = None
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """One line of JSON."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def tag_to_json(record: TagRecord) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "digest": record.digest,
+        "mediaType": record.media_type,
+        "size": record.size,
+        "pushed": record.pushed,
+    }
+    if record.origin is not None:
+        origin = record.origin
+        body["origin"] = {
+            "registry": origin.registry,
+            "repository": origin.repository,
+            "digest": origin.digest,
+        }
+    if record.sparse:
+        body["sparse"] = list(record.sparse)
+    return body
+
+
+def tag_from_json(body: Any) -> TagRecord:
+    """Raises LookupError, TypeError or ValueError."""
+    origin = body.get("origin")
+    return TagRecord(
+        digest=Digest(body["digest"]),
+        media_type=body["mediaType"],
+        size=body["size"],
+        pushed=body["pushed"],
+        origin=origin and Origin(origin["registry"], origin["repository"], Digest(origin["digest"])),
+        sparse=tuple(Digest(each) for each in body.get("sparse", ())),
+    )
+
+
+def poll_to_json(record: PollRecord) -> dict[str, Any]:
+    return {
+        "registry": record.registry,
+        "checked": record.checked,
+        "succeeded": record.succeeded,
+        "upstream": dict(record.upstream),
+        "problems": dict(record.problems),
+    }
+
+
+def poll_from_json(body: Any) -> PollRecord:
+    """Raises LookupError, TypeError or ValueError."""
+    return PollRecord(
+        registry=body["registry"],
+        checked=body["checked"],
+        succeeded=body["succeeded"],
+        upstream=dict(body["upstream"]),
+        problems=dict(body["problems"]),
+    )
+
+
+def descriptor_from_json(body: Any) -> Descriptor:
+    """Of a manifest, as `Descriptor.to_json` wrote it. Raises LookupError, TypeError or ValueError."""
+    return Descriptor(
+        media_type=body["mediaType"],
+        digest=Digest(body["digest"]),
+        size=body["size"],
+        artifact_type=body.get("artifactType"),
+        annotations=body.get("annotations", {}),
+    )
+
+
+def decoded(content: bytes | None, reader: Callable[[Any], Record]) -> Record | None:
+    """None for a file that is absent or that is not one of ours."""
+    if content is None:
+        return None
+    try:
+        return reader(json.loads(content))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return None

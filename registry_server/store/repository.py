@@ -1,0 +1,192 @@
+"""One repository: reading (reading.py), and writing in an order that a crash cannot turn into a lie.
+
+Order of publication (invariant 1): blobs into the pool, markers, manifest, referrer entry, then the tag.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import DigestMismatch, ManifestUnknown, SizeMismatch
+from registry_server.oci.manifest import parse_manifest
+from registry_server.store import disk as files
+from registry_server.store import records
+from registry_server.store.errors import ClosureIncomplete, translated
+from registry_server.store.incoming import IncomingBlob, wait_for_turn
+from registry_server.store.pool import file_name
+from registry_server.store.reading import RepositoryReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import Tag
+    from registry_server.store.records import PollRecord, TagRecord
+
+
+class Repository(RepositoryReader):
+    """One repository of the store. Cheap to make, safe to share between threads and processes."""
+
+    @translated
+    def adopt_blob(self, digest: Digest) -> bool:
+        """Take a blob that the pool already has; False when it must be fetched.
+
+        The marker comes before the look: a garbage collector that runs meanwhile sees the one or the other
+        (reference: oci.md 6.1). It stays only if the blob is there.
+        """
+        marker = self._blob_path(digest)
+        self._disk.mark(marker)
+        if self._pool.size(digest) is not None:
+            return True
+        self._disk.remove(marker)
+        if self._pool.size(digest) is None:
+            return False
+        # It came in between, and its writer may have found our marker a moment before it went.
+        self._disk.mark(marker)
+        return True
+
+    @contextlib.contextmanager
+    def receive_blob(
+        self,
+        descriptor: Descriptor,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+        timeout: float | None = None,
+    ) -> Iterator[IncomingBlob]:
+        """Fill a blob: write what is missing from `offset` on, then commit. One writer a digest at a time.
+
+        Waits for another writer, up to `timeout` seconds; then `complete` is true, or it is our turn.
+        Raises `StoreLocked`, `WaitCancelled`, `SizeMismatch` (the pool has that digest, with another size).
+        """
+        incoming = self._incoming(descriptor, cancelled, timeout)
+        try:
+            yield incoming
+        finally:
+            incoming.close()
+
+    @translated
+    def put_blob(self, descriptor: Descriptor, content: bytes) -> None:
+        """A small blob that is in memory. Raises `SizeMismatch`, `DigestMismatch`."""
+        if len(content) != descriptor.size:
+            raise SizeMismatch(expected=descriptor.size, actual=len(content))
+        _check_digest(content, descriptor.digest)
+        self._pool.put(descriptor.digest, content)
+        self._disk.mark(self._blob_path(descriptor.digest))
+        self._pool.put(descriptor.digest, content)  # again: see adopt_blob
+
+    @translated
+    def put_manifest(self, manifest: Manifest, digest: Digest | None = None) -> Descriptor:
+        """Keep a manifest under `digest` (default: its sha256); its children need not be here yet.
+
+        Raises `DigestMismatch` when `digest` is not the body's.
+        """
+        descriptor = manifest.descriptor(digest.algorithm if digest else "sha256")
+        if digest is not None and descriptor.digest != digest:
+            raise DigestMismatch(expected=digest, actual=descriptor.digest)
+        self._pool.put(descriptor.digest, manifest.body)
+        if self._manifest_record(descriptor.digest) is None or manifest.subject is not None:
+            self._record_manifest(manifest, descriptor)
+        self._pool.put(descriptor.digest, manifest.body)  # again: see adopt_blob
+        return descriptor
+
+    @translated
+    def put_tag(self, tag: Tag, record: TagRecord) -> None:
+        """Make an image visible, after everything that it stands on is on the disk (invariant 1).
+
+        Raises `ManifestUnknown` and `ClosureIncomplete` when it is not all here.
+        """
+        if missing := self._missing_of(record):
+            raise ClosureIncomplete(f"{self.name}:{tag}", missing)
+        staged = self._disk.stage(records.encode(records.tag_to_json(record)))
+        try:
+            self._disk.flusher.phase()  # the staged tag goes along, and needs no sync of its own
+        except BaseException:
+            files.remove(staged)
+            raise
+        self._disk.place(staged, self._tag_path(tag))
+
+    @translated
+    def delete_tag(self, tag: Tag) -> None:
+        """Take a tag away; the manifest stays. A tag that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.remove(self._tag_path(tag))
+
+    @translated
+    def put_poll(self, record: PollRecord) -> None:
+        """Remember a poll of this repository; the repository itself need not exist."""
+        self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
+
+    @translated
+    def _incoming(
+        self, descriptor: Descriptor, cancelled: Callable[[], bool], timeout: float | None
+    ) -> IncomingBlob:
+        fd = wait_for_turn(
+            self._pool, descriptor, open_file=self._open_incoming, cancelled=cancelled, timeout=timeout
+        )
+        incoming = IncomingBlob(self._pool, descriptor, fd, lambda: self._mark_received(descriptor.digest))
+        if fd is None:
+            self._mark_received(descriptor.digest)
+            return incoming
+        try:
+            incoming.resume()
+        except BaseException:
+            incoming.close()
+            raise
+        return incoming
+
+    def _open_incoming(self, path: str) -> int:
+        try:
+            return self._disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            files.remove(path)  # a planted link: gone, and never followed
+            return self._disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def _mark_received(self, digest: Digest) -> None:
+        self._disk.mark(self._blob_path(digest))
+
+    def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
+        record = descriptor.to_json() | {"pushed": time.time()}
+        record.pop("annotations", None)  # only the list of referrers shows them
+        self._disk.write(self._manifest_path(descriptor.digest), records.encode(record))
+        if manifest.subject is not None:
+            folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
+            path = f"{folder}/{file_name(descriptor.digest)}"
+            self._disk.write(path, records.encode(descriptor.to_json()))
+
+    def _missing_of(self, record: TagRecord) -> list[Digest]:
+        """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""
+        if self._manifest_record(record.digest) is None:
+            raise ManifestUnknown(f"there is no manifest {self.name}@{record.digest} to be tagged")
+        seen = set(record.sparse)
+        queue = [record.digest]
+        missing: list[Digest] = []
+        while queue:
+            digest = queue.pop()
+            if digest not in seen:
+                seen.add(digest)
+                lacking, children = self._look_into(digest, seen)
+                missing += lacking
+                queue += children
+        return missing
+
+    def _look_into(self, digest: Digest, seen: set[Digest]) -> tuple[list[Digest], Iterable[Digest]]:
+        """What one manifest lacks, and which manifests it has."""
+        descriptor, body = self.read_manifest(digest)
+        manifest = parse_manifest(body, descriptor.media_type)
+        lacking = [each.digest for each in self.missing(manifest) if each.digest not in seen]
+        children = (each.digest for each in manifest.manifests if self._manifest_record(each.digest))
+        return lacking, [child for child in children if child not in lacking]
+
+
+def _check_digest(content: bytes, expected: Digest) -> None:
+    actual = Digest.of(content, expected.algorithm)
+    if actual != expected:
+        raise DigestMismatch(expected=expected, actual=actual)

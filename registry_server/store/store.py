@@ -1,0 +1,131 @@
+"""The store: what the mirror fills and the server serves; one storage root or several.
+
+Files are the truth, and none is shared and rewritten: any number of processes and threads write at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import RepositoryName
+from registry_server.store.errors import StoreError, translated
+from registry_server.store.locks import claim
+from registry_server.store.reports import Reports
+from registry_server.store.repository import Repository
+from registry_server.store.root import StorageRoot, open_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from registry_server.store.durability import Durability
+
+
+class Store:
+    """One store. Made by `Store.open`, shared by all threads of a process."""
+
+    def __init__(self, main: StorageRoot, by_segment: Mapping[str, StorageRoot]) -> None:
+        self.root = Path(main.disk.root)
+        self.uuid = main.uuid
+        self.reports = Reports(main.disk)
+        self._main = main
+        self._by_segment = by_segment
+        self._roots = list({each.disk.root: each for each in (main, *by_segment.values())}.values())
+
+    @classmethod
+    @translated
+    def open(
+        cls,
+        root: Path,
+        *,
+        subpaths: Mapping[str, Path] | None = None,
+        durability: Durability = "batch",
+        create: bool = True,
+    ) -> Store:
+        """Open the store in `root`, and make it if `create`.
+
+        `subpaths`: "/kube-proxy" -> another root, for repositories whose first part is `kube-proxy`; it holds
+        them under their full names. Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`.
+        """
+        opened: dict[str, StorageRoot] = {}
+
+        def once(path: Path) -> StorageRoot:
+            real = os.path.realpath(path)
+            if real not in opened:
+                opened[real] = open_root(real, durability, create=create)
+            return opened[real]
+
+        main = once(root)
+        return cls(main, {_segment(key): once(path) for key, path in (subpaths or {}).items()})
+
+    def repository(self, name: RepositoryName) -> Repository:
+        """The repository `name`, whether it exists or not."""
+        return Repository(name, self._root_of(name), self._main.disk)
+
+    @translated
+    def repositories(self) -> list[RepositoryName]:
+        """All that hold a manifest or a tag, in ASCII order of their full names."""
+        found = {
+            name
+            for root in self._roots
+            for name in _names(f"{root.disk.root}/repos")
+            if self._root_of(name) is root
+        }
+        return sorted(found)
+
+    @translated
+    def sync(self) -> None:
+        """With durability `batch`: after a return, all that was written before is on the disk."""
+        for root in self._roots:
+            root.disk.flusher.phase()
+
+    def claim(self, role: str) -> AbstractContextManager[None]:
+        """Hold a role (a plain word, e.g. "up") that one process at a time may have in this store.
+
+        Raises `StoreLocked` with the holder's pid. The role ends with the block or with the process.
+        """
+        return claim(self._main.disk, role)
+
+    def _root_of(self, name: RepositoryName) -> StorageRoot:
+        return self._by_segment.get(name.partition("/")[0], self._main)
+
+
+def _segment(key: str) -> str:
+    """zot chooses by the first part of the name only, so a longer key could never be chosen."""
+    segment = key.strip("/")
+    if not segment or "/" in segment:
+        raise StoreError(f"the subpath {key!r} can never be chosen; write one part, e.g. '/kube-proxy'")
+    return segment
+
+
+def _names(folder: str) -> Iterator[RepositoryName]:
+    """Names of repositories below `folder`; a link, or a folder that no name can have, leads nowhere."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(f"{folder}/{prefix}") as entries:
+            found = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+        pending += [f"{prefix}{each}/" for each in found if each != "_r"]
+        name = _name(prefix[:-1])
+        if name is not None and any(
+            _has_entry(f"{folder}/{name}/_r/{kind}") for kind in ("manifests", "tags")
+        ):
+            yield name
+
+
+def _name(text: str) -> RepositoryName | None:
+    try:
+        return RepositoryName(text)
+    except InvalidName:
+        return None
+
+
+def _has_entry(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except FileNotFoundError:
+        return False
