@@ -1,0 +1,86 @@
+"""What an HTTP answer that is not the wanted one means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tasks.upstream.errors import (
+    UpstreamDenied,
+    UpstreamLimited,
+    UpstreamNotFound,
+    UpstreamProtocolError,
+    UpstreamUnavailable,
+)
+from tasks.upstream.hints import retry_after
+
+if TYPE_CHECKING:
+    from tasks.upstream.errors import UpstreamError, Where
+
+_SHOWN = 300  # characters of their message
+# 502 to 504 come from a proxy before a registry that restarts; a 500 is a bug that a second may not mend.
+_AT_ONCE = frozenset({408, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`body` only of token services and of errors."""
+
+    status: int
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    body: bytes = b""
+
+
+def failure(where: Where, reply: Reply, *, speaker: str = "") -> UpstreamError:
+    """The error that an answer other than 2xx and 3xx is."""
+    status = reply.status
+    said = message(reply)
+    reason = f"{f'{speaker}: ' if speaker else ''}{_phrase(status)}{f': {said}' if said else ''}"
+    if status in (401, 403):
+        return UpstreamDenied(where, reason, status)
+    if status == 404:
+        return UpstreamNotFound(where, reason, status)
+    if status == 429:
+        text = reply.body.decode(errors="replace")
+        return UpstreamLimited(where, reason, status, retry_after=retry_after(reply.headers, text))
+    if status >= 500 or status == 408:
+        return UpstreamUnavailable(where, reason, status, at_once=status in _AT_ONCE)
+    return UpstreamProtocolError(where, reason, status)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def message(reply: Reply) -> str:
+    """Their own words, in one line without control characters: the OCI error body, or plain text."""
+    media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if reply.headers.get("Content-Encoding", "identity") != "identity" or "html" in media_type:
+        return ""
+    text = reply.body.decode(errors="replace")
+    said = _errors(text) or ("" if text.lstrip().startswith(("{", "<")) else text)
+    line = " ".join("".join(each if each.isprintable() else " " for each in said).split())
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
+
+
+def _errors(text: str) -> str:
+    """`{"errors": [{"code", "message"}]}`, and the ways of token services and of hub.docker.com."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    errors = document.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        found = [errors[0].get(key) for key in ("code", "message")]
+        return ": ".join(each for each in found if isinstance(each, str) and each)
+    found = [document.get(key) for key in ("details", "detail", "message", "error_description", "error")]
+    return next((each for each in found if isinstance(each, str) and each), "")

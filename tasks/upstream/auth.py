@@ -1,0 +1,181 @@
+"""The 401 dance of the distribution specification, without any I/O (oci.md 4.1).
+
+`Authenticator.flow()` yields requests and is sent replies; whoever drives it does the network.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tasks.upstream.answers import Reply, failure
+from tasks.upstream.challenge import Challenge, choose, parse_challenges
+from tasks.upstream.errors import UpstreamDenied
+from tasks.upstream.realm import check_realm
+from tasks.upstream.tokens import Token, parse_token
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+    from tasks.upstream.credentials import Credential
+    from tasks.upstream.errors import Where
+    from tasks.upstream.waits import Waits
+
+CLIENT_ID = "mirrorflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request to make; `token`: of a token service, whose answer is small and must not redirect."""
+
+    request: httpx.Request
+    token: bool = False
+
+
+class Authenticator:
+    """Of one endpoint; remembers its challenge and its tokens. Thread-safe: one token request per scope,
+    whoever else needs it waits for it."""
+
+    def __init__(self, origin: httpx.URL, credential: Credential | None, waits: Waits) -> None:
+        self._origin = origin
+        self._credential = credential
+        self._waits = waits
+        self._challenge: Challenge | None = None
+        self._pinged = False
+        self._tokens: dict[str, Token] = {}
+        self._flights: dict[str, Lock] = {}
+        self._lock = Lock()
+
+    def flow(self, request: httpx.Request, scope: str, where: Where) -> Generator[Ask, Reply, None]:
+        """Yield `request`, signed, at least once; its last reply is the answer, a 401 included.
+
+        Raises `UpstreamDenied`, `UpstreamProtocolError`, `Stopped`.
+        """
+        if self._credential is not None and not self._pinged:
+            yield from self._ping()
+        used = yield from self._signed(request, scope, where)
+        reply = yield Ask(request)
+        if reply.status != 401:
+            return
+        challenge = yield from self._challenged(reply)
+        if challenge is None or (challenge.scheme == "basic" and used):
+            return  # nothing to answer it with, or refused what we have
+        self._forget(scope, used)
+        self._challenge = challenge
+        if (yield from self._signed(request, scope, where, challenge)):
+            yield Ask(request)
+
+    def _ping(self) -> Generator[Ask, Reply, None]:
+        """Who answers anonymous clients may show them less than us, so ask for the challenge first."""
+        reply = yield Ask(httpx.Request("GET", self._origin.join("/v2/")))
+        self._pinged = True
+        if reply.status == 401:
+            self._challenge = self._challenge or _chosen(reply)
+
+    def _challenged(self, reply: Reply) -> Generator[Ask, Reply, Challenge | None]:
+        """Some registries send 401 without a challenge everywhere but at `/v2/` (oci.md 4.1)."""
+        if (challenge := _chosen(reply)) is not None:
+            return challenge
+        return _chosen((yield Ask(httpx.Request("GET", self._origin.join("/v2/")))))
+
+    def _signed(
+        self, request: httpx.Request, scope: str, where: Where, challenge: Challenge | None = None
+    ) -> Generator[Ask, Reply, str]:
+        """Set the Authorization header as far as we know how, and return it ("": anonymous)."""
+        challenge = challenge or self._challenge
+        value = ""
+        if self._credential is not None and self._credential.registry_token:
+            value = f"Bearer {self._credential.registry_token}"
+        elif challenge is not None and challenge.scheme == "basic":
+            value = self._basic(where)
+        elif challenge is not None:
+            token = yield from self._token(challenge, scope, where)
+            value = f"Bearer {token}"
+        if value:
+            request.headers["Authorization"] = value
+        return value
+
+    def _basic(self, where: Where) -> str:
+        if self._credential is None or not self._credential.username:
+            raise UpstreamDenied(
+                where, "it wants a user and password; add them for this host to credentialsFile", 401
+            )
+        return self._credential.basic
+
+    def _forget(self, scope: str, used: str) -> None:
+        """Drop the token that was refused, unless another thread has renewed it meanwhile."""
+        with self._lock:
+            token = self._tokens.get(scope)
+            if token is not None and used == f"Bearer {token.value}":
+                del self._tokens[scope]
+
+    def _token(self, challenge: Challenge, scope: str, where: Where) -> Generator[Ask, Reply, str]:
+        with self._one_at_a_time(scope):
+            token = self._tokens.get(scope)
+            if token is None or token.expires <= self._waits.clock():
+                token = yield from self._ask_for_token(challenge, scope, where)
+                self._tokens[scope] = token
+            return token.value
+
+    @contextmanager
+    def _one_at_a_time(self, scope: str) -> Iterator[None]:
+        with self._lock:
+            flight = self._flights.setdefault(scope, Lock())
+        self._waits.acquire(flight)
+        try:
+            yield
+        finally:
+            flight.release()
+
+    def _ask_for_token(self, challenge: Challenge, scope: str, where: Where) -> Generator[Ask, Reply, Token]:
+        realm = check_realm(challenge.realm, self._origin, where, credentials=self._credential is not None)
+        service = challenge.parameters.get("service", "")
+        reply = yield from self._answered(realm, service, scope)
+        if reply.status in (401, 403):
+            who = f"as {self._credential.username!r}" if self._credential else "anonymously"
+            raise UpstreamDenied(
+                where, f"{realm.host} gives no token for {scope or 'it'} {who}", reply.status
+            )
+        if reply.status != 200:
+            raise failure(where, reply, speaker=f"the token service {realm.host}")
+        return parse_token(reply.body, self._waits.clock(), where)
+
+    def _answered(self, realm: httpx.URL, service: str, scope: str) -> Generator[Ask, Reply, Reply]:
+        credential = self._credential
+        if credential is not None and credential.identity_token:
+            reply = yield Ask(_refresh(realm, service, scope, credential), token=True)
+            if reply.status not in (404, 405):
+                return reply
+        reply = yield Ask(_get(realm, service, scope, credential), token=True)
+        return reply
+
+
+def _chosen(reply: Reply) -> Challenge | None:
+    return choose(parse_challenges(reply.headers.get_list("WWW-Authenticate")))
+
+
+def _get(realm: httpx.URL, service: str, scope: str, credential: Credential | None) -> httpx.Request:
+    """The realm may have a query of its own, which stays."""
+    query = realm.params
+    query = query.set("service", service) if service else query
+    for each in scope.split():
+        query = query.add("scope", each)
+    request = httpx.Request("GET", realm.copy_with(params=query.set("client_id", CLIENT_ID)))
+    if credential is not None and credential.username and credential.password:
+        request.headers["Authorization"] = credential.basic
+    return request
+
+
+def _refresh(realm: httpx.URL, service: str, scope: str, credential: Credential) -> httpx.Request:
+    form: Mapping[str, str] = {
+        "grant_type": "refresh_token",
+        "service": service,
+        "client_id": CLIENT_ID,
+        "scope": scope,
+        "refresh_token": credential.identity_token,
+    }
+    return httpx.Request("POST", realm, data=form)

@@ -1,0 +1,181 @@
+"""Moving one blob: as fast as a bare socket, and from where it broke off."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING, Protocol
+
+from registry_server.oci.errors import SizeMismatch
+from tasks.upstream.border import mapped
+from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from registry_server.oci.descriptor import Descriptor
+    from tasks.upstream.wire import Answer
+
+CHUNK = 256 * 1024  # bytes: hashing and writing less at a time costs more (streaming.md section 3)
+_FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
+_TICK = 0.25  # seconds: how long bytes stay in the buffer, and how soon a stop is noticed
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class BlobSink(Protocol):
+    """Where a blob goes, e.g. `registry_server.store.incoming.IncomingBlob`."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are there already."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> object:
+        """Append; the buffer is used again afterwards."""
+
+    def restart(self) -> object:
+        """Throw away what is there."""
+
+
+class Transfer:
+    """One blob on its way into one sink, in as many answers as it takes."""
+
+    def __init__(self, descriptor: Descriptor, sink: BlobSink, count: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._sink = sink
+        self._count = count
+        self.position = sink.offset
+        self.moved = 0  # bytes
+        self.ranges = True
+
+    @property
+    def done(self) -> bool:
+        return self.position >= self._descriptor.size > 0
+
+    def headers(self) -> dict[str, str]:
+        if self.position and not self.ranges:
+            self._restart()
+        return {"Range": f"bytes={self.position}-"} if self.position else {}
+
+    def take(self, answer: Answer) -> None:
+        """Write what `answer` brings. Raises an `UpstreamError`, `Stopped`, or what the sink raises."""
+        if not self._fits(answer):
+            return
+        length = self._length(answer)
+        for chunk in chunks(answer, length):
+            if self.position + len(chunk) > self._descriptor.size:
+                raise self._wrong_size(answer, self.position + len(chunk), at_least=True)
+            self._sink.write(chunk)
+            self.position += len(chunk)
+            self.moved += len(chunk)
+            self._count(len(chunk))
+        if self.position < self._descriptor.size and answer.status == 200:
+            raise self._wrong_size(answer, self.position)
+
+    def _fits(self, answer: Answer) -> bool:
+        """Whether the answer begins where we are. RFC 9110 section 14: Range may be ignored, and a
+        Content-Range that is not what was asked for must not be trusted."""
+        if answer.status != 206:
+            if self.position:
+                self._restart()
+            return True
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+        if match and int(match[1]) == self.position and match[3] in ("*", str(self._descriptor.size)):
+            return True
+        if not self.ranges:
+            raise UpstreamProtocolError(answer.where, "it answers 206 to a request without Range")
+        self.refuse_ranges()
+        return False
+
+    def refuse_ranges(self) -> None:
+        """They cannot go on from where we are (416, nonsense): take it from the beginning."""
+        self.ranges = False
+
+    def _restart(self) -> None:
+        self._sink.restart()
+        self.position = 0
+
+    def _length(self, answer: Answer) -> int | None:
+        """Content-Length, checked before a byte is read."""
+        text = answer.headers.get("Content-Length", "")
+        if not text.isdecimal() or "Transfer-Encoding" in answer.headers:
+            return None
+        length = int(text)
+        promised = self._descriptor.size - self.position
+        if length > promised or (length < promised and answer.status == 200):
+            raise self._wrong_size(answer, self.position + length)
+        return length
+
+    def _wrong_size(self, answer: Answer, actual: int, *, at_least: bool = False) -> UpstreamContentError:
+        encoding = answer.headers.get("Content-Encoding", "")
+        hint = f" (it came with Content-Encoding {encoding!r}, which nobody asked for)" if encoding else ""
+        mismatch = SizeMismatch(expected=self._descriptor.size, actual=actual, at_least=at_least)
+        return UpstreamContentError(answer.where, f"{mismatch}{hint}")
+
+
+def chunks(answer: Answer, length: int | None) -> Iterator[bytes | memoryview]:
+    if length is not None and is_fast(answer, length):
+        return fast_chunks(answer, length)
+    return answer.chunks()
+
+
+def is_fast(answer: Answer, length: int) -> bool:
+    """Whether `fast_chunks` may be used (streaming.md section 3, step 1)."""
+    response = answer.response
+    if length < _FAST_FROM or response.http_version != "HTTP/1.1":
+        return False
+    if response.headers.get("Content-Encoding") or response.headers.get("Transfer-Encoding"):
+        return False
+    sock = response.extensions["network_stream"].get_extra_info("socket")
+    # Through a proxy, https is TLS inside of whatever this socket is.
+    wanted = ssl.SSLSocket if response.request.url.scheme == "https" else socket.socket
+    return isinstance(sock, wanted)
+
+
+def fast_chunks(answer: Answer, length: int) -> Iterator[bytes | memoryview]:
+    """The body, past httpx: from its socket into one buffer, which is filled before it is handed out.
+
+    Only public interfaces: h11 gives away all that it has read with the first chunk, and the connection is
+    closed, not reused, when the answer is. `raw` has to live until then: collected, it closes the socket.
+    """
+    raw = answer.response.iter_raw()
+    with mapped(answer.where, answer.options, body=True):
+        first = next(raw)
+    yield first
+    sock = answer.response.extensions["network_stream"].get_extra_info("socket")
+    sock.settimeout(min(_TICK, answer.options.read_timeout))
+    yield from _filled(answer, sock, length - len(first))
+    del raw
+
+
+def _filled(answer: Answer, sock: socket.socket, left: int) -> Iterator[memoryview]:
+    clock, limit = answer.waits.clock, answer.options.read_timeout
+    buffer = memoryview(bytearray(CHUNK))
+    used, heard, flushed = 0, clock(), clock()
+    while left:
+        got = _receive(answer, sock, buffer[used : used + min(CHUNK - used, left)])
+        now = clock()
+        if got:
+            used, left, heard = used + got, left - got, now
+        elif now - heard >= limit:
+            raise UpstreamUnavailable(answer.where, f"no byte for {limit:g} s (readTimeout)")
+        if used and (used == CHUNK or not left or now - flushed >= _TICK):
+            answer.waits.check()
+            yield buffer[:used]
+            used, flushed = 0, clock()
+        elif not got:
+            answer.waits.check()
+
+
+def _receive(answer: Answer, sock: socket.socket, into: memoryview) -> int:
+    """Bytes received; 0: none came within a tick."""
+    with mapped(answer.where, answer.options, body=True):
+        try:
+            got = sock.recv_into(into)
+        except TimeoutError:
+            return 0
+    if got == 0:
+        raise UpstreamUnavailable(
+            answer.where, "the connection was closed in the middle of the body", at_once=True
+        )
+    return got

@@ -1,0 +1,53 @@
+"""httpx clients, each used by one thread at a time.
+
+A client that many threads share costs twice the CPU (its pool is searched under a lock), so each exchange
+borrows one. Borrowing, unlike `threading.local`, keeps as many clients as there are exchanges at a time,
+however many threads come and go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+# Keep-alive for the registry, its token service and its blob host; longer than the pauses in a poll.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
+
+
+class Clients:
+    def __init__(self, verify: ssl.SSLContext, *, keep: int) -> None:
+        """`keep`: how many idle clients, and so idle connections to a host, are kept."""
+        self._verify = verify
+        self._keep = keep
+        self._idle: deque[httpx.Client] = deque()
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[httpx.Client]:
+        client = self._take()
+        try:
+            yield client
+        finally:
+            if self._closed or len(self._idle) >= self._keep:
+                client.close()
+            else:
+                self._idle.append(client)
+
+    def _take(self) -> httpx.Client:
+        try:
+            return self._idle.pop()  # the one used last: its connections are the freshest
+        except IndexError:
+            return httpx.Client(verify=self._verify, limits=_LIMITS, follow_redirects=False)
+
+    def close(self) -> None:
+        """Close all idle clients; those on loan close when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,151 @@
+"""A call to a registry: signed, redirected, and turned into an answer or into an error."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tasks.upstream import bodies
+from tasks.upstream.answers import Reply, failure
+from tasks.upstream.auth import Authenticator
+from tasks.upstream.errors import UpstreamLimited, UpstreamProtocolError, Where
+from tasks.upstream.redirects import MAX_REDIRECTS, redirected
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+    from tasks.upstream.auth import Ask
+    from tasks.upstream.counting import Counts
+    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.options import EndpointUrl
+    from tasks.upstream.waits import Waits
+    from tasks.upstream.wire import Answer, Wire
+
+_PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`kind` is what it is counted as: "HEAD manifest". `tail` follows `/v2/REPOSITORY/`; `page` is the
+    whole URL of a further page instead."""
+
+    kind: str
+    tail: str
+    repository: str = ""
+    reference: str = ""
+    page: httpx.URL | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        return self.kind.partition(" ")[0]
+
+    @property
+    def bulk(self) -> bool:
+        return self.kind == "GET blob"
+
+
+class Endpoint:
+    """One of the entry's `urls`, with what we know about talking to it."""
+
+    def __init__(self, url: EndpointUrl, credentials: Credentials, waits: Waits) -> None:
+        self.url = url
+        self.base = httpx.URL(f"{url.scheme}://{url.host}")
+        self._credentials = credentials
+        self._waits = waits
+        self._authenticators: dict[str, Authenticator] = {}
+        self._lock = Lock()
+
+    def request(self, call: Call) -> httpx.Request:
+        return httpx.Request(call.method, call.page or self._url(call), headers=dict(call.headers))
+
+    def _url(self, call: Call) -> httpx.URL:
+        repository = f"{self.url.repository(call.repository)}/" if call.repository else ""
+        return self.base.join(f"/v2/{repository}{call.tail}")
+
+    def scope(self, call: Call) -> str:
+        if not call.repository:
+            return "registry:catalog:*"
+        return f"repository:{self.url.repository(call.repository)}:pull"
+
+    def where(self, call: Call) -> Where:
+        return Where(self.url.registry, call.repository, call.reference)
+
+    def authenticator(self, call: Call) -> Authenticator:
+        """Credentials may differ by namespace (containers-auth.json), so there is one for each credential."""
+        repository = self.url.repository(call.repository) if call.repository else ""
+        with self._lock:
+            credential = self._credentials.find(self.url.registry, repository)
+            key = repr(credential)
+            if key not in self._authenticators:
+                self._authenticators[key] = Authenticator(self.base, credential, self._waits)
+            return self._authenticators[key]
+
+
+class Exchanger:
+    def __init__(self, wire: Wire, counts: Counts) -> None:
+        self._wire = wire
+        self._counts = counts
+
+    @contextmanager
+    def open(self, endpoint: Endpoint, call: Call) -> Iterator[Answer]:
+        """The answer, its status below 400; its connection lives as long as the block.
+
+        Raises an `UpstreamError`, `CredentialsInvalid` or `Stopped`.
+        """
+        with ExitStack() as held:
+            flow = endpoint.authenticator(call).flow(
+                endpoint.request(call), endpoint.scope(call), endpoint.where(call)
+            )
+            try:
+                yield self._drive(flow, endpoint, call, held)
+            finally:
+                flow.close()  # gives back the locks of a flow that did not come to its end
+
+    def _drive(
+        self, flow: Generator[Ask, Reply, None], endpoint: Endpoint, call: Call, held: ExitStack
+    ) -> Answer:
+        where = endpoint.where(call)
+        ask = next(flow)
+        while True:
+            with ExitStack() as attempt:
+                answer = self._ask(ask, call, where, attempt)
+                reply = self._reply(answer, token=ask.token)
+                try:
+                    ask = flow.send(reply)
+                except StopIteration:
+                    if reply.status >= 400:
+                        raise self._failure(answer, reply, where) from None
+                    held.push(attempt.pop_all())
+                    return answer
+
+    def _ask(self, ask: Ask, call: Call, where: Where, held: ExitStack) -> Answer:
+        self._counts.add("GET token" if ask.token else call.kind)
+        answer = held.enter_context(self._wire.send(ask.request, where, bulk=call.bulk and not ask.token))
+        for _ in range(MAX_REDIRECTS):
+            if ask.token or not answer.response.has_redirect_location:
+                return answer
+            request = redirected(answer.response.request, answer.response, where)
+            held.pop_all().close()  # gives back the slot before another one is taken
+            answer = held.enter_context(self._wire.send(request, where, bulk=call.bulk))
+        raise UpstreamProtocolError(where, f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _reply(self, answer: Answer, *, token: bool) -> Reply:
+        body = b""
+        if token and answer.status == 200:
+            body = bodies.read_whole(answer, bodies.MAX_TOKEN, "the answer of its token service")
+        elif answer.status >= 400:
+            body = bodies.read_head(answer, bodies.MAX_ERROR)
+        if answer.status < 400:
+            self._wire.limits(answer.response.request.url).welcome()
+        return Reply(answer.status, answer.headers, body)
+
+    def _failure(self, answer: Answer, reply: Reply, where: Where) -> Exception:
+        error = failure(where, reply)
+        if isinstance(error, UpstreamLimited):
+            self._wire.limits(answer.response.request.url).limited(min(error.retry_after or _PAUSE, 60))
+        return error

@@ -1,0 +1,77 @@
+"""Which of the entry's urls to ask, and whether to ask again."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from tasks.upstream.errors import UpstreamLimited, UpstreamUnavailable, UpstreamUntrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tasks.upstream.errors import UpstreamError
+    from tasks.upstream.exchange import Endpoint
+    from tasks.upstream.waits import Waits
+
+T = TypeVar("T")
+_PAUSES = (0.2, 1.0)  # seconds before the second and the third try
+_MAX_WAIT = 60.0  # seconds of Retry-After that are waited here; longer ones are the profile's business
+_MAX_TRIES = 10
+
+
+class Endpoints:
+    """The urls in the listed order; what works is stayed with for the run. Thread-safe."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], waits: Waits) -> None:
+        self._endpoints = tuple(endpoints)
+        self._waits = waits
+        self._current = 0
+        self._lock = Lock()
+
+    def run(self, operation: Callable[[Endpoint], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Do `operation` with the first endpoint that answers.
+
+        Tries again, a few times, where seconds may help; a try during which `progress()` grew does not
+        count as failed. Raises the `UpstreamError` of the first endpoint in the last round.
+        """
+        failed = 0
+        for _ in range(_MAX_TRIES - 1):
+            before = progress()
+            try:
+                return self._round(operation)
+            except UpstreamUnavailable as error:
+                failed = 0 if progress() > before else failed + 1
+                pause = _pause(error, failed)
+                if pause is None:
+                    raise
+            self._waits.sleep(pause)
+        return self._round(operation)
+
+    def _round(self, operation: Callable[[Endpoint], T]) -> T:
+        first: UpstreamError | None = None
+        start = self._current
+        for step in range(len(self._endpoints)):
+            number = (start + step) % len(self._endpoints)
+            try:
+                result = operation(self._endpoints[number])
+            except UpstreamLimited:
+                raise
+            except (UpstreamUnavailable, UpstreamUntrusted) as error:
+                first = first or error
+                continue
+            with self._lock:
+                self._current = number
+            return result
+        assert first is not None
+        raise first
+
+
+def _pause(error: UpstreamUnavailable, failed: int) -> float | None:
+    """Seconds to wait before another try; None: this is for the profile's own retries."""
+    if failed > len(_PAUSES):
+        return None
+    if isinstance(error, UpstreamLimited):
+        wait = error.retry_after
+        return wait if wait is not None and wait <= _MAX_WAIT else None
+    return _PAUSES[max(failed - 1, 0)] if error.at_once else None

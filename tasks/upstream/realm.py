@@ -1,0 +1,92 @@
+"""Which token services may see our credentials (oci.md section 7: CVE-2026-33540 and its relatives).
+
+A registry names its token service itself, so a registry that is hostile, or whoever answers in its place,
+could name any: credentials go to the registry's own host, to the same registrable domain, or nowhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tasks.upstream.errors import UpstreamProtocolError
+
+if TYPE_CHECKING:
+    from tasks.upstream.errors import Where
+
+# Below these anybody can have a name. No copy of the public suffix list, which would be stale: what
+# registries are found under, and `co.uk` and its like by their shape.
+_SHARED = frozenset(
+    {
+        "amazonaws.com",
+        "azurecr.io",
+        "azurewebsites.net",
+        "cloudfront.net",
+        "github.io",
+        "herokuapp.com",
+        "jfrog.io",
+        "pkg.dev",
+        "run.app",
+        "windows.net",
+    }
+)
+_SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gob", "gov", "mil", "ne", "net", "or", "org"})
+
+
+def origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def check_realm(realm: str, registry: httpx.URL, where: Where, *, credentials: bool) -> httpx.URL:
+    """The token service that `registry` names. Raises `UpstreamProtocolError` when it may not be asked."""
+    try:
+        url = httpx.URL(realm)
+    except httpx.InvalidURL as error:
+        raise UpstreamProtocolError(where, "the realm of its token service is not a URL") from error
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        raise UpstreamProtocolError(
+            where, f"the realm of its token service is not a plain URL: {_shown(url)}"
+        )
+    if registry.scheme == "https" and url.scheme == "http":
+        raise UpstreamProtocolError(where, f"its token service is not https: {_shown(url)}; refused")
+    if credentials and not related(url.host, registry.host):
+        raise UpstreamProtocolError(
+            where,
+            f"its token service is on another host, {_shown(url)}, which must not see the credentials of "
+            f"{registry.host}; remove them to go anonymously, or mirror from a registry that is set up right",
+        )
+    return url
+
+
+def related(one: str, other: str) -> bool:
+    """The same host, or hosts of one owner as far as names tell."""
+    if one == other:
+        return True
+    domain = _registrable(one)
+    return bool(domain) and domain == _registrable(other)
+
+
+def _registrable(host: str) -> str:
+    """`example.co.uk` of `registry.example.co.uk`; "" where names tell nothing: addresses, `registry`."""
+    labels = host.rstrip(".").lower().split(".")
+    if _is_address(host) or len(labels) < 2 or not all(labels):
+        return ""
+    domestic = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
+    wanted = 3 if domestic else 2
+    if len(labels) < wanted or ".".join(labels[-2:]) in _SHARED:
+        return ""
+    return ".".join(labels[-wanted:])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode()}"

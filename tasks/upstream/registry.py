@@ -1,0 +1,222 @@
+"""An upstream registry, as the tasks see it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
+from registry_server.oci.reference import RepositoryName, parse_reference
+from tasks.upstream import bodies
+from tasks.upstream.blob import Transfer
+from tasks.upstream.clients import Clients
+from tasks.upstream.counting import Counts
+from tasks.upstream.errors import (
+    UpstreamContentError,
+    UpstreamProtocolError,
+    UpstreamSchema1,
+)
+from tasks.upstream.exchange import Call, Endpoint, Exchanger
+from tasks.upstream.failover import Endpoints
+from tasks.upstream.listing import Lister
+from tasks.upstream.tls import make_context
+from tasks.upstream.waits import Waits
+from tasks.upstream.wire import Answer, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from registry_server.oci.descriptor import Descriptor
+    from tasks.upstream.blob import BlobSink
+    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.options import RegistryOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What an upstream says about a manifest. `size` is -1 when it does not say."""
+
+    digest: Digest
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A manifest: its exact bytes, verified when it was asked for by digest."""
+
+    body: bytes
+    media_type: str
+    digest: Digest
+
+
+class UpstreamRegistry:
+    """One registry entry in one run. Thread-safe; every method may raise an `UpstreamError`, `Stopped`,
+    `CredentialsInvalid`, or `InvalidName` for names that break the grammar.
+
+    Repository names are the upstream's own, without the path of its url.
+    """
+
+    def __init__(
+        self,
+        options: RegistryOptions,
+        credentials: Credentials,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        waits = Waits(cancelled, clock=clock, sleep=sleep)
+        self._counts = Counts()
+        self._clients = Clients(
+            make_context(options), keep=options.max_idle_conns_per_host or options.req_concurrent
+        )
+        self._exchanger = Exchanger(Wire(self._clients, options, waits), self._counts)
+        self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)
+        self._lister = Lister(self._exchanger)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._clients.close()
+
+    def requests(self) -> dict[str, int]:
+        """So far: {"HEAD manifest": n, "GET manifest": n, "GET blob": n, "GET tags": n, "bytes": n, …}."""
+        return self._counts.snapshot()
+
+    def repositories(self) -> Iterator[str]:
+        """The catalog. Names are as upstream sent them: not validated."""
+        yield from self._endpoints.run(self._lister.catalog)
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags as upstream sent them: not validated. Raises `UpstreamNotFound`."""
+        name = RepositoryName(repository)
+        return self._endpoints.run(lambda endpoint: self._lister.tags(endpoint, name))
+
+    def head(self, repository: str, reference: str) -> Head:
+        """One HEAD; one GET more where the registry does not do HEAD or does not send a digest."""
+        call = _manifest_call("HEAD", repository, reference)
+        found = self._endpoints.run(partial(self._head, call))
+        if found is not None:
+            return found
+        fetched = self.manifest(repository, reference)
+        return Head(fetched.digest, fetched.media_type, len(fetched.body))
+
+    def _head(self, call: Call, endpoint: Endpoint) -> Head | None:
+        try:
+            with self._exchanger.open(endpoint, call) as answer:
+                digest = _announced(answer)
+                length = answer.headers.get("Content-Length", "")
+        except UpstreamProtocolError as error:
+            if error.status == 405:
+                return None
+            raise
+        if digest is None:
+            return None
+        _check_digest(digest, call.reference, answer)
+        return Head(digest, _media_type(answer), int(length) if length.isdecimal() else -1)
+
+    def manifest(self, repository: str, reference: str, *, expected: Descriptor | None = None) -> Fetched:
+        """The bytes behind a tag or digest; `expected` is the descriptor that led here, if one did.
+
+        Raises `UpstreamContentError` when they are not what was asked for, `UpstreamSchema1`.
+        """
+        call = _manifest_call("GET", repository, reference)
+        return self._endpoints.run(lambda endpoint: self._manifest(call, expected, endpoint))
+
+    def _manifest(self, call: Call, expected: Descriptor | None, endpoint: Endpoint) -> Fetched:
+        with self._exchanger.open(endpoint, call) as answer:
+            body = bodies.read_whole(answer, MAX_MANIFEST_BYTES, "the manifest")
+        media_type = expected.media_type if expected else _media_type(answer)
+        if is_schema1(body, media_type):
+            raise UpstreamSchema1(
+                answer.where, "a Docker schema 1 manifest, whose digest does not cover it: it cannot be kept"
+            )
+        if expected is not None and len(body) != expected.size:
+            raise UpstreamContentError(
+                answer.where, f"the manifest has {len(body)} bytes; its descriptor promises {expected.size}"
+            )
+        return Fetched(body, media_type, _verified(body, call.reference, answer))
+
+    def blob(self, repository: str, descriptor: Descriptor, sink: BlobSink) -> int:
+        """Stream a blob into `sink`, from `sink.offset` on; return the bytes moved.
+
+        A broken connection is resumed as long as bytes come. The digest is the sink's to check.
+        """
+        name = RepositoryName(repository)
+        transfer = Transfer(descriptor, sink, lambda number: self._counts.add("bytes", number))
+        if not transfer.done:
+            self._endpoints.run(
+                lambda endpoint: self._blob(name, descriptor, transfer, endpoint),
+                progress=lambda: transfer.moved,
+            )
+        return transfer.moved
+
+    def _blob(self, name: str, descriptor: Descriptor, transfer: Transfer, endpoint: Endpoint) -> None:
+        while True:
+            moved = transfer.moved
+            tail, headers = f"blobs/{descriptor.digest}", transfer.headers()
+            call = Call("GET blob", tail, name, descriptor.digest, headers=headers)
+            try:
+                with self._exchanger.open(endpoint, call) as answer:
+                    transfer.take(answer)
+            except UpstreamProtocolError as error:
+                if error.status != 416 or not headers:
+                    raise
+                transfer.refuse_ranges()
+            if transfer.done or not descriptor.size:
+                return
+            if transfer.moved == moved and transfer.ranges:
+                raise UpstreamProtocolError(endpoint.where(call), "its answer to a Range had no bytes in it")
+
+
+def _manifest_call(method: str, repository: str, reference: str) -> Call:
+    reference = parse_reference(reference)
+    return Call(
+        f"{method} manifest",
+        f"manifests/{reference}",
+        RepositoryName(repository),
+        reference,
+        headers={"Accept": media_types.ACCEPT},
+    )
+
+
+def _announced(answer: Answer) -> Digest | None:
+    """Docker-Content-Digest, if it is one: oci.md 7, only ever compared."""
+    try:
+        return Digest(answer.headers.get("Docker-Content-Digest", ""))
+    except InvalidName:
+        return None
+
+
+def _media_type(answer: Answer) -> str:
+    media_type = media_types.without_parameters(answer.headers.get("Content-Type", ""))
+    if media_type == "text/html":
+        raise UpstreamProtocolError(
+            answer.where, "it answered with a web page; is a login page or proxy in between?"
+        )
+    return media_type
+
+
+def _check_digest(digest: Digest, reference: str, answer: Answer) -> None:
+    if ":" in reference and digest != reference and digest.algorithm == Digest(reference).algorithm:
+        raise UpstreamContentError(answer.where, f"it says that this is {digest}")
+
+
+def _verified(body: bytes, reference: str, answer: Answer) -> Digest:
+    """The digest of `body`, which is the one asked for and, by tag, the one announced."""
+    announced = _announced(answer)
+    wanted = Digest(reference) if ":" in reference else announced
+    digest = Digest.of(body, wanted.algorithm if wanted else "sha256")
+    if wanted is not None and digest != wanted:
+        raise UpstreamContentError(answer.where, f"expected content with digest {wanted}, got {digest}")
+    return digest

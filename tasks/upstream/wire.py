@@ -1,0 +1,104 @@
+"""One request and its answer: a slot of the host, a client, timeouts, and exceptions made ours."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import metadata
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tasks.upstream.border import mapped
+from tasks.upstream.limits import HostLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks.upstream.clients import Clients
+    from tasks.upstream.errors import Where
+    from tasks.upstream.options import RegistryOptions
+    from tasks.upstream.waits import Waits
+
+USER_AGENT = f"mirrorflow/{metadata.version('mirrorflow')}"
+
+
+class Answer:
+    """A response whose body has not been read."""
+
+    def __init__(
+        self, response: httpx.Response, where: Where, options: RegistryOptions, waits: Waits
+    ) -> None:
+        self.response = response
+        self.where = where
+        self.options = options
+        self.waits = waits
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> httpx.Headers:
+        return self.response.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
+        raw = self.response.iter_raw()
+        while True:
+            self.waits.check()
+            with mapped(self.where, self.options, body=True):
+                chunk = next(raw, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+class Wire:
+    def __init__(self, clients: Clients, options: RegistryOptions, waits: Waits) -> None:
+        self._clients = clients
+        self._options = options
+        self._waits = waits
+        self._limits: dict[str, HostLimits] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def send(self, request: httpx.Request, where: Where, *, bulk: bool = False) -> Iterator[Answer]:
+        """Send `request`; the slot and the connection are given back when the block is left."""
+        request.headers.setdefault("User-Agent", USER_AGENT)
+        # A compressed answer would have another digest and no Content-Length (oci.md 1.3, Range).
+        request.headers["Accept-Encoding"] = "identity"
+        request.extensions = {**request.extensions, "timeout": self._timeouts()}
+        with ExitStack() as held:
+            held.enter_context(self.limits(request.url).slot(bulk=bulk))
+            client = held.enter_context(self._clients.borrow())
+            with mapped(where, self._options):
+                response = client.send(request, stream=True, auth=None, follow_redirects=False)
+            held.callback(_close, response)
+            # httpcore reads this when the first byte of the body is asked for.
+            response.request.extensions["timeout"]["read"] = self._options.read_timeout
+            yield Answer(response, where, self._options, self._waits)
+
+    def limits(self, url: httpx.URL) -> HostLimits:
+        with self._lock:
+            key = url.netloc.decode()
+            if key not in self._limits:
+                self._limits[key] = HostLimits(
+                    self._waits, concurrent=self._options.req_concurrent, per_second=self._options.req_per_sec
+                )
+            return self._limits[key]
+
+    def _timeouts(self) -> dict[str, float | None]:
+        options = self._options
+        return httpx.Timeout(
+            connect=options.connect_timeout,
+            read=options.response_header_timeout,
+            write=options.read_timeout,
+            pool=None,
+        ).as_dict()
+
+
+def _close(response: httpx.Response) -> None:
+    # What a broken connection says when it is closed adds nothing to what was raised.
+    with suppress(httpx.HTTPError, OSError):
+        response.close()
