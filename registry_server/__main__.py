@@ -1,0 +1,108 @@
+"""`python -m registry_server`: the server alone, without profiles and flows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from registry_server.http.options import ServerOptions, Tls
+from registry_server.oci.errors import MirrorflowError
+
+_DESCRIPTION = """\
+Serve a folder as an OCI registry, for docker, containerd, podman, skopeo, helm and oras.
+
+The folder is a store that mirrorflow filled (or an empty one, which is then set up). It is served for
+reading: who pushes is told that this is not supported."""
+
+_EPILOG = """\
+examples:
+  python -m registry_server --root /var/lib/mirrorflow
+      then:  skopeo copy --src-tls-verify=false docker://127.0.0.1:5000/library/alpine:3 dir:alpine
+  python -m registry_server --root data --address 0.0.0.0 --port 443 --tls-cert cert.pem --tls-key key.pem
+  python -m registry_server --root data --subpath /tools=/srv/tools --access-log - | jq .target
+
+It ends on SIGINT (Ctrl-C) or SIGTERM; transfers that run get 5 seconds to finish."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 after a clean end, 1 with one line on stderr if it cannot serve, 2 for wrong arguments."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    options = _options(parser, given)
+    # Late, so that --help and wrong arguments cost nothing.
+    from registry_server.http.serve import end_with_standard_input, serve
+
+    if given.end_with_stdin:
+        end_with_standard_input()
+    try:
+        serve(options, on_listening=_print_url if given.print_url else None)
+    except (MirrorflowError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _print_url(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m registry_server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, metavar="DIR", help="the store to serve")
+    add(
+        "--subpath", type=_subpath, action="append", default=[], metavar="/NAME=DIR",
+        help="a root of its own for the repositories whose first segment is NAME; may be given several times",
+    )  # fmt: skip
+    add("--address", default="127.0.0.1", help="0.0.0.0 is every IPv4 address (default: %(default)s)")
+    add("--port", type=int, default=5000, help="0 takes any free one (default: %(default)s)")
+    add("--workers", type=_at_least_one, default=1, metavar="N", help="processes (default: %(default)s)")
+    add("--tls-cert", type=Path, metavar="PEM", help="certificate chain; the server then speaks https only")
+    add("--tls-key", type=Path, metavar="PEM", help="its private key, without a password")
+    add("--tls-client-ca", type=Path, metavar="PEM", help="clients must show a certificate signed by this CA")
+    add("--access-log", type=Path, metavar="FILE", help="append a line of JSON per request; - is stdout")
+    add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
+    add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> ServerOptions:
+    if (given.tls_cert is None) != (given.tls_key is None):
+        parser.error("--tls-cert and --tls-key belong together")
+    if given.tls_client_ca and not given.tls_cert:
+        parser.error("--tls-client-ca needs --tls-cert and --tls-key")
+    tls = Tls(given.tls_cert, given.tls_key, given.tls_client_ca) if given.tls_cert else None
+    return ServerOptions(
+        root=given.root,
+        subpaths=dict(given.subpath),
+        address=given.address,
+        port=given.port,
+        workers=given.workers,
+        tls=tls,
+        access_log=given.access_log,
+    )
+
+
+def _subpath(text: str) -> tuple[str, Path]:
+    name, separator, folder = text.partition("=")
+    if not separator or not name.startswith("/") or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form /NAME=DIR, e.g. /tools=/srv/tools")
+    return name, Path(folder)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

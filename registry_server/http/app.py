@@ -1,0 +1,109 @@
+"""The reading side of the distribution API as an ASGI application.
+
+Starlette's requests and responses without its router: `routes.py` says why paths are matched by hand.
+Answers are never compressed: registry clients ask for it in passing, and digests and sizes would not hold.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from registry_server.http import content, listings, routes
+from registry_server.http.access_log import Recorder
+from registry_server.http.errors import MethodNotAllowed, error_response, response_to
+from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from registry_server.http.access_log import OnRequest
+    from registry_server.store.store import Store
+
+    Handler = Callable[[Store, Any, Request], Awaitable[Response]]
+
+_log = logging.getLogger("registry_server")
+# Old Docker clients take a server without it for something else.
+_API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
+
+
+async def _base(_store: Store, _route: routes.Base, _request: Request) -> Response:
+    return Response(b"{}", headers={"Content-Type": "application/json"})
+
+
+_HANDLERS: dict[type[routes.Route], Handler] = {
+    routes.Base: _base,
+    routes.Catalog: listings.catalog,
+    routes.Tags: listings.tags,
+    routes.Referrers: listings.referrers,
+    routes.ManifestOf: content.manifest,
+    routes.BlobOf: content.blob,
+}
+
+
+def create_app(store: Store, *, on_request: OnRequest | None = None) -> ASGIApp:
+    """The application that serves `store`; `on_request` is called after each request."""
+    return _Application(store, on_request)
+
+
+class _Application:
+    def __init__(self, store: Store, on_request: OnRequest | None) -> None:
+        self._store = store
+        self._on_request = on_request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._on_request is None:
+            await self._serve(scope, receive, send)
+            return
+        recorder = Recorder(scope, send)
+        try:
+            await self._serve(scope, receive, recorder.send)
+        finally:
+            self._on_request(recorder.record(_kind(scope)))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope))
+        response.raw_headers.append(_API_VERSION)
+        if scope["method"] == "HEAD":
+            response.body = b""  # its Content-Length stays: that of the answer to GET
+        try:
+            await response(scope, receive, send)
+        except (MirrorflowError, OSError) as error:
+            # Too late for a status. To return without the last message breaks the connection.
+            _log.error("%s %s broke off: %s", scope["method"], scope["path"], error)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except (NotFound, InvalidName) as error:
+            return response_to(error)
+        except MirrorflowError as error:
+            return self._refused(request, error)
+        except Exception:  # noqa: BLE001 - the edge: a client gets an envelope, the log the traceback
+            _log.exception("%s %s failed", request.method, request.scope["path"])
+            return error_response(500, "UNKNOWN", "the registry failed to answer; its log says why")
+
+    async def _answer(self, request: Request) -> Response:
+        route = routes.parse_route(request.scope["raw_path"])
+        handler = _HANDLERS.get(type(route))
+        if handler is None or request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"this registry is read-only: {request.method} is not supported here")
+        return await handler(self._store, route, request)
+
+    def _refused(self, request: Request, error: MirrorflowError) -> Response:
+        response = response_to(error)
+        if response.status_code >= 500:
+            _log.error("%s %s: %s", request.method, request.scope["path"], error)
+        return response
+
+
+def _kind(scope: Scope) -> str:
+    try:
+        return routes.parse_route(scope["raw_path"]).kind
+    except MirrorflowError:
+        return "other"

@@ -1,0 +1,83 @@
+"""Lists: tags, repositories, referrers. They read folders, so they run in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from registry_server.http.paging import Page
+from registry_server.oci.errors import RepositoryUnknown
+from registry_server.oci.media_types import OCI_INDEX
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from registry_server.http.routes import Catalog, Referrers, Tags
+    from registry_server.store.store import Store
+
+# containerd reads no more than 4 MiB of a referrers list; the rest goes to the next page.
+_LONGEST_REFERRERS = 3 * 1024 * 1024
+
+
+async def tags(store: Store, route: Tags, request: Request) -> Response:
+    """`{"name", "tags"}` in ASCII order, exclusive of `last`."""
+    page = Page.parse(request.query_params)
+    repository = store.repository(route.repository)
+    found = await asyncio.to_thread(repository.tags, last=page.last, limit=page.wanted)
+    link = page.link(f"/v2/{route.repository}/tags/list", found)
+    return _json({"name": route.repository, "tags": page.cut(found)}, link)
+
+
+async def catalog(store: Store, _route: Catalog, request: Request) -> Response:
+    """`{"repositories"}`: not in the specification any more, but mirrors and people ask for it."""
+    page = Page.parse(request.query_params)
+    found = page.after(await asyncio.to_thread(store.repositories))
+    return _json({"repositories": page.cut(found)}, page.link("/v2/_catalog", found))
+
+
+async def referrers(store: Store, route: Referrers, request: Request) -> Response:
+    """An index of what refers to a digest; empty rather than 404 where there is nothing.
+
+    (distribution-spec, "Listing Referrers"; `OCI-Filters-Applied` says that `artifactType` was heard.)
+    """
+    repository = store.repository(route.repository)
+    try:
+        found = await asyncio.to_thread(repository.referrers, route.digest)
+    except RepositoryUnknown:
+        found = []
+    wanted = request.query_params.get("artifactType")
+    entries = [
+        each.to_json()
+        for each in sorted(found, key=lambda each: each.digest)
+        if not wanted or each.artifact_type == wanted
+    ]
+    filters = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+    shown, link = _referrers_page(entries, request, f"/v2/{route.repository}/referrers/{route.digest}")
+    body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}
+    return _json(body, filters | link, media_type=OCI_INDEX)
+
+
+def _referrers_page(
+    entries: list[dict[str, Any]], request: Request, path: str
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """What fits into one answer after `last` (a digest), and the Link to the rest."""
+    last = request.query_params.get("last", "")
+    shown: list[dict[str, Any]] = []
+    length = 0
+    for entry in entries:
+        if entry["digest"] <= last:
+            continue
+        length += len(json.dumps(entry))
+        if shown and length > _LONGEST_REFERRERS:
+            query = dict(request.query_params) | {"last": shown[-1]["digest"]}
+            return shown, {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+        shown.append(entry)
+    return shown, {}
+
+
+def _json(body: dict[str, Any], headers: dict[str, str], *, media_type: str = "application/json") -> Response:
+    return Response(json.dumps(body).encode(), headers={"Content-Type": media_type, **headers})

@@ -1,0 +1,45 @@
+"""What a server needs to know; plain data, so that a child process can be given it as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files. With a `client_ca`, clients must present a certificate that it signed."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What to serve and where. `subpaths` are zot's: first path segment of a repository -> its own root."""
+
+    root: Path
+    subpaths: Mapping[str, Path] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    port: int = 5000
+    workers: int = 1
+    tls: Tls | None = None
+    access_log: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """For `python -m registry_server`."""
+        given = ["--root", str(self.root), "--address", self.address, "--port", str(self.port)]
+        given += ["--workers", str(self.workers)]
+        for path, root in self.subpaths.items():
+            given += ["--subpath", f"{path}={root}"]
+        if self.tls:
+            given += ["--tls-cert", str(self.tls.cert), "--tls-key", str(self.tls.key)]
+            given += ["--tls-client-ca", str(self.tls.client_ca)] if self.tls.client_ca else []
+        if self.access_log:
+            given += ["--access-log", str(self.access_log)]
+        return given

@@ -1,0 +1,96 @@
+"""A registry server in a child process: for the demo, for tests, and beside the flows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from registry_server.http.options import ServerOptions
+from registry_server.oci.errors import MirrorflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_GRACE = 15  # seconds; the server gives its transfers fewer
+
+
+class ServerFailed(MirrorflowError):
+    """The server did not start; the message is its own."""
+
+
+@contextmanager
+def running_server(root: Path, *, port: int = 0, **options: Any) -> Iterator[str]:
+    """The URL of a server that runs as long as the block; `options` are those of `ServerOptions`.
+
+    Raises `ServerFailed`.
+    """
+    server = ServerProcess(ServerOptions(root, port=port, **options))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+class ServerProcess:
+    """A running server: connections are accepted once this is constructed. Raises `ServerFailed`.
+
+    It does not outlive this process, whatever ends that; and it is in a process group of its own, so
+    that Ctrl-C reaches this process only, which ends it in its own time. What it writes to its standard
+    error once it runs appears on ours.
+    """
+
+    url: str
+
+    def __init__(self, options: ServerOptions) -> None:
+        flags = ["--print-url", "--end-with-stdin"]
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "registry_server", *options.arguments(), *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+        assert self._child.stdout is not None
+        self.url = self._child.stdout.readline().decode().strip()
+        if not self.url:
+            raise ServerFailed(self._last_words())
+        self._forwarder = threading.Thread(target=self._forward, name="registry-server-errors", daemon=True)
+        self._forwarder.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None as long as it runs."""
+        return self._child.poll()
+
+    def stop(self) -> None:
+        """End it: transfers that run get a few seconds. Does nothing if it has ended already."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.close()
+        self._child.terminate()
+        try:
+            self._child.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child.stdout.close()
+        self._forwarder.join()
+
+    def _last_words(self) -> str:
+        _, said = self._child.communicate()
+        text = said.decode(errors="replace").strip().removeprefix("error: ")
+        return text or f"the registry server ended at once with exit code {self._child.returncode}"
+
+    def _forward(self) -> None:
+        assert self._child.stderr is not None
+        with self._child.stderr as lines:
+            for line in lines:
+                sys.stderr.write(line.decode(errors="replace"))

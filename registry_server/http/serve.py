@@ -1,0 +1,125 @@
+"""Serving a store with granian: quiet, on a socket of our own, and gone when its parent is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from granian._granian import SocketHolder
+from granian.constants import Interfaces, SSLProtocols
+from granian.server.mp import MPServer
+
+from registry_server.http.access_log import AccessLog
+from registry_server.http.app import create_app
+from registry_server.http.listening import check_tls, listen, url_of
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+    from registry_server.http.options import ServerOptions, Tls
+
+_holder: Any = SocketHolder  # its stub leaves the arguments out: file descriptor, unix socket?, backlog
+_PR_SET_PDEATHSIG = 1
+# Seconds for transfers that run when the server is told to end.
+_GRACE = 5
+
+
+def serve(options: ServerOptions, *, on_listening: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `on_listening` is given the URL once clients can connect.
+
+    Installs signal handlers, so it belongs into the main thread of a process of its own.
+    Raises `CannotListen`, `TlsUnusable` and the store's errors before it serves anything.
+    """
+    _app(options)  # for its errors; each worker opens its own
+    if options.tls:
+        check_tls(options.tls)
+    with listen(options.address, options.port) as listener:
+        server = _Server(listener, options)
+        if on_listening is not None:
+            server.on_startup(partial(on_listening, url_of(listener, tls=options.tls is not None)))
+        server.serve(target_loader=partial(_load, options, os.getpid()), wrap_loader=False)
+
+
+def end_with_standard_input() -> None:
+    """End this process when its standard input is closed: a parent that dies cannot leave it behind."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end-with-standard-input", daemon=True).start()
+
+
+class _Server(MPServer):
+    """granian with a listening socket that is bound already."""
+
+    def __init__(self, listener: socket.socket, options: ServerOptions) -> None:
+        # From Python 3.14 on the default is another, which does not hand on the socket.
+        multiprocessing.set_start_method("fork", force=True)
+        host, port = listener.getsockname()[:2]
+        super().__init__(
+            "registry_server",
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            workers=options.workers,
+            websockets=False,
+            log_enabled=False,
+            respawn_failed_workers=True,
+            workers_kill_timeout=_GRACE,
+            **_tls_arguments(options.tls),
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        shared: Any = self  # granian declares these attributes as None
+        shared._sfd = self._listener.fileno()  # noqa: SLF001 - see above
+        shared._shd = _holder(shared._sfd, False, self.backlog)  # noqa: SLF001
+        shared._ssp = shared._sso = None  # noqa: SLF001
+
+
+def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "ssl_cert": tls.cert,
+        "ssl_key": tls.key,
+        "ssl_ca": tls.client_ca,
+        "ssl_client_verify": tls.client_ca is not None,
+        "ssl_protocol_min": SSLProtocols.tls12,
+    }
+
+
+def _app(options: ServerOptions) -> ASGIApp:
+    store = Store.open(options.root, subpaths=options.subpaths)
+    log = AccessLog.open(options.access_log) if options.access_log else None
+    return create_app(store, on_request=log)
+
+
+def _load(options: ServerOptions, parent: int) -> ASGIApp:
+    """Runs in each worker, before it takes requests."""
+    _end_with_parent(parent)
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    return _app(options)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A main process that is killed with -9 takes its workers along (Linux; elsewhere they stay)."""
+    if sys.platform != "linux":
+        return
+    # Not SIGTERM: until granian has set its handlers, this process has those of its parent.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
