@@ -68,6 +68,7 @@ class PollRecord:
 
     `upstream`: tag -> upstream digest, only where it differs from what the stored tag came from.
     `problems`: tag ("" is the repository) -> why it is not in place.
+    `declined`: tag -> "digest reason", for what is left out as long as its digest stays.
     """
 
     registry: str
@@ -75,6 +76,7 @@ class PollRecord:
     succeeded: float | None = None
     upstream: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    declined: Mapping[str, str] = field(default_factory=dict)
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -121,6 +123,7 @@ def poll_to_json(record: PollRecord) -> dict[str, Any]:
         "succeeded": record.succeeded,
         "upstream": dict(record.upstream),
         "problems": dict(record.problems),
+        "declined": dict(record.declined),
     }
 
 
@@ -132,6 +135,7 @@ def poll_from_json(body: Any) -> PollRecord:
         succeeded=body["succeeded"],
         upstream=dict(body["upstream"]),
         problems=dict(body["problems"]),
+        declined=dict(body.get("declined", {})),
     )
 
 

@@ -1,0 +1,105 @@
+"""What the steps hand to one another: frozen, small, without bodies, so that thousands fit in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from registry_server.oci.reference import ImageName, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from profiles.content import ContentRule
+    from registry_server.oci.descriptor import Descriptor, Platform
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one content rule puts a repository."""
+
+    rule: ContentRule
+    local: RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRepository:
+    """A repository of the upstream and every place that the rules want it in."""
+
+    name: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image that is to be brought in: the upstream's name for it, and ours.
+
+    `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
+    """
+
+    source: str
+    local: RepositoryName
+    reference: Tag | Digest
+    digest: Digest
+    media_type: str
+    platforms: tuple[Platform, ...] = ()
+    moves: bool = False
+
+    @property
+    def name(self) -> ImageName:
+        """What it is called here."""
+        return ImageName(self.local, self.reference)
+
+    @property
+    def upstream_name(self) -> str:
+        separator = ":" if isinstance(self.reference, Tag) else "@"
+        return f"{self.source}{separator}{self.reference}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What filter_tags found out about one upstream repository.
+
+    `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
+    tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
+    good as long as their digest stays (schema 1, a `select` that gave false).
+    """
+
+    source: SourceRepository
+    changed: tuple[Image, ...] = ()
+    unchanged: int = 0
+    upstream: Mapping[ImageName, Digest] = field(default_factory=dict)
+    problems: Mapping[ImageName, str] = field(default_factory=dict)
+    declined: Mapping[ImageName, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """What convert_manifest decided: manifests to store, children first, and the blobs they need.
+
+    The bodies of the manifests are in the store's pool already, where nobody sees them. `sparse` are the
+    entries of indexes that the rule's platforms leave out (image-spec image-index.md allows their absence).
+    """
+
+    image: Image
+    manifests: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    sparse: tuple[Digest, ...] = ()
+
+    @property
+    def root(self) -> Descriptor:
+        return self.manifests[-1]
+
+
+class Step(StrEnum):
+    """How far an image got."""
+
+    FOUND = "found"
+    VERIFIED = "verify_signature"
+    CONVERTED = "convert_manifest"
+    COPIED = "copy_blob"
+    PUBLISHED = "publish_image"

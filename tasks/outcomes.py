@@ -1,0 +1,86 @@
+"""What came of a run, image by image: pure, from the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from registry_server.oci.manifest import total_size
+from tasks.images import Step
+
+if TYPE_CHECKING:
+    from tasks.ledger import Ledger, Progress
+
+
+class Outcome(StrEnum):
+    COPIED = "copied"
+    FAILED = "failed"
+    SKIPPED = "left out"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """One row of the report. `bytes_moved` came over the network for it; `size` is all its blobs."""
+
+    image: str
+    upstream: str
+    digest: str
+    outcome: Outcome
+    step: str
+    reason: str
+    bytes_moved: int
+    size: int
+    seconds: float
+    verdict: str
+
+
+def outcomes(ledger: Ledger) -> list[ImageOutcome]:
+    """Every image that is not simply unchanged: failures first, then what was copied, by name."""
+    rows = [_of_progress(ledger, progress) for progress in ledger.progress()]
+    rows += [
+        _unstarted(str(name), findings.source.name, reason, Outcome.FAILED)
+        for findings in ledger.findings()
+        for name, reason in findings.problems.items()
+    ]
+    rows += [
+        _unstarted(str(name), findings.source.name, reason, Outcome.SKIPPED)
+        for findings in ledger.findings()
+        for name, reason in findings.declined.items()
+    ]
+    order = list(Outcome)
+    order.insert(0, order.pop(order.index(Outcome.FAILED)))
+    return sorted(rows, key=lambda row: (order.index(row.outcome), row.image))
+
+
+def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
+    image, plan = progress.image, progress.plan
+    outcome, reason = _judge(progress)
+    return ImageOutcome(
+        image=str(image.name),
+        upstream=image.upstream_name,
+        digest=str(image.digest),
+        outcome=outcome,
+        step=str(progress.failed_step or progress.step),
+        reason=reason,
+        bytes_moved=ledger.moved_for(progress),
+        size=total_size(plan.blobs) if plan else 0,
+        seconds=round(progress.seconds, 3),
+        verdict=progress.verdict,
+    )
+
+
+def _judge(progress: Progress) -> tuple[Outcome, str]:
+    if progress.skipped:
+        return Outcome.SKIPPED, progress.skipped
+    if progress.step is Step.PUBLISHED:
+        return Outcome.COPIED, "moved to a new digest" if progress.image.moves else "new"
+    if progress.error is not None:
+        return Outcome.FAILED, str(progress.error)
+    return Outcome.NOT_REACHED, "the run ended before its turn"
+
+
+def _unstarted(image: str, source: str, reason: str, outcome: Outcome) -> ImageOutcome:
+    tag = image.rpartition("@" if "@" in image else ":")
+    return ImageOutcome(image, f"{source}{tag[1]}{tag[2]}", "", outcome, "filter_tags", reason, 0, 0, 0.0, "")

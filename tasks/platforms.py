@@ -1,0 +1,40 @@
+"""Which entries of an index a rule wants: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registry_server.oci.descriptor import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+
+_UNKNOWN: Final = "unknown"
+# BuildKit's attestation manifests name the image that they accompany in this annotation.
+_REFERENCE: Final = "vnd.docker.reference.digest"
+
+
+def wanted_children(index: Manifest, platforms: Sequence[Platform]) -> tuple[Descriptor, ...]:
+    """All entries without a wish; else those of a wished platform, their attestations, and what has none.
+
+    An entry without a platform is kept: it is no alternative to another one (nested indexes, artifacts).
+    """
+    if not platforms:
+        return index.manifests
+    chosen = {child.digest for child in index.manifests if _fits(child.platform, platforms)}
+    return tuple(
+        child
+        for child in index.manifests
+        if child.digest in chosen or child.annotations.get(_REFERENCE) in chosen
+    )
+
+
+def _fits(platform: Platform | None, wishes: Sequence[Platform]) -> bool:
+    if platform is None or not (platform.os or platform.architecture):
+        return True
+    if platform.os == _UNKNOWN:  # attestations: they follow their image, not a wish
+        return False
+    return any(wish.accepts(platform) for wish in wishes)

@@ -1,0 +1,93 @@
+"""What a run leaves behind for the next one and for `status`: one small record a repository and poll."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry_server.oci.reference import ImageName, RepositoryName, Tag
+from registry_server.store.records import PollRecord
+from tasks.images import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registry_server.oci.digest import Digest
+    from registry_server.store.repository import Repository
+    from tasks.run import MirrorRun
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Everything that the run learnt about one local repository, by tag or digest."""
+
+    upstream: dict[str, Digest] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    declined: dict[str, str] = field(default_factory=dict)
+
+
+def record_polls(run: MirrorRun) -> None:
+    """Write what was seen, once a repository; a run for few images only adds to the last record."""
+    now = time.time()
+    for local, seen in _collect(run).items():
+        repository = run.store.repository(local)
+        repository.put_poll(_record(run, repository, seen, now))
+
+
+def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
+    found: defaultdict[RepositoryName, _Seen] = defaultdict(_Seen)
+    for source, error in run.ledger.search_errors():
+        for target in source.targets:
+            found[target.local].problems[""] = str(error)
+    for findings in run.ledger.findings():
+        for target in findings.source.targets:
+            _ = found[target.local]  # a repository without any tag has been checked as well
+        for name, digest in findings.upstream.items():
+            found[name.repository].upstream[str(name.reference)] = digest
+        _by_repository(found, findings.problems, "problems")
+        for name, reason in findings.declined.items():
+            declined = f"{findings.upstream[name]} {reason}"
+            found[name.repository].declined[str(name.reference)] = declined
+    for progress in run.ledger.progress():
+        seen, reference = found[progress.image.local], str(progress.image.reference)
+        if progress.skipped:
+            seen.declined[reference] = f"{progress.image.digest} {progress.skipped}"
+        elif progress.step is not Step.PUBLISHED:
+            seen.problems[reference] = str(progress.error or "the run ended before its turn")
+    return found
+
+
+def _by_repository(
+    found: defaultdict[RepositoryName, _Seen], reasons: Mapping[ImageName, str], pile: str
+) -> None:
+    for name, reason in reasons.items():
+        getattr(found[name.repository], pile)[str(name.reference)] = reason
+
+
+def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
+    before = repository.poll()
+    problems, declined = dict(seen.problems), dict(seen.declined)
+    upstream = {tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)}
+    if run.only and before is not None:
+        untouched = {tag for tag in before.problems if tag and tag not in seen.upstream}
+        problems |= {tag: before.problems[tag] for tag in untouched}
+        declined = {**before.declined, **declined}
+        upstream = {**{tag: before.upstream[tag] for tag in untouched & set(before.upstream)}, **upstream}
+    succeeded = before.succeeded if before is not None else None
+    return PollRecord(
+        registry=run.entry.name,
+        checked=now,
+        succeeded=succeeded if problems else now,
+        upstream=upstream,
+        problems=problems,
+        declined=declined,
+    )
+
+
+def _is_here(repository: Repository, reference: str, digest: Digest) -> bool:
+    if ":" in reference:
+        return repository.has_blob(digest)
+    record = repository.tag(Tag(reference))
+    return record is not None and (record.origin.digest if record.origin else record.digest) == digest

@@ -1,0 +1,157 @@
+"""What a run has to say for itself when it ends. Kept in the store, and shown by Prefect and the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.choosing import is_asked_for
+from tasks.outcomes import ImageOutcome, Outcome, outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tasks.run import MirrorRun
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run over one registry entry. Times in unix seconds; `images` are those that were not unchanged."""
+
+    registry: str
+    run_id: str
+    started: float
+    ended: float
+    only: tuple[str, ...]
+    unchanged: int
+    stopped: bool
+    problems: tuple[str, ...]
+    requests: Mapping[str, int]
+    budget: str
+    images: Sequence[ImageOutcome] = field(repr=False)
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(image.outcome is outcome for image in self.images)
+
+    @property
+    def total(self) -> int:
+        """Every image that the rules want; what is left out for good is not among them."""
+        return self.unchanged + len(self.images) - self.count(Outcome.SKIPPED)
+
+    @property
+    def in_place(self) -> int:
+        return self.unchanged + self.count(Outcome.COPIED)
+
+    @property
+    def complete(self) -> bool:
+        """Is my mirror complete? As far as this run was asked to look."""
+        return self.in_place == self.total and not self.problems and not self.stopped
+
+    @property
+    def bytes_moved(self) -> int:
+        return sum(image.bytes_moved for image in self.images)
+
+    @property
+    def bytes_saved(self) -> int:
+        """Bytes of copied images that the store had already, under whatever name."""
+        copied = (image for image in self.images if image.outcome is Outcome.COPIED)
+        return sum(max(0, image.size - image.bytes_moved) for image in copied)
+
+    @property
+    def message(self) -> str:
+        """The one line of the run's state: `1,198 of 1,200 images, 2 failed`."""
+        if self.stopped:
+            return f"stopped: {self.in_place:,} of {self.total:,} images are in place"
+        parts = [f"{self.in_place:,} of {self.total:,} images"]
+        parts += [f"{self.count(Outcome.FAILED):,} failed"] if self.count(Outcome.FAILED) else []
+        parts += (
+            [f"{self.count(Outcome.NOT_REACHED):,} not reached"] if self.count(Outcome.NOT_REACHED) else []
+        )
+        parts += [f"{self.count(Outcome.SKIPPED):,} left out"] if self.count(Outcome.SKIPPED) else []
+        parts += self.problems[:1]
+        parts += [f"and {len(self.problems) - 1} more problems"] if len(self.problems) > 1 else []
+        if self.complete and self.total and not self.count(Outcome.COPIED):
+            parts.append("nothing new")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report file: see docs/reports.md for its fields."""
+        return {
+            "version": 1,
+            "registry": self.registry,
+            "runId": self.run_id,
+            "started": _iso(self.started),
+            "ended": _iso(self.ended),
+            "seconds": round(self.ended - self.started, 3),
+            "state": "stopped" if self.stopped else "complete" if self.complete else "failed",
+            "message": self.message,
+            "only": list(self.only),
+            "totals": {
+                "images": self.total,
+                "inPlace": self.in_place,
+                "unchanged": self.unchanged,
+                "copied": self.count(Outcome.COPIED),
+                "failed": self.count(Outcome.FAILED),
+                "leftOut": self.count(Outcome.SKIPPED),
+                "notReached": self.count(Outcome.NOT_REACHED),
+                "bytesMoved": self.bytes_moved,
+                "bytesSaved": self.bytes_saved,
+            },
+            "requests": dict(self.requests),
+            "budget": self.budget,
+            "problems": list(self.problems),
+            "images": [_camel(dataclasses.asdict(image)) for image in self.images],
+        }
+
+
+def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = "") -> Report:
+    """Read the ledger; `failure` is what ended the run before its steps did."""
+    problems = [failure] if failure else []
+    problems += [f"{source.name}: {error}" for source, error in run.ledger.search_errors()]
+    problems += unwanted(run)
+    budget = run.upstream.budget()
+    return Report(
+        registry=run.entry.name,
+        run_id=run_id,
+        started=started,
+        ended=time.time(),
+        only=tuple(sorted(run.only)),
+        unchanged=sum(findings.unchanged for findings in run.ledger.findings()),
+        stopped=run.stop.is_set(),
+        problems=tuple(problems),
+        requests=run.upstream.requests(),
+        budget=str(budget) if budget else "",
+        images=outcomes(run.ledger),
+    )
+
+
+def unwanted(run: MirrorRun) -> list[str]:
+    """Images that were asked for by name and that no rule takes: silence would look like success."""
+    if run.stop.is_set() or run.ledger.search_errors():
+        return []
+    seen = [
+        (str(name), f"{findings.source.name}{str(name)[len(name.repository) :]}")
+        for findings in run.ledger.findings()
+        for name in {**findings.upstream, **findings.problems}
+    ]
+    return [
+        f"{item}: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
+        for item in sorted(run.only)
+        if not any(is_asked_for(frozenset({item}), *names) for names in seen)
+    ]
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _camel(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_camel_key(key): value for key, value in fields.items()}
+
+
+def _camel_key(key: str) -> str:
+    head, *rest = key.split("_")
+    return head + "".join(part.title() for part in rest)

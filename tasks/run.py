@@ -1,0 +1,110 @@
+"""What all steps of one run share: upstream, store, ledger, the pool of transfers, the stop sign."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from registry_server.oci.errors import MirrorflowError
+from tasks.errors import StepFailed, Unexpected
+from tasks.ledger import Ledger
+from tasks.upstream.credentials import load_credentials
+from tasks.upstream.errors import Stopped
+from tasks.upstream.registry import UpstreamRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from profiles.model import Profile
+    from profiles.sync import RegistryEntry
+    from registry_server.store.store import Store
+    from tasks.images import Image, Step
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger("mirrorflow.run")
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRun:
+    """One pass over one registry entry. Made by `open_run`; handed to every step as it is."""
+
+    entry: RegistryEntry
+    upstream: UpstreamRegistry
+    store: Store
+    transfers: ThreadPoolExecutor
+    stop: threading.Event
+    only: frozenset[str] = frozenset()
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def check_stopped(self) -> None:
+        """Raises `Stopped` once somebody has asked the run to end."""
+        if self.stop.is_set():
+            raise Stopped
+
+    def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[tuple[T, R | MirrorflowError]]:
+        """Do `work` for all items on the transfer threads; an item's error is its result. In order."""
+        submitted = [(item, self.transfers.submit(self._attempt, work, item)) for item in items]
+        return [(item, future.result()) for item, future in submitted]
+
+    def _attempt(self, work: Callable[[T], R], item: T) -> R | MirrorflowError:
+        try:
+            self.check_stopped()
+            return work(item)
+        except MirrorflowError as error:
+            return error
+        except Exception as error:
+            log.exception("unexpected error for %s", item)
+            return Unexpected(error)
+
+    def for_each_image(self, images: Iterable[Image], step: Step, work: Callable[[Image], None]) -> int:
+        """Take every image that waits for `step` through it; how many passed.
+
+        One failure stops no other image. Raises at the end: the error itself if the group has one member,
+        else `StepFailed` with all of them.
+        """
+        images = list(images)
+        waiting = self.ledger.waiting(images, step)
+        failures: dict[str, MirrorflowError] = {}
+        for image in waiting:
+            result = self._attempt(work, image)
+            if isinstance(result, MirrorflowError):
+                failures[str(image.name)] = result
+                self.ledger.failed(image, step, result)
+            else:
+                self.ledger.passed(image, step)
+        if failures:
+            raise only_error(failures, of=len(images))
+        return len(waiting)
+
+
+def only_error(failures: dict[str, MirrorflowError], *, of: int) -> MirrorflowError:
+    """A single member's own error, or all of them in one."""
+    if of == 1:
+        return next(iter(failures.values()))
+    return StepFailed(failures, of=of)
+
+
+@contextmanager
+def open_run(
+    profile: Profile,
+    entry: RegistryEntry,
+    store: Store,
+    *,
+    only: Iterable[str] = (),
+    stop: threading.Event | None = None,
+) -> Iterator[MirrorRun]:
+    """Connect one registry entry with the store; closes connections and threads at the end."""
+    stop = stop or threading.Event()
+    upstream = UpstreamRegistry(entry, load_credentials(profile.sync.credentials_file), cancelled=stop.is_set)
+    transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
+    try:
+        yield MirrorRun(entry, upstream, store, transfers, stop, frozenset(only))
+    finally:
+        transfers.shutdown(wait=True, cancel_futures=True)
+        upstream.close()
