@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,23 @@ from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, ManifestInvalid
+from registry_server.oci.strict_json import load_object, refuse_case_variants, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # what distribution, containers/image and zot accept
 _MAX_SIZE = 2**63 - 1
-# Go matches JSON keys without regard to case and Python does not: a second spelling is a second meaning.
-_STRUCTURAL = frozenset(
-    {"schemaversion", "mediatype", "config", "layers", "manifests", "blobs", "fslayers", "history", "subject"}
+# RFC 6838 section 4.2, without parameters: it becomes a Content-Type, so a line break in it is an attack.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
+# image-spec descriptor.md "Digests": algorithms that we do not know, in places where we need not.
+_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+_MANIFEST_KEYS = (
+    *("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs"),
+    *("fsLayers", "history", "subject", "annotations"),
 )
+_DESCRIPTOR_KEYS = ("mediaType", "artifactType", "digest", "size", "urls", "annotations", "platform", "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +82,19 @@ def parse_manifest(body: bytes, declared: str | None = None) -> Manifest:
         raise ManifestInvalid(
             f"the manifest has {len(body)} bytes; at most {MAX_MANIFEST_BYTES} are accepted"
         )
-    document = _load(body)
+    document = load_object(body)
+    refuse_case_variants(document, _MANIFEST_KEYS, "the manifest")
     media_type = _media_type(document, declared)
     if document.get("schemaVersion") != 2 or isinstance(document["schemaVersion"], bool | float):
-        raise ManifestInvalid(f"schemaVersion is {document.get('schemaVersion')!r}; expected 2")
+        raise ManifestInvalid(f"schemaVersion is {shown(document.get('schemaVersion'))}; expected 2")
     annotations = _annotations(document.get("annotations"), "annotations")
-    subject = document.get("subject")
     return Manifest(
         body=body,
         media_type=media_type,
         config=_descriptor(document["config"], "config") if document.get("config") is not None else None,
-        layers=_descriptors(document, "layers") or _descriptors(document, "blobs"),
+        layers=_descriptors(document, "layers") + _descriptors(document, "blobs"),
         manifests=_descriptors(document, "manifests"),
-        subject=_descriptor(subject, "subject") if subject is not None else None,
+        subject=_subject(document.get("subject")),
         artifact_type=_text(document.get("artifactType"), "artifactType") or None,
         annotations=annotations,
     )
@@ -94,7 +102,7 @@ def parse_manifest(body: bytes, declared: str | None = None) -> Manifest:
 
 def is_schema1(body: bytes, declared: str | None = None) -> bool:
     """Docker's schema 1: its digest does not cover its body, so it can be neither verified nor kept."""
-    if declared in media_types.SCHEMA1:
+    if declared and media_types.without_parameters(declared) in media_types.SCHEMA1:
         return True
     try:
         document = json.loads(body)
@@ -103,51 +111,20 @@ def is_schema1(body: bytes, declared: str | None = None) -> bool:
     return isinstance(document, dict) and document.get("schemaVersion") == 1
 
 
-def _load(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unambiguous)
-    except UnicodeDecodeError as error:
-        raise ManifestInvalid(f"the manifest is not UTF-8: {error.reason} at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise ManifestInvalid(
-            f"the manifest is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise ManifestInvalid(f"the manifest cannot be read as JSON: {type(error).__name__}") from error
-    if not isinstance(document, dict):
-        raise ManifestInvalid(f"the manifest is a JSON {type(document).__name__}; expected an object")
-    _no_case_variants(document)
-    return document
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ManifestInvalid(f"the key {twice!r} stands twice in one object of the manifest")
-    return found
-
-
-def _no_case_variants(document: Mapping[str, Any]) -> None:
-    seen: dict[str, str] = {}
-    for key in document:
-        folded = key.lower()
-        if folded in _STRUCTURAL and folded in seen:
-            raise ManifestInvalid(f"the keys {seen[folded]!r} and {key!r} differ only in case")
-        seen[folded] = key
-
-
 def _media_type(document: Mapping[str, Any], declared: str | None) -> str:
     declared = media_types.without_parameters(declared) if declared else ""
     written = document.get("mediaType")
     if written is not None and (not isinstance(written, str) or not written):
-        raise ManifestInvalid(f"mediaType is {written!r}; expected text")
+        raise ManifestInvalid(f"mediaType is {shown(written)}; expected text")
     if declared in ("", "application/json", "text/plain", "application/octet-stream"):
         declared = ""  # says nothing: many registries and object stores answer so
     if written and declared and media_types.without_parameters(written) != declared:
-        raise ManifestInvalid(f"the manifest says it is {written!r}, but it was announced as {declared!r}")
+        raise ManifestInvalid(
+            f"the manifest says it is {shown(written)}, but it was announced as {shown(declared)}"
+        )
     media_type = written or declared or _shape(document)
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise ManifestInvalid(f"mediaType is {shown(media_type)}; expected type/subtype as in RFC 6838")
     _check_shape(document, media_type)
     return media_type
 
@@ -184,6 +161,8 @@ def _check_shape(document: Mapping[str, Any], media_type: str) -> None:
     for key in _REQUIRED.get(media_type, ()):
         if key not in document:
             raise ManifestInvalid(f"a manifest of type {media_type} needs the key {key!r}")
+    if media_type in media_types.IMAGES and document["config"] is None:
+        raise ManifestInvalid("config is null; expected a descriptor")
 
 
 def _descriptors(document: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
@@ -192,18 +171,39 @@ def _descriptors(document: Mapping[str, Any], key: str) -> tuple[Descriptor, ...
         return ()
     if not isinstance(found, list):
         raise ManifestInvalid(f"{key} is a {type(found).__name__}; expected a list of descriptors")
-    return tuple(_descriptor(item, f"{key}[{number}]") for number, item in enumerate(found))
+    return tuple(
+        _descriptor(item, f"{key}[{number}]") for number, item in enumerate(found) if not _is_elsewhere(item)
+    )
+
+
+def _is_elsewhere(item: Any) -> bool:
+    """Content that only its `urls` have, under an algorithm that we cannot check: never ours to keep."""
+    return isinstance(item, dict) and bool(item.get("urls")) and _is_unknown_digest(item.get("digest"))
+
+
+def _is_unknown_digest(text: Any) -> bool:
+    if not isinstance(text, str) or text.startswith(("sha256:", "sha512:")):
+        return False
+    return _ANY_DIGEST.fullmatch(text) is not None
+
+
+def _subject(found: Any) -> Descriptor | None:
+    """None too for a subject that no repository of ours can hold (an algorithm that we do not know)."""
+    if found is None or (isinstance(found, dict) and _is_unknown_digest(found.get("digest"))):
+        return None
+    return _descriptor(found, "subject")
 
 
 def _descriptor(item: Any, where: str) -> Descriptor:
     if not isinstance(item, dict):
         raise ManifestInvalid(f"{where} is a {type(item).__name__}; expected a descriptor")
+    refuse_case_variants(item, _DESCRIPTOR_KEYS, where)
     size = item.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_SIZE:
-        raise ManifestInvalid(f"{where}.size is {size!r}; expected a number of bytes")
+        raise ManifestInvalid(f"{where}.size is {shown(size)}; expected a number of bytes")
     media_type = _text(item.get("mediaType"), f"{where}.mediaType")
-    if not media_type:
-        raise ManifestInvalid(f"{where} has no mediaType")
+    if not _PRINTABLE.fullmatch(media_type):
+        raise ManifestInvalid(f"{where}.mediaType is {shown(media_type)}; expected type/subtype")
     digest = _digest(item.get("digest"), where)
     return Descriptor(
         media_type=media_type,
@@ -228,7 +228,7 @@ def _text(found: Any, where: str) -> str:
     if found is None:
         return ""
     if not isinstance(found, str):
-        raise ManifestInvalid(f"{where} is {found!r}; expected text")
+        raise ManifestInvalid(f"{where} is {shown(found)}; expected text")
     return found
 
 
