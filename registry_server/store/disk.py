@@ -5,11 +5,12 @@ the store leads nowhere (reference: oras CVE-2026-50163, CVE-2021-21272).
 """
 
 # Texts instead of Path objects: building those costs more than the system calls of a read.
-# ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH114, PTH120, PTH208
+# ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH120, PTH208
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -36,6 +37,10 @@ class Disk:
         """Put a whole file in place of whatever is there. `immutable`: content of the pool."""
         staged = self.stage(content, mode=mode, immutable=immutable)
         self.place(staged, path)
+
+    def write_if_changed(self, path: str, content: bytes) -> None:
+        if read(path) != content:
+            self.write(path, content)
 
     def stage(self, content: bytes, *, mode: int = 0o644, immutable: bool = False) -> str:
         """Write a file that nobody sees yet; `place` gives it its name."""
@@ -85,6 +90,12 @@ class Disk:
         return self._open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
     def make_folder(self, path: str) -> None:
+        """Below a root that still is one: where a volume is unmounted, nothing is begun anew."""
+        if not is_file(f"{self.root}/format.json"):
+            raise FileNotFoundError(errno.ENOENT, "the store is gone", self.root)
+        self.make_first_folder(path)
+
+    def make_first_folder(self, path: str) -> None:
         missing = []
         while not os.path.isdir(path):
             missing.append(path)
@@ -134,8 +145,8 @@ def read(path: str, *, dir_fd: int | None = None) -> bytes | None:
         fd = os.open(path, _READ, dir_fd=dir_fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:
-        if dir_fd is None and os.path.islink(path):
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a planted link, because of O_NOFOLLOW
             return None
         raise
     try:

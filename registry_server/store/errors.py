@@ -1,7 +1,7 @@
 """The errors of the store, and the one border where those of the operating system become ours.
 
 StoreError
-├── StoreMissing         there is no store, and none may be made
+├── StoreMissing         there is no store (any more), and none may be made
 ├── StoreTooNew          written by a later version of mirrorflow
 ├── StoreFull            no space, quota, or a limit on the size of files
 ├── StoreUnwritable      read-only, or no permission
@@ -94,6 +94,8 @@ def from_os_error(error: OSError) -> StoreError:
         return StoreFull(f"the store is full ({where}); free space or raise the quota, then run it again")
     if error.errno in _UNWRITABLE:
         return StoreUnwritable(f"the store refuses access ({where}); check owner, mode and mount options")
+    if error.errno == errno.ENOENT:
+        return StoreMissing(f"the store is gone ({where}); is its volume mounted?")
     if error.errno in _DAMAGED:
         return StoreDamaged(f"the store is damaged ({where}); remove that file, and it is fetched again")
     return StoreError(f"the store failed ({where})")

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from registry_server.store import records
 from registry_server.store.disk import read, write_all
@@ -60,7 +61,7 @@ def claim(disk: Disk, role: str) -> Iterator[None]:
 
 @translated
 def _claimed(disk: Disk, role: str) -> int:
-    path = f"{disk.root}/locks/{role}"
+    path = f"{disk.root}/locks/{quote(role, safe='')}"
     fd = disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not try_lock(fd):

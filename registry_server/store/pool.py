@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from registry_server.store.disk import chunks, file_size
+from registry_server.store.disk import chunks, file_size, read, remove
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
@@ -36,8 +36,8 @@ class Pool:
         return file_size(self.path(digest))
 
     def put(self, digest: Digest, content: bytes) -> None:
-        """Small content that was checked in memory."""
-        if self.size(digest) != len(content):
+        """Small content that was checked in memory; it replaces a damaged file of that name."""
+        if self.size(digest) != len(content) or read(self.path(digest)) != content:
             self._disk.write(self.path(digest), content, mode=0o444, immutable=True)
 
     def adopt_file(self, digest: Digest, fd: int, path: str) -> None:
@@ -48,7 +48,11 @@ class Pool:
         """
         os.fchmod(fd, 0o444)
         os.utime(fd)  # a resumed file may be old, and a garbage collector goes by age
-        self._disk.flusher.content(fd)
+        try:
+            self._disk.flusher.content(fd)
+        except BaseException:
+            remove(path)  # it would read back well from memory, and nobody would sync it again
+            raise
         self._disk.rename(path, self.path(digest))
 
     def is_intact(self, digest: Digest) -> bool:

@@ -81,6 +81,11 @@ class RepositoryReader:
         return self._is_member(digest) and self._pool.size(digest) is not None
 
     @translated
+    def pool_holds(self, digest: Digest) -> bool:
+        """Whether anybody brought the blob before. For plans: it is no right to read."""
+        return self._pool.size(digest) is not None
+
+    @translated
     def missing(self, manifest: Manifest) -> list[Descriptor]:
         """The blobs and child manifests of `manifest` that this repository does not hold."""
         found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]

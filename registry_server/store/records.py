@@ -80,8 +80,8 @@ class PollRecord:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """One line of JSON."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """One line of JSON, in ASCII: an annotation may hold half a surrogate pair, which UTF-8 cannot."""
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def tag_to_json(record: TagRecord) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Reports:
         folder = self._folder(name)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         path = f"{folder}/{stamp}-{secrets.token_hex(4)}.json"
-        self._disk.write(path, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+        self._disk.write(path, json.dumps(document, indent=1).encode() + b"\n")
         for old in _reports_in(folder)[:-KEPT]:
             files.remove(f"{folder}/{old}")
         return Path(path)

@@ -90,8 +90,7 @@ class Repository(RepositoryReader):
         if digest is not None and descriptor.digest != digest:
             raise DigestMismatch(expected=digest, actual=descriptor.digest)
         self._pool.put(descriptor.digest, manifest.body)
-        if self._manifest_record(descriptor.digest) is None or manifest.subject is not None:
-            self._record_manifest(manifest, descriptor)
+        self._record_manifest(manifest, descriptor)
         self._pool.put(descriptor.digest, manifest.body)  # again: see adopt_blob
         return descriptor
 
@@ -153,13 +152,15 @@ class Repository(RepositoryReader):
         self._disk.mark(self._blob_path(digest))
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
-        record = descriptor.to_json() | {"pushed": time.time()}
-        record.pop("annotations", None)  # only the list of referrers shows them
-        self._disk.write(self._manifest_path(descriptor.digest), records.encode(record))
+        held = self._manifest_record(descriptor.digest)
+        if held is None or held.media_type != descriptor.media_type:
+            record = descriptor.to_json() | {"pushed": time.time()}
+            record.pop("annotations", None)  # only the list of referrers shows them
+            self._disk.write(self._manifest_path(descriptor.digest), records.encode(record))
         if manifest.subject is not None:
             folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
-            path = f"{folder}/{file_name(descriptor.digest)}"
-            self._disk.write(path, records.encode(descriptor.to_json()))
+            entry = records.encode(descriptor.to_json())
+            self._disk.write_if_changed(f"{folder}/{file_name(descriptor.digest)}", entry)
 
     def _missing_of(self, record: TagRecord) -> list[Digest]:
         """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""

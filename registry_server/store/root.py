@@ -72,7 +72,7 @@ def _create(disk: Disk) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
     for folder in _FOLDERS:
-        disk.make_folder(f"{root}/{folder}")
+        disk.make_first_folder(f"{root}/{folder}")
     document = {"version": VERSION, "uuid": str(uuid.uuid4()), "created": time.time()}
     staged = disk.stage(records.encode(document))
     # A link does not replace: of several processes that create the store at once, one wins.
