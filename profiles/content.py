@@ -1,0 +1,114 @@
+"""One content rule: which repositories and tags to take, and where they land."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from profiles.errors import Refusal, Refusals
+from profiles.fields import Image, ProfileModel, RepositoryGlob, Select, WantedPlatform
+from profiles.globs import Glob
+from profiles.tags import TagRule
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import RepositoryName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ANY = Glob.parse("**")
+_UPPER = re.compile(r"[A-Z]")
+
+
+def _check_destination(text: str) -> str:
+    try:
+        _ = RepositoryName(text.strip("/")) if text.strip("/") else ""
+    except InvalidName as error:
+        advice = f"write {text.lower()!r}" if _UPPER.search(text) else "write e.g. '/mirror/library'"
+        raise Refusal(f"{text!r} cannot begin a repository name", advice) from error
+    return text
+
+
+class ContentRule(ProfileModel):
+    """What to take from an upstream registry, and under which name. All rules that match apply."""
+
+    prefix: RepositoryGlob = Field(
+        default=_ANY,
+        description="Upstream repositories to take: a name, or a pattern in which `*`, `?` and `[a-z]` stay "
+        "inside one path segment, `{a,b}` is a choice and `**` stands for any number of segments. A leading "
+        "`/` does not count. Required unless `images` is given.",
+        examples=["library/*"],
+    )
+    tags: TagRule | None = Field(
+        default=None, description="Which tags to take, also on demand. Default: all."
+    )
+    destination: Annotated[str, AfterValidator(_check_destination)] = Field(
+        default="",
+        description="Path that is put before the repository's name here. Default: none, it keeps its name.",
+        examples=["/mirror"],
+    )
+    strip_prefix: bool = Field(
+        default=False,
+        description="Leave out the segments of `prefix` that stand before its first meta character (all, if "
+        "it has none): `a/b/**` with destination `/x` puts `a/b/c` under `x/c`.",
+    )
+    images: tuple[Image, ...] = Field(
+        default=(),
+        description="Exactly these images, by their upstream names: `repository:tag` or "
+        "`repository@sha256:…`. Needs no catalog and no tag list. Excludes `tags`; with `prefix`, all must "
+        "match it.",
+        examples=[["library/alpine:3.19"]],
+    )
+    select: Select | None = Field(
+        default=None,
+        description="JMESPath expression over {repository, tag, digest, mediaType, manifest, config, "
+        "annotations, labels, platforms, created}; an image is taken when it gives exactly true. Evaluated "
+        "last, because it costs GETs of the manifest and the config of every tag that the other conditions "
+        "leave.",
+        examples=["contains(platforms, 'linux/arm64')"],
+    )
+    platforms: tuple[WantedPlatform, ...] | None = Field(
+        default=None,
+        description="Platforms to copy of multi-platform images: `os/architecture[/variant]` or an "
+        "architecture. An empty list means all. Default: what the registry entry says.",
+        examples=[["linux/amd64", "linux/arm64"]],
+    )
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        refusals = tuple(self._contradictions())
+        if refusals:
+            raise Refusals(refusals)
+        return self
+
+    def _contradictions(self) -> Iterator[Refusal]:
+        if "prefix" not in self.model_fields_set and not self.images:
+            yield Refusal(
+                "prefix is missing", "add the repositories to take, e.g. prefix: 'library/*' or '**'"
+            )
+            return
+        if self.images and self.tags is not None:
+            yield Refusal(
+                "images names its tags itself", "drop tags, or make a second content rule of it", at=("tags",)
+            )
+        for number, image in enumerate(self.images):
+            if not self.prefix_pattern.matches(image.repository):
+                yield Refusal(
+                    f"'{image}' is outside of prefix {self.prefix.text!r}",
+                    "drop prefix, or list the image in another content rule",
+                    at=("images", number),
+                )
+        if self.strip_prefix and self.destination.strip("/") == "" and self.prefix_pattern.static:
+            # As zot: all repositories of the rule (one) would land under no name at all.
+            yield Refusal(
+                "stripPrefix leaves nothing of a prefix without meta characters, and destination is empty",
+                "write a destination, or a pattern such as 'library/*'",
+                at=("stripPrefix",),
+                involves=("destination", "prefix"),
+            )
+
+    @property
+    def prefix_pattern(self) -> Glob:
+        """`prefix` without its leading slash (exactly one is dropped, like zot does)."""
+        return Glob.parse(self.prefix.text.removeprefix("/"))

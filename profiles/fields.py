@@ -1,0 +1,114 @@
+"""What the models share: the base class, and field types that compile their text at load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+from profiles.durations import format_duration, parse_duration
+from profiles.errors import Refusal
+from profiles.globs import Glob
+from profiles.selection import Selection
+from profiles.tag_pattern import TagPattern
+from profiles.upstream_url import UpstreamUrl
+from profiles.version_range import VersionRange
+from registry_server.oci.descriptor import Platform
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import ImageName
+
+
+class ProfileModel(BaseModel):
+    """A part of a profile: immutable, and every key is known or refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+def _parse_platform(value: object) -> Platform:
+    if isinstance(value, Platform):
+        return value
+    try:
+        return Platform.parse(value if isinstance(value, str) else "")
+    except InvalidName as error:
+        raise Refusal(
+            f"{value!r} is not a platform", "write 'linux/amd64', 'linux/arm/v7' or 'arm64'"
+        ) from error
+
+
+def _parse_image(value: object) -> ImageName:
+    if isinstance(value, ImageName):
+        return value
+    try:
+        return ImageName.parse(value.lstrip("/") if isinstance(value, str) else "")
+    except InvalidName as error:
+        raise Refusal(
+            str(error), "write 'repository:tag' or 'repository@sha256:…', without the host"
+        ) from error
+
+
+def _beside_the_profile(path: Path, info: ValidationInfo) -> Path:
+    """Relative paths begin at the profile's folder, so that it means the same from wherever it is run."""
+    folder: Path | None = (info.context or {}).get("folder")
+    path = path.expanduser()
+    return path if folder is None else folder / path
+
+
+def _text(example: str, **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "examples": [example], **more})
+
+
+_DURATION_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)?)+\s*$"},
+    ],
+    "examples": ["6h", "1h30m", 30],
+}
+
+Duration = Annotated[
+    float,
+    PlainValidator(parse_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+RepositoryGlob = Annotated[Glob, PlainValidator(Glob.parse), PlainSerializer(str), _text("library/*")]
+TagRegex = Annotated[
+    TagPattern, PlainValidator(TagPattern.parse), PlainSerializer(str), _text("4.*", format="regex")
+]
+SemverRange = Annotated[
+    VersionRange, PlainValidator(VersionRange.parse), PlainSerializer(str), _text(">=1.2 <2")
+]
+Select = Annotated[
+    Selection,
+    PlainValidator(Selection.parse),
+    PlainSerializer(str),
+    _text("contains(platforms, 'linux/arm64')"),
+]
+Url = Annotated[
+    UpstreamUrl,
+    PlainValidator(UpstreamUrl.parse),
+    PlainSerializer(str),
+    _text("https://registry.example:5000"),
+]
+WantedPlatform = Annotated[
+    Platform, PlainValidator(_parse_platform), PlainSerializer(str), _text("linux/amd64")
+]
+Image = Annotated[ImageName, PlainValidator(_parse_image), PlainSerializer(str), _text("library/alpine:3.19")]
+ProfilePath = Annotated[Path, AfterValidator(_beside_the_profile)]

@@ -1,0 +1,123 @@
+"""From upstream repositories to ours and back, by segments.
+
+A pattern's base are the static segments before the first one with a meta character (all of them, if there
+is none). Local is destination + remote, without the base when the rule strips it; the way back is the exact
+reverse and counts only when the result matches the pattern. zot strips text instead of segments, and so
+files `a/foo-1` of `a/foo*` under `-1`; the rest of its table comes out the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import RepositoryName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from profiles.content import ContentRule
+    from profiles.sync import RegistryEntry
+    from registry_server.oci.descriptor import Platform
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import Tag
+
+
+def matches_repository(rule: ContentRule, upstream_name: str) -> bool:
+    """Whether `rule` takes anything of this upstream repository."""
+    if rule.images and not any(image.repository == upstream_name for image in rule.images):
+        return False
+    return rule.prefix_pattern.matches(upstream_name)
+
+
+def local_name(rule: ContentRule, upstream_name: str) -> RepositoryName | None:
+    """Where the repository lands; None when the rule does not take it, or the name cannot be served."""
+    if not matches_repository(rule, upstream_name):
+        return None
+    rest = _without(_base(rule), upstream_name) if rule.strip_prefix else upstream_name
+    return None if rest is None else _name(_join(rule.destination.strip("/"), rest))
+
+
+def upstream_name(rule: ContentRule, local: str) -> str | None:
+    """The upstream repository that lands under `local` by this rule, or None."""
+    rest = _without(rule.destination.strip("/"), local)
+    if rest is None:
+        return None
+    name = _join(_base(rule), rest) if rule.strip_prefix else rest
+    return name if name and matches_repository(rule, name) else None
+
+
+def mappings(entry: RegistryEntry, upstream_name: str) -> tuple[tuple[ContentRule, RepositoryName], ...]:
+    """Every rule that takes the repository, and where each puts it. All apply, not the first only."""
+    names = ((rule, local_name(rule, upstream_name)) for rule in entry.content)
+    return tuple((rule, name) for rule, name in names if name is not None)
+
+
+def sources(entry: RegistryEntry, local: str) -> tuple[tuple[ContentRule | None, str], ...]:
+    """Every rule by which something of this entry lands under `local`, and its upstream repository.
+
+    An entry without content takes everything on demand: that is the rule None, under its own name.
+    """
+    if not entry.content:
+        return ((None, local),)
+    names = ((rule, upstream_name(rule, local)) for rule in entry.content)
+    return tuple((rule, name) for rule, name in names if name is not None)
+
+
+def literal_repositories(rule: ContentRule) -> tuple[str, ...]:
+    """The upstream repositories that the rule names itself, without a catalog; () for a pattern."""
+    if rule.images:
+        return tuple(dict.fromkeys(str(image.repository) for image in rule.images))
+    pattern = rule.prefix_pattern
+    return (pattern.text,) if pattern.static and pattern.text else ()
+
+
+def needs_catalog(entry: RegistryEntry) -> bool:
+    """Whether polling this entry must ask upstream which repositories there are."""
+    return any(not rule.images and not rule.prefix_pattern.static for rule in entry.content)
+
+
+def listed_references(rule: ContentRule, upstream_name: str) -> tuple[Tag | Digest, ...]:
+    """What `images` lists of this repository, in its order; () when the rule lists none."""
+    found = (image.reference for image in rule.images if image.repository == upstream_name)
+    return tuple(dict.fromkeys(found))
+
+
+def platforms_of(entry: RegistryEntry, rule: ContentRule | None) -> tuple[Platform, ...]:
+    """The platforms to copy: the rule's, else the entry's; () means all."""
+    return entry.platforms if rule is None or rule.platforms is None else rule.platforms
+
+
+def judge_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether `select` takes the image, and in words why not. Without `select` all are taken."""
+    return (True, "") if rule.select is None else rule.select.judge(document)
+
+
+def matches_selection(rule: ContentRule, document: Mapping[str, Any]) -> bool:
+    """Whether `select` gives exactly true; see `profiles.selection.DOCUMENT` for what it can look at."""
+    return judge_selection(rule, document)[0]
+
+
+def _base(rule: ContentRule) -> str:
+    return rule.prefix_pattern.base
+
+
+def _without(base: str, name: str) -> str | None:
+    """`name` without the leading segments `base`; "" when it is the base, None when it is elsewhere."""
+    if not base:
+        return name
+    if name == base:
+        return ""
+    return name.removeprefix(f"{base}/") if name.startswith(f"{base}/") else None
+
+
+def _join(*parts: str) -> str:
+    return "/".join(filter(None, parts))
+
+
+def _name(text: str) -> RepositoryName | None:
+    try:
+        return RepositoryName(text)
+    except InvalidName:
+        return None

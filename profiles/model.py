@@ -1,0 +1,31 @@
+"""A whole profile."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from profiles.fields import ProfileModel
+from profiles.serving import Http, Log
+from profiles.storage import Storage
+from profiles.sync import Sync
+
+
+class Profile(ProfileModel):
+    """What to mirror, where to keep it, how to serve it."""
+
+    dist_spec_version: str | None = Field(
+        default=None,
+        description="Version of the distribution specification, as zot's files have it. It changes nothing.",
+        examples=["1.1.1"],
+    )
+    storage: Storage = Field(description="Where the store is.")
+    http: Http = Field(default_factory=Http, description="Where the registry server listens.")
+    log: Log = Field(default_factory=Log, description="What is logged.")
+    sync: Sync = Field(
+        default_factory=Sync,
+        description="What is mirrored. zot's files have it as `extensions.sync`, which is taken too.",
+    )
+
+    def entry_names(self) -> tuple[str, ...]:
+        """The names of the registry entries, in the profile's order."""
+        return tuple(entry.name for entry in self.sync.registries)

@@ -1,0 +1,129 @@
+"""Which tags of a repository a rule keeps, and why not the others. Pure: no network, no store."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from profiles.matching import listed_references
+from profiles.versions import parse_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from semver import Version
+
+    from profiles.content import ContentRule
+    from profiles.tags import TagRule
+
+# Exactly what cosign and the referrers tag schema write; zot's patterns are not anchored, and hide
+# ordinary tags that merely contain such a text.
+_COMPANION = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})(?:\.(?:sig|att|sbom))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a rule makes of the tags of one repository; each in the order in which upstream lists them.
+
+    `dropped` says why; `companions` (signatures, attestations, SBOMs, referrer indexes) are judged with the
+    image that they belong to and are in neither; `absent` are tags that the rule lists and upstream lacks.
+    """
+
+    kept: tuple[str, ...] = ()
+    dropped: dict[str, str] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+def is_companion_tag(tag: str) -> bool:
+    """Whether the tag names a companion by its image's digest: `sha256-<hex>[.sig|.att|.sbom]`."""
+    return _COMPANION.fullmatch(tag) is not None
+
+
+def choose_tags(rule: ContentRule, tags: Sequence[str], repository: str = "") -> Choice:
+    """Judge all tags of one upstream repository.
+
+    `repository` (its upstream name) matters only to a rule with `images`.
+    """
+    if rule.images:
+        return _choose_listed(rule, tags, repository)
+    ordinary = [tag for tag in dict.fromkeys(tags) if not is_companion_tag(tag)]
+    companions = tuple(dict.fromkeys(tag for tag in tags if is_companion_tag(tag)))
+    reasons = {tag: why_dropped(rule.tags, tag) for tag in ordinary}
+    if rule.tags is not None and rule.tags.newest is not None:
+        left = [tag for tag, reason in reasons.items() if not reason]
+        reasons |= dict.fromkeys(_old(left, rule.tags.newest), f"older than the newest {rule.tags.newest}")
+    return Choice(
+        tuple(tag for tag, reason in reasons.items() if not reason),
+        {tag: reason for tag, reason in reasons.items() if reason},
+        companions,
+    )
+
+
+def why_dropped(rule: TagRule | None, tag: str) -> str:
+    """Why a tag by itself is not taken, in words; "" when it is. `newest` needs all tags and is left out."""
+    if rule is None:
+        return ""
+    if rule.regex is not None and not rule.regex.matches(tag):
+        return f"does not match regex {rule.regex}"
+    if rule.exclude_regex is not None and rule.exclude_regex.matches(tag):
+        return f"matches excludeRegex {rule.exclude_regex}"
+    version = parse_version(tag) if rule.semver or rule.semver_range is not None else None
+    if rule.semver and version is None:
+        return "is not a version"
+    return _why_outside(rule, version)
+
+
+def zot_would_take(rule: ContentRule, tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags that zot's search, which looks anywhere in a tag, takes and the whole match here does not."""
+    tag_rule = rule.tags
+    if tag_rule is None or tag_rule.regex is None:
+        return ()
+    rest = tag_rule.model_copy(update={"regex": None})
+    return tuple(
+        tag
+        for tag in tags
+        if not is_companion_tag(tag)
+        and tag_rule.regex.found_in(tag)
+        and not tag_rule.regex.matches(tag)
+        and not (tag_rule.exclude_regex is not None and tag_rule.exclude_regex.found_in(tag))
+        and not why_dropped(rest, tag)
+    )
+
+
+def zot_would_drop(rule: ContentRule, tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags that are kept here although zot's search finds `excludeRegex` somewhere in them."""
+    if rule.tags is None or rule.tags.exclude_regex is None:
+        return ()
+    exclude = rule.tags.exclude_regex
+    return tuple(tag for tag in choose_tags(rule, tuple(tags)).kept if exclude.found_in(tag))
+
+
+def _why_outside(rule: TagRule, version: Version | None) -> str:
+    if rule.semver_range is None:
+        return ""
+    if version is None:
+        return "is not a version"
+    if version in rule.semver_range:
+        return ""
+    if version.prerelease is not None and not rule.semver_range.prereleases:
+        return f"is a pre-release, and semverRange {rule.semver_range} names none"
+    return f"is outside of semverRange {rule.semver_range}"
+
+
+def _old(tags: Sequence[str], newest: int) -> list[str]:
+    """The tags below the `newest` highest versions. `1.2` and `1.2.0` are two tags of one version."""
+    versions = {tag: version for tag in tags if (version := parse_version(tag)) is not None}
+    highest = sorted({version.replace(build=None) for version in versions.values()}, reverse=True)[:newest]
+    return [tag for tag, version in versions.items() if version < highest[-1]]
+
+
+def _choose_listed(rule: ContentRule, tags: Sequence[str], repository: str) -> Choice:
+    listed = [str(reference) for reference in listed_references(rule, repository) if ":" not in reference]
+    present = set(tags)
+    return Choice(
+        kept=tuple(tag for tag in listed if tag in present),
+        dropped={tag: "is not listed in images" for tag in tags if tag not in listed},
+        absent=tuple(tag for tag in listed if tag not in present),
+    )

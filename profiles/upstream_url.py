@@ -1,0 +1,131 @@
+"""Where an upstream registry is: `https://registry1:5000`, `quay.io`, `https://docker.io/library`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from profiles.errors import Refusal
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import RepositoryName
+
+# Docker Hub answers under all of these names, and serves the API under the second only.
+_DOCKER_HUB = {"docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}
+_DOCKER_API = "registry-1.docker.io"
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.ASCII)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_EXAMPLE = "write e.g. 'https://registry.example:5000' or 'http://127.0.0.1:5000'"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamUrl:
+    """`host` (with the port where one is given) is where requests go, `registry` whom credentials are for.
+
+    `path_prefix` stands before every repository name (`library` of `https://docker.io/library`, else "").
+    """
+
+    scheme: str
+    host: str
+    registry: str
+    path_prefix: str = ""
+
+    @classmethod
+    def parse(cls, text: object) -> UpstreamUrl:
+        """Without a scheme it is https, also for localhost. Raises `Refusal`, which shows no password."""
+        if isinstance(text, UpstreamUrl):
+            return text
+        if not isinstance(text, str) or not text.strip():
+            raise Refusal("not a URL", _EXAMPLE)
+        parts = _split(text.strip())
+        scheme, host = parts.scheme.lower(), _host(parts)
+        path = _path_prefix(parts.path)
+        if host.partition(":")[0] in _DOCKER_HUB and not parts.port:
+            return cls(scheme, _DOCKER_API, "docker.io", path)
+        return cls(scheme, host, host, path)
+
+    @property
+    def base(self) -> str:
+        """Where the API is, without `/v2/`: `https://registry-1.docker.io`."""
+        return f"{self.scheme}://{self.host}"
+
+    @property
+    def is_docker_hub(self) -> bool:
+        return self.registry == "docker.io"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine, where registries mostly speak plain http."""
+        name = self.host.rpartition(":")[0] if not self.host.endswith("]") else self.host
+        name = (name or self.host).strip("[]")
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+    def repository(self, name: str) -> str:
+        """What the registry itself calls `name`: with the prefix, and `library/` for Docker's own images.
+
+        On Docker Hub a name has exactly two parts, so there the prefix is put on once, however often this
+        is asked: `library/alpine` stays as it is.
+        """
+        if not self.is_docker_hub:
+            return f"{self.path_prefix}/{name}" if self.path_prefix else name
+        prefix = self.path_prefix or ("" if "/" in name else "library")
+        return name if not prefix or name.startswith(f"{prefix}/") else f"{prefix}/{name}"
+
+    def __str__(self) -> str:
+        host = self.registry if self.is_docker_hub else self.host
+        return f"{self.scheme}://{host}" + (f"/{self.path_prefix}" if self.path_prefix else "")
+
+
+def _split(text: str) -> SplitResult:
+    # First of all, so that no later message can show a part of a password with a '/' in it.
+    if "@" in text:
+        raise Refusal(
+            "the URL holds a user name or password, and profiles are shared and printed",
+            "write the URL without it, and put {host: {username, password}} into the file that "
+            "sync.credentialsFile names",
+        )
+    scheme = _SCHEME.match(text)
+    try:
+        parts = urlsplit(text if scheme else f"https://{text}")
+    except ValueError as error:
+        raise Refusal("not a URL", _EXAMPLE) from error
+    if parts.scheme.lower() not in {"http", "https"}:
+        raise Refusal(f"{parts.scheme}:// is not a registry's protocol", _EXAMPLE)
+    if parts.query or parts.fragment:
+        raise Refusal("a registry's URL has no query and no fragment", _EXAMPLE)
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    """In lower case, without the port that the scheme has anyway."""
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise Refusal("the port of the URL is not a number from 1 to 65535", _EXAMPLE) from error
+    name = (parts.hostname or "").lower()
+    name = f"[{name}]" if ":" in name else name
+    if not _HOST.fullmatch(name) or port == 0:
+        raise Refusal(f"{parts.netloc!r} is not a host", _EXAMPLE)
+    default = {"https": 443, "http": 80}[parts.scheme.lower()]
+    return name if port in {None, default} else f"{name}:{port}"
+
+
+def _path_prefix(path: str) -> str:
+    """The path as the beginning of repository names; `/v2` is where the API of any registry lies."""
+    prefix = path.strip("/")
+    if prefix in {"", "v1", "v2"}:
+        return ""
+    prefix = prefix.removeprefix("v2/")
+    try:
+        return RepositoryName(prefix)
+    except InvalidName as error:
+        raise Refusal(
+            f"{path!r} cannot stand before a repository name",
+            "write lower-case path parts, e.g. 'https://docker.io/library', or none",
+        ) from error

@@ -1,0 +1,223 @@
+"""The keys of a profile: any spelling of a known key becomes the one that the models know.
+
+zot reads keys in any case, and Python's and TOML's users write snake_case: `pollInterval`, `PollInterval`
+and `poll_interval` are one key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+from profiles.fields import ProfileModel
+from profiles.model import Profile
+from profiles.zot_keys import FOREIGN, LOCAL_DRIVERS, ForeignKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+    from profiles.document import Member, Node, Place
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A problem or a warning about a key, before it knows its file."""
+
+    place: Place
+    path: str
+    found: str
+    write: str
+
+
+class Vocabulary:
+    """Reads one document: `data` for the models, and where each value of it stands."""
+
+    def __init__(self, root: Node) -> None:
+        self.problems: list[Remark] = []
+        self.warnings: list[Remark] = []
+        self.misspelled: set[Path] = set()  # what unknown keys were probably meant to be
+        self.places: dict[Path, Place] = {(): root.place}
+        self._prefix = ""  # "extensions." when the file has sync there, as zot does
+        self.data = self._value(root, Profile, ())
+
+    def place(self, path: Path) -> Place:
+        """Where the value at `path` stands, or what it would stand in."""
+        return next(self.places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.places)
+
+    def spell(self, path: Path) -> str:
+        """`sync.registries[0].urls`, as the file has it."""
+        text = ""
+        for part in path:
+            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        return self._prefix + text if path[:1] == ("sync",) else text
+
+    def _value(self, node: Node, model: type[ProfileModel] | None, path: Path) -> Any:
+        self.places.setdefault(path, node.place)
+        if node.members is not None:
+            return self._model(node, model, path) if model else self._plain_mapping(node, path)
+        if node.items is not None:
+            return [self._value(item, model, (*path, at)) for at, item in enumerate(node.items)]
+        return node.value
+
+    def _plain_mapping(self, node: Node, path: Path) -> dict[str, Any]:
+        return {
+            member.key: self._value(member.value, None, (*path, member.key)) for member in node.members or ()
+        }
+
+    def _model(self, node: Node, model: type[ProfileModel], path: Path) -> dict[str, Any]:
+        known = keys_of(model)
+        taken: dict[str, Member] = {}
+        data: dict[str, Any] = {}
+        for member in self._members(node, model):
+            key = folded(member.key)
+            if key not in known:
+                self._unknown(member, model, path)
+            elif key in taken:
+                self._again(member, taken[key], path)
+            else:
+                taken[key] = member
+                self._take(member, known[key], data, path)
+        return data
+
+    def _take(self, member: Member, key: Key, data: dict[str, Any], path: Path) -> None:
+        if member.value.members is None and member.value.items is None and member.value.value is None:
+            return  # a key without a value says nothing, in YAML as for zot
+        inner = (*path, key.name)
+        self.places[inner] = member.value.place
+        if key.map_of is not None and member.value.members is not None:
+            data[key.name] = {
+                entry.key: self._value(entry.value, key.map_of, (*inner, entry.key))
+                for entry in member.value.members
+            }
+        else:
+            data[key.name] = self._value(member.value, key.model, inner)
+
+    def _members(self, node: Node, model: type[ProfileModel]) -> Iterator[Member]:
+        for member in node.members or ():
+            if model is Profile and folded(member.key) == "extensions" and member.value.members is not None:
+                yield from self._extensions(member.value)
+            else:
+                yield member
+
+    def _extensions(self, node: Node) -> Iterator[Member]:
+        """`extensions.sync` is zot's place for `sync`; its other extensions are not ours."""
+        for member in node.members or ():
+            if folded(member.key) == "sync":
+                self._prefix = "extensions."
+                yield member
+            else:
+                self._foreign(member, "extensions", "extensions", ("sync",))
+
+    def _unknown(self, member: Member, model: type[ProfileModel], path: Path) -> None:
+        section = ".".join(part for part in path[:2] if isinstance(part, str))
+        known = tuple(key.name for key in keys_of(model).values())
+        self.misspelled.update((*path, name) for name in _near(member.key, known))
+        self._foreign(member, section, self.spell(path), known)
+
+    def _foreign(self, member: Member, section: str, where: str, known: tuple[str, ...]) -> None:
+        path = f"{where}.{member.key}" if where else member.key
+        foreign = FOREIGN.get(section, {}).get(folded(member.key))
+        if foreign is None:
+            found = f"unknown key {member.key!r}"
+            self.problems.append(Remark(member.place, path, found, _nearest(member.key, known)))
+        elif foreign.refused and not _harmless(member, foreign):
+            self.problems.append(Remark(member.place, path, foreign.found, foreign.write))
+        elif not foreign.refused:
+            self.warnings.append(Remark(member.place, path, foreign.found, foreign.write))
+
+    def _again(self, member: Member, first: Member, path: Path) -> None:
+        spelled = "" if member.key == first.key else f", spelled {first.key!r}"
+        found = f"the key {member.key!r} stands already on line {first.place.line}{spelled}"
+        self.problems.append(
+            Remark(member.place, self.spell((*path, member.key)), found, "keep one of the two")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a model knows: its spelling, and the model of what is in it (or in its list, or its map)."""
+
+    name: str
+    model: type[ProfileModel] | None
+    map_of: type[ProfileModel] | None
+
+
+def folded(key: str) -> str:
+    """What all spellings of one key have in common."""
+    return key.replace("_", "").replace("-", "").lower()
+
+
+@cache
+def keys_of(model: type[ProfileModel]) -> dict[str, Key]:
+    """The keys of a model by their folded spelling."""
+    keys = [_key(name, info) for name, info in model.model_fields.items()]
+    return {folded(key.name): key for key in keys}
+
+
+def model_in(annotation: Any) -> type[ProfileModel] | None:
+    """The model that an annotation holds, directly, optionally, or as the items of a tuple or dict."""
+    if isinstance(annotation, type) and issubclass(annotation, ProfileModel):
+        return annotation
+    if get_origin(annotation) in (tuple, dict, Union, types.UnionType):
+        return next(filter(None, map(model_in, get_args(annotation))), None)
+    return None
+
+
+def _key(name: str, info: FieldInfo) -> Key:
+    model = model_in(info.annotation)
+    is_map = get_origin(info.annotation) is dict
+    return Key(info.alias or name, None if is_map else model, model if is_map else None)
+
+
+def _near(key: str, known: tuple[str, ...], cutoff: float = 0.6) -> list[str]:
+    by_fold = {folded(name): name for name in known}
+    return [by_fold[near] for near in difflib.get_close_matches(folded(key), by_fold, 1, cutoff)]
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    """What was probably meant; else where the key would be known; else what is known here."""
+    elsewhere = _homes().get(folded(key))
+    near = _near(key, known, 0.85 if elsewhere else 0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if elsewhere:
+        return f"it belongs into {elsewhere}"
+    return f"known here: {', '.join(known)}"
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """In which section each key is known, for keys that stand in the wrong one."""
+    homes: dict[str, str] = {}
+    for section, model in sections():
+        for key in keys_of(model):
+            homes.setdefault(key, section or "the top of the profile")
+    return homes
+
+
+def sections(
+    model: type[ProfileModel] = Profile, section: str = ""
+) -> Iterator[tuple[str, type[ProfileModel]]]:
+    """Every section of a profile with its model, outermost first: `sync.registries[].content[]`."""
+    yield section, model
+    for name, info in model.model_fields.items():
+        inner = model_in(info.annotation)
+        if inner is not None:
+            origin = get_origin(info.annotation)
+            mark = "[]" if origin is tuple else ".*" if origin is dict else ""
+            yield from sections(inner, f"{section}.{info.alias or name}{mark}".lstrip("."))
+
+
+def _harmless(member: Member, _foreign: ForeignKey) -> bool:
+    """`storageDriver: {name: local}` says what is the case anyway; an empty section says nothing."""
+    value = member.value.plain()
+    if folded(member.key) == "storagedriver" and isinstance(value, dict):
+        return value.get("name", "") in LOCAL_DRIVERS
+    return value in (None, {}, [])
