@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 # Keep-alive for the registry, its token service and its blob host; longer than the pauses in a poll.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
+
+
+def proxied(url: httpx.URL) -> bool:
+    """Whether the environment (HTTPS_PROXY, NO_PROXY …) puts a proxy between us and `url`."""
+    proxies = getproxies()
+    return (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.netloc.decode())
 
 
 class Clients:

@@ -16,7 +16,7 @@ class Credential:
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
-    source: str = ""
+    source: str = field(default="", compare=False)
 
     @property
     def basic(self) -> str:

@@ -11,6 +11,7 @@ UpstreamError
 └── UpstreamContentError        bytes that are not what was asked for (a `ContentError` too)
 Stopped                         somebody asked the run to stop while it waited or read
 CredentialsInvalid              a file of credentials or a credential helper that cannot be used
+CertificatesInvalid             a certDir that cannot be used
 """
 
 from __future__ import annotations
@@ -115,4 +116,8 @@ class Stopped(MirrorflowError):
 
 
 class CredentialsInvalid(MirrorflowError):
+    pass
+
+
+class CertificatesInvalid(MirrorflowError):
     pass

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
     from tasks.upstream.auth import Ask
+    from tasks.upstream.budget import Ledger
     from tasks.upstream.counting import Counts
-    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.credentials import Credential, Credentials
     from tasks.upstream.options import EndpointUrl
     from tasks.upstream.waits import Waits
     from tasks.upstream.wire import Answer, Wire
@@ -57,7 +58,7 @@ class Endpoint:
         self.base = httpx.URL(f"{url.scheme}://{url.host}")
         self._credentials = credentials
         self._waits = waits
-        self._authenticators: dict[str, Authenticator] = {}
+        self._authenticators: dict[Credential | None, Authenticator] = {}
         self._lock = Lock()
 
     def request(self, call: Call) -> httpx.Request:
@@ -80,15 +81,15 @@ class Endpoint:
         repository = self.url.repository(call.repository) if call.repository else ""
         with self._lock:
             credential = self._credentials.find(self.url.registry, repository)
-            key = repr(credential)
-            if key not in self._authenticators:
-                self._authenticators[key] = Authenticator(self.base, credential, self._waits)
-            return self._authenticators[key]
+            if credential not in self._authenticators:
+                self._authenticators[credential] = Authenticator(self.base, credential, self._waits)
+            return self._authenticators[credential]
 
 
 class Exchanger:
-    def __init__(self, wire: Wire, counts: Counts) -> None:
+    def __init__(self, wire: Wire, counts: Counts, ledger: Ledger) -> None:
         self._wire = wire
+        self._ledger = ledger
         self._counts = counts
 
     @contextmanager
@@ -113,25 +114,29 @@ class Exchanger:
         ask = next(flow)
         while True:
             with ExitStack() as attempt:
-                answer = self._ask(ask, call, where, attempt)
+                answer = self._ask(ask, call, endpoint.base, where, attempt)
                 reply = self._reply(answer, token=ask.token)
+                if call.kind.endswith(" manifest") and not ask.token:
+                    self._ledger.read(reply.headers)
                 try:
                     ask = flow.send(reply)
                 except StopIteration:
-                    if reply.status >= 400:
+                    if not 200 <= reply.status < 300:
                         raise self._failure(answer, reply, where) from None
                     held.push(attempt.pop_all())
                     return answer
 
-    def _ask(self, ask: Ask, call: Call, where: Where, held: ExitStack) -> Answer:
+    def _ask(self, ask: Ask, call: Call, home: httpx.URL, where: Where, held: ExitStack) -> Answer:
         self._counts.add("GET token" if ask.token else call.kind)
-        answer = held.enter_context(self._wire.send(ask.request, where, bulk=call.bulk and not ask.token))
+        answer = held.enter_context(
+            self._wire.send(ask.request, home, where, bulk=call.bulk and not ask.token)
+        )
         for _ in range(MAX_REDIRECTS):
             if ask.token or not answer.response.has_redirect_location:
                 return answer
             request = redirected(answer.response.request, answer.response, where)
             held.pop_all().close()  # gives back the slot before another one is taken
-            answer = held.enter_context(self._wire.send(request, where, bulk=call.bulk))
+            answer = held.enter_context(self._wire.send(request, home, where, bulk=call.bulk))
         raise UpstreamProtocolError(where, f"it redirects more than {MAX_REDIRECTS} times")
 
     def _reply(self, answer: Answer, *, token: bool) -> Reply:

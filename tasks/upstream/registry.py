@@ -14,17 +14,19 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
 from registry_server.oci.reference import RepositoryName, parse_reference
 from tasks.upstream import bodies
 from tasks.upstream.blob import Transfer
-from tasks.upstream.clients import Clients
+from tasks.upstream.budget import Budget, Ledger, read_budget
 from tasks.upstream.counting import Counts
 from tasks.upstream.errors import (
     UpstreamContentError,
+    UpstreamLimited,
     UpstreamProtocolError,
     UpstreamSchema1,
+    Where,
 )
 from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
 from tasks.upstream.listing import Lister
-from tasks.upstream.tls import make_context
+from tasks.upstream.tls import Contexts, standard_dirs
 from tasks.upstream.waits import Waits
 from tasks.upstream.wire import Answer, Wire
 
@@ -71,12 +73,13 @@ class UpstreamRegistry:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.name = options.urls[0].registry
         waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._counts = Counts()
-        self._clients = Clients(
-            make_context(options), keep=options.max_idle_conns_per_host or options.req_concurrent
-        )
-        self._exchanger = Exchanger(Wire(self._clients, options, waits), self._counts)
+        contexts = Contexts(options.cert_dir, verify=options.tls_verify, standard=standard_dirs())
+        self._wire = Wire(contexts, options, waits)
+        self._ledger = Ledger(waits)
+        self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
         self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)
         self._lister = Lister(self._exchanger)
 
@@ -87,11 +90,15 @@ class UpstreamRegistry:
         self.close()
 
     def close(self) -> None:
-        self._clients.close()
+        self._wire.close()
 
     def requests(self) -> dict[str, int]:
         """So far: {"HEAD manifest": n, "GET manifest": n, "GET blob": n, "GET tags": n, "bytes": n, …}."""
         return self._counts.snapshot()
+
+    def budget(self) -> Budget | None:
+        """What is left of a pull limit; None where none was met."""
+        return self._ledger.snapshot()
 
     def repositories(self) -> Iterator[str]:
         """The catalog. Names are as upstream sent them: not validated."""
@@ -131,7 +138,24 @@ class UpstreamRegistry:
         Raises `UpstreamContentError` when they are not what was asked for, `UpstreamSchema1`.
         """
         call = _manifest_call("GET", repository, reference)
-        return self._endpoints.run(lambda endpoint: self._manifest(call, expected, endpoint))
+        where = Where(self.name, repository, reference)
+        while True:
+            with self._ledger.spend(lambda: self._is_metered(repository, reference), where):
+                try:
+                    return self._endpoints.run(lambda endpoint: self._manifest(call, expected, endpoint))
+                except UpstreamLimited:
+                    if not self._ledger.is_low():
+                        raise
+
+    def _is_metered(self, repository: str, reference: str) -> bool:
+        """Look at the pull limit by a HEAD, which is free."""
+        call = _manifest_call("HEAD", repository, reference)
+
+        def look(endpoint: Endpoint) -> bool:
+            with self._exchanger.open(endpoint, call) as answer:
+                return read_budget(answer.headers) is not None
+
+        return self._endpoints.run(look)
 
     def _manifest(self, call: Call, expected: Descriptor | None, endpoint: Endpoint) -> Fetched:
         with self._exchanger.open(endpoint, call) as answer:

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from tasks.upstream.addresses import Nearness, check_address, nearness, watch_connect
 from tasks.upstream.border import mapped
+from tasks.upstream.clients import Clients, proxied
 from tasks.upstream.limits import HostLimits
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
-    from tasks.upstream.clients import Clients
     from tasks.upstream.errors import Where
     from tasks.upstream.options import RegistryOptions
+    from tasks.upstream.tls import Contexts
     from tasks.upstream.waits import Waits
 
 USER_AGENT = f"mirrorflow/{metadata.version('mirrorflow')}"
@@ -55,29 +58,65 @@ class Answer:
 
 
 class Wire:
-    def __init__(self, clients: Clients, options: RegistryOptions, waits: Waits) -> None:
-        self._clients = clients
+    def __init__(self, contexts: Contexts, options: RegistryOptions, waits: Waits) -> None:
+        self._contexts = contexts
         self._options = options
         self._waits = waits
         self._limits: dict[str, HostLimits] = {}
+        self._clients: dict[ssl.SSLContext, Clients] = {}
+        self._homes: dict[str, Nearness] = {}
         self._lock = Lock()
 
     @contextmanager
-    def send(self, request: httpx.Request, where: Where, *, bulk: bool = False) -> Iterator[Answer]:
-        """Send `request`; the slot and the connection are given back when the block is left."""
+    def send(
+        self, request: httpx.Request, home: httpx.URL, where: Where, *, bulk: bool = False
+    ) -> Iterator[Answer]:
+        """Send `request`; the slot and the connection are given back when the block is left.
+
+        `home`: the registry. Another host gets a connection only if it may (addresses.py).
+        """
         request.headers.setdefault("User-Agent", USER_AGENT)
         # A compressed answer would have another digest and no Content-Length (oci.md 1.3, Range).
         request.headers["Accept-Encoding"] = "identity"
-        request.extensions = {**request.extensions, "timeout": self._timeouts()}
+        request.extensions = {"timeout": self._timeouts()}
+        if request.url.host != home.host:
+            self._guard(request, home, where)
         with ExitStack() as held:
             held.enter_context(self.limits(request.url).slot(bulk=bulk))
-            client = held.enter_context(self._clients.borrow())
+            client = held.enter_context(self._clients_for(request.url).borrow())
             with mapped(where, self._options):
                 response = client.send(request, stream=True, auth=None, follow_redirects=False)
             held.callback(_close, response)
             # httpcore reads this when the first byte of the body is asked for.
             response.request.extensions["timeout"]["read"] = self._options.read_timeout
+            if request.url.host == home.host:
+                self._remember(home, response)
             yield Answer(response, where, self._options, self._waits)
+
+    def close(self) -> None:
+        with self._lock:
+            for clients in self._clients.values():
+                clients.close()
+
+    def _clients_for(self, url: httpx.URL) -> Clients:
+        context = self._contexts.for_host(url.netloc.decode())
+        with self._lock:
+            if context not in self._clients:
+                keep = self._options.max_idle_conns_per_host or self._options.req_concurrent
+                self._clients[context] = Clients(context, keep=keep)
+            return self._clients[context]
+
+    def _guard(self, request: httpx.Request, home: httpx.URL, where: Where) -> None:
+        host, near = request.url.host, self._homes.get(home.host, Nearness.PUBLIC)
+        check_address(host, near, host, where)
+        request.extensions["trace"] = watch_connect(host, near, where)
+
+    def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
+        """How near the registry is, by the address that answered: a proxy's says nothing about it."""
+        if home.host not in self._homes and not proxied(home):
+            address = response.extensions["network_stream"].get_extra_info("server_addr")
+            if address:
+                self._homes[home.host] = nearness(str(address[0]))
 
     def limits(self, url: httpx.URL) -> HostLimits:
         with self._lock:
