@@ -32,8 +32,8 @@ _ALPINE_OCI: _Images = (
 )  # fmt: skip
 _NGINX: _Images = (
     ("1.9.0",), ("1.10.0",), ("1.10.1-rc.1",), ("1.24.0", "1.24"), ("1.24.0-alpine3.19", "1.24-alpine3.19"),
-    ("1.25.3",), ("1.25.4", "1.25", "mainline", "latest"), ("1.25.4-alpine", "mainline-alpine"), ("1.26.0", "1.26", "1", "stable"),
-    ("1.26.0-alpine", "stable-alpine"), ("1.27.0-beta.2",),
+    ("1.25.3",), ("1.25.4", "1.25", "mainline", "latest"), ("1.25.4-alpine", "mainline-alpine"),
+    ("1.26.0", "1.26", "1", "stable"), ("1.26.0-alpine", "stable-alpine"), ("1.27.0-beta.2",),
 )  # fmt: skip
 _WEB: _Images = (
     ("v1.2.3",), ("v1.9.0",), ("v1.10.0", "v1.10"), ("v1.11.0-rc.1",), ("v2.0.0-beta.1",),

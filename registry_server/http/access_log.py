@@ -37,34 +37,44 @@ class RequestRecord:
 
 
 class Recorder:
-    """Stands between the application and the server's `send`, and notes what passes."""
+    """Stands between the application and the server's `send`, and reports the request once.
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope, self._send = scope, send
+    It does so before the last message is passed on: who has an answer can read about it in the log.
+    """
+
+    def __init__(self, scope: Scope, send: Send, kind: str, report: OnRequest) -> None:
+        self._scope, self._send, self._kind, self._report = scope, send, kind, report
         self._arrived, self._began = datetime.now(UTC), time.perf_counter()
-        self._status, self._bytes, self._complete = 0, 0, False
+        self._status, self._bytes, self._reported = 0, 0, False
 
     async def send(self, message: Message) -> None:
-        await self._send(message)
         if message["type"] == "http.response.start":
             self._status = message["status"]
         else:
             self._bytes += len(message.get("body", b""))
-            self._complete = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self.finish(complete=True)
+        await self._send(message)
 
-    def record(self, kind: str) -> RequestRecord:
+    def finish(self, *, complete: bool = False) -> None:
+        """Report what there is; does nothing after the first time."""
+        if not self._reported:
+            self._reported = True
+            self._report(self._record(complete=complete))
+
+    def _record(self, *, complete: bool) -> RequestRecord:
         headers = dict(self._scope["headers"])
         return RequestRecord(
             time=self._arrived.isoformat(timespec="milliseconds"),
             client=(self._scope.get("client") or ("",))[0],
             method=self._scope["method"],
-            kind=kind,
+            kind=self._kind,
             target=_target(self._scope),
             range=_text(headers.get(b"range")),
             status=self._status,
             bytes=self._bytes,
             seconds=round(time.perf_counter() - self._began, 6),
-            complete=self._complete,
+            complete=complete,
             agent=_text(headers.get(b"user-agent")),
         )
 

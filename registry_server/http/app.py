@@ -60,11 +60,11 @@ class _Application:
         if self._on_request is None:
             await self._serve(scope, receive, send)
             return
-        recorder = Recorder(scope, send)
+        recorder = Recorder(scope, send, _kind(scope), self._on_request)
         try:
             await self._serve(scope, receive, recorder.send)
         finally:
-            self._on_request(recorder.record(_kind(scope)))
+            recorder.finish()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._respond(Request(scope))

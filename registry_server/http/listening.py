@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from registry_server.http.options import Tls
 
 _BACKLOG = 1024
+_HIGHEST_PORT = 65535
 
 
 class CannotListen(MirrorflowError):
@@ -47,6 +47,8 @@ def listen(address: str, port: int) -> socket.socket:
     port that is in use without a word, and give half of the requests to a stranger.
     """
     where = f"{address} port {port}"
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise CannotListen(f"cannot listen on {where}: ports are numbers from 0 to {_HIGHEST_PORT}")
     try:
         family, *_, target = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -54,7 +56,7 @@ def listen(address: str, port: int) -> socket.socket:
         return socket.create_server(target[:2], family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
         raise CannotListen(f"cannot listen on {where}: {address!r} is not an address of a host") from error
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise CannotListen(f"cannot listen on {where}: {_advice(error)}") from error
 
 
@@ -64,18 +66,16 @@ def url_of(listener: socket.socket, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _advice(error: OSError | OverflowError) -> str:
-    match getattr(error, "errno", None):
+def _advice(error: OSError) -> str:
+    match error.errno:
         case errno.EADDRINUSE:
             return "another program listens there; stop it or choose another port"
         case errno.EADDRNOTAVAIL:
             return "this machine has no such address; 0.0.0.0 means all that it has"
         case errno.EACCES:
             return "not permitted; ports below 1024 need privileges"
-        case None:
-            return "ports are numbers from 0 to 65535"
-        case number:
-            return os.strerror(number)
+        case _:
+            return error.strerror or str(error)
 
 
 def _why(error: OSError) -> str:

@@ -49,7 +49,8 @@ async def referrers(store: Store, route: Referrers, request: Request) -> Respons
         found = await asyncio.to_thread(repository.referrers, route.digest)
     except RepositoryUnknown:
         found = []
-    wanted = request.query_params.get("artifactType")
+    # Typed into a URL as it is, the + of "+json" arrives as a blank; no media type has one.
+    wanted = request.query_params.get("artifactType", "").replace(" ", "+")
     entries = [
         each.to_json()
         for each in sorted(found, key=lambda each: each.digest)

@@ -83,6 +83,13 @@ class _Server(MPServer):
         )
         self._listener = listener
 
+    def signal_handler_interrupt(self, *_arguments: Any, **_named: Any) -> None:
+        if os.getpid() != self.pid:
+            # A worker that has not set its own handlers yet; it would take no notice and be waited for.
+            os._exit(0)
+        self.interrupt_signal = True
+        self.main_loop_interrupt.set()
+
     def _init_shared_socket(self) -> None:
         shared: Any = self  # granian declares these attributes as None
         shared._sfd = self._listener.fileno()  # noqa: SLF001 - see above
