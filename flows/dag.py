@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prefect import allow_failure, quote
+from prefect import allow_failure
 from prefect.futures import as_completed, wait
+from prefect.utilities.annotations import quote
 
 from tasks.convert_manifest import convert_manifest
 from tasks.copy_blob import copy_blob
 from tasks.copying import claim_jobs
 from tasks.filter_tags import filter_tags
 from tasks.grouping import group, label, pack
-from tasks.list_catalog import Catalog, list_catalog
+from tasks.list_catalog import list_catalog
 from tasks.publish_image import publish_image
 from tasks.steps import retry_options
 from tasks.verify_signature import verify_signature
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from registry_server.oci.digest import Digest
+    from tasks.catalog import Catalog
     from tasks.copying import BlobJob
     from tasks.images import Image, SourceRepository
     from tasks.run import MirrorRun

@@ -12,7 +12,7 @@ from flows.mirroring import mirror_entry
 
 # A Prefect retry sleeps in the thread of its task, so there are many threads; what really bounds the work
 # is the pool of transfers (`reqConcurrent`).
-_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=128)
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=128)  # Any: its type parameter does not fit `flow`
 
 
 @flow(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tasks.sizes import human_bytes
@@ -44,7 +44,8 @@ def reporting(run: MirrorRun, sink: ProgressSink) -> Iterator[None]:
         while not ended.wait(_INTERVAL_SECONDS):
             show()
 
-    timer = threading.Thread(target=tick, name="progress", daemon=True)
+    # With this thread's context, or Prefect would not know which run the progress belongs to.
+    timer = threading.Thread(target=copy_context().run, args=(tick,), name="progress", daemon=True)
     timer.start()
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from profiles.matching import listed_references, matches_selection, platforms_of
-from profiles.tag_rules import choose_tags, is_companion_tag
+from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
@@ -75,6 +75,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         search.problems,
         search.declined,
         dict(search.dropped),
+        tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
     )
 
 
@@ -91,6 +92,18 @@ def _references(search: _Search, target: Target, tags: Sequence[str]) -> list[Ta
         for reference in kept
         if is_asked_for(run.only, str(ImageName(target.local, reference)), _joined(source.name, reference))
     ]
+
+
+def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) -> Iterable[str]:
+    """zot searches a regex anywhere in a tag: nobody who comes from there shall mirror less unknowingly."""
+    wider = zot_would_take(target.rule, tags)
+    if wider and target.rule.tags and target.rule.tags.regex:
+        regex = target.rule.tags.regex
+        shown = ", ".join(wider[:3]) + (", …" if wider[3:] else "")
+        yield (
+            f"{source.name}: zot would take {len(wider)} more tags ({shown}), because it looks for "
+            f"regex '{regex}' anywhere in a tag; write '.*(?:{regex}).*' to take them too"
+        )
 
 
 def _is_tag(text: str) -> bool:

@@ -65,7 +65,8 @@ class Findings:
 
     `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
     tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
-    good as long as their digest stays (schema 1, a `select` that gave false).
+    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
+    reason why a rule does not take them; `notes` are for who comes from zot.
     """
 
     source: SourceRepository
@@ -75,6 +76,7 @@ class Findings:
     problems: Mapping[ImageName, str] = field(default_factory=dict)
     declined: Mapping[ImageName, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci.descriptor import Platform
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.descriptor import Descriptor, Platform
     from registry_server.oci.manifest import Manifest
 
 _UNKNOWN: Final = "unknown"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.records import PollRecord
 from tasks.images import Step
@@ -14,7 +15,6 @@ from tasks.images import Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.run import MirrorRun
 
@@ -74,7 +74,10 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         untouched = {tag for tag in before.problems if tag and tag not in seen.upstream}
         problems |= {tag: before.problems[tag] for tag in untouched}
         declined = {**before.declined, **declined}
-        upstream = {**{tag: before.upstream[tag] for tag in untouched & set(before.upstream)}, **upstream}
+        upstream = {
+            **{tag: Digest(before.upstream[tag]) for tag in untouched & set(before.upstream)},
+            **upstream,
+        }
     succeeded = before.succeeded if before is not None else None
     return PollRecord(
         registry=run.entry.name,

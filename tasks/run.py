@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
 from tasks.errors import StepFailed, Unexpected
+from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
 from tasks.upstream.credentials import load_credentials
 from tasks.upstream.errors import Stopped
@@ -41,6 +42,7 @@ class MirrorRun:
     stop: threading.Event
     only: frozenset[str] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
+    manifests: KeyedLocks = field(default_factory=KeyedLocks)
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""

@@ -1,0 +1,42 @@
+"""The repositories that a run is about: from the rules, and from the catalog where they need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profiles.matching import needs_catalog
+from registry_server.oci.errors import MirrorflowError
+from tasks.choosing import choose_repositories, literal_names, names_behind
+
+if TYPE_CHECKING:
+    from tasks.images import SourceRepository
+    from tasks.run import MirrorRun
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog."""
+
+    repositories: tuple[SourceRepository, ...]
+    problem: str = ""
+
+
+def wanted_repositories(run: MirrorRun) -> Catalog:
+    """Literal names need no catalog, and lose nothing when there is none; only globs do.
+
+    Raises the upstream's error if the catalog was all there was to go by.
+    """
+    entry = run.entry
+    if run.only:
+        return Catalog(tuple(choose_repositories(entry, names_behind(entry, run.only))))
+    names = literal_names(entry)
+    if not needs_catalog(entry):
+        return Catalog(tuple(choose_repositories(entry, names)))
+    try:
+        listed = list(run.upstream.repositories())
+    except MirrorflowError as error:
+        if not names:
+            raise
+        return Catalog(tuple(choose_repositories(entry, names)), str(error))
+    return Catalog(tuple(choose_repositories(entry, [*names, *listed])))

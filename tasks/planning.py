@@ -1,0 +1,184 @@
+"""What a run would do, without doing it: the same decisions, no task runs, nothing written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.manifest import Manifest, total_size
+from tasks.catalog import wanted_repositories
+from tasks.fetching import parsed, walk
+from tasks.finding import find_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from tasks.images import Findings, Image, ImagePlan
+    from tasks.run import MirrorRun
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """One image that would be brought in. Bytes are of blobs: those to fetch, and those that are here."""
+
+    image: str
+    upstream: str
+    digest: str
+    change: str
+    new_bytes: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What separates one registry entry from its mirror. Falsy when there is nothing to do.
+
+    `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is what planning cost.
+    """
+
+    registry: str
+    images: tuple[PlannedImage, ...]
+    unchanged: int
+    left_out: Mapping[str, str]
+    dropped: Mapping[str, int]
+    problems: Mapping[str, str]
+    notes: tuple[str, ...]
+    manifest_gets: int
+    spent: Mapping[str, int]
+
+    def __bool__(self) -> bool:
+        return bool(self.images)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "registry": self.registry,
+            "add": [_row(image) for image in self.images if image.change == "add"],
+            "move": [_row(image) for image in self.images if image.change == "move"],
+            "unchanged": self.unchanged,
+            "leftOut": dict(self.left_out),
+            "droppedTags": dict(self.dropped),
+            "problems": dict(self.problems),
+            "notes": list(self.notes),
+            "newBytes": sum(image.new_bytes for image in self.images),
+            "heldBytes": sum(image.held_bytes for image in self.images),
+            "manifestGets": self.manifest_gets,
+            "spent": dict(self.spent),
+        }
+
+
+def _row(image: PlannedImage) -> dict[str, Any]:
+    return {
+        "image": image.image,
+        "upstream": image.upstream,
+        "digest": image.digest,
+        "newBytes": image.new_bytes,
+        "heldBytes": image.held_bytes,
+    }
+
+
+@dataclass(slots=True)
+class _Peeking:
+    """Reads manifests without keeping them: from the store where it has them, else from the upstream."""
+
+    run: MirrorRun
+    image: Image
+    seen: dict[Digest, Manifest]
+    gets: set[Digest]
+
+    def read(self, descriptor: Descriptor) -> Manifest:
+        repository = self.run.store.repository(self.image.local)
+        if repository.has_blob(descriptor.digest):
+            body = repository.find_blob(descriptor.digest).path.read_bytes()
+            return parsed(descriptor, body, None)
+        if not repository.pool_holds(descriptor.digest):
+            self.gets.add(descriptor.digest)
+        if descriptor.digest not in self.seen:
+            fetched = self.run.upstream.manifest(self.image.source, descriptor.digest)
+            self.seen[descriptor.digest] = parsed(descriptor, fetched.body, fetched.media_type)
+        return self.seen[descriptor.digest]
+
+
+@dataclass(slots=True)
+class _Weighing:
+    """Adds up what would be fetched; a digest that several images share counts for the first of them."""
+
+    run: MirrorRun
+    seen: dict[Digest, Manifest] = field(default_factory=dict)
+    gets: set[Digest] = field(default_factory=set)
+    claimed: set[Digest] = field(default_factory=set)
+
+    def weigh(self, image: Image, plan: ImagePlan | None) -> PlannedImage:
+        new = [blob for blob in plan.blobs if self._is_new(image, blob)] if plan else []
+        self.claimed.update(blob.digest for blob in new)
+        fetched = total_size(new)
+        return PlannedImage(
+            image=str(image.name),
+            upstream=image.upstream_name,
+            digest=str(image.digest),
+            change="move" if image.moves else "add",
+            new_bytes=fetched,
+            held_bytes=total_size(plan.blobs) - fetched if plan else 0,
+        )
+
+    def _is_new(self, image: Image, blob: Descriptor) -> bool:
+        if blob.digest in self.claimed:
+            return False
+        return not self.run.store.repository(image.local).pool_holds(blob.digest)
+
+
+def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
+    """Compare one registry entry with the store.
+
+    With `weigh`, the manifests of changed images are read to know their bytes: on a metered upstream each is
+    a pull. Without, one GET an image is assumed. A repository that fails is a problem, not the end.
+    """
+    findings, problems = _find(run)
+    changed = sorted(
+        (image for each in findings for image in each.changed), key=lambda image: str(image.name)
+    )
+    weighing = _Weighing(run)
+    planned = []
+    for image in changed:
+        try:
+            plan = walk(image, _Peeking(run, image, weighing.seen, weighing.gets)) if weigh else None
+        except MirrorflowError as error:
+            problems[str(image.name)] = str(error)
+        else:
+            planned.append(weighing.weigh(image, plan))
+    return Plan(
+        registry=run.entry.name,
+        images=tuple(planned),
+        unchanged=sum(each.unchanged for each in findings),
+        left_out={str(name): reason for each in findings for name, reason in each.declined.items()},
+        dropped=_add_up(each.dropped for each in findings),
+        problems=problems,
+        notes=tuple(note for each in findings for note in each.notes),
+        manifest_gets=len(weighing.gets) if weigh else len({image.digest for image in changed}),
+        spent=run.upstream.requests(),
+    )
+
+
+def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
+    catalog = wanted_repositories(run)
+    problems = {run.entry.name: catalog.problem} if catalog.problem else {}
+    findings = []
+    for source in catalog.repositories:
+        try:
+            found = find_changes(run, source)
+        except MirrorflowError as error:
+            problems[source.name] = str(error)
+        else:
+            findings.append(found)
+            problems |= {str(name): reason for name, reason in found.problems.items()}
+    return findings, problems
+
+
+def _add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for reason, number in each.items():
+            total[reason] = total.get(reason, 0) + number
+    return total
