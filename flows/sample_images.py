@@ -135,7 +135,7 @@ class ImageMaker:
 
     def artifact(
         self,
-        artifact_type: str,
+        artifact_type: str | None,
         content: bytes,
         *,
         content_type: str,
@@ -143,12 +143,16 @@ class ImageMaker:
         config: tuple[str, bytes] = (media_types.OCI_EMPTY, _EMPTY),
         annotations: Mapping[str, str] | None = None,
     ) -> Descriptor:
-        """Something that is no image (image-spec manifest.md, "Guidelines for Artifact Usage")."""
+        """Something that is no image (image-spec manifest.md, "Guidelines for Artifact Usage").
+
+        Without an `artifact_type` the type of the config says what it is, as with Helm charts.
+        """
         body: dict[str, Any] = {
-            "artifactType": artifact_type,
             "config": self._blob(*config).to_json(),
             "layers": [self._blob(content_type, content).to_json()],
         }
+        if artifact_type is not None:
+            body["artifactType"] = artifact_type
         if subject is not None:
             body["subject"] = subject.to_json()
         if annotations:

@@ -110,7 +110,7 @@ def _charts(maker: ImageMaker) -> None:
     for version in _CHARTS:
         chart = {"apiVersion": "v2", "name": "web", "version": version.replace("_", "+")}
         made = maker.artifact(
-            _CHART_CONFIG,
+            None,
             _layer(f"chart-{version}", 3_000).content,
             content_type=_CHART_CONTENT,
             config=(_CHART_CONFIG, json.dumps(chart).encode()),

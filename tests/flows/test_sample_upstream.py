@@ -1,0 +1,133 @@
+"""The sample registry of the demo: complete, the same each time, and untidy enough."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.sample_upstream import fill_sample_upstream
+from registry_server.http.process import running_server
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.manifest import Manifest, parse_manifest
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flows.sample_upstream import SampleSummary
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store.open(tmp_path_factory.mktemp("sample"), durability="none")
+
+
+@pytest.fixture(scope="module")
+def summary(store: Store) -> SampleSummary:
+    return fill_sample_upstream(store)
+
+
+def _manifest(store: Store, name: str, reference: str | Digest) -> Manifest:
+    found = reference if isinstance(reference, Digest) else Tag(reference)
+    descriptor, body = store.repository(RepositoryName(name)).read_manifest(found)
+    return parse_manifest(body, descriptor.media_type)
+
+
+def _manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
+    """Every manifest that a tag leads to."""
+    for name in store.repositories():
+        repository = store.repository(name)
+        pending = [record.digest for record in repository.tag_records().values()]
+        seen: set[Digest] = set()
+        while pending:
+            digest = pending.pop()
+            if digest not in seen:
+                seen.add(digest)
+                manifest = _manifest(store, name, digest)
+                pending += [child.digest for child in manifest.manifests]
+                yield name, manifest
+
+
+def test_it_says_what_it_made(store: Store, summary: SampleSummary) -> None:
+    names = ["apps/api", "apps/web", "charts/web", "library/alpine", "library/nginx", "tools/builder"]
+    assert store.repositories() == names
+    assert summary.repositories == len(names)
+    assert summary.tags == sum(len(store.repository(name).tags()) for name in store.repositories())
+    assert 10_000_000 < summary.bytes < 30_000_000
+
+
+def test_it_is_the_same_each_time(store: Store, summary: SampleSummary, tmp_path: Path) -> None:
+    again = Store.open(tmp_path, durability="none")
+    assert fill_sample_upstream(again) == summary
+    for name in store.repositories():
+        records = again.repository(name).tag_records()
+        assert records == store.repository(name).tag_records()
+
+
+def test_every_image_is_complete(store: Store, summary: SampleSummary) -> None:
+    for name, manifest in _manifests(store):
+        assert store.repository(RepositoryName(name)).missing(manifest) == []
+
+
+def test_layers_are_real_and_the_configs_know_them(store: Store, summary: SampleSummary) -> None:
+    for name, manifest in _manifests(store):
+        repository = store.repository(RepositoryName(name))
+        for blob, diff_id in zip(manifest.layers, _diff_ids(store, name, manifest), strict=False):
+            tar = gzip.decompress(repository.find_blob(blob.digest).path.read_bytes())
+            assert Digest.of(tar) == diff_id
+            with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+                assert [member.name.partition("/")[0] for member in archive] == ["opt"]
+
+
+def _diff_ids(store: Store, name: str, manifest: Manifest) -> list[str]:
+    config = manifest.config
+    if config is None or config.media_type not in (media_types.OCI_CONFIG, media_types.DOCKER_CONFIG):
+        return []
+    content = store.repository(RepositoryName(name)).find_blob(config.digest).path.read_bytes()
+    found: list[str] = json.loads(content)["rootfs"]["diff_ids"]
+    return found
+
+
+def test_it_has_what_mirrors_stumble_over(store: Store, summary: SampleSummary) -> None:
+    everything = list(_manifests(store))
+    types = {manifest.media_type for _, manifest in everything}
+    assert types == media_types.IMAGES | media_types.INDEXES
+    children = [child for _, manifest in everything for child in manifest.manifests]
+    platforms = {str(child.platform) for child in children}
+    assert {"linux/amd64", "linux/arm64/v8", "linux/arm/v7", "unknown/unknown"} <= platforms
+    assert any(child.media_type in media_types.INDEXES for child in children)  # an index in an index
+    assert any(manifest.artifact_type for _, manifest in everything)
+
+
+def test_layers_are_shared_between_images_and_repositories(store: Store, summary: SampleSummary) -> None:
+    uses = [(name, blob.digest) for name, manifest in _manifests(store) for blob in manifest.layers]
+    names_of: dict[Digest, set[str]] = {}
+    for name, digest in uses:
+        names_of.setdefault(digest, set()).add(name)
+    assert len(uses) > len(names_of)
+    assert any(len(names) > 1 for names in names_of.values())
+
+
+def test_an_sbom_refers_to_the_newest_release(store: Store, summary: SampleSummary) -> None:
+    repository = store.repository(RepositoryName("apps/web"))
+    (sbom,) = repository.referrers(repository.find_manifest(Tag("latest")).descriptor.digest)
+    assert sbom.artifact_type == "application/spdx+json"
+
+
+def test_skopeo_pulls_from_it(store: Store, summary: SampleSummary, skopeo: str, tmp_path: Path) -> None:
+    with running_server(store.root) as url:
+        for number, image in enumerate(["library/nginx:1.26.0", "apps/api:1.1", "tools/builder:latest"]):
+            source = f"docker://{url.removeprefix('http://')}/{image}"
+            target = f"dir:{tmp_path / str(number)}"
+            subprocess.run(
+                [skopeo, "copy", "-q", "--all", "--src-tls-verify=false", source, target], check=True
+            )

@@ -1,0 +1,85 @@
+"""https, and clients that must show a certificate."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from registry_server.http.options import Tls
+from registry_server.http.process import ServerFailed, running_server
+from registry_server.oci.reference import RepositoryName
+from registry_server.store.store import Store
+from tests.support.certificates import Authority
+from tests.support.registries import put_blob
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _context(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority.cert))
+
+
+def test_blobs_come_over_https(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    content = bytes(range(256)) * 10_000
+    store = Store.open(tmp_path / "store", durability="none")
+    blob = put_blob(store, "library/tls", content)
+    assert store.repository(RepositoryName("library/tls")).has_blob(blob.digest)
+    with running_server(store.root, tls=Tls(pair.cert, pair.key)) as url:
+        assert url.startswith("https://127.0.0.1:")
+        with httpx.Client(base_url=url, verify=_context(authority)) as client:
+            assert client.get(f"/v2/library/tls/blobs/{blob.digest}").content == content
+        with pytest.raises(httpx.ConnectError):  # one that does not know the CA
+            httpx.get(f"{url}/v2/")
+
+
+def test_with_a_client_ca_only_its_clients_come_in(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority, stranger = Authority(tmp_path), Authority(tmp_path / "other", "another CA")
+    pair = authority.server()
+    tls = Tls(pair.cert, pair.key, authority.cert)
+    with running_server(tmp_path / "store", tls=tls) as url:
+        known, unknown = _context(authority), _context(authority)
+        mine, theirs = authority.client(), stranger.client()
+        known.load_cert_chain(mine.cert, mine.key)
+        unknown.load_cert_chain(theirs.cert, theirs.key)
+        with httpx.Client(verify=known) as client:
+            assert client.get(f"{url}/v2/").status_code == 200
+        for context in (_context(authority), unknown):
+            with httpx.Client(verify=context) as client, pytest.raises(httpx.TransportError):
+                client.get(f"{url}/v2/")
+
+
+@pytest.mark.parametrize("broken", ["cert", "key", "client_ca"])
+@pytest.mark.parametrize("content", [None, "not PEM"], ids=["missing", "nonsense"])
+def test_files_that_cannot_be_used_are_named_before_it_listens(
+    tmp_path: Path, broken: str, content: str | None
+) -> None:
+    pair = Authority(tmp_path).server()
+    files = {
+        "cert": pair.cert,
+        "key": pair.key,
+        "client_ca": tmp_path / "ca.crt",
+        broken: tmp_path / "broken.pem",
+    }
+    if content is not None:
+        (tmp_path / "broken.pem").write_text(content)
+    with (
+        pytest.raises(ServerFailed, match=r"cannot use .*broken\.pem"),
+        running_server(tmp_path / "store", tls=Tls(**files)),
+    ):
+        pass
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with (
+        pytest.raises(ServerFailed, match="cannot use the certificate"),
+        running_server(tmp_path / "store", tls=Tls(authority.server().cert, authority.client().key)),
+    ):
+        pass
