@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from profiles import credentials_advice, entry_advice, rule_advice
+from profiles.collisions import collisions
 from profiles.vocabulary import Remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from profiles.model import Profile
-    from profiles.vocabulary import Vocabulary
+    from profiles.storage import StorageOptions
+    from profiles.sync import Sync
+    from profiles.vocabulary import Path, Vocabulary
 
 
 def advise(profile: Profile, words: Vocabulary) -> Iterator[Remark]:
     """Everything worth a word, in no particular order."""
-    if not profile.sync.registries:
-        yield Remark(words.place(("sync",)), "sync", "nothing is mirrored", "add sync.registries")
+    found = chain(
+        _on_storage(profile.storage, ("storage",)),
+        *(_on_storage(sub, ("storage", "subPaths", key)) for key, sub in profile.storage.sub_paths.items()),
+        _on_sync(profile.sync),
+        entry_advice.advise(profile.sync),
+        rule_advice.advise(profile.sync),
+        credentials_advice.advise(profile.sync),
+        _on_collisions(profile.sync, words),
+    )
+    for path, text, write in found:
+        yield Remark(words.place(path), words.spell(path), text, write)
+
+
+def _on_storage(storage: StorageOptions, path: Path) -> Iterator[tuple[Path, str, str]]:
+    if not storage.dedupe:
+        yield (*path, "dedupe"), "blobs are always shared within one storage root", "drop it"
+    for name, key in (("gc_delay", "gcDelay"), ("gc_interval", "gcInterval")):
+        if not storage.gc and name in storage.model_fields_set:
+            yield (*path, key), "has no effect while gc is false", "drop it, or set 'gc: true'"
+
+
+def _on_sync(sync: Sync) -> Iterator[tuple[Path, str, str]]:
+    if not sync.registries:
+        yield ("sync",), "nothing is mirrored", "add registry entries to sync.registries"
+    elif not sync.enable:
+        yield ("sync", "enable"), "nothing is mirrored while it is false", "set it to true, or drop it"
+    if sync.download_dir is not None:
+        found = "not used: what arrives is kept in the store itself until it is whole"
+        yield ("sync", "downloadDir"), found, "drop it"
+
+
+def _on_collisions(sync: Sync, words: Vocabulary) -> Iterator[tuple[Path, str, str]]:
+    for one in collisions(sync):
+        first = ("sync", "registries", one.first.entry_number, "content", one.first.rule_number)
+        second = ("sync", "registries", one.second.entry_number, "content", one.second.rule_number)
+        there = f"{words.spell(first)} (line {words.place(first).line})"
+        found = f"puts {one.second_upstream} under {one.local!r}, where {there} puts {one.first_upstream}"
+        yield second, found, "give one of the two another destination"

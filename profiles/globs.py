@@ -44,7 +44,7 @@ class Glob:
 
 @cache
 def _compile(text: str) -> Glob:
-    choices = _expand(text)
+    choices = expand(text)
     body = "|".join(_translate(choice) for choice in choices)
     base, static = _base(text)
     return Glob(text, base, static, re.compile(body))
@@ -55,7 +55,7 @@ def _base(text: str) -> tuple[str, bool]:
     return (text, True) if meta < 0 else (text[:meta].rpartition("/")[0], False)
 
 
-def _expand(text: str) -> list[str]:
+def expand(text: str) -> list[str]:
     """All the patterns without braces that `text` stands for."""
     opening = _find(text, "{}", 0)
     if opening < 0:
@@ -66,8 +66,8 @@ def _expand(text: str) -> list[str]:
     whole = [
         text[:opening] + middle + tail
         for part in parts
-        for middle in _expand(part)
-        for tail in _expand(text[closing + 1 :])
+        for middle in expand(part)
+        for tail in expand(text[closing + 1 :])
     ]
     if len(whole) > _MAX_CHOICES:
         raise Refusal(
@@ -98,11 +98,11 @@ def _find(text: str, wanted: str, start: int) -> int:
     while at < len(text):
         if text[at] in wanted:
             return at
-        at = _class_end(text, at) + 1 if text[at] == "[" else at + (2 if text[at] == "\\" else 1)
+        at = class_end(text, at) + 1 if text[at] == "[" else at + (2 if text[at] == "\\" else 1)
     return -1
 
 
-def _class_end(text: str, opening: int) -> int:
+def class_end(text: str, opening: int) -> int:
     """Where the `]` of the class at `opening` is. Like doublestar, a class may not be empty."""
     at = opening + 1
     at += text[at : at + 1] in {"^", "!"}
@@ -153,7 +153,7 @@ def _pieces(segment: str) -> list[str]:
         elif char == "?":
             pieces[-1] += "[^/]"
         elif char == "[":
-            end = _class_end(segment, at) + 1
+            end = class_end(segment, at) + 1
             pieces[-1] += _class(segment[at + 1 : end - 1])
         elif char == "\\":
             if end >= len(segment):

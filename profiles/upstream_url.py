@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from profiles.errors import Refusal
@@ -30,6 +30,7 @@ class UpstreamUrl:
     host: str
     registry: str
     path_prefix: str = ""
+    scheme_assumed: bool = field(default=False, compare=False)
 
     @classmethod
     def parse(cls, text: object) -> UpstreamUrl:
@@ -39,11 +40,15 @@ class UpstreamUrl:
         if not isinstance(text, str) or not text.strip():
             raise Refusal("not a URL", _EXAMPLE)
         parts = _split(text.strip())
-        scheme, host = parts.scheme.lower(), _host(parts)
-        path = _path_prefix(parts.path)
-        if host.partition(":")[0] in _DOCKER_HUB and not parts.port:
-            return cls(scheme, _DOCKER_API, "docker.io", path)
-        return cls(scheme, host, host, path)
+        scheme, host, path = parts.scheme.lower(), _host(parts), _path_prefix(parts.path)
+        hub = host in _DOCKER_HUB
+        return cls(
+            scheme,
+            _DOCKER_API if hub else host,
+            "docker.io" if hub else host,
+            path,
+            scheme_assumed=not _SCHEME.match(text.strip()),
+        )
 
     @property
     def base(self) -> str:
