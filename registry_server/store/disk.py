@@ -42,9 +42,9 @@ class Disk:
         if read(path) != content:
             self.write(path, content)
 
-    def stage(self, content: bytes, *, mode: int = 0o644, immutable: bool = False) -> str:
-        """Write a file that nobody sees yet; `place` gives it its name."""
-        staged = f"{self.root}/staging/{os.getpid()}-{secrets.token_hex(8)}"
+    def stage(self, content: bytes, *, mode: int = 0o644, immutable: bool = False, intent: str = "") -> str:
+        """Write a file that nobody sees yet; `place` gives it its name. `intent` is a part of its own."""
+        staged = f"{self.root}/staging/{os.getpid()}-{secrets.token_hex(8)}{intent and '.'}{intent}"
         fd = self._open(staged, _NEW, mode)
         try:
             write_all(fd, content, 0)
@@ -77,7 +77,7 @@ class Disk:
         except FileExistsError:
             if is_file(path):
                 return
-            os.unlink(path)  # a planted link would be a marker that nobody made
+            remove(path)  # a planted link would be a marker that nobody made
             os.close(self._open(path, _NEW, 0o444))
         self.flusher.folder(os.path.dirname(path))
 

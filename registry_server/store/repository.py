@@ -37,18 +37,18 @@ class Repository(RepositoryReader):
     def adopt_blob(self, digest: Digest) -> bool:
         """Take a blob that the pool already has; False when it must be fetched.
 
-        The marker comes before the look: a garbage collector that runs meanwhile sees the one or the other
-        (reference: oci.md 6.1). It stays only if the blob is there.
+        The intent is on record before the look, so that a garbage collector sees the one or the other: it
+        counts `staging/*.sha256-<hex>` as a marker (reference: oci.md 6.1). It is a file of our own until the
+        blob turns out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
         """
         marker = self._blob_path(digest)
-        self._disk.mark(marker)
-        if self._pool.size(digest) is not None:
+        if files.is_file(marker) and self._pool.size(digest) is not None:
             return True
-        self._disk.remove(marker)
+        intent = self._disk.stage(b"", mode=0o444, intent=file_name(digest))
         if self._pool.size(digest) is None:
+            files.remove(intent)
             return False
-        # It came in between, and its writer may have found our marker a moment before it went.
-        self._disk.mark(marker)
+        self._disk.place(intent, marker)
         return True
 
     @contextlib.contextmanager
