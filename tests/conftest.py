@@ -7,13 +7,22 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
+from flows.sample_upstream import fill_sample_upstream
+from registry_server.store.store import Store
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.registries import Registry
+
+
+# The cores are shared with servers that tests start: how long an example takes says nothing.
+settings.register_profile("mirrorflow", deadline=None)
+settings.load_profile("mirrorflow")
 
 
 def require_program(name: str) -> str:
@@ -41,4 +50,19 @@ def docker_registry() -> str:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A running bundled server over an empty store, shared by the tests of a module."""
     with running_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the sample registry (flows/sample_upstream.py), made once: not to be written to."""
+    root = tmp_path_factory.mktemp("sample") / "store"
+    fill_sample_upstream(Store.open(root, durability="none"))
+    return root
+
+
+@pytest.fixture
+def sample_upstream(sample_root: Path, tmp_path: Path) -> Iterator[Registry]:
+    """A running server over the sample registry, with a request log of its own."""
+    with running_registry(tmp_path, root=sample_root) as found:
         yield found

@@ -41,9 +41,12 @@ class Registry:
 
 
 @contextmanager
-def running_registry(folder: Path, **options: Any) -> Iterator[Registry]:
-    """A registry on a free port of 127.0.0.1 in `folder`; `options` are those of `ServerOptions`."""
-    store = Store.open(folder / "store", subpaths=options.get("subpaths"), durability="none")
+def running_registry(folder: Path, *, root: Path | None = None, **options: Any) -> Iterator[Registry]:
+    """A registry on a free port of 127.0.0.1; its store and its access log are in `folder`.
+
+    `root` is a store elsewhere, `options` are those of `ServerOptions`.
+    """
+    store = Store.open(root or folder / "store", subpaths=options.get("subpaths"), durability="none")
     log = RequestLog(folder / "access.log")
     with (
         running_server(store.root, access_log=log.path, **options) as url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,16 @@ def test_blobs_around_the_size_of_a_chunk_are_whole(registry: Registry, size: in
     answer = registry.client.get(f"/v2/{REPOSITORY}/blobs/{made.digest}")
     assert answer.headers["Content-Length"] == str(size)
     assert answer.content == content
+
+
+def test_a_blob_that_is_not_in_the_page_cache_is_whole(registry: Registry) -> None:
+    content = CONTENT * 3
+    made = put_blob(registry.store, REPOSITORY, content)
+    path = registry.store.root / "blobs/sha256" / made.digest.hex[:2] / made.digest.hex
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert registry.client.get(f"/v2/{REPOSITORY}/blobs/{made.digest}").content == content
 
 
 def test_a_blob_answers_to_the_digest_that_was_asked_for(registry: Registry) -> None:

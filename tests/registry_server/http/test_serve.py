@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,11 +16,11 @@ import pytest
 from registry_server.http.listening import CannotListen, listen, url_of
 from registry_server.http.options import ServerOptions
 from registry_server.http.process import ServerFailed, ServerProcess, running_server
+from registry_server.oci.reference import RepositoryName
 from tests.support.registries import put_blob, running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "registry_server"]
 
@@ -195,6 +196,34 @@ def test_a_client_that_stopped_reading_does_not_keep_it_from_ending(tmp_path: Pa
         assert stalled.recv(1000)
     with stalled:  # the block above has ended the server
         _gone(registry.url)
+
+
+def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    server = ServerProcess(ServerOptions(tmp_path, port=0))
+    httpx.get(f"{server.url}/v2/")
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    if not children.exists():
+        pytest.skip("this kernel does not list the children of a process")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    # Connections wait in the queue of the socket, which the main process holds, for the next worker.
+    assert httpx.get(f"{server.url}/v2/", timeout=60).status_code == 200
+    server.stop()
+    assert server.exit_code == 0
+
+
+def test_what_the_server_complains_about_appears_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_registry(tmp_path) as registry:
+        made = registry.maker("library/damaged").image([])
+        path = registry.store.repository(RepositoryName("library/damaged")).find_manifest(made.digest).path
+        path.chmod(0o600)
+        path.write_text("{}")
+        url = f"/v2/library/damaged/manifests/{made.digest}"
+        assert registry.client.get(url).status_code == 500
+    complaint = capsys.readouterr().err
+    assert f"registry_server ERROR GET {url}: library/damaged@{made.digest}" in complaint
+    assert complaint.count("\n") == 1
 
 
 def test_several_workers_share_a_port_and_a_log(tmp_path: Path) -> None:

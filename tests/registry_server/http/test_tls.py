@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from flows.sample_images import ImageMaker, layer
 from registry_server.http.options import Tls
 from registry_server.http.process import ServerFailed, running_server
 from registry_server.oci.reference import RepositoryName
@@ -53,6 +56,22 @@ def test_with_a_client_ca_only_its_clients_come_in(tmp_path: Path) -> None:
         for context in (_context(authority), unknown):
             with httpx.Client(verify=context) as client, pytest.raises(httpx.TransportError):
                 client.get(f"{url}/v2/")
+
+
+def test_skopeo_comes_in_with_a_client_certificate(tmp_path: Path, skopeo: str) -> None:
+    authority = Authority(tmp_path)  # its ca.crt, and *.cert with *.key: the layout of /etc/docker/certs.d
+    pair = authority.server()
+    authority.client()
+    store = Store.open(tmp_path / "store", durability="none")
+    maker = ImageMaker(store.repository(RepositoryName("library/tls")))
+    maker.tag(maker.image([layer("tls", 2_000_000)]), "latest")
+    (certs := tmp_path / "certs").mkdir()
+    for name in ("ca.crt", "client.cert", "client.key"):
+        shutil.copy(tmp_path / name, certs)
+    with running_server(store.root, tls=Tls(pair.cert, pair.key, authority.cert)) as url:
+        source = f"docker://{url.removeprefix('https://')}/library/tls:latest"
+        command = [skopeo, "copy", "-q", "--src-cert-dir", str(certs), source, f"dir:{tmp_path / 'copy'}"]
+        subprocess.run(command, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "client_ca"])
