@@ -50,11 +50,12 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A deployment as the server now has it. `due` is its next run by schedule (UTC), None without
-    one; `started` says that a first run was asked for at once."""
+    """A deployment as the server now has it. `interval` (seconds) and `due`, its next run by schedule
+    (UTC), are None without one; `started` says that a first run was asked for at once."""
 
     name: str
     id: UUID
+    interval: float | None
     due: datetime | None
     started: bool = False
 
@@ -182,7 +183,7 @@ def _apply(
     if start:
         client.create_flow_run_from_deployment(identifier, name=f"mirror {definition.name}")
     due = None if definition.interval is None else next_due(anchor, definition.interval, now)
-    return Applied(definition.name, identifier, due, started=start)
+    return Applied(definition.name, identifier, definition.interval, due, started=start)
 
 
 def _existing(

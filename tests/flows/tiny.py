@@ -1,4 +1,4 @@
-"""A flow with the parameters of `mirror_registry` that does what `registry` says."""
+"""A flow with the parameters of `mirror_registry` that does what the name of the entry says."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.stopping import stop_on_signals
+
 ENTRYPOINT = "tests.flows.tiny.tiny"
 
 
 @flow(name="tiny", flow_run_name="tiny {registry}")
 def tiny(profile: str, registry: str, only: list[str] | None = None) -> State[Any]:
-    """`sleep SECONDS`, `once FILE` (fails unless FILE exists, which it then makes), anything else: done.
-
-    Leaves its process id and `only` in `PROFILE.runs`.
-    """
-    with Path(f"{profile}.runs").open("a") as record:
-        record.write(f"{os.getpid()} {','.join(only or [])}\n")
-    what, _, argument = registry.partition(" ")
-    if what == "sleep":
-        time.sleep(float(argument))
-    if what == "once" and not Path(argument).exists():
-        Path(argument).touch()
+    """`slow-…`: works for a minute, `stubborn-…`: also when it is told to stop, `once-…`: fails the first
+    time, anything else: done. Leaves its process id and `only` in a file beside the profile."""
+    record = Path(f"{profile}.{registry}")
+    before = record.exists()
+    with record.open("a") as lines:
+        lines.write(f"{os.getpid()} {','.join(only or [])}\n")
+    with stop_on_signals() as stop:
+        if registry.startswith("slow"):
+            stop.wait(60)
+        if registry.startswith("stubborn"):
+            time.sleep(60)
+    if registry.startswith("once") and not before:
         return Failed(message="0 of 1 images, 1 failed")
-    return Completed(message="1 of 1 images")
+    return Completed(message="stopped" if stop.is_set() else "1 of 1 images")

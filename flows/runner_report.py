@@ -1,0 +1,135 @@
+"""What the runner tells `up`: one JSON object a line, each a sentence that a person may read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flows.deployments import Changes, Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A deployment: `interval` in seconds, `due` its next run by schedule in unix seconds (both None
+    without a schedule), `started` whether a run begins now."""
+
+    name: str
+    interval: float | None
+    due: float | None
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """All deployments are as the profile says."""
+
+    kind: ClassVar[str] = "applied"
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, changes: Changes) -> Self:
+        return cls(
+            tuple(
+                Entry(each.name, each.interval, each.due.timestamp() if each.due else None, each.started)
+                for each in changes.applied
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What an earlier process left over: runs marked as crashed, late runs dropped."""
+
+    kind: ClassVar[str] = "cleared"
+    crashed: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A changed profile was taken over. Names of entries; `entries` as in `Applied`, all of them."""
+
+    kind: ClassVar[str] = "changed"
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A changed profile was not taken over: the old one stays."""
+
+    kind: ClassVar[str] = "refused"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run of an entry reached a final state."""
+
+    kind: ClassVar[str] = "run"
+    name: str
+    state: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The runner ends with this error."""
+
+    kind: ClassVar[str] = "failed"
+    message: str
+
+
+Report = Applied | Cleared | Changed | Refused | RunEnded | Failed
+_KINDS: dict[str, type[Report]] = {
+    each.kind: each for each in (Applied, Cleared, Changed, Refused, RunEnded, Failed)
+}
+
+
+class Reporter:
+    """Writes reports to a file descriptor; nobody reading them is no reason to stop mirroring."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, report: Report) -> None:
+        line = json.dumps({"kind": report.kind, **asdict(report)}) + "\n"
+        try:
+            os.write(self._descriptor, line.encode())
+        except OSError:
+            return
+
+
+def read_report(line: str) -> Report:
+    """The report that a line says. Raises KeyError, TypeError or ValueError for anything else."""
+    fields = json.loads(line)
+    kind = _KINDS[fields.pop("kind")]
+    for name, value in fields.items():
+        if name == "entries":
+            fields[name] = tuple(Entry(**entry) for entry in value)
+        elif isinstance(value, list):
+            fields[name] = tuple(value)
+    return kind(**fields)
+
+
+def compare(
+    before: Iterable[Definition], after: Iterable[Definition], applied: Applied, *, note: str = ""
+) -> Changed:
+    """Which registry entries a new profile adds, changes and removes."""
+    old = {definition.name: definition for definition in before}
+    new = {definition.name: definition for definition in after}
+    return Changed(
+        added=tuple(name for name in new if name not in old),
+        changed=tuple(name for name in new if name in old and new[name] != old[name]),
+        removed=tuple(name for name in old if name not in new),
+        entries=applied.entries,
+        note=note,
+    )

@@ -1,0 +1,279 @@
+"""`mirrorflow up`: the Prefect server, the runner and the registry server, as children of one process.
+
+This process imports no Prefect and does little: it starts its children, says what they tell, and ends
+all of them when one dies or when it is told to. What supervises it (systemd, a person) starts it anew;
+the next `up` mends what this one left over.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+
+from flows.deployments import ENTRYPOINT
+from flows.lifeline import tied
+from flows.prefect_server import PrefectServer, end_process, kill_session, last_words
+from flows.runner import GRACE, Options
+from flows.runner_report import Failed, read_report
+from flows.settings import client_environment, own_server_wanted, prefect_home
+from flows.up_view import UpView
+from profiles.loading import load_profile
+from registry_server.http.options import ServerOptions
+from registry_server.http.process import ServerProcess
+from registry_server.oci.errors import MirrorflowError
+from registry_server.store.errors import StoreLocked
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType, TracebackType
+
+    from flows.runner_report import Report
+    from profiles.model import Profile
+
+_BEYOND = 2.0  # seconds that the runner gets beyond its runs' grace
+_LOOK = 0.5  # seconds between two looks at the children
+
+
+class UpError(MirrorflowError):
+    """Something that `up` runs has ended; everything else was stopped."""
+
+
+class Up:
+    """All that `up` runs. Use with `with`; then `ui_url`, `registry_url` and `api_url` are known. Runs get
+    `grace` seconds to stop.
+
+    Raises StoreLocked when another one serves the store, PrefectServerError, ServerFailed (the registry
+    server: its port, its address), StoreError, and what `load_profile` raises.
+    """
+
+    def __init__(
+        self,
+        profile_path: Path,
+        *,
+        console: Console | None = None,
+        prefect_port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        entrypoint: str = ENTRYPOINT,
+        grace: float = GRACE,
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self.view = UpView(self._console)
+        self._path = profile_path.absolute()
+        self._environment = dict(os.environ if environment is None else environment)
+        self._prefect_port = prefect_port
+        self._entrypoint, self._grace = entrypoint, grace
+        self._running = ExitStack()
+        self._reports: queue.Queue[Report | None] = queue.Queue()
+        self._runner: subprocess.Popen[bytes] | None = None
+        self._prefect: PrefectServer | None = None
+        self._registry: ServerProcess | None = None
+        self._root = self._runner_log = Path()
+        self.api_url = self.ui_url = self.registry_url = ""
+
+    def __enter__(self) -> Self:
+        profile = load_profile(self._path).profile
+        try:
+            store = Store.open(
+                profile.storage.root_directory,
+                subpaths=profile.storage.roots(),
+                durability=profile.storage.durability,
+            )
+            self._root = store.root
+            self._claim(store)
+            self._start_registry(profile)
+            self._start_prefect(store.root)
+            self._start_runner(store)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.view.say(f"stopping: runs get {self._grace:.0f} s to end; Ctrl-C again kills them")
+        with self._killing_at_the_second_signal():
+            self.stop()
+
+    def begin(self) -> None:
+        """Say where everything is."""
+        self.view.begin(
+            profile=self._path, store=self._root, registry_url=self.registry_url, ui_url=self.ui_url
+        )
+
+    def follow(self, *, until: type[Report] | None = None) -> Report | None:
+        """Show what happens: for ever, or until the runner tells an `until`, which is returned.
+
+        Raises UpError when a child has ended.
+        """
+        while True:
+            with suppress(queue.Empty):
+                report = self._reports.get(timeout=_LOOK)
+                if report is not None:
+                    self.view.report(report)
+                if isinstance(report, Failed):
+                    raise UpError(report.message)
+                if until is not None and isinstance(report, until):
+                    return report
+                continue
+            self._check()
+
+    def stop(self) -> None:
+        """End everything: runs get 10 s, then they are killed; the deployments are paused."""
+        registry = threading.Thread(target=self._stop_registry, name="stop-registry")
+        registry.start()
+        if self._runner is not None:
+            end_process(self._runner, grace=self._grace + _BEYOND)
+            kill_session(self._runner.pid)  # runs that a killed runner left behind
+            self._runner = None
+        if self._prefect is not None:
+            self._prefect.stop()
+            self._prefect = None
+        registry.join()
+        self._running.close()
+
+    def kill(self) -> None:
+        """SIGKILL to everything; for whoever is asked to stop a second time."""
+        if self._runner is not None:
+            kill_session(self._runner.pid)
+        for pid in (self._prefect.pid if self._prefect else None, self._registry and self._registry.pid):
+            if pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def _killing_at_the_second_signal(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def kill(_signal: int, _frame: FrameType | None) -> None:
+            self.kill()
+
+        before = {number: signal.signal(number, kill) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _claim(self, store: Store) -> None:
+        try:
+            self._running.enter_context(store.claim("up"))
+        except StoreLocked as error:
+            who = f" (pid {error.pid})" if error.pid else ""
+            raise StoreLocked(
+                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first", pid=error.pid
+            ) from error
+
+    def _start_registry(self, profile: Profile) -> None:
+        self._registry = ServerProcess(
+            ServerOptions(
+                profile.storage.root_directory,
+                subpaths=profile.storage.roots(),
+                address=profile.http.address,
+                port=profile.http.port,
+            )
+        )
+        self.registry_url = self._registry.url
+
+    def _start_prefect(self, root: Path) -> None:
+        if not own_server_wanted(self._environment):
+            self.api_url = self._environment["PREFECT_API_URL"]
+            self.ui_url = self._environment.get("PREFECT_UI_URL", self.api_url.removesuffix("/api"))
+            return
+        with self._console.status("starting Prefect") as status:
+            server = PrefectServer(
+                root,
+                port=self._prefect_port,
+                environment=self._environment,
+                progress=lambda seconds: status.update(
+                    f"starting Prefect, {seconds:.0f} s (5 s, the first time some 15 s)"
+                ),
+            )
+            self.api_url = server.start()
+        self._prefect, self.ui_url = server, server.ui_url
+
+    def _start_runner(self, store: Store) -> None:
+        home = prefect_home(store.root)
+        home.mkdir(parents=True, exist_ok=True)
+        self._runner_log = home / "runner.log"
+        with suppress(FileNotFoundError):
+            self._runner_log.replace(home / "runner.log.1")
+        reading, writing = os.pipe()
+        options = Options(str(self._path), str(home), store.uuid, writing, self._entrypoint, self._grace)
+        with self._runner_log.open("wb") as output:
+            self._runner = subprocess.Popen(
+                tied([sys.executable, *options.arguments()], signal.SIGTERM),
+                env=runner_environment(self._environment, self.api_url, store.root),
+                cwd=home,  # Prefect reads .env and prefect.toml of its working directory
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writing],
+                start_new_session=True,
+            )
+        os.close(writing)
+        threading.Thread(target=self._read_reports, args=[reading], name="reports", daemon=True).start()
+
+    def _read_reports(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, encoding="utf-8") as lines:
+            for line in lines:
+                with suppress(KeyError, TypeError, ValueError):
+                    self._reports.put(read_report(line))
+
+    def _check(self) -> None:
+        """Raises UpError when a child is gone."""
+        if self._runner is not None and self._runner.poll() is not None:
+            raise UpError(
+                f"the runner ended with status {self._runner.returncode}: {last_words(self._runner_log)}"
+            )
+        if self._prefect is not None and (failure := self._prefect.failure()) is not None:
+            raise UpError(failure)
+        if self._registry is not None and self._registry.exit_code is not None:
+            raise UpError(f"the registry server ended with status {self._registry.exit_code}")
+
+    def _stop_registry(self) -> None:
+        if self._registry is not None:
+            self._registry.stop()
+            self._registry = None
+
+
+def runner_environment(environment: Mapping[str, str], api_url: str, root: Path) -> dict[str, str]:
+    """Of the runner and its runs: what Prefect has to say below a warning goes to its API only."""
+    quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+    return {**quiet, **client_environment(environment, api_url=api_url, store_root=root)}
+
+
+def run_up(
+    profile_path: Path,
+    *,
+    prefect_port: int | None = None,
+    console: Console | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run until Ctrl-C or SIGTERM, then end all of it within some 12 s; a second Ctrl-C ends it at once.
+
+    For the main thread. Raises UpError when a child has ended, and what `Up` raises.
+    """
+    up = Up(profile_path, prefect_port=prefect_port, console=console, environment=environment)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with up:
+            up.begin()
+            up.follow()
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,109 @@
+"""What `up` shows: where everything is, when what runs next, and a line for each thing that happens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.runner_report import Applied, Changed, Cleared, Failed, Refused, RunEnded
+from profiles.durations import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from flows.runner_report import Entry, Report
+
+_STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Cancelled": "yellow"}
+
+
+class UpView:
+    """Draws on a console. Texts of others (errors, messages) are never read as markup."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def begin(self, *, profile: Path, store: Path, registry_url: str, ui_url: str) -> None:
+        table = Table.grid(padding=(0, 2))
+        for name, value in (
+            ("registry", registry_url),
+            ("Prefect UI", ui_url),
+            ("profile", str(profile)),
+            ("store", str(store)),
+        ):
+            table.add_row(Text(name, style="bold"), Text(value))
+        self._console.print(table)
+
+    def report(self, report: Report) -> None:
+        """Say what the runner told."""
+        match report:
+            case Applied(entries):
+                self._console.print(schedule_table(entries))
+                self._line(Text("Ctrl-C ends all of it; a changed profile is taken over.", style="dim"))
+            case Cleared(crashed, dropped):
+                self._line(Text(cleared_words(crashed, dropped)))
+            case Changed():
+                self._line(Text(changed_words(report)))
+                if report.added or report.changed or report.removed:
+                    self._console.print(schedule_table(report.entries))
+            case Refused(message):
+                self._line(Text("the changed profile is refused, the old one stays:", style="yellow"))
+                self._console.print(Text(message))
+            case RunEnded(name, state, message):
+                self._line(
+                    Text.assemble((f"{name}: ", "bold"), (state, _STYLES.get(state, "")), f" {message}")
+                )
+            case Failed():  # the caller turns it into the error that ends `up`
+                return
+
+    def say(self, text: str) -> None:
+        self._line(Text(text))
+
+    def _line(self, text: Text) -> None:
+        self._console.print(Text(time.strftime("%H:%M:%S "), style="dim") + text)
+
+
+def schedule_table(entries: Iterable[Entry]) -> Table:
+    """The registry entries, how often each is looked at, and when it is next."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("registry entry", "schedule", "next run"):
+        table.add_column(heading, header_style="bold")
+    for entry in entries:
+        rhythm = f"every {format_duration(entry.interval)}" if entry.interval else "only when asked"
+        table.add_row(Text(entry.name), rhythm, _next_run(entry))
+    return table
+
+
+def _next_run(entry: Entry) -> str:
+    if entry.started:
+        return "now"
+    if entry.due is None:
+        return "-"
+    pattern = "%H:%M:%S" if entry.due - time.time() < 12 * 3600 else "%a %d %b %H:%M"
+    return time.strftime(pattern, time.localtime(entry.due))
+
+
+def cleared_words(crashed: int, dropped: int) -> str:
+    """What was mended of an earlier process."""
+    parts = []
+    if crashed:
+        parts.append(f"{crashed} run{'s' * (crashed != 1)} ended without a word and marked as crashed")
+    if dropped:
+        parts.append(f"{dropped} late run{'s' * (dropped != 1)} dropped")
+    return "left over from before: " + (", ".join(parts) or "a concurrency slot that nobody used")
+
+
+def changed_words(report: Changed) -> str:
+    """Which entries a new profile concerns."""
+    parts = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed))
+        if names
+    ]
+    words = "profile taken over: " + ("; ".join(parts) or "schedules and rules as before")
+    return f"{words}; {report.note}" if report.note else words
