@@ -8,28 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect.states import Cancelled, Completed, Failed
-from profiles.loading import load_profile
 
 from flows.artifacts import RunArtifacts
 from flows.dag import run_dag
+from flows.entries import find_entry, open_store
 from flows.progress import reporting
 from flows.stopping import stop_on_signals
+from profiles.loading import load_profile
 from registry_server.oci.errors import MirrorflowError
-from registry_server.store.store import Store
-from tasks.errors import NotWanted
+from tasks.policies import refuse_policies
 from tasks.polling import record_polls
 from tasks.report import Report, build_report
 from tasks.run import open_run
 from tasks.upstream.errors import Stopped
-from tasks.verify_signature import refuse_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prefect.client.schemas.objects import State
 
-    from profiles.model import Profile
-    from profiles.sync import RegistryEntry
     from tasks.run import MirrorRun
 
 log = logging.getLogger("mirrorflow")
@@ -74,22 +71,3 @@ def _final_state(report: Report) -> State[None]:
     if report.stopped:
         return Cancelled(message=report.message)
     return (Completed if report.complete else Failed)(message=report.message)
-
-
-def find_entry(profile: Profile, registry: str) -> RegistryEntry:
-    """The entry of that name. Raises `NotWanted` naming those that there are."""
-    for entry in profile.sync.registries:
-        if entry.name == registry:
-            return entry
-    names = ", ".join(entry.name for entry in profile.sync.registries) or "none"
-    raise NotWanted(f"the profile has no registry entry {registry!r}; it has: {names}")
-
-
-def open_store(profile: Profile) -> Store:
-    """The store that the profile names. Raises `StoreError`."""
-    storage = profile.storage
-    return Store.open(
-        storage.root_directory,
-        subpaths={path: sub.root_directory for path, sub in storage.sub_paths.items()},
-        durability="full" if storage.commit else "batch",
-    )

@@ -13,7 +13,7 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.errors import StepFailed, Unexpected
 from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
-from tasks.upstream.credentials import load_credentials
+from tasks.upstream.credential_sources import StandardCredentials
 from tasks.upstream.errors import Stopped
 from tasks.upstream.registry import UpstreamRegistry
 
@@ -103,7 +103,9 @@ def open_run(
 ) -> Iterator[MirrorRun]:
     """Connect one registry entry with the store; closes connections and threads at the end."""
     stop = stop or threading.Event()
-    upstream = UpstreamRegistry(entry, load_credentials(profile.sync.credentials_file), cancelled=stop.is_set)
+    upstream = UpstreamRegistry(
+        entry, StandardCredentials(profile.sync.credentials_file), cancelled=stop.is_set
+    )
     transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
     try:
         yield MirrorRun(entry, upstream, store, transfers, stop, frozenset(only))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
-from tasks.errors import NotYet
 from tasks.images import Step
 from tasks.steps import NO_REMEMBERING, summary
 
@@ -15,20 +14,10 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
-    from profiles.sync import RegistryEntry
     from tasks.images import Image
     from tasks.run import MirrorRun
 
 NO_POLICY = "no policy"
-
-
-def refuse_policies(entry: RegistryEntry) -> None:
-    """Raises `NotYet` for an entry that asks for signatures: passing it unverified would be a lie."""
-    if entry.only_signed:
-        raise NotYet(
-            f"{entry.name}: `onlySigned: true` cannot be honoured yet: this version verifies no signatures, "
-            "and admits nothing unverified in their place; set it to false to mirror without verification"
-        )
 
 
 @task(name="verify_signature", task_run_name="verify {label}", **NO_REMEMBERING)

@@ -77,6 +77,12 @@ class Store:
         return sorted(found)
 
     @translated
+    def polled(self) -> list[RepositoryName]:
+        """All that a poll was ever recorded for, whether anything of them is here or not; in ASCII order."""
+        folder = f"{self._main.disk.root}/polls"
+        return sorted(name for name in _folders(folder) if Path(folder, name, "_r.json").is_file())
+
+    @translated
     def sync(self) -> None:
         """With durability `batch`: after a return, all that was written before is on the disk."""
         for root in self._roots:
@@ -102,18 +108,29 @@ def _segment(key: str) -> str:
 
 
 def _names(folder: str) -> Iterator[RepositoryName]:
-    """Names of repositories below `folder`; a link, or a folder that no name can have, leads nowhere."""
+    """Names of repositories below `folder` that hold something."""
+    for name in _folders(folder):
+        if any(_has_entry(f"{folder}/{name}/_r/{kind}") for kind in ("manifests", "tags")):
+            yield name
+
+
+def _folders(folder: str) -> Iterator[RepositoryName]:
+    """Names of folders below `folder`; a link, or a folder that no repository can be, leads nowhere."""
     pending = [""]
     while pending:
         prefix = pending.pop()
-        with os.scandir(f"{folder}/{prefix}") as entries:
-            found = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
-        pending += [f"{prefix}{each}/" for each in found if each != "_r"]
+        pending.extend(f"{prefix}{child}/" for child in _subfolders(f"{folder}/{prefix}"))
         name = _name(prefix[:-1])
-        if name is not None and any(
-            _has_entry(f"{folder}/{name}/_r/{kind}") for kind in ("manifests", "tags")
-        ):
+        if name is not None:
             yield name
+
+
+def _subfolders(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [each.name for each in entries if each.name != "_r" and each.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
 
 
 def _name(text: str) -> RepositoryName | None:

@@ -1,0 +1,67 @@
+"""`mirrorflow`: the commands, and the one border where errors become a line and an exit code.
+
+Heavy imports (Prefect, httpx, pydantic) are inside the commands: `--help` must not wait for them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from flows import cli_mirror, cli_profile, cli_store
+from flows.console import complain, err
+from registry_server.oci.errors import MirrorflowError
+
+app = typer.Typer(
+    name="mirrorflow",
+    help="A declarative mirror of OCI registries.\n\n"
+    "A profile says which repositories and tags of which upstream registries to keep. Begin with "
+    "`mirrorflow demo`, or copy the commented starter: `mirrorflow starter > profile.yaml`, then "
+    "`check` it, `plan` it, and leave `mirrorflow up profile.yaml` running.\n\n"
+    "Exit codes: 0 all is well, 1 something failed, 2 there is something to do (plan, status).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DEBUG = "--debug"
+_INTERRUPTED = 130
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    pass  # `main` takes the option out wherever it stands; this is its line in --help
+
+
+for group in (cli_profile, cli_mirror, cli_store):
+    group.register(app)
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    debug = _DEBUG in sys.argv
+    sys.argv = [sys.argv[0], *(argument for argument in sys.argv[1:] if argument != _DEBUG)]
+    try:
+        app()
+    except MirrorflowError as error:
+        if debug:
+            err.print_exception()
+        complain(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # `mirrorflow plan ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last border: a bug is one line too, unless asked for more
+        if debug:
+            err.print_exception()
+        complain(f"{type(error).__name__}: {error} (this is a bug in mirrorflow; {_DEBUG} shows where)")
+        sys.exit(1)

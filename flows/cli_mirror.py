@@ -1,0 +1,133 @@
+"""Commands that mirror: sync, rerun, up, deploy, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_profile import ProfilePath, Registries, load
+from flows.console import err, out, say
+
+_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sync)
+    app.command()(rerun)
+    app.command()(up)
+    app.command()(deploy)
+    app.command()(demo)
+
+
+def sync(
+    profile: ProfilePath,
+    registry: Registries = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="REF",
+            help="Only this image or repository, by its name here or upstream; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Bring everything that the profile wants into the store, once.
+
+    Uses the Prefect server of a running `mirrorflow up`, else one of its own for as long as it takes. Ctrl-C
+    stops it cleanly, and the next run goes on from there.
+
+    Exit code 0: all is in place; 1: something failed; 130: stopped.
+    """
+    from flows.entries import chosen_entries
+    from flows.syncing import Wish, sync_entries
+
+    loaded = load(profile)
+    wishes = [Wish(entry, tuple(image or ())) for entry in chosen_entries(loaded.profile, registry)]
+    _end(sync_entries(loaded, wishes))
+
+
+def rerun(
+    profile: Annotated[
+        Path,
+        typer.Option(
+            "--profile", "-p", envvar="MIRRORFLOW_PROFILE", help="The profile whose runs are meant."
+        ),
+    ],
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The id of a run, as in the UI's address and in reports."),
+    ] = None,
+    last_failed: Annotated[
+        bool,
+        typer.Option("--last-failed", help="The newest failed run of each registry entry (the default)."),
+    ] = False,
+) -> None:
+    """Start a run for exactly the images that failed in an earlier one."""
+    from flows.failures import failed_wishes
+    from flows.syncing import sync_entries
+
+    if run and last_failed:
+        raise typer.BadParameter("name a run, or say --last-failed, not both")
+    loaded = load(profile)
+    wishes = failed_wishes(loaded.profile, run)
+    if not wishes:
+        out.print("nothing to run again: the last run of every registry entry left nothing behind")
+        return
+    for wish in wishes:
+        say(f"{wish.entry.name}: {', '.join(wish.only) or 'everything'}")
+    _end(sync_entries(loaded, wishes))
+
+
+def up(
+    profile: ProfilePath,
+    prefect_port: Annotated[
+        int | None, typer.Option(help="Port of the Prefect server and UI. Default: 4200, or a free one.")
+    ] = None,
+) -> None:
+    """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
+
+    A profile that changes on disk is taken over. With PREFECT_API_URL set, that server is used. Ctrl-C ends
+    all of it.
+    """
+    from flows.up import run_up
+
+    load(profile)
+    run_up(profile, prefect_port=prefect_port, console=err)
+
+
+def deploy(
+    profile: ProfilePath,
+    work_pool: Annotated[
+        str | None,
+        typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
+    ] = None,
+) -> None:
+    """Register the deployments with a Prefect server that runs already (PREFECT_API_URL)."""
+    from flows.deploying import deploy_profile
+
+    for line in deploy_profile(load(profile), work_pool):
+        out.print(line, markup=False)
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the sample registry, its mirror and the profile are kept.")
+    ] = Path("mirrorflow-demo"),
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the first run, instead of serving on.")
+    ] = False,
+) -> None:
+    """Mirror a small made-up registry on this machine, and show what to look at. Needs no network."""
+    from flows.demo import run_demo
+
+    run_demo(folder, once=once)
+
+
+def _end(complete: bool | None) -> None:
+    if complete is None:
+        raise typer.Exit(_INTERRUPTED)
+    if not complete:
+        raise typer.Exit(1)

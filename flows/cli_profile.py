@@ -1,0 +1,132 @@
+"""Commands that look at a profile and change nothing: check, schema, starter, plan, explain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.console import complain, out, say, warn
+
+if TYPE_CHECKING:
+    from profiles.loading import LoadedProfile
+    from tasks.planning import Plan
+
+ProfilePath = Annotated[
+    Path, typer.Argument(metavar="PROFILE", help="A profile: YAML, JSON or TOML; a zot configuration, too.")
+]
+Registries = Annotated[
+    list[str] | None,
+    typer.Option("--registry", "-r", metavar="NAME", help="Only this registry entry; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)
+    app.command()(starter)
+    app.command()(schema)
+    app.command()(plan)
+    app.command()(explain)
+
+
+def load(path: Path) -> LoadedProfile:
+    """Load a profile and say its warnings. Raises `ProfileError`."""
+    from profiles.loading import load_profile
+
+    loaded = load_profile(path)
+    warn(loaded.warnings)
+    return loaded
+
+
+def check(profile: ProfilePath) -> None:
+    """Say what is wrong with a profile: every mistake, with its line and what to write instead."""
+    from flows.checking import not_yet, understood
+
+    loaded = load(profile)
+    for line in understood(loaded.profile):
+        out.print(line, markup=False)
+    refused = not_yet(loaded.profile)
+    for problem in refused:
+        complain(problem)
+    if refused:
+        raise typer.Exit(1)
+
+
+def schema() -> None:
+    """Print the JSON Schema of profiles, for editors."""
+    from profiles.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def starter() -> None:
+    """Print a profile with every key explained, to begin with."""
+    from profiles.shipped import shipped_profile
+
+    typer.echo(shipped_profile("starter").read_text(), nl=False)
+
+
+def plan(
+    profile: ProfilePath,
+    registry: Registries = None,
+    as_json: Json = False,
+    weigh: Annotated[
+        bool,
+        typer.Option(
+            "--bytes/--no-bytes",
+            help="Read the manifests of changed images to know their bytes. On a metered upstream, such as "
+            "Docker Hub, each of them counts as a pull; --no-bytes makes HEADs only.",
+        ),
+    ] = True,
+) -> None:
+    """Say what a sync would add, move and skip, and what it would cost. Changes nothing.
+
+    Exit code 0: nothing to do; 2: there are changes; 1: something could not be found out.
+    """
+    from flows.entries import chosen_entries
+    from flows.planning import plan_entries
+    from flows.render import render_plans
+
+    loaded = load(profile)
+    entries = chosen_entries(loaded.profile, registry)
+    if not as_json:
+        say(
+            f"comparing {', '.join(entry.name for entry in entries)} "
+            f"with {loaded.profile.storage.root_directory}"
+        )
+    plans = plan_entries(loaded.profile, entries, weigh=weigh)
+    if as_json:
+        typer.echo(json.dumps([each.to_json() for each in plans], indent=2))
+    else:
+        for line in render_plans(plans):
+            out.print(line)
+    raise typer.Exit(_exit_code(plans))
+
+
+def _exit_code(plans: list[Plan]) -> int:
+    if any(each.problems for each in plans):
+        return 1
+    return 2 if any(plans) else 0
+
+
+def explain(
+    profile: ProfilePath,
+    image: Annotated[
+        str, typer.Argument(metavar="REPO[:TAG]", help="By its upstream name or by its name here.")
+    ],
+) -> None:
+    """Say which rule takes or drops an image, and where it lands. Asks nobody.
+
+    Exit code 0: a rule takes it; 2: none does.
+    """
+    from flows.explaining import explain_image
+
+    loaded = load(profile)
+    explanations = explain_image(loaded.profile, image)
+    for each in explanations:
+        out.print(each.words, markup=False)
+    if not any(each.takes for each in explanations):
+        raise typer.Exit(2)

@@ -1,0 +1,77 @@
+"""Commands over a store: serve, status."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_profile import Json, ProfilePath, load
+from flows.console import out, say
+
+if TYPE_CHECKING:
+    from flows.standing import TagStanding
+
+_ROWS = 60
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+    app.command()(status)
+
+
+def serve(profile: ProfilePath) -> None:
+    """Serve the store as a registry, without mirroring into it."""
+    from registry_server.http.options import ServerOptions
+    from registry_server.http.serve import serve as serve_registry
+
+    loaded = load(profile).profile
+    options = ServerOptions(
+        root=loaded.storage.root_directory,
+        subpaths=loaded.storage.roots(),
+        address=loaded.http.address,
+        port=loaded.http.port,
+    )
+    serve_registry(options, on_listening=lambda url: say(f"serving {options.root} at {url}; Ctrl-C ends it"))
+
+
+def status(
+    profile: ProfilePath,
+    registry: Annotated[str | None, typer.Option("--registry", "-r", metavar="NAME")] = None,
+    problems: Annotated[bool, typer.Option("--problems", help="Only what is not in place.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say of every tag what the upstream has, what the store has, when it was checked, and why not.
+
+    Exit code 0: all that the last runs wanted is in place; 2: something is not; 1: an error.
+    """
+    from flows.entries import open_store
+    from flows.failures import newest_reports
+    from flows.render_status import render_runs, render_tags
+    from flows.standing import standing
+
+    store = open_store(load(profile).profile, create=False)
+    rows = [row for row in standing(store, registry) if not (problems and row.in_place)]
+    reports = newest_reports(store.reports.load_all(registry))
+    if as_json:
+        document = {"runs": list(reports.values()), "tags": [row.to_json() for row in rows]}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        now = time.time()
+        out.print(render_runs(store.root, list(reports.values()), now))
+        shown = (
+            rows
+            if everything or problems or len(rows) <= _ROWS
+            else [row for row in rows if not row.in_place]
+        )
+        out.print(render_tags(shown, now))
+        if len(shown) < len(rows):
+            say(f"{len(rows) - len(shown):,} tags that are in place are not listed; --all lists them")
+    raise typer.Exit(_exit_code(rows, [report["state"] for report in reports.values()]))
+
+
+def _exit_code(rows: list[TagStanding], states: list[str]) -> int:
+    return 0 if all(row.in_place for row in rows) and all(state == "complete" for state in states) else 2

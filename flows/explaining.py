@@ -1,0 +1,78 @@
+"""Which rule takes or drops an image, in words: pure, from the profile alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.checking import plain
+from flows.definitions import describe_rule
+from profiles.matching import listed_references, local_name, matches_repository, upstream_name
+from profiles.tag_rules import is_companion_tag, why_dropped
+from tasks.choosing import repository_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.content import ContentRule
+    from profiles.model import Profile
+    from profiles.sync import RegistryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One line; `takes` says whether the rule would bring the image in."""
+
+    words: str
+    takes: bool
+
+
+def explain_image(profile: Profile, image: str) -> list[Explanation]:
+    """One line for each rule of each entry, under the image's upstream name or its name here."""
+    repository = repository_of(image)
+    reference = image[len(repository) + 1 :]
+    return [
+        explanation
+        for entry in profile.sync.registries
+        for number, rule in enumerate(entry.content)
+        for explanation in _explain(entry, number, rule, repository, reference)
+    ] or [Explanation("the profile has no content rules", takes=False)]
+
+
+def _explain(
+    entry: RegistryEntry, number: int, rule: ContentRule, repository: str, reference: str
+) -> Iterator[Explanation]:
+    where = f"{entry.name}, rule {number + 1} ({plain(describe_rule(rule))})"
+    upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
+    if upstream is None:
+        yield Explanation(f"{where}: does not match {repository}", takes=False)
+        return
+    local = local_name(rule, upstream)
+    if local is None:
+        yield Explanation(f"{where}: matches {upstream}, which gives no valid name here", takes=False)
+        return
+    reason, condition = _judge_reference(rule, upstream, reference)
+    if reason:
+        yield Explanation(f"{where}: takes {upstream}, but drops {reference}: {reason}", takes=False)
+        return
+    sign = "@" if ":" in reference else ":" if reference else ""
+    lands = f"{upstream}{sign}{reference} lands at {local}{sign}{reference}"
+    yield Explanation(f"{where}: {lands}{condition}", takes=True)
+
+
+def _judge_reference(rule: ContentRule, upstream: str, reference: str) -> tuple[str, str]:
+    """Why a tag or digest is dropped, and on what else it depends."""
+    if not reference:
+        return "", ""
+    if rule.images:
+        listed = {str(each) for each in listed_references(rule, upstream)}
+        return ("" if reference in listed else "it is not listed in images"), ""
+    if ":" in reference:
+        return "a rule without `images` takes tags, not digests", ""
+    if is_companion_tag(reference):
+        return "", ", if the image whose companion it is is taken"
+    reason = why_dropped(rule.tags, reference)
+    newest = rule.tags.newest if rule.tags else None
+    conditions = [f"it is among the newest {newest}"] if newest else []
+    conditions += ["its `select` gives true"] if rule.select else []
+    return reason, f", if {' and '.join(conditions)}" if conditions else ""

@@ -1,0 +1,98 @@
+"""Plans, reports and status, drawn for a terminal. Texts of others never become markup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tasks.sizes import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from tasks.planning import Plan
+
+_ROWS = 40
+_STYLES = {"copied": "green", "failed": "bold red", "not reached": "red", "left out": "yellow"}
+
+
+def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The summary that answers "is my mirror complete?", then what was not simply unchanged."""
+    totals = report["totals"]
+    style = "bold green" if report["state"] == "complete" else "bold red"
+    yield Text.assemble((report["registry"], "bold"), ": ", (report["message"], style))
+    moved, saved = human_bytes(totals["bytesMoved"]), human_bytes(totals["bytesSaved"])
+    yield Text(f"  {moved} moved, {saved} were here already, {human_seconds(report['seconds'])}")
+    if report["budget"]:
+        yield Text(f"  rate limit of the upstream: {report['budget']}")
+    for problem in report["problems"]:
+        yield Text(f"  {problem}", style="red")
+    if report["images"]:
+        yield _images(report["images"])
+
+
+def _images(images: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("image", "outcome", "moved", "why"):
+        table.add_column(column, overflow="fold")
+    for image in images[:_ROWS]:
+        table.add_row(
+            Text(f"  {image['image']}"),
+            Text(image["outcome"], style=_STYLES.get(image["outcome"], "")),
+            human_bytes(image["bytesMoved"]),
+            Text(image["reason"]),
+        )
+    if len(images) > _ROWS:
+        table.add_row(f"  and {len(images) - _ROWS:,} more, in the report", "", "", "")
+    return table
+
+
+def render_plans(plans: Sequence[Plan]) -> Iterator[RenderableType]:
+    for plan in plans:
+        yield from _plan(plan)
+
+
+def _plan(plan: Plan) -> Iterator[RenderableType]:
+    moves = sum(image.change == "move" for image in plan.images)
+    yield Text.assemble(
+        (plan.registry, "bold"),
+        f": add {len(plan.images) - moves:,}, move {moves:,}, unchanged {plan.unchanged:,}, "
+        f"left out {len(plan.left_out):,}, problems {len(plan.problems):,}",
+    )
+    new = sum(image.new_bytes for image in plan.images)
+    held = sum(image.held_bytes for image in plan.images)
+    yield Text(
+        f"  {human_bytes(new)} to fetch, {human_bytes(held)} shared or here already, "
+        f"{plan.manifest_gets:,} GETs of manifests"
+    )
+    for reason, count in plan.dropped.items():
+        yield Text(f"  {count:,} tags dropped: {reason}", style="dim")
+    for name, reason in plan.left_out.items():
+        yield Text(f"  {name} {reason}", style="yellow")
+    for note in plan.notes:
+        yield Text(f"  {note}", style="yellow")
+    for name, reason in plan.problems.items():
+        yield Text(f"  {name}: {reason}", style="red")
+    if plan.images:
+        yield _planned(plan)
+
+
+def _planned(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("image", "from", "change", "fetch", "here"):
+        table.add_column(column, overflow="fold")
+    for image in plan.images[:_ROWS]:
+        table.add_row(
+            Text(f"  {image.image}"),
+            Text(image.upstream),
+            image.change,
+            human_bytes(image.new_bytes),
+            human_bytes(image.held_bytes),
+        )
+    if len(plan.images) > _ROWS:
+        table.add_row(f"  and {len(plan.images) - _ROWS:,} more; --json has them all", "", "", "", "")
+    return table

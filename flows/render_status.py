@@ -1,0 +1,56 @@
+"""`status`, drawn for a terminal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tasks.sizes import human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from flows.standing import TagStanding
+
+_DIGEST = 19  # `sha256:` and twelve hex digits
+
+
+def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) -> Table:
+    """One line for the last run of each registry entry."""
+    table = Table(title=f"store {root}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("registry", "last run", "outcome", "run"):
+        table.add_column(column, overflow="fold")
+    for report in reports:
+        ended = datetime.fromisoformat(report["ended"]).timestamp()
+        style = "green" if report["state"] == "complete" else "red"
+        table.add_row(
+            Text(report["registry"]), _ago(ended, now), Text(report["message"], style=style), report["runId"]
+        )
+    return table
+
+
+def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
+    """One line a tag; a digest is printed twice only where the two differ."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("registry", "image", "upstream", "stored", "checked", "in place", "why not"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        sign = "@" if ":" in row.reference else ":" if row.reference else ""
+        table.add_row(
+            Text(row.registry),
+            Text(f"{row.repository}{sign}{row.reference}"),
+            row.upstream_digest[:_DIGEST],
+            "same" if row.stored_digest == row.upstream_digest else row.stored_digest[:_DIGEST] or "-",
+            _ago(row.last_check, now),
+            _ago(row.last_success, now),
+            Text(row.problem, style="red"),
+        )
+    return table
+
+
+def _ago(moment: float | None, now: float) -> str:
+    return f"{human_seconds(max(0.0, now - moment))} ago" if moment else "never"

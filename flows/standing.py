@@ -1,0 +1,73 @@
+"""The state of a mirror, tag by tag, from the store alone: what `status` shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.records import PollRecord, TagRecord
+    from registry_server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class TagStanding:
+    """One tag: what the upstream has, what the store has, when that was last known. Times in unix seconds.
+
+    `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole.
+    """
+
+    registry: str
+    repository: str
+    reference: str
+    upstream_digest: str
+    stored_digest: str
+    last_check: float | None
+    last_success: float | None
+    problem: str
+
+    @property
+    def in_place(self) -> bool:
+        return not self.problem
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def standing(store: Store, registry: str | None = None) -> Iterator[TagStanding]:
+    """Every tag of every mirrored repository, in order; of one registry entry, or of all."""
+    for name in sorted({*store.repositories(), *store.polled()}):
+        repository = store.repository(name)
+        poll = repository.poll()
+        rows = _repository(name, poll, {str(tag): record for tag, record in repository.tag_records().items()})
+        yield from (row for row in rows if registry in (None, row.registry))
+
+
+def _repository(
+    name: RepositoryName, poll: PollRecord | None, tags: dict[str, TagRecord]
+) -> Iterator[TagStanding]:
+    problems = dict(poll.problems) if poll else {}
+    for reference in sorted({*tags, *problems}):
+        record = tags.get(reference)
+        origin = record.origin if record else None
+        known = dict(poll.upstream).get(reference) if poll else None
+        yield TagStanding(
+            registry=poll.registry if poll else origin.registry if origin else "",
+            repository=str(name),
+            reference=reference,
+            upstream_digest=known or str(origin.digest if origin else ""),
+            stored_digest=str(record.digest) if record else "",
+            last_check=poll.checked if poll else None,
+            last_success=_success(poll, record, reference),
+            problem=problems.get(reference, ""),
+        )
+
+
+def _success(poll: PollRecord | None, record: TagRecord | None, reference: str) -> float | None:
+    """When this tag was last known to be what the upstream has."""
+    if poll is None or reference in poll.problems or "" in poll.problems:
+        return poll.succeeded if poll and poll.succeeded else record.pushed if record else None
+    return poll.checked
