@@ -7,6 +7,7 @@ is no `up`, so that the UI's history is in one place.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -43,6 +44,7 @@ USUAL_PORT = 4200
 START_TIMEOUT = 120.0
 """Seconds. The first start migrates an empty database: 8-16 s on 2 cores, later ones 4-5 s."""
 _STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; SQLite's journal survives either
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")  # the end of a traceback; wrappers print more after it
 _TAIL = 4096  # bytes of the log that are searched for a cause
 
 
@@ -231,13 +233,14 @@ def kill_session(leader: int) -> None:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last exception that a log names, else its last line."""
     try:
         text = log.read_bytes()[-_TAIL:].decode(errors="replace")
     except OSError:
         return "it left no log"
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "Server stopped!"]
-    return lines[-1] if lines else "it said nothing"
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    return (exceptions or lines or ["it said nothing"])[-1]
 
 
 def _choose_port(wanted: int | None) -> int:
