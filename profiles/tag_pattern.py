@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 
+from profiles.automaton import Automaton, is_risky
 from profiles.errors import Refusal
+from profiles.re2 import to_python
+
+_LONGEST = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class TagPattern:
-    """A compiled expression; equal when the text is equal."""
+    """A compiled expression; equal when the text is equal. Matching takes no longer than linear time."""
 
     text: str
     _compiled: re.Pattern[str] = field(compare=False, repr=False)
+    _automaton: Automaton | None = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: object) -> TagPattern:
@@ -21,9 +27,11 @@ class TagPattern:
         if isinstance(text, TagPattern):
             return text
         if not isinstance(text, str):
-            raise Refusal("not a text", "put the expression in quotes, e.g. '1\\.25'")
+            raise Refusal("not a text", r"put the expression in quotes, e.g. '1\.25'")
+        if len(text) > _LONGEST:
+            raise Refusal(f"an expression of more than {_LONGEST} characters", "write several content rules")
         try:
-            return cls(text, re.compile(text, re.ASCII))
+            return cls(text, *_compile(to_python(text)))
         except (re.error, OverflowError, RecursionError) as error:
             raise Refusal(
                 f"{text!r} is not a regular expression ({error})",
@@ -32,11 +40,23 @@ class TagPattern:
 
     def matches(self, tag: str) -> bool:
         """Whether the expression takes the whole of `tag`."""
+        if self._automaton is not None:
+            return self._automaton.fullmatch(tag)
         return self._compiled.fullmatch(tag) is not None
 
     def found_in(self, tag: str) -> bool:
         """Whether it occurs anywhere in `tag`: how zot reads it."""
+        if self._automaton is not None:
+            return self._automaton.search(tag)
         return self._compiled.search(tag) is not None
 
     def __str__(self) -> str:
         return self.text
+
+
+def _compile(text: str) -> tuple[re.Pattern[str], Automaton | None]:
+    with warnings.catch_warnings():
+        # `[[` may mean something else in a later Python; in RE2 it never does.
+        warnings.simplefilter("ignore", FutureWarning)
+        compiled = re.compile(text, re.ASCII)
+        return compiled, Automaton(text) if is_risky(text) else None

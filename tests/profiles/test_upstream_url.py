@@ -1,0 +1,90 @@
+"""URLs of upstream registries, Docker Hub's many names, and no secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from profiles.errors import Refusal
+from profiles.upstream_url import UpstreamUrl
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "registry", "prefix"),
+    [
+        ("https://registry1:5000", "https://registry1:5000", "registry1:5000", ""),
+        ("http://127.0.0.1:5900/", "http://127.0.0.1:5900", "127.0.0.1:5900", ""),
+        ("localhost:9999", "https://localhost:9999", "localhost:9999", ""),
+        ("quay.io", "https://quay.io", "quay.io", ""),
+        ("HTTPS://Quay.IO:443", "https://quay.io", "quay.io", ""),
+        ("http://registry:80", "http://registry", "registry", ""),
+        ("https://[::1]:5000", "https://[::1]:5000", "[::1]:5000", ""),
+        ("https://docker.io", "https://registry-1.docker.io", "docker.io", ""),
+        ("docker.io/library", "https://registry-1.docker.io", "docker.io", "library"),
+        ("https://docker.io/library/", "https://registry-1.docker.io", "docker.io", "library"),
+        ("https://index.docker.io/v1/", "https://registry-1.docker.io", "docker.io", ""),
+        ("https://registry-1.docker.io/v2/", "https://registry-1.docker.io", "docker.io", ""),
+        ("https://ghcr.io/my-org", "https://ghcr.io", "ghcr.io", "my-org"),
+        ("https://ghcr.io/v2/my-org", "https://ghcr.io", "ghcr.io", "my-org"),
+        ("https://docker.io.example", "https://docker.io.example", "docker.io.example", ""),
+        ("  https://quay.io ", "https://quay.io", "quay.io", ""),
+    ],
+)
+def test_a_url_says_where_and_whose(text: str, base: str, registry: str, prefix: str) -> None:
+    url = UpstreamUrl.parse(text)
+    assert (url.base, url.registry, url.path_prefix) == (base, registry, prefix)
+    assert UpstreamUrl.parse(str(url)) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "asked"),
+    [
+        ("https://docker.io/library", "alpine", "library/alpine"),
+        ("https://docker.io/library", "library/alpine", "library/alpine"),  # once
+        ("https://docker.io", "alpine", "library/alpine"),
+        ("https://docker.io", "library/alpine", "library/alpine"),
+        ("https://docker.io", "grafana/grafana", "grafana/grafana"),
+        ("https://docker.io/grafana", "grafana", "grafana/grafana"),
+        ("https://ghcr.io/org", "app", "org/app"),
+        ("https://ghcr.io/org", "org/app", "org/org/app"),  # elsewhere names may have any depth
+        ("https://quay.io", "app", "app"),
+    ],
+)
+def test_a_repository_is_asked_for_by_its_full_name(url: str, name: str, asked: str) -> None:
+    assert UpstreamUrl.parse(url).repository(name) == asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "%", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://x:y", "https://x?a=b",
+     "https://x#y", "https://x/UPPER", "https://x/a//b", "https://[::1",
+     "https://-x", "docker://x", "https://x y"],
+)  # fmt: skip
+def test_what_is_no_registry_is_refused(text: str) -> None:
+    with pytest.raises(Refusal):
+        UpstreamUrl.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://user:s3cret@registry", "user:s3cret@registry", "https://s3cret@registry", "https://u:s3cret/x@registry",
+     "https://u:1/s3cret@registry", "ftp://u:s3cret@x"],
+)  # fmt: skip
+def test_a_password_in_a_url_is_refused_and_never_shown(text: str) -> None:
+    with pytest.raises(Refusal, match="credentialsFile") as refused:
+        UpstreamUrl.parse(text)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "loopback"),
+    [
+        ("http://localhost", True),
+        ("http://127.0.0.2:5000", True),
+        ("http://[::1]:5000", True),
+        ("http://a.localhost:1", True),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example", False),
+    ],
+)
+def test_this_machine_is_recognised(text: str, *, loopback: bool) -> None:
+    assert UpstreamUrl.parse(text).is_loopback is loopback
