@@ -70,12 +70,18 @@ class ServerProcess:
         """None as long as it runs."""
         return self._child.poll()
 
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit code once it has ended by itself; None if it still runs after `seconds`."""
+        try:
+            return self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def stop(self) -> None:
         """End it: transfers that run get a few seconds. Does nothing if it has ended already."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.close()
-        self._child.terminate()
+        self._child.stdin.close()  # it ends by itself then: one signal, sent by itself, not a second one
         try:
             self._child.wait(_GRACE)
         except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ from granian.server.mp import MPServer
 from registry_server.http.access_log import AccessLog
 from registry_server.http.app import create_app
 from registry_server.http.listening import check_tls, listen, url_of
+from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
@@ -119,7 +120,11 @@ def _load(options: ServerOptions, parent: int) -> ASGIApp:
     """Runs in each worker, before it takes requests."""
     _end_with_parent(parent)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
-    return _app(options)
+    try:
+        return _app(options)
+    except (MirrorflowError, OSError) as error:
+        # It could be opened when the server started. granian gives up after the second try.
+        sys.exit(f"error: {error}")
 
 
 def _end_with_parent(parent: int) -> None:

@@ -198,17 +198,35 @@ def test_a_client_that_stopped_reading_does_not_keep_it_from_ending(tmp_path: Pa
         _gone(registry.url)
 
 
-def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
-    server = ServerProcess(ServerOptions(tmp_path, port=0))
+def _kill_worker(server: ServerProcess) -> None:
     httpx.get(f"{server.url}/v2/")
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     if not children.exists():
         pytest.skip("this kernel does not list the children of a process")
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+
+
+def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    server = ServerProcess(ServerOptions(tmp_path, port=0))
+    _kill_worker(server)
     # Connections wait in the queue of the socket, which the main process holds, for the next worker.
     assert httpx.get(f"{server.url}/v2/", timeout=60).status_code == 200
     server.stop()
     assert server.exit_code == 0
+
+
+def test_a_worker_that_cannot_start_again_says_why_and_the_server_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = ServerProcess(ServerOptions(tmp_path, port=0))
+    assert httpx.get(f"{server.url}/v2/").status_code == 200  # the first worker has opened the store
+    (tmp_path / "format.json").write_text('{"version": 999, "uuid": "x"}')
+    _kill_worker(server)
+    assert server.wait(60) == 1
+    server.stop()
+    complaints = capsys.readouterr().err.splitlines()
+    assert complaints
+    assert all(line.startswith("error: ") and "999" in line for line in complaints)
 
 
 def test_what_the_server_complains_about_appears_here(
