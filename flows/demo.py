@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from rich.text import Text
 from flows.console import err, out, say
 from flows.failures import newest_reports
 from flows.render import render_report
-from flows.runner_report import RunEnded
+from flows.runner_report import Applied, RunEnded
 from flows.sample_upstream import SampleSummary, fill_sample_upstream
+from flows.settings import client_environment
 from flows.up import Up
 from profiles.shipped import shipped_profile
 from registry_server.http.process import running_server
@@ -55,6 +57,7 @@ def run_demo(folder: Path, *, once: bool) -> None:
 def _mirror(profile: Path, folder: Path, *, once: bool) -> None:
     with Up(profile, console=err) as up:
         up.begin()
+        _start_run(up, folder)
         ended = up.follow(until=RunEnded)
         _show_report(folder)
         if not isinstance(ended, RunEnded) or ended.state != "Completed":
@@ -63,6 +66,22 @@ def _mirror(profile: Path, folder: Path, *, once: bool) -> None:
         if not once:
             say("serving; Ctrl-C ends everything")
             up.follow()
+
+
+def _start_run(up: Up, folder: Path) -> None:
+    """A demo that was run before is not due: ask for its run, as `mirrorflow sync` would."""
+    applied = up.follow(until=Applied)
+    if isinstance(applied, Applied) and any(entry.started for entry in applied.entries):
+        return
+    store = Store.open(folder / "store")
+    environment = client_environment(os.environ, api_url=up.api_url, store_root=store.root, silent=True)
+    os.environ.update(environment)
+    from prefect.client.orchestration import get_client
+
+    from flows.rerun_client import start_run
+
+    with get_client(sync_client=True) as client:
+        start_run(client, store.uuid, "sample")
 
 
 def _write_profile(folder: Path, upstream_port: int, mirror_port: int) -> Path:

@@ -51,6 +51,8 @@ _QUIET_CLIENT = {
     # Logs belong to the run in the UI; helpers that run outside of one are no reason to warn.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_COLORS": "false",
+    # What the steps say of themselves belongs to the run in the UI.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "mirrorflow",
 }
 
 SILENT_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
