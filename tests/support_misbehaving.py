@@ -337,7 +337,7 @@ def endless(chunk: bytes = b" " * 65536, **headers: str) -> Behaviour:
     """A body without an end and without a length."""
 
     def behave(exchange: Exchange) -> None:
-        answers(200, b"", Content_Length="", Connection="close", **headers)(exchange)
+        answers(200, b"", **({"Content_Length": "", "Connection": "close"} | headers))(exchange)
         while exchange.alive():
             try:
                 exchange._handler.wfile.write(chunk)

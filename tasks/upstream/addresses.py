@@ -76,7 +76,7 @@ def watch_connect(host: str, home: Nearness, where: Where) -> Callable[[str, dic
             stream = info["return_value"]
             try:
                 check_address(str(stream.get_extra_info("server_addr")[0]), home, host, where)
-            except UpstreamProtocolError:
+            except (UpstreamProtocolError, OSError):
                 stream.close()
                 raise
 

@@ -26,14 +26,20 @@ if TYPE_CHECKING:
     from tasks.upstream.waits import Waits
 
 CLIENT_ID = "mirrorflow"
+TOKEN, PING = "GET token", "GET ping"
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request to make; `token`: of a token service, whose answer is small and must not redirect."""
+    """A request to make. `kind` is what it is counted as, "" for the caller's own."""
 
     request: httpx.Request
-    token: bool = False
+    kind: str = ""
+
+    @property
+    def token(self) -> bool:
+        """Of a token service, whose answer is small and must not redirect."""
+        return self.kind == TOKEN
 
 
 class Authenticator:
@@ -51,7 +57,7 @@ class Authenticator:
         self._lock = Lock()
 
     def flow(self, request: httpx.Request, scope: str, where: Where) -> Generator[Ask, Reply, None]:
-        """Yield `request`, signed, at least once; its last reply is the answer, a 401 included.
+        """Yield `request`, signed, once or twice; what it is sent last answers `request`.
 
         Raises `UpstreamDenied`, `UpstreamProtocolError`, `Stopped`.
         """
@@ -63,15 +69,15 @@ class Authenticator:
             return
         challenge = yield from self._challenged(reply)
         if challenge is None or (challenge.scheme == "basic" and used):
-            return  # nothing to answer it with, or refused what we have
+            raise failure(where, reply)  # nothing to answer it with, or refused what we have
         self._forget(scope, used)
         self._challenge = challenge
-        if (yield from self._signed(request, scope, where, challenge)):
-            yield Ask(request)
+        yield from self._signed(request, scope, where, challenge)
+        yield Ask(request)
 
     def _ping(self) -> Generator[Ask, Reply, None]:
         """Who answers anonymous clients may show them less than us, so ask for the challenge first."""
-        reply = yield Ask(httpx.Request("GET", self._origin.join("/v2/")))
+        reply = yield Ask(httpx.Request("GET", self._origin.join("/v2/")), PING)
         self._pinged = True
         if reply.status == 401:
             self._challenge = self._challenge or _chosen(reply)
@@ -80,7 +86,7 @@ class Authenticator:
         """Some registries send 401 without a challenge everywhere but at `/v2/` (oci.md 4.1)."""
         if (challenge := _chosen(reply)) is not None:
             return challenge
-        return _chosen((yield Ask(httpx.Request("GET", self._origin.join("/v2/")))))
+        return _chosen((yield Ask(httpx.Request("GET", self._origin.join("/v2/")), PING)))
 
     def _signed(
         self, request: httpx.Request, scope: str, where: Where, challenge: Challenge | None = None
@@ -147,10 +153,10 @@ class Authenticator:
     def _answered(self, realm: httpx.URL, service: str, scope: str) -> Generator[Ask, Reply, Reply]:
         credential = self._credential
         if credential is not None and credential.identity_token:
-            reply = yield Ask(_refresh(realm, service, scope, credential), token=True)
+            reply = yield Ask(_refresh(realm, service, scope, credential), TOKEN)
             if reply.status not in (404, 405):
                 return reply
-        reply = yield Ask(_get(realm, service, scope, credential), token=True)
+        reply = yield Ask(_get(realm, service, scope, credential), TOKEN)
         return reply
 
 

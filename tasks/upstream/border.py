@@ -33,12 +33,20 @@ _CLIENT_ALERTS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE"
 
 
 @contextmanager
-def mapped(where: Where, options: RegistryOptions, *, body: bool = False) -> Iterator[None]:
-    """Raise an `UpstreamError` for whatever the network does in this block; `body`: headers have come."""
+def mapped(
+    where: Where, options: RegistryOptions, *, body: bool = False, elsewhere: str = ""
+) -> Iterator[None]:
+    """Raise an `UpstreamError` for whatever the network does in this block.
+
+    `body`: headers have come. `elsewhere`: the host that the registry sent us to, if it did.
+    """
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-        raise _mapped(error, where, options, body=body) from error
+        found = _mapped(error, where, options, body=body)
+        if elsewhere:
+            found.explain(f"at {elsewhere}, where it sends us: {found.reason}")
+        raise found from error
 
 
 def _mapped(error: Exception, where: Where, options: RegistryOptions, *, body: bool) -> UpstreamError:

@@ -52,6 +52,11 @@ class UpstreamError(MirrorflowError):
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
 
+    def explain(self, reason: str) -> None:
+        """Say it better."""
+        self.reason = reason
+        self.args = (self.where, reason, self.status)
+
     @property
     def registry(self) -> str:
         return self.where.registry

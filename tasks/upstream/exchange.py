@@ -116,7 +116,7 @@ class Exchanger:
             with ExitStack() as attempt:
                 answer = self._ask(ask, call, endpoint.base, where, attempt)
                 reply = self._reply(answer, token=ask.token)
-                if call.kind.endswith(" manifest") and not ask.token:
+                if not ask.kind and call.kind.endswith(" manifest"):
                     self._ledger.read(reply.headers)
                 try:
                     ask = flow.send(reply)
@@ -127,9 +127,9 @@ class Exchanger:
                     return answer
 
     def _ask(self, ask: Ask, call: Call, home: httpx.URL, where: Where, held: ExitStack) -> Answer:
-        self._counts.add("GET token" if ask.token else call.kind)
+        self._counts.add(ask.kind or call.kind)
         answer = held.enter_context(
-            self._wire.send(ask.request, home, where, bulk=call.bulk and not ask.token)
+            self._wire.send(ask.request, home, where, bulk=call.bulk and not ask.kind)
         )
         for _ in range(MAX_REDIRECTS):
             if ask.token or not answer.response.has_redirect_location:

@@ -49,7 +49,7 @@ class Endpoints:
         return self._round(operation)
 
     def _round(self, operation: Callable[[Endpoint], T]) -> T:
-        first: UpstreamError | None = None
+        failures: list[UpstreamError] = []
         start = self._current
         for step in range(len(self._endpoints)):
             number = (start + step) % len(self._endpoints)
@@ -58,13 +58,21 @@ class Endpoints:
             except UpstreamLimited:
                 raise
             except (UpstreamUnavailable, UpstreamUntrusted) as error:
-                first = first or error
+                failures.append(error)
                 continue
             with self._lock:
                 self._current = number
             return result
-        assert first is not None
-        raise first
+        raise _blamed(failures)
+
+
+def _blamed(failures: Sequence[UpstreamError]) -> UpstreamError:
+    """The first url's error; what the others said stands behind it."""
+    first, *others = failures
+    if others:
+        said = "; ".join(f"{each.registry}: {each.reason}" for each in others)
+        first.explain(f"{first.reason} (the other urls failed too: {said})")
+    return first
 
 
 def _pause(error: UpstreamUnavailable, failed: int) -> float | None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 PAGE = 1000  # what we ask for; more is refused by distribution since CVE-2023-2253
 MAX_PAGES = 10_000
 MAX_ENTRIES = 2_000_000
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
+_MAX_LINK = 8192  # characters
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 _NEXT = re.compile(r';\s*rel\s*=\s*(?:"\s*(?:[^"]*\s)?next(?:\s[^"]*)?"|next\b)', re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def next_link(headers: httpx.Headers, current: httpx.URL, where: Where) -> httpx
 
     Raises `UpstreamProtocolError` when it is on another host: our credentials go with it.
     """
-    for target, parameters in _LINK.findall(headers.get("Link", "")):
+    for target, parameters in _LINK.findall(headers.get("Link", "")[:_MAX_LINK]):
         if _NEXT.search(parameters):
             try:
                 url = current.join(target)

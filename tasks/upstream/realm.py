@@ -7,6 +7,7 @@ could name any: credentials go to the registry's own host, to the same registrab
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 import httpx
@@ -32,11 +33,17 @@ _SHARED = frozenset(
         "windows.net",
     }
 )
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gob", "gov", "mil", "ne", "net", "or", "org"})
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def is_plain(url: httpx.URL) -> bool:
+    """An absolute http(s) URL of a host, without a user."""
+    return url.scheme in ("http", "https") and not url.userinfo and bool(_HOST.fullmatch(url.host))
 
 
 def check_realm(realm: str, registry: httpx.URL, where: Where, *, credentials: bool) -> httpx.URL:
@@ -45,7 +52,7 @@ def check_realm(realm: str, registry: httpx.URL, where: Where, *, credentials: b
         url = httpx.URL(realm)
     except httpx.InvalidURL as error:
         raise UpstreamProtocolError(where, "the realm of its token service is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    if not is_plain(url):
         raise UpstreamProtocolError(
             where, f"the realm of its token service is not a plain URL: {_shown(url)}"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tasks.upstream.errors import UpstreamProtocolError
-from tasks.upstream.realm import origin
+from tasks.upstream.realm import is_plain, origin
 
 if TYPE_CHECKING:
     from tasks.upstream.errors import Where
@@ -22,7 +22,7 @@ def redirected(request: httpx.Request, response: httpx.Response, where: Where) -
         url = request.url.join(location) if location else None
     except httpx.InvalidURL:
         url = None
-    if url is None or url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    if url is None or not is_plain(url):
         raise UpstreamProtocolError(where, f"it redirects ({response.status_code}) to no usable address")
     if request.url.scheme == "https" and url.scheme == "http":
         raise UpstreamProtocolError(where, f"it redirects from https to http ({url.host}); refused")

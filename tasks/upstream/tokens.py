@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,6 @@ def parse_token(body: bytes, now: float, where: Where) -> Token:
 
 def _life(answer: dict[str, Any]) -> float:
     life = answer.get("expires_in")
-    if not isinstance(life, int | float) or isinstance(life, bool):
+    if not isinstance(life, int | float) or isinstance(life, bool) or not math.isfinite(life):
         return _DEFAULT_LIFE
     return min(max(life, _DEFAULT_LIFE), 24 * 3600)

@@ -84,7 +84,8 @@ class Wire:
         with ExitStack() as held:
             held.enter_context(self.limits(request.url).slot(bulk=bulk))
             client = held.enter_context(self._clients_for(request.url).borrow())
-            with mapped(where, self._options):
+            elsewhere = request.url.host if request.url.host != home.host else ""
+            with mapped(where, self._options, elsewhere=elsewhere):
                 response = client.send(request, stream=True, auth=None, follow_redirects=False)
             held.callback(_close, response)
             # httpcore reads this when the first byte of the body is asked for.
@@ -113,10 +114,11 @@ class Wire:
 
     def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
         """How near the registry is, by the address that answered: a proxy's says nothing about it."""
-        if home.host not in self._homes and not proxied(home):
+        if home.host in self._homes or proxied(home):
+            return
+        with suppress(OSError):  # it may be gone already
             address = response.extensions["network_stream"].get_extra_info("server_addr")
-            if address:
-                self._homes[home.host] = nearness(str(address[0]))
+            self._homes[home.host] = nearness(str(address[0]))
 
     def limits(self, url: httpx.URL) -> HostLimits:
         with self._lock:

@@ -1,0 +1,237 @@
+"""How much of a host we use, and how long we wait when it has had enough."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from tasks.upstream.budget import Budget, read_budget
+from tasks.upstream.errors import Stopped, UpstreamLimited
+from tasks.upstream.hints import retry_after
+from tasks.upstream.limits import HostLimits
+from tasks.upstream.waits import Waits
+from tests.support_misbehaving import answers, says, well_behaved
+from tests.tasks.upstream.clients import FakeTime, client
+
+if TYPE_CHECKING:
+    from tests.support_misbehaving import Exchange, Misbehaving
+
+NAME = "library/nginx"
+PATH = f"/v2/{NAME}/manifests/1.25"
+NOW = datetime(2026, 10, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "text", "expected"),
+    [
+        ("120", "", 120),
+        ("0", "", 0),
+        ("1.5", "", 1.5),
+        ("-3", "", 0),
+        ("Thu, 01 Oct 2026 12:00:30 GMT", "", 30),
+        ("Thu, 01 Oct 2026 14:00:30 +0200", "", 30),
+        ("Thu, 01 Oct 2026 12:00:30 -0000", "", 30),
+        ("Thu, 01 Oct 2026 11:00:00 GMT", "", 0),
+        ("soon", "", None),
+        ("nan", "", None),
+        ("inf", "", None),
+        ("", "", None),
+        ("", "retry-after: 880.092µs, allowed: 44000/minute", 880.092e-6),
+        ("", "Retry-After: 1m30.5s, allowed: 1/minute", 90.5),
+        ("", "retry-after: 2h", 7200),
+        ("", "please wait", None),
+        ("7", "retry-after: 2h", 7),
+        ("9" * 400, "", None),
+        ("Thu, 01 Oct 99999999 12:00:30 GMT", "", None),
+    ],
+)
+def test_the_wait_that_is_asked_for(header: str, text: str, expected: float | None) -> None:
+    headers = httpx.Headers({"Retry-After": header} if header else {})
+    found = retry_after(headers, text, now=NOW)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_retry_after_is_waited_for(upstream: Misbehaving) -> None:
+    image = upstream.add_image(NAME, "1.25")
+    upstream.on(PATH, says(429, "TOOMANYREQUESTS", "slow down", Retry_After="20"), well_behaved)
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        assert registry.head(NAME, "1.25").digest == image.manifest.digest
+    assert time.slept == pytest.approx(20, abs=1)
+
+
+def test_a_long_retry_after_is_left_to_the_profile(upstream: Misbehaving) -> None:
+    upstream.on(PATH, answers(429, Retry_After="3600"))
+    time = FakeTime()
+    with client(upstream, time=time) as registry, pytest.raises(UpstreamLimited, match="429") as caught:
+        registry.head(NAME, "1.25")
+    assert caught.value.retry_after == 3600
+    assert caught.value.retryable
+    assert time.slept == 0
+
+
+def test_the_hint_in_ghcrs_text_is_taken(upstream: Misbehaving) -> None:
+    image = upstream.add_image(NAME, "1.25")
+    hint = says(429, "TOOMANYREQUESTS", "retry-after: 3.5s, allowed: 44000/minute")
+    upstream.on(f"/v2/{NAME}/manifests/{image.manifest.digest}", hint, well_behaved)
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        registry.manifest(NAME, image.manifest.digest)
+    assert time.slept == pytest.approx(3.5, abs=0.2)
+
+
+def test_after_a_429_requests_go_out_one_by_one_and_then_faster_again() -> None:
+    time = FakeTime()
+    limits = HostLimits(Waits(clock=time.clock, sleep=time.sleep), concurrent=4)
+
+    def gap() -> float:
+        before = time.slept
+        with limits.slot():
+            pass
+        return time.slept - before
+
+    assert gap() == gap() == 0
+    limits.limited(10)
+    assert gap() == pytest.approx(10)
+    assert gap() == pytest.approx(0.05)
+    limits.limited(0)
+    assert gap() == pytest.approx(0.05)
+    assert gap() == pytest.approx(0.1)
+    for _ in range(20):
+        limits.welcome()
+    gap()
+    assert gap() == 0
+
+
+def test_requests_per_second_are_kept() -> None:
+    time = FakeTime()
+    limits = HostLimits(Waits(clock=time.clock, sleep=time.sleep), concurrent=4, per_second=10)
+    for _ in range(21):
+        with limits.slot():
+            pass
+    assert time.slept == pytest.approx(2)
+
+
+def test_a_stop_gives_back_the_slot() -> None:
+    stop = False
+    limits = HostLimits(Waits(lambda: stop), concurrent=1)
+    stop = True
+    with pytest.raises(Stopped), limits.slot():
+        pass
+    stop = False
+    with limits.slot():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (
+            {
+                "ratelimit-limit": "100;w=21600",
+                "ratelimit-remaining": "20;w=21600",
+                "docker-ratelimit-source": "1.2.3.4",
+            },
+            Budget(100, 20, 21600, "1.2.3.4"),
+        ),
+        ({"RateLimit-Limit": "10", "RateLimit-Remaining": "3"}, Budget(10, 3, 21600)),
+        ({"ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20"}, Budget(100, 20, 3600)),
+        ({"ratelimit-limit": "many", "ratelimit-remaining": "20"}, None),
+        ({"ratelimit-remaining": "20"}, None),
+        ({}, None),
+    ],
+    ids=range(6),
+)
+def test_pull_limits_are_read_and_never_assumed(headers: dict[str, str], expected: Budget | None) -> None:
+    assert read_budget(httpx.Headers(headers)) == expected
+
+
+class Metered:
+    """A hub: a GET of a manifest costs one pull, a HEAD nothing; with a clock, pulls come back over time."""
+
+    def __init__(self, limit: int, remaining: int, time: FakeTime | None = None) -> None:
+        self.limit, self.remaining, self.window = limit, float(remaining), 21600
+        self.least = self.remaining
+        self._time, self._before = time, time.now if time else 0.0
+
+    def __call__(self, exchange: Exchange) -> None:
+        if self._time:
+            self.remaining += (self._time.now - self._before) * self.limit / self.window
+            self._before = self._time.now
+        head = exchange.seen.method == "HEAD"
+        self.remaining -= 0 if head else 1
+        self.least = min(self.least, self.remaining)
+        headers = {
+            "ratelimit-limit": f"{self.limit};w={self.window}",
+            "ratelimit-remaining": f"{max(int(self.remaining), 0)};w={self.window}",
+            "docker-ratelimit-source": "192.0.2.1",
+            "Content-Type": media_types.OCI_MANIFEST,
+            "Docker-Content-Digest": Digest.of(b"{}"),
+        }
+        if self.remaining < 0 and not head:
+            exchange.answer(429, b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "limit"}]}', headers)
+        else:
+            exchange.answer(200, b"{}", headers)
+
+
+def test_the_pull_limit_is_reported(upstream: Misbehaving) -> None:
+    upstream.on(PATH, Metered(100, 50))
+    with client(upstream) as registry:
+        assert registry.budget() is None
+        registry.manifest(NAME, "1.25")
+        assert registry.budget() == Budget(100, 49, 21600, "192.0.2.1")
+
+
+def test_a_run_waits_for_pulls_instead_of_running_into_the_limit(upstream: Misbehaving) -> None:
+    time = FakeTime()
+    hub = Metered(100, 4, time)
+    upstream.on(PATH, hub)
+    with client(upstream, time=time) as registry:
+        for _ in range(6):
+            registry.manifest(NAME, "1.25")
+        budget = registry.budget()
+    assert hub.least >= 1, "some are left for the others behind the same address"
+    assert budget is not None
+    assert budget.waited == pytest.approx(time.slept)
+    assert 4 * 216 <= time.slept <= 6 * 216, "a pull comes back every window/limit seconds"
+
+
+def test_a_429_of_the_pull_limit_waits_too(upstream: Misbehaving) -> None:
+    time = FakeTime()
+    upstream.on(PATH, Metered(100, 0, time))
+    with client(upstream, time=time) as registry:
+        assert registry.manifest(NAME, "1.25").body == b"{}"
+
+
+def test_waiting_for_pulls_ends_with_the_window(upstream: Misbehaving) -> None:
+    upstream.on(PATH, Metered(100, 0))
+    time = FakeTime()
+    with (
+        client(upstream, time=time) as registry,
+        pytest.raises(UpstreamLimited, match="pull limit is used up"),
+    ):
+        registry.manifest(NAME, "1.25")
+    assert 21000 < time.slept < 22000
+
+
+def test_waiting_for_pulls_can_be_stopped(upstream: Misbehaving) -> None:
+    upstream.on(PATH, Metered(100, 0))
+    time = FakeTime()
+    with client(upstream, time=time, cancelled=lambda: time.slept > 500) as registry, pytest.raises(Stopped):
+        registry.manifest(NAME, "1.25")
+    assert time.slept < 501
+
+
+def test_an_image_that_is_not_metered_does_not_wait(upstream: Misbehaving) -> None:
+    upstream.add_image(NAME, "free")
+    upstream.on(PATH, Metered(100, 1))
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        registry.head(NAME, "1.25")
+        registry.manifest(NAME, "free")
+    assert time.slept == 0
