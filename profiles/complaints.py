@@ -82,7 +82,7 @@ def _of_refusal(refusal: Refusal, path: Path) -> Complaint:
 def _of_detail(detail: ErrorDetails, path: Path) -> Complaint:
     found, write = _words(detail, path)
     if detail["type"] == "missing":
-        return Complaint(path[:-1], found, write, (), (path,))
+        return Complaint(path[:-1], found, write, (path,), (path,))
     return Complaint(path, found, write, (path,), empty=detail["type"] == "too_short")
 
 

@@ -85,7 +85,10 @@ class ContentRule(ProfileModel):
     def _contradictions(self) -> Iterator[Refusal]:
         if "prefix" not in self.model_fields_set and not self.images:
             yield Refusal(
-                "prefix is missing", "add the repositories to take, e.g. prefix: 'library/*' or '**'"
+                "prefix is missing",
+                "add the repositories to take, e.g. prefix: 'library/*' or '**'",
+                at=("prefix",),
+                involves=("images",),
             )
             return
         if self.images and self.tags is not None:

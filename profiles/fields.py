@@ -70,6 +70,12 @@ def _beside_the_profile(path: Path, info: ValidationInfo) -> Path:
     return path if folder is None else folder / path
 
 
+def _longer_than_nothing(seconds: float) -> float:
+    if seconds <= 0:
+        raise Refusal("the duration must be longer than 0", "write e.g. '30s'")
+    return seconds
+
+
 def _text(example: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "examples": [example], **more})
 
@@ -88,6 +94,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
+PositiveDuration = Annotated[Duration, AfterValidator(_longer_than_nothing)]
 RepositoryGlob = Annotated[Glob, PlainValidator(Glob.parse), PlainSerializer(str), _text("library/*")]
 TagRegex = Annotated[
     TagPattern, PlainValidator(TagPattern.parse), PlainSerializer(str), _text("4.*", format="regex")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 _READERS = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml, ".toml": read_toml}
 _ROUNDS = 10  # each round removes what was refused, to see what else is wrong; two do nearly always
+_HARMLESS: dict[Any, Any] = {
+    "storage": {"rootDirectory": "/"},
+    "rootDirectory": "/",
+    "urls": ["https://registry.invalid"],
+    "prefix": "**",
+}
 _MAX_BYTES = 10 * 2**20
 
 
@@ -106,7 +113,7 @@ def _from_flaws(document: Document, path: Path) -> tuple[Problem, ...]:
 def _validate(data: Any, folder: Path) -> tuple[Profile | None, list[Complaint]]:
     """Validate, take out what was refused, validate again: else one mistake would hide others.
 
-    What a later round misses only because an earlier one took it out is no complaint.
+    What a later round finds only because an earlier one took something out is no complaint.
     """
     found: list[Complaint] = []
     removed: set[vocabulary.Path] = set()
@@ -116,7 +123,7 @@ def _validate(data: Any, folder: Path) -> tuple[Profile | None, list[Complaint]]
         except ValidationError as error:
             new = [one for one in _causes(error) if not removed.intersection(one.consequence_of)]
             found += new
-            gone = {path for one in new for path in one.removed if _remove(data, path)}
+            gone = set().union(*(_take_out(data, path) for one in new for path in one.removed))
             removed |= gone
             if not gone:
                 return None, found
@@ -132,19 +139,25 @@ def _causes(error: ValidationError) -> list[Complaint]:
     return [one for one in every if not (one.empty and one.path in inner)]
 
 
-def _remove(data: Any, path: vocabulary.Path) -> bool:
-    """Take the value at `path` out, or its nearest surrounding key: indexes of lists must not shift."""
+def _take_out(data: Any, path: vocabulary.Path) -> set[vocabulary.Path]:
+    """Take the value at `path` out, or what holds it where that is a list, whose indexes must not shift.
+
+    A key that must be there gets a harmless value instead. The result is what was taken out or put in.
+    """
     keys = [at for at, part in enumerate(path) if isinstance(part, str)]
     for last in reversed(keys):
         holder = data
         try:
             for part in path[:last]:
                 holder = holder[part]
-            del holder[path[last]]
-        except (KeyError, IndexError, TypeError):
+            known = holder.pop(path[last], None) is not None
+        except (KeyError, IndexError, TypeError, AttributeError):
             continue
-        return True
-    return False
+        if path[last] in _HARMLESS:
+            holder[path[last]] = copy.deepcopy(_HARMLESS[path[last]])
+        if known or path[last] in _HARMLESS:
+            return {path[: last + 1], path}
+    return set()
 
 
 def _remarks(found: Iterable[Complaint], words: Vocabulary) -> list[Remark]:

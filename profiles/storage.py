@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Duration, ProfileModel, ProfilePath
+from profiles.fields import PositiveDuration, ProfileModel, ProfilePath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FIRST_SEGMENT = re.compile(r"/?([a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)/?", re.ASCII)
-
-
-def _longer_than_nothing(seconds: float) -> float:
-    if seconds <= 0:
-        raise Refusal("the duration must be longer than 0", "write e.g. '1h'")
-    return seconds
-
-
-PositiveDuration = Annotated[Duration, AfterValidator(_longer_than_nothing)]
 
 
 class StorageOptions(ProfileModel):

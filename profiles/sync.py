@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Duration, ProfileModel, ProfilePath, Url, WantedPlatform
+from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url, WantedPlatform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,22 +121,19 @@ class RegistryEntry(ProfileModel):
         description="Longest duration of one operation on demand, in whole (seconds, or `3h`).",
         examples=["3h"],
     )
-    connect_timeout: Duration = Field(
+    connect_timeout: PositiveDuration = Field(
         default=5.0,
-        gt=0,
         description="Longest duration to establish a connection, TLS included (seconds, or `5s`), before the "
         "next URL is tried.",
         examples=["5s"],
     )
-    response_header_timeout: Duration = Field(
+    response_header_timeout: PositiveDuration = Field(
         default=30.0,
-        gt=0,
         description="Longest wait for the head of a response (seconds, or `30s`).",
         examples=["30s"],
     )
-    read_timeout: Duration = Field(
+    read_timeout: PositiveDuration = Field(
         default=30.0,
-        gt=0,
         description="Longest wait within a body without a single byte (seconds, or `30s`). There is no limit "
         "to the whole of a body that keeps coming.",
         examples=["30s"],

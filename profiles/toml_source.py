@@ -35,7 +35,10 @@ def read_toml(text: str) -> Document:
 
 def _syntax(message: str, text: str) -> Flaw:
     found = _WHERE.search(message)
-    place = Place(int(found[1]), int(found[2])) if found and found[1] else Place(text.count("\n") + 1, 1)
+    end = text.rstrip()
+    place = Place(end.count("\n") + 1, len(end) - end.rfind("\n"))
+    if found and found[1]:
+        place = Place(int(found[1]), int(found[2]))
     problem = _WHERE.sub("", message)
     advice = (
         "keep one of the two"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MAX_NODES = 200_000  # aliases of aliases grow without bound ("a billion laughs")
 _MERGE = "tag:yaml.org,2002:merge"
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
 class _Loader(yaml.SafeLoader):
@@ -79,6 +79,8 @@ class _Reader:
             raise _Refused(node, "nested too deeply, or an alias that contains itself", "write it out")
         inner = (*above, id(node))
         place = _place(node.start_mark)
+        if node.tag not in _TAGS:
+            raise _Refused(node, f"the YAML tag {node.tag!r}", "write plain texts, numbers, lists and keys")
         if isinstance(node, yaml.MappingNode):
             return Node(place, members=self._members(node, inner))
         if isinstance(node, yaml.SequenceNode):
@@ -109,8 +111,6 @@ class _Reader:
         return str(key.value)
 
     def _scalar(self, node: yaml.Node) -> Any:
-        if node.tag not in _PLAIN_TAGS:
-            raise _Refused(node, f"the YAML tag {node.tag!r}", "write a text, a number, true or false")
         if node.tag.endswith(":int") and node.value.lstrip("+-").startswith("0o"):
             return int(node.value, 8)
         try:
@@ -136,7 +136,7 @@ def _hint(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
         return (
             "put a value with ': ' in it in quotes, and check the indentation of this line and the one before"
         )
-    if "expected a single document" in problem:
+    if "another document" in problem:
         return "a profile is one document: delete the '---' in the middle"
     if "','" in problem:
         return "a comma or a closing bracket is missing before this place"

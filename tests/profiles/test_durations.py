@@ -11,7 +11,8 @@ from profiles.errors import Refusal
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("6h", 21600), ("5m", 300), ("1h30m", 5400), ("500ms", 0.5), ("1.5h", 5400), ("30", 30), (30, 30),
-     (0.5, 0.5), ("0", 0), ("2d", 172800), ("1w", 604800), (" 5m ", 300), (".5s", 0.5), ("100us", 1e-4), ("100µs", 1e-4)],
+     (0.5, 0.5), ("0", 0), ("2d", 172800), ("1w", 604800), (" 5m ", 300), (".5s", 0.5), ("100us", 1e-4),
+     ("100µs", 1e-4)],
 )  # fmt: skip
 def test_a_duration_is_so_many_seconds(text: object, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
