@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch, SizeMismatch
 from registry_server.store.errors import StoreLocked, WaitCancelled
+from registry_server.store.incoming import wait_for_turn
 from tests.registry_server.store.images import files_below, layer
 
 if TYPE_CHECKING:
@@ -229,7 +231,7 @@ def test_who_comes_second_waits_and_finds_the_blob_complete(nginx: Repository, o
         incoming.write(CONTENT[:100])
         thread = threading.Thread(target=wait)
         thread.start()
-        asked.wait()
+        assert asked.wait(60)
         incoming.write(CONTENT[100:])
         incoming.commit()
     thread.join()
@@ -250,7 +252,7 @@ def test_who_comes_second_takes_over_when_the_first_gives_up(nginx: Repository, 
         incoming.write(CONTENT[:100])
         thread = threading.Thread(target=wait)
         thread.start()
-        asked.wait()
+        assert asked.wait(60)
     thread.join()
     assert results == [100]
     assert other.find_blob(BLOB.digest).path.read_bytes() == CONTENT
@@ -270,7 +272,7 @@ def test_who_comes_second_takes_over_when_the_first_got_wrong_bytes(
         incoming.write(CONTENT.swapcase())
         thread = threading.Thread(target=wait)
         thread.start()
-        asked.wait()
+        assert asked.wait(60)
         with pytest.raises(DigestMismatch):
             incoming.commit()
     thread.join()
@@ -293,6 +295,51 @@ def test_who_waits_too_long_is_told_so(nginx: Repository, other: Repository) -> 
         other.receive_blob(BLOB, timeout=0),
     ):
         pass
+
+
+# What may happen between looking, opening and locking: each step of a waiter meets another writer's.
+
+
+def take_turn(nginx: Repository, meanwhile: Callable[[], object], *, opened: bool) -> int | None:
+    """Ask for the turn; once, right before or after the incoming file is opened, `meanwhile` happens."""
+    left = [meanwhile]
+
+    def open_file(path: str) -> int:
+        if left and not opened:
+            left.pop()()
+        fd = nginx._open_incoming(path)
+        if left and opened:
+            left.pop()()
+        return fd
+
+    return wait_for_turn(nginx._pool, BLOB, open_file=open_file, cancelled=lambda: False, timeout=None)
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["before-the-open", "after-the-open"])
+def test_a_blob_that_another_one_completes_while_we_open_it_is_not_fetched_again(
+    store: Store, nginx: Repository, other: Repository, *, opened: bool
+) -> None:
+    assert take_turn(nginx, lambda: receive(other), opened=opened) is None
+    assert not incoming_file(store).exists()
+
+
+def test_an_incoming_file_that_was_thrown_away_while_we_opened_it_is_not_filled(
+    store: Store, nginx: Repository
+) -> None:
+    fd = take_turn(nginx, lambda: incoming_file(store).unlink(), opened=True)
+    assert fd is not None
+    assert os.fstat(fd).st_ino == incoming_file(store).stat().st_ino
+    os.close(fd)
+
+
+def test_an_incoming_file_that_was_replaced_while_we_opened_it_is_not_filled(
+    store: Store, nginx: Repository
+) -> None:
+    path = incoming_file(store)
+    fd = take_turn(nginx, lambda: [path.rename(store.root / "away"), path.write_bytes(b"")], opened=True)
+    assert fd is not None
+    assert os.fstat(fd).st_ino == path.stat().st_ino
+    os.close(fd)
 
 
 def test_adopters_and_a_committer_at_once_never_lose_the_marker(store: Store, nginx: Repository) -> None:
