@@ -23,7 +23,10 @@ class StorageOptions(ProfileModel):
     dedupe: bool = Field(
         default=True, description="Accepted for zot's sake: blobs are always shared within one storage root."
     )
-    gc: bool = Field(default=True, description="Whether garbage collection removes what no tag leads to.")
+    gc: bool = Field(
+        default=True,
+        description="Whether garbage collection removes what no tag leads to. Not yet: nothing is removed.",
+    )
     gc_delay: PositiveDuration = Field(
         default=3600.0,
         description="How long content without a tag is kept (seconds, or `1h`).",

@@ -80,8 +80,9 @@ _EXPRESSION = st.recursive(
 )
 
 
-@given(text=_EXPRESSION, tag=st.text("abAB1-. ", max_size=6))
+@given(text=_EXPRESSION, tag=st.text("abAB1-. ", min_size=1, max_size=6))
 def test_the_automaton_matches_what_python_matches(text: str, tag: str) -> None:
+    r"""No tag is empty; there Python before 3.14 differs from all others about `\B`."""
     automaton, compiled = Automaton(text), re.compile(text, re.ASCII)
     assert automaton.fullmatch(tag) is (compiled.fullmatch(tag) is not None)
     assert automaton.search(tag) is (compiled.search(tag) is not None)
