@@ -42,6 +42,8 @@ def _on_prefix(rule: ContentRule, path: Path) -> Iterator[_Found]:
 
 
 def _mended(text: str) -> str:
+    if not text:
+        return "write '**' for every repository"
     if re.search("[A-Z]", text):
         return f"repository names are in lower case: write {text.lower()!r}"
     if ".*" in text:

@@ -1,0 +1,246 @@
+"""Warnings: what a profile may say, and probably does not mean."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from profiles.wider import as_whole, as_zot, reads_wider
+from tests.profiles.support import load, warnings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STORAGE = "storage: {rootDirectory: /s}\n"
+_SYNC = "\nsync: {registries: [{urls: [r], pollInterval: 1h, content: [{prefix: a}]}]}"
+
+
+def _entries(*entries: str, head: str = "") -> str:
+    """A profile with these registry entries in YAML's flow style, all polled unless they say otherwise."""
+    lines = "".join(
+        f"    - {{urls: ['https://r{n}'], pollInterval: 1h, {e}}}\n" for n, e in enumerate(entries)
+    )
+    return f"{_STORAGE}sync:\n{head}  registries:\n{lines}"
+
+
+def _one(urls: str, rest: str) -> str:
+    return f"{_STORAGE}sync:\n  registries:\n    - {{urls: {urls}, {rest}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (_STORAGE, ["sync: nothing is mirrored; add registry entries"]),
+        (
+            _one("[https://r]", "content: [{prefix: a}]"),
+            ["sync.registries[0]: 'r' has neither pollInterval nor onDemand"],
+        ),
+        (_one("[https://r]", "pollInterval: 0s"), ["has neither pollInterval nor onDemand"]),
+        (_one("[https://r]", "pollInterval: 5m"), ["pollInterval: 'r' has no content: nothing is polled"]),
+        (
+            _one(
+                "[docker.io]", "pollInterval: 5m, content: [{prefix: 'library/*'}, {prefix: library/nginx}]"
+            ),
+            ["content[0].prefix: Docker Hub has no catalog, so polling cannot find"],
+        ),
+        (_one("[docker.io]", "pollInterval: 5m, content: [{images: ['library/nginx:1']}]"), []),
+        (
+            _one("[quay.io, 'https://docker.io']", "pollInterval: 5m, content: [{prefix: a/b}]"),
+            ["urls: docker.io and quay.io are different registries"],
+        ),
+        (
+            _one("[localhost:9999]", "pollInterval: 5m, content: [{prefix: a}]"),
+            ["urls[0]: is taken as https://localhost:9999, and a registry"],
+        ),
+        (
+            _one("[ghcr.io/org]", "pollInterval: 5m, content: [{prefix: 'org/**'}]"),
+            ["urls[0]: its path stands before every repository name"],
+        ),
+        (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: signatures"]),
+        (_entries("onDemand: true, content: [{prefix: a}]"), ["onDemand: nothing is"]),
+        (_entries("preserveDigest: false, content: [{prefix: a}]"), ["digests are always preserved"]),
+        (_entries("certDir: /no/such, content: [{prefix: a}]"), ["certDir: there is no folder"]),
+        (
+            _one("['http://r']", "pollInterval: 5m, certDir: /, content: [{prefix: a}]"),
+            ["certDir: no URL of this entry is https"],
+        ),
+        (_entries("content: [{prefix: a}]", head="  enable: false\n"), ["sync.enable: nothing"]),
+        (_entries("content: [{prefix: a}]", head="  downloadDir: /d\n"), ["sync.downloadDir: not used"]),
+        ("storage: {rootDirectory: /s, gc: false, gcDelay: 1h}" + _SYNC, ["gcDelay: has no effect"]),
+        ("storage: {rootDirectory: /s, dedupe: false}" + _SYNC, ["storage.dedupe: blobs are always shared"]),
+        ("storage: {rootDirectory: /s, storageDriver: {name: local}}" + _SYNC, []),
+        (
+            "storage: {rootDirectory: /s, subPaths: {/a: {rootDirectory: b, retention: {}}}}" + _SYNC,
+            ["a.ret"],
+        ),
+    ],
+)
+def test_a_profile_is_warned_about(text: str, expected: list[str]) -> None:
+    found = warnings(text)
+    assert len(found) == len(expected), found
+    for warning, part in zip(found, expected, strict=True):
+        assert part in warning
+
+
+@pytest.mark.parametrize(
+    ("prefix", "advice"),
+    [
+        ("Library/*", "repository names are in lower case: write 'library/*'"),
+        (".*", "it is a pattern, not a regular expression: write '**'"),
+        ("library/.*", "write 'library/**'"),
+        ("repo/", "write 'repo', without the extra '/'"),
+        ("//repo", "write 'repo', without the extra '/'"),
+        ("a//b", "write 'a/b', without the extra '/'"),
+        ("/", "write '**' for every repository"),
+        ("alpine:3", "a prefix has no tag: use tags.regex, or list images"),
+        ("a b", "lower-case letters, digits and single separators"),
+        ("[A-Z]*", "lower case"),
+    ],
+)
+def test_a_pattern_that_can_match_nothing_is_warned_about(prefix: str, advice: str) -> None:
+    found = warnings(_entries(f"content: [{{prefix: '{prefix}'}}]"))
+    assert any("can match no repository" in warning and advice in warning for warning in found), found
+
+
+@pytest.mark.parametrize("prefix", ["**", "a-*", "?-?", "*.example", "{a,B}", "/repo", "[a-z]*", "a*b*c"])
+def test_a_pattern_that_can_match_is_left_alone(prefix: str) -> None:
+    assert warnings(_entries(f"content: [{{prefix: '{prefix}'}}]")) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "part"),
+    [
+        ("semverRange: '>2 <1'", "no version is in '>2 <1'; alternatives are joined by '||'"),
+        ("regex: ''", "'' can match no tag"),
+        ("regex: 'a/b'", "'a/b' can match no tag"),
+        ("regex: '4.*'", "write '.*4.*' to do the same, or '^4.*' to mean the whole tag"),
+        ("excludeRegex: 'rc'", "zot leaves out tags that merely contain it; write '.*rc.*' to do the same"),
+    ],
+)
+def test_tag_conditions_are_warned_about(tags: str, part: str) -> None:
+    assert any(
+        part in warning for warning in warnings(_entries(f"content: [{{prefix: a, tags: {{{tags}}}}}]"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "zot", "whole"),
+    [
+        ("4.*", ".*4.*", "^4.*"),
+        ("^4", "^4.*", "^4$"),
+        ("alpine$", ".*alpine$", "^alpine$"),
+        ("a|b", ".*a.*|.*b.*", "^(a|b)$"),
+        ("^a|b$", "^a.*|.*b$", "^(^a|b$)$"),
+        (r"v\.$", r".*v\.$", r"^v\.$"),
+        ("a[|]b", ".*a[|]b.*", "^a[|]b$"),
+        ("(a|b)", ".*(a|b).*", "^(a|b)$"),
+        ("(?i)rc", "(?i).*rc.*", "(?i)^rc$"),
+        (r"a\$", r".*a\$.*", r"^a\$$"),
+        ("a[]|]b", ".*a[]|]b.*", "^a[]|]b$"),
+    ],
+)
+def test_an_expression_is_rewritten_for_either_reading(text: str, zot: str, whole: str) -> None:
+    assert reads_wider(text)
+    assert (as_zot(text), as_whole(text)) == (zot, whole)
+    assert not reads_wider(as_zot(text))
+
+
+@pytest.mark.parametrize("text", ["^4.*$", ".*", "^4.*", ".*alpine$", "^a$|^b$", r"\Aa\z", "^(a|b)$"])
+def test_an_expression_that_both_read_alike_is_left_alone(text: str) -> None:
+    assert not reads_wider(text)
+
+
+@pytest.mark.parametrize(
+    ("entries", "local"),
+    [
+        # the same name from two registries
+        (["content: [{prefix: a/b}]", "content: [{prefix: a/b}]"], "a/b"),
+        (["content: [{prefix: 'a/*'}]", "content: [{prefix: a/b}]"], "a/b"),
+        (["content: [{prefix: '**'}]", "content: [{prefix: '**'}]"], "example"),
+        (["content: [{prefix: a/b, destination: /x}]", "content: [{prefix: x/a/b}]"], "x/a/b"),
+        # two repositories of one registry
+        (["content: [{prefix: 'a/*', stripPrefix: true}, {prefix: 'b/*', stripPrefix: true}]"], "example"),
+        (["content: [{prefix: a/x, destination: /m, stripPrefix: true}, {prefix: m}]"], "m"),
+        (["content: [{images: ['a/b:1']}]", "content: [{images: ['a/b:1', 'a/b:2']}]"], "a/b"),
+    ],
+)
+def test_two_rules_for_one_name_are_warned_about(entries: list[str], local: str) -> None:
+    [warning] = warnings(_entries(*entries))
+    assert f" under {local!r}, where sync.registries[0].content[0] (line 4) puts r0/" in warning
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["content: [{prefix: a}]", "content: [{prefix: b}]"],
+        ["content: [{prefix: a}, {prefix: a, destination: /b, stripPrefix: true}]"],
+        ["content: [{prefix: a, tags: {semver: true}}, {prefix: a}]"],  # the same content twice
+        ["content: [{prefix: 'a/**'}, {prefix: 'a/*'}]"],
+        ["content: [{images: ['a/b:1']}]", "content: [{images: ['a/b:2']}]"],
+        ["content: [{prefix: 'a/*', destination: /x}]", "content: [{prefix: 'a/*', destination: /y}]"],
+    ],
+)
+def test_rules_that_share_no_name_are_left_alone(entries: list[str]) -> None:
+    assert warnings(_entries(*entries)) == []
+
+
+def test_two_names_of_docker_hub_are_one_registry() -> None:
+    text = f"{_STORAGE}sync:\n  registries:\n" + "".join(
+        f"    - {{urls: ['{url}'], pollInterval: 1h, content: [{{prefix: {name}, destination: /m}}]}}\n"
+        for url, name in [("https://docker.io/library", "alpine"), ("https://index.docker.io", "alpine")]
+    )
+    assert warnings(text) == []
+
+
+def _with_credentials(folder: Path, content: str) -> list[str]:
+    (folder / "c.json").write_text(content)
+    return warnings(_entries("content: [{prefix: a}]", head="  credentialsFile: c.json\n"), folder=folder)
+
+
+def test_credentials_for_a_host_that_is_used_are_left_alone(tmp_path: Path) -> None:
+    assert _with_credentials(tmp_path, json.dumps({"r0": {"username": "u", "password": "s3cret"}})) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            '{"other:5000": {"username": "u", "password": "s3cret"}}',
+            "has credentials for 'other:5000', and no",
+        ),
+        ('{"r0": {"username": "u"}, "s3": "cret"}', "the file has no username and password for 'r0'"),
+        ('{"u:s3cret@r0": {"username": "u", "password": "s3cret"}}', "a key of the file is not a host"),
+        ("s3cret", "is not JSON (line 1, column 1): requests will be anonymous"),
+        ('["s3cret"]', "is not a JSON object: requests will be anonymous"),
+        ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "is not JSON"),
+    ],
+)
+def test_the_credentials_file_is_looked_at_and_never_shown(
+    tmp_path: Path, content: str, expected: str
+) -> None:
+    found = _with_credentials(tmp_path, content)
+    assert any(expected in warning for warning in found), found
+    assert not any("s3cret" in warning for warning in found)
+
+
+def test_a_credentials_file_that_cannot_be_read_means_anonymous_requests(tmp_path: Path) -> None:
+    (tmp_path / "c.json").mkdir()
+    text = _entries("content: [{prefix: a}]", head="  credentialsFile: c.json\n")
+    [warning] = warnings(text, folder=tmp_path)
+    assert "cannot be read" in warning
+    (tmp_path / "c.json").rmdir()
+    [warning] = warnings(text, folder=tmp_path)
+    assert "there is no file" in warning
+
+
+def test_warnings_have_a_place_and_zot_keys_their_names() -> None:
+    text = _STORAGE + "log: {output: /l}\nextensions: {ui: {enable: true}, sync: {}}\ncluster: {}\n"
+    loaded = load(text)
+    assert [(warning.line, warning.column, warning.path) for warning in loaded.warnings] == [
+        (2, 7, "log.output"),
+        (3, 14, "extensions.ui"),
+        (3, 40, "extensions.sync"),
+        (4, 1, "cluster"),
+    ]
