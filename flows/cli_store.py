@@ -67,7 +67,10 @@ def status(
             if everything or problems or len(rows) <= _ROWS
             else [row for row in rows if not row.in_place]
         )
-        out.print(render_tags(shown, now))
+        if shown:
+            out.print(render_tags(shown, now))
+        elif reports and problems:
+            out.print("every tag that the profile wants is in place")
         if len(shown) < len(rows):
             say(f"{len(rows) - len(shown):,} tags that are in place are not listed; --all lists them")
     raise typer.Exit(_exit_code(rows, [report["state"] for report in reports.values()]))

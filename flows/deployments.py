@@ -89,10 +89,12 @@ def apply_definitions(
     """
     wanted = list(definitions)
     flow_id, schema = _register_flow(client, entrypoint)
-    known = {deployment.name: deployment for deployment in our_deployments(client, store_uuid)}
-    removed = tuple(sorted(known.keys() - {definition.name for definition in wanted}))
-    for name in removed:
-        client.delete_deployment(known[name].id)
+    names = {definition.name for definition in wanted}
+    ours = our_deployments(client, store_uuid)
+    known = {each.name for each in ours if each.flow_id == flow_id}
+    superfluous = [each for each in ours if each.flow_id != flow_id or each.name not in names]
+    for deployment in superfluous:
+        client.delete_deployment(deployment.id)
     applied = [
         _apply(
             client,
@@ -109,7 +111,7 @@ def apply_definitions(
         )
         for definition in wanted
     ]
-    return Changes(tuple(applied), removed)
+    return Changes(tuple(applied), tuple(sorted({each.name for each in superfluous} - names)))
 
 
 def our_deployments(client: SyncPrefectClient, store_uuid: str) -> list[DeploymentResponse]:

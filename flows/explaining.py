@@ -45,19 +45,19 @@ def _explain(
     where = f"{entry.name}, rule {number + 1} ({plain(describe_rule(rule))})"
     upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
     if upstream is None:
-        yield Explanation(f"{where}: does not match {repository}", takes=False)
+        yield Explanation(f"-      {where}: does not match {repository}", takes=False)
         return
     local = local_name(rule, upstream)
     if local is None:
-        yield Explanation(f"{where}: matches {upstream}, which gives no valid name here", takes=False)
+        yield Explanation(f"drops  {where}: {upstream} gives no valid name here", takes=False)
         return
     reason, condition = _judge_reference(rule, upstream, reference)
     if reason:
-        yield Explanation(f"{where}: takes {upstream}, but drops {reference}: {reason}", takes=False)
+        yield Explanation(f"drops  {where}: {upstream} is meant, but {reference} {reason}", takes=False)
         return
     sign = "@" if ":" in reference else ":" if reference else ""
     lands = f"{upstream}{sign}{reference} lands at {local}{sign}{reference}"
-    yield Explanation(f"{where}: {lands}{condition}", takes=True)
+    yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
 
 
 def _judge_reference(rule: ContentRule, upstream: str, reference: str) -> tuple[str, str]:
@@ -66,9 +66,9 @@ def _judge_reference(rule: ContentRule, upstream: str, reference: str) -> tuple[
         return "", ""
     if rule.images:
         listed = {str(each) for each in listed_references(rule, upstream)}
-        return ("" if reference in listed else "it is not listed in images"), ""
+        return ("" if reference in listed else "is not listed in images"), ""
     if ":" in reference:
-        return "a rule without `images` takes tags, not digests", ""
+        return "is a digest, and a rule without `images` takes tags", ""
     if is_companion_tag(reference):
         return "", ", if the image whose companion it is is taken"
     reason = why_dropped(rule.tags, reference)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.artifacts import RunArtifacts
+from flows.console import complain
 from flows.dag import run_dag
 from flows.entries import find_entry, open_store
 from flows.progress import reporting
-from flows.stopping import stop_on_signals
+from flows.stopping import StopSign, stop_on_signals
 from profiles.loading import load_profile
 from registry_server.oci.errors import MirrorflowError
 from tasks.policies import refuse_policies
@@ -38,21 +42,24 @@ def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State
         profile = load_profile(Path(profile_path)).profile
         entry = find_entry(profile, registry)
         refuse_policies(entry)
+        store = open_store(profile)
         with (
-            stop_on_signals() as stop,
-            open_run(profile, entry, open_store(profile), only=only, stop=stop) as run,
+            stop_on_signals() as sign,
+            open_run(profile, entry, store, only=only, stop=sign.event) as run,
         ):
-            report = _mirror(run)
+            return _mirror(run, sign)
     except MirrorflowError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
         return Failed(message=str(error))
-    return _final_state(report)
 
 
-def _mirror(run: MirrorRun) -> Report:
+def _mirror(run: MirrorRun, sign: StopSign) -> State[None]:
     """The DAG between two looks at the clock; whatever happens, the report is written."""
     started, failure = time.time(), ""
     artifacts = RunArtifacts(run.entry.name)
+    # Kept for the case that steps do not end when asked: then another thread tells Prefect, and ends us.
+    context = copy_context()
+    sign.last_words = lambda: context.run(_abandon, run, artifacts, started)
     try:
         with reporting(run, artifacts):
             failure = run_dag(run).problem
@@ -60,11 +67,28 @@ def _mirror(run: MirrorRun) -> Report:
         pass
     except MirrorflowError as error:
         failure = str(error)
+    report = _finish(run, artifacts, started, failure)
+    artifacts.publish(report)
+    return _final_state(report)
+
+
+def _finish(run: MirrorRun, artifacts: RunArtifacts, started: float, failure: str = "") -> Report:
     report = build_report(run, started=started, run_id=artifacts.run_id, failure=failure)
     record_polls(run)
     run.store.reports.save(run.entry.name, report.to_json())
-    artifacts.publish(report)
+    for problem in report.problems:
+        log.error("%s", problem)
+    log.info("%s: %s", report.registry, report.message)
     return report
+
+
+def _abandon(run: MirrorRun, artifacts: RunArtifacts, started: float) -> None:
+    """The last words of a run whose steps sleep: its report, and its state in the Prefect server."""
+    report = _finish(run, artifacts, started)
+    complain(f"{report.registry}: {report.message}")
+    if artifacts.run_id:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(artifacts.run_id), Cancelled(message=report.message), force=True)
 
 
 def _final_state(report: Report) -> State[None]:

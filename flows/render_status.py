@@ -22,8 +22,9 @@ _DIGEST = 19  # `sha256:` and twelve hex digits
 def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) -> Table:
     """One line for the last run of each registry entry."""
     table = Table(title=f"store {root}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("registry", "last run", "outcome", "run"):
+    for column in ("registry", "last run", "outcome"):
         table.add_column(column, overflow="fold")
+    table.add_column("run", no_wrap=True)
     for report in reports:
         ended = datetime.fromisoformat(report["ended"]).timestamp()
         style = "green" if report["state"] == "complete" else "red"

@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# A task that waits for its retry sleeps in Prefect, where nothing can wake it: `retryDelay: 5m` would hold
+# the exit for minutes. The runner of `up` kills after 10 s; who runs here leaves a little earlier.
+GRACE_SECONDS: Final = 8.0
+_INTERRUPTED: Final = 130
+
+
+@dataclass(slots=True)
+class StopSign:
+    """`event` is what the steps look at; `last_words` is called when they do not end in time."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    last_words: Callable[[], None] = lambda: None
+    _timer: threading.Timer | None = None
+
+    def ask(self, _signal: int, _frame: Any) -> None:
+        """The first signal asks; the second one does not wait any longer."""
+        delay = 0.0 if self.event.is_set() else GRACE_SECONDS
+        self.event.set()
+        self._timer = threading.Timer(delay, self._leave)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def called_off(self) -> None:
+        """The steps have ended by themselves."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _leave(self) -> None:
+        try:
+            self.last_words()
+        finally:
+            os._exit(_INTERRUPTED)  # sleeping threads cannot be ended in any other way; the store bears it
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that is set by SIGINT or SIGTERM while the block runs.
+def stop_on_signals() -> Iterator[StopSign]:
+    """A sign that is raised by SIGINT or SIGTERM while the block runs.
 
-    Only the main thread may handle signals; elsewhere the event is simply never set by them. Prefect would
+    Only the main thread may handle signals; elsewhere the sign is simply never raised by them. Prefect would
     raise into the flow, and then wait for every running task body to end by itself.
     """
-    stop = threading.Event()
+    sign = StopSign()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield sign
         return
-
-    def ask_to_stop(_signal: int, _frame: Any) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, ask_to_stop) for number in _SIGNALS}
+    before = {number: signal.signal(number, sign.ask) for number in _SIGNALS}
     try:
-        yield stop
+        yield sign
     finally:
+        sign.called_off()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -65,7 +65,7 @@ class UpView:
         self._line(Text(text))
 
     def _line(self, text: Text) -> None:
-        self._console.print(Text(time.strftime("%H:%M:%S "), style="dim") + text)
+        self._console.print(Text.assemble((time.strftime("%H:%M:%S "), "dim"), text))
 
 
 def schedule_table(entries: Iterable[Entry]) -> Table:
