@@ -1,0 +1,252 @@
+"""One upstream registry of a profile."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from profiles.content import ContentRule
+from profiles.errors import Refusal, Refusals
+from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url, WantedPlatform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _not_yet(value: object) -> object:
+    if value in (None, "", {}):
+        return None
+    raise Refusal(
+        "cloud credential helpers are not supported yet",
+        "drop the key; give a user name and password in credentialsFile, or a docker-credential-* program "
+        "in ~/.docker/config.json (credHelpers)",
+    )
+
+
+def _check_name(name: str) -> str:
+    if name and not _NAME.fullmatch(name):
+        raise Refusal(
+            f"{name!r} cannot name a registry entry",
+            "write up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    return name
+
+
+def _positive(value: float) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise Refusal(f"{value:g} is not a finite number greater than 0", "write e.g. 10, or drop the key")
+    return value
+
+
+class RegistryEntry(ProfileModel):
+    """One upstream registry: how to reach it, when to look, what to take."""
+
+    name: Annotated[str, AfterValidator(_check_name)] = Field(
+        default="",
+        description="What commands, reports and the Prefect deployment call this entry. Default: made from "
+        "the first URL (`registry1-5000`, `docker.io-library`), with `-2` and so on where it is taken.",
+        examples=["docker-hub"],
+    )
+    urls: tuple[Url, ...] = Field(
+        min_length=1,
+        description="Where the registry is; further URLs are tried in the listed order when one fails. "
+        "Without `http://` or `https://` it is https. A path stands before every repository name "
+        "(`https://docker.io/library`).",
+        examples=[["https://registry1:5000"]],
+    )
+    on_demand: bool = Field(
+        default=False,
+        description="Fetch what is not there yet when a client asks for it. Content rules, tags included, "
+        "say what may be fetched; without any, everything.",
+    )
+    poll_interval: Duration | None = Field(
+        default=None,
+        description="Duration between two looks at the upstream registry (seconds, or `6h`). Needs "
+        "`content`. Default, and 0: never by itself.",
+        examples=["6h"],
+    )
+    tls_verify: bool = Field(default=True, description="Whether to verify the certificate of https URLs.")
+    cert_dir: ProfilePath | None = Field(
+        default=None,
+        description="Folder with `*.crt` (CA certificates), `*.cert` and `*.key` (client certificate and its "
+        "key). Relative to the profile. Default: where containers and docker keep them (`certs.d`).",
+        examples=["/etc/mirrorflow/certs"],
+    )
+    max_retries: int = Field(
+        default=0,
+        ge=0,
+        description="How often a step that failed is tried again (a count). Needs `retryDelay`.",
+    )
+    retry_delay: Duration | None = Field(
+        default=None,
+        description="Duration between two tries (seconds, or `5m`). Required with `maxRetries`.",
+        examples=["5m"],
+    )
+    max_retry_delay: Duration | None = Field(
+        default=None,
+        description="If longer than `retryDelay`: the delay doubles with each try up to this duration "
+        "(seconds, or `30m`). Default: the delay stays the same.",
+        examples=["30m"],
+    )
+    only_signed: bool = Field(
+        default=False, description="Take only images that have a signature (cosign or notation)."
+    )
+    preserve_digest: bool = Field(
+        default=True,
+        description="Accepted for zot's sake: digests are always preserved, Docker media types are kept as "
+        "they are.",
+    )
+    sync_legacy_cosign_tags: bool = Field(
+        default=True,
+        description="Whether `sha256-<hex>.sig`, `.att` and `.sbom` tags accompany the image that they "
+        "belong to.",
+    )
+    credential_helper: Annotated[str | None, BeforeValidator(_not_yet)] = Field(
+        default=None, description="`ecr`, `gcp` or `oauth2`: known by name, not supported yet."
+    )
+    oauth2_credential_helper: Annotated[dict[str, Any] | None, BeforeValidator(_not_yet)] = Field(
+        default=None,
+        alias="oauth2CredentialHelper",
+        description="Settings of the `oauth2` helper: known by name, not supported yet.",
+    )
+    sync_timeout: Duration = Field(
+        default=3 * 3600.0,
+        description="Longest duration of one operation on demand, in whole (seconds, or `3h`).",
+        examples=["3h"],
+    )
+    connect_timeout: PositiveDuration = Field(
+        default=5.0,
+        description="Longest duration to establish a connection, TLS included (seconds, or `5s`), before the "
+        "next URL is tried.",
+        examples=["5s"],
+    )
+    response_header_timeout: PositiveDuration = Field(
+        default=30.0,
+        description="Longest wait for the head of a response (seconds, or `30s`).",
+        examples=["30s"],
+    )
+    read_timeout: PositiveDuration = Field(
+        default=30.0,
+        description="Longest wait within a body without a single byte (seconds, or `30s`). There is no limit "
+        "to the whole of a body that keeps coming.",
+        examples=["30s"],
+    )
+    manifest_check_interval: Duration = Field(
+        default=0.0,
+        description="How long a tag counts as fresh after upstream was asked for it (seconds, or `5m`); "
+        "until then it is served on demand without asking again. Needs `onDemand`. 0: ask each time.",
+        examples=["5m"],
+    )
+    req_concurrent: int = Field(
+        default=8, gt=0, description="Requests in flight at once to one upstream host (a count)."
+    )
+    req_per_sec: Annotated[float, AfterValidator(_positive)] | None = Field(
+        default=None,
+        description="Requests per second to one upstream host, on average. Default: no limit.",
+        examples=[10],
+    )
+    disable_http2: bool = Field(
+        default=False,
+        alias="disableHTTP2",
+        description="Accepted for zot's sake: requests are HTTP/1.1 over several connections, always.",
+    )
+    max_idle_conns_per_host: int | None = Field(
+        default=None,
+        gt=0,
+        description="Idle connections kept open to one upstream host (a count). Default: `reqConcurrent`.",
+        examples=[8],
+    )
+    platforms: tuple[WantedPlatform, ...] = Field(
+        default=(),
+        description="Platforms to copy of multi-platform images: `os/architecture[/variant]` or an "
+        "architecture. Entries of an index that name no platform are always copied. Default: all.",
+        examples=[["linux/amd64", "linux/arm64"]],
+    )
+    stream: bool = Field(
+        default=False,
+        description="Accepted for zot's sake: layers are always handed out on demand while they arrive.",
+    )
+    max_concurrent_streams: int | None = Field(
+        default=None,
+        gt=0,
+        description="Blobs that are streamed at once (a count). Default: no limit of its own.",
+        examples=[32],
+    )
+    on_demand_in_background: bool = Field(
+        default=False,
+        description="Answer a miss with 404 at once and fetch the image in the background, instead of "
+        "letting the client wait. Needs `onDemand`.",
+    )
+    content: tuple[ContentRule, ...] = Field(
+        default=(),
+        description="Which repositories and tags to take, and where they land. Every rule that matches "
+        "applies. Without any rule nothing is polled, and everything is taken on demand.",
+    )
+
+    @field_validator("poll_interval")
+    @classmethod
+    def _zero_is_never(cls, seconds: float | None) -> float | None:
+        return seconds or None
+
+    @field_validator("platforms", mode="before")
+    @classmethod
+    def _no_empty_platform(cls, value: object) -> object:
+        """zot's "" means "entries without a platform too"; those are always taken here."""
+        if isinstance(value, list | tuple) and len(value) > 1:
+            return tuple(item for item in value if item != "")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        refusals = tuple(self._contradictions())
+        if refusals:
+            raise Refusals(refusals)
+        return self
+
+    def _contradictions(self) -> Iterator[Refusal]:
+        yield from self._retry_contradictions()
+        if self.manifest_check_interval and not self.on_demand:
+            yield Refusal(
+                "manifestCheckInterval requires onDemand",
+                "add 'onDemand: true', or drop manifestCheckInterval",
+                at=("manifestCheckInterval",),
+                involves=("onDemand",),
+            )
+        if self.on_demand_in_background and not self.on_demand:
+            yield Refusal(
+                "onDemandInBackground requires onDemand",
+                "add 'onDemand: true', or drop onDemandInBackground",
+                at=("onDemandInBackground",),
+                involves=("onDemand",),
+            )
+
+    def _retry_contradictions(self) -> Iterator[Refusal]:
+        if self.max_retries and self.retry_delay is None:
+            yield Refusal(
+                "retryDelay is required with maxRetries",
+                "add e.g. retryDelay: '5m'",
+                at=("maxRetries",),
+                involves=("retryDelay",),
+            )
+        if self.max_retry_delay is None:
+            return
+        if self.retry_delay is None:
+            yield Refusal(
+                "retryDelay is required with maxRetryDelay",
+                "add e.g. retryDelay: '5m'",
+                at=("maxRetryDelay",),
+                involves=("retryDelay",),
+            )
+        elif self.max_retry_delay < self.retry_delay:
+            yield Refusal(
+                "maxRetryDelay is shorter than retryDelay",
+                "write a longer one, or drop it",
+                at=("maxRetryDelay",),
+                involves=("retryDelay",),
+            )
