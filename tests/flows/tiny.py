@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,6 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-
-from flows.stopping import stop_on_signals
 
 ENTRYPOINT = "tests.flows.tiny.tiny"
 
@@ -24,11 +24,12 @@ def tiny(profile: str, registry: str, only: list[str] | None = None) -> State[An
     before = record.exists()
     with record.open("a") as lines:
         lines.write(f"{os.getpid()} {','.join(only or [])}\n")
-    with stop_on_signals() as stop:
-        if registry.startswith("slow"):
-            stop.wait(60)
-        if registry.startswith("stubborn"):
-            time.sleep(60)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if registry.startswith("slow"):
+        stop.wait(60)
+    if registry.startswith("stubborn"):
+        time.sleep(60)
     if registry.startswith("once") and not before:
         return Failed(message="0 of 1 images, 1 failed")
     return Completed(message="stopped" if stop.is_set() else "1 of 1 images")
