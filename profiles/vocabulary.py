@@ -101,14 +101,17 @@ class Vocabulary:
 
     def _members(self, node: Node, model: type[ProfileModel]) -> Iterator[Member]:
         for member in node.members or ():
-            if model is Profile and folded(member.key) == "extensions" and member.value.members is not None:
-                yield from self._extensions(member.value)
+            if model is Profile and folded(member.key) == "extensions":
+                yield from self._extensions(member)
             else:
                 yield member
 
-    def _extensions(self, node: Node) -> Iterator[Member]:
+    def _extensions(self, section: Member) -> Iterator[Member]:
         """`extensions.sync` is zot's place for `sync`; its other extensions are not ours."""
-        for member in node.members or ():
+        if section.value.members is None and section.value.plain() is not None:
+            found = "'extensions' is not a section with keys"
+            self.problems.append(Remark(section.value.place, section.key, found, "write sync: … below it"))
+        for member in section.value.members or ():
             if folded(member.key) == "sync":
                 self._prefix = "extensions."
                 yield member

@@ -33,6 +33,7 @@ def _one(urls: str, rest: str) -> str:
     ("text", "expected"),
     [
         (_STORAGE, ["sync: nothing is mirrored; add registry entries"]),
+        (_STORAGE + "extensions:\n", ["sync: nothing is mirrored; add registry entries"]),
         (
             _one("[https://r]", "content: [{prefix: a}]"),
             ["sync.registries[0]: 'r' has neither pollInterval nor onDemand"],

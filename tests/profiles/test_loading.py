@@ -216,6 +216,7 @@ def test_a_registry_entry_is_refused(text: str, expected: str) -> None:
         ("", ["1:1: the file is empty; begin with storage and sync"]),
         ("# nothing\n", ["1:1: the file is empty; begin with storage and sync"]),
         ("[]", ["1:1: a list is not a section with keys"]),
+        ("storage: {rootDirectory: /s}\nextensions: 5", ["2:13: extensions: 'extensions' is not a section"]),
         ("text", ["1:1: 'text' is not a section with keys"]),
         (
             "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}}",
