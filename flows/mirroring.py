@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextvars import copy_context
 from pathlib import Path
@@ -12,13 +13,14 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.accepted_profile import load_accepted
 from flows.artifacts import RunArtifacts
 from flows.console import complain
 from flows.dag import run_dag
 from flows.entries import find_entry, open_store
+from flows.lifeline import die_with_parent
 from flows.progress import reporting
 from flows.stopping import StopSign, stop_on_signals
-from profiles.loading import load_profile
 from registry_server.oci.errors import MirrorflowError
 from tasks.policies import refuse_policies
 from tasks.polling import record_polls
@@ -38,8 +40,10 @@ log = logging.getLogger("mirrorflow")
 
 def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State[None]:
     """Run the DAG for one registry entry, write its report, and say in one line how it went."""
+    if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a runner: when that is killed, so are we
+        die_with_parent(os.getppid())
     try:
-        profile = load_profile(Path(profile_path)).profile
+        profile = load_accepted(Path(profile_path)).profile
         entry = find_entry(profile, registry)
         refuse_policies(entry)
         store = open_store(profile)

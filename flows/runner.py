@@ -33,6 +33,7 @@ from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -78,7 +79,7 @@ class Engine:
         self._accepted: Profile | None = None
         self._wanted: tuple[Definition, ...] = ()
         self._ids: dict[UUID, str] = {}
-        self._told: set[UUID] = set()
+        self._told: set[tuple[UUID, datetime | None]] = set()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -130,7 +131,7 @@ class Engine:
 
     async def _follow(self, runner: Runner) -> None:
         """Once a second: the profile; every few seconds: which runs have ended."""
-        self._told = {run.id for run in await self._ended_runs()}
+        self._told = {(run.id, run.end_time) for run in await self._ended_runs()}
         for beat in range(sys.maxsize):
             await asyncio.sleep(_WATCH)
             if self._watch.changed():
@@ -168,10 +169,11 @@ class Engine:
 
     async def _tell_ended_runs(self) -> None:
         for run in reversed(await self._ended_runs()):
-            if run.id not in self._told and run.start_time is not None:
+            ending = run.id, run.end_time  # a run that is retried ends again
+            if ending not in self._told and run.start_time is not None:
                 name = self._ids.get(run.deployment_id, "?")
                 self._report(RunEnded(name, run.state_name or "", run.state.message or ""))
-            self._told.add(run.id)
+            self._told.add(ending)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,11 +13,9 @@ from flows.entries import open_store
 from flows.prefect_server import prefect_api
 from flows.render import render_report
 from flows.settings import client_environment
-from registry_server.store.errors import StoreLocked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from flows.rerun_client import Run
     from profiles.loading import LoadedProfile
@@ -60,12 +58,7 @@ def _run(loaded: LoadedProfile, store: Store, wish: Wish) -> tuple[str, str]:
 
 def _is_served(store: Store) -> bool:
     """Whether an `up` runs on this store."""
-    claim: AbstractContextManager[None] = store.claim("up")
-    try:
-        with claim:
-            return False
-    except StoreLocked:
-        return True
+    return store.is_claimed("up")
 
 
 def _run_here(loaded: LoadedProfile, wish: Wish) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 
 from tasks.errors import is_retryable
 
@@ -28,7 +28,7 @@ def summary(message: str, *, done: int = 1) -> State[None]:
     """
     if done:
         return Completed(message=message)
-    return Completed(name="NotReached", message="nothing to do: an earlier step failed or left it out")
+    return Cancelled(name="NotReached", message="nothing to do: an earlier step failed or left it out")
 
 
 def retry_options(run: MirrorRun) -> dict[str, Any]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from registry_server.store.disk import Disk
 
 # struct flock: type, whence, start, length (0: to the end), pid (0 is required for OFD locks).
-_WHOLE_FILE: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_FLOCK: Final = "hhqqi4x"
+_WHOLE_FILE: Final = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def try_lock(fd: int) -> bool:
@@ -59,9 +60,26 @@ def claim(disk: Disk, role: str) -> Iterator[None]:
         os.close(fd)  # the file stays: removing it would let two hold the same role
 
 
+def is_claimed(disk: Disk, role: str) -> bool:
+    """Whether somebody holds the role. Looks at the lock without taking it (F_OFD_GETLK)."""
+    try:
+        fd = disk.open_in(_path(disk, role), os.O_RDWR, 0)
+    except FileNotFoundError:
+        return False
+    try:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(fd)
+
+
+def _path(disk: Disk, role: str) -> str:
+    return f"{disk.root}/locks/{quote(role, safe='')}"
+
+
 @translated
 def _claimed(disk: Disk, role: str) -> int:
-    path = f"{disk.root}/locks/{quote(role, safe='')}"
+    path = _path(disk, role)
     fd = disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not try_lock(fd):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, translated
-from registry_server.store.locks import claim
+from registry_server.store.locks import claim, is_claimed
 from registry_server.store.reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.root import StorageRoot, open_root
@@ -94,6 +94,11 @@ class Store:
         Raises `StoreLocked` with the holder's pid. The role ends with the block or with the process.
         """
         return claim(self._main.disk, role)
+
+    @translated
+    def is_claimed(self, role: str) -> bool:
+        """Whether some process holds the role right now; asking does not get in anybody's way."""
+        return is_claimed(self._main.disk, role)
 
     def _root_of(self, name: RepositoryName) -> StorageRoot:
         return self._by_segment.get(name.partition("/")[0], self._main)

@@ -138,7 +138,9 @@ def test_a_subpath_that_can_never_be_chosen_is_refused(tmp_path: Path, key: str)
 
 
 def test_a_role_is_held_once(store: Store) -> None:
+    assert not store.is_claimed("up")
     with store.claim("up"):
+        assert store.is_claimed("up")
         with (
             pytest.raises(StoreLocked, match=f"process {os.getpid()} on .* 'up'") as caught,
             store.claim("up"),
