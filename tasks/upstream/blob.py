@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.errors import SizeMismatch
 from tasks.upstream.border import mapped
-from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError, UpstreamUnavailable
+from tasks.upstream.errors import (
+    UpstreamContentError,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,16 +158,20 @@ def _filled(answer: Answer, sock: socket.socket, left: int) -> Iterator[memoryvi
     buffer = memoryview(bytearray(CHUNK))
     used, heard, flushed = 0, clock(), clock()
     while left:
-        got = _receive(answer, sock, buffer[used : used + min(CHUNK - used, left)])
+        try:
+            got = _receive(answer, sock, buffer[used : used + min(CHUNK - used, left)])
+        except UpstreamError:
+            yield buffer[:used]  # what came is kept, or it would be asked for again
+            raise
         now = clock()
         if got:
             used, left, heard = used + got, left - got, now
         elif now - heard >= limit:
             raise UpstreamUnavailable(answer.where, f"no byte for {limit:g} s (readTimeout)")
         if used and (used == CHUNK or not left or now - flushed >= _TICK):
-            answer.waits.check()
             yield buffer[:used]
             used, flushed = 0, clock()
+            answer.waits.check()
         elif not got:
             answer.waits.check()
 

@@ -111,8 +111,7 @@ class UpstreamSchema1(UpstreamError):
 
 
 class UpstreamContentError(UpstreamError, ContentError):
-    # A truncated or damaged body may arrive whole the next time.
-    retryable = True
+    pass
 
 
 class Stopped(MirrorflowError):

@@ -155,7 +155,7 @@ def test_a_manifest_of_another_digest_than_asked_for(upstream: Misbehaving) -> N
     ):
         registry.manifest(NAME, digest)
     assert isinstance(caught.value, ContentError)
-    assert caught.value.retryable
+    assert not caught.value.retryable
     assert f"library/nginx@{digest}" in str(caught.value)
 
 
