@@ -1,0 +1,126 @@
+"""What the documents show is true; what needs a mirrored store is in tests/flows/documents/."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from configparser import RawConfigParser
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import typer
+
+from flows.cli import app
+from flows.reference import render_commands, with_commands
+from profiles.loading import load_profile
+from tests.support.documents import DOCUMENTS, ROOT, Block, all_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LANGUAGES = {"sh", "yaml", "json", "ini", ""}
+_UNITS = all_blocks("ini")
+
+
+@pytest.mark.parametrize("block", all_blocks("", *_LANGUAGES), ids=lambda block: block.id)
+def test_a_block_that_is_not_run_says_why(block: Block) -> None:
+    if block.language == "":  # pictures in letters, and the commands of other documents
+        assert block.document in {"CONTRIBUTING.md", "coming-from-zot.md"}
+    assert set(block.info) <= {"file", "not-run"}
+    assert block.info.get("not-run", "a reason")
+
+
+def test_no_block_is_in_a_language_that_no_test_knows() -> None:
+    text = "\n".join(path.read_text() for path in DOCUMENTS)
+    assert set(re.findall(r"^ *```(\w+)", text, re.MULTILINE)) <= _LANGUAGES
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=lambda block: block.id)
+def test_the_profiles_in_the_documents_load(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(block.text)
+    assert load_profile(path).profile.sync.registries
+
+
+@pytest.mark.parametrize("block", all_blocks("json"), ids=lambda block: block.id)
+def test_the_json_in_the_documents_is_json(block: Block) -> None:
+    assert json.loads(block.text)
+
+
+def test_the_reference_of_the_commands_is_fresh() -> None:
+    document = (ROOT / "docs/commands.md").read_text()
+    assert document == with_commands(document), "docs/commands.md is stale; make docs writes it anew"
+
+
+def test_a_document_without_marks_is_not_written_to() -> None:
+    with pytest.raises(ValueError, match="has no line"):
+        with_commands("# Commands\n")
+
+
+def test_every_command_and_option_is_documented_and_described() -> None:
+    root: Any = typer.main.get_command(app)
+    made = render_commands()
+    for name, command in root.commands.items():
+        assert command.help, name
+        section = made.partition(f"### `mirrorflow {name}")[2].partition("\n### ")[0]
+        for parameter in command.params:
+            spellings = [each for each in parameter.opts if each.startswith("--") and each != "--help"]
+            for spelling in spellings:
+                assert f"`{spelling}" in section, f"{name} {spelling}"
+    assert "mirrorflow --debug" not in made
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]*)(?:#[^)]*)?\)", path.read_text()):
+        assert not target or (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_headings_have_one(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(((?!https?://)[^)#]*)#([^)]*)\)", path.read_text()):
+        text = (path.parent / target if target else path).read_text()
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+
+def test_the_picture_is_an_svg_that_shows_every_step() -> None:
+    picture = ROOT / "docs/way-of-the-data.svg"
+    words = " ".join(ET.parse(picture).getroot().itertext())  # noqa: S314 - our own file
+    for step in ("list_catalog", "filter_tags", "verify_signature", "convert_manifest", "copy_blob"):
+        assert step in words
+        assert (ROOT / f"tasks/{step}.py").exists()
+
+
+@pytest.mark.parametrize("block", _UNITS, ids=lambda block: block.info["file"])
+def test_the_units_start_commands_that_there_are(block: Block) -> None:
+    # systemd repeats keys; the last one is enough here.
+    unit = RawConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] # as the documentation of configparser says
+    unit.read_string(block.text)
+    assert "Description" in unit["Unit"]
+    if "Service" in unit:
+        _, command, profile = unit["Service"]["ExecStart"].split()
+        root: Any = typer.main.get_command(app)
+        assert command in root.commands
+        assert profile == "/etc/mirrorflow/profile.yaml"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    for block in _UNITS:
+        # What is installed elsewhere would be complained about as missing.
+        text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", block.text)
+        (tmp_path / block.info["file"]).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "mirrorflow" in line]
+    assert not ours, done.stderr
