@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from profiles.matching import needs_catalog
 from registry_server.oci.errors import MirrorflowError
-from tasks.choosing import choose_repositories, literal_names, names_behind
+from tasks.choosing import choose_repositories, literal_names, names_behind, unusable_names
+from tasks.errors import is_stop
 
 if TYPE_CHECKING:
     from tasks.images import SourceRepository
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog."""
+    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, or
+    has names in it that nobody can ask for."""
 
     repositories: tuple[SourceRepository, ...]
     problem: str = ""
@@ -36,7 +38,16 @@ def wanted_repositories(run: MirrorRun) -> Catalog:
     try:
         listed = list(run.upstream.repositories())
     except MirrorflowError as error:
-        if not names:
+        if not names or is_stop(error):
             raise
         return Catalog(tuple(choose_repositories(entry, names)), str(error))
-    return Catalog(tuple(choose_repositories(entry, [*names, *listed])))
+    return Catalog(tuple(choose_repositories(entry, [*names, *listed])), _complaint(run, listed))
+
+
+def _complaint(run: MirrorRun, listed: list[str]) -> str:
+    unusable = unusable_names(run.entry, listed)
+    if not unusable:
+        return ""
+    shown = ", ".join(repr(name[:80]) for name in unusable[:3]) + (", …" if unusable[3:] else "")
+    number = f"{len(unusable)} names that are" if unusable[1:] else "a name that is"
+    return f"{run.upstream.name}: its catalog has {number} no repository's by distribution-spec: {shown}"

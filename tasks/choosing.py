@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.matching import literal_repositories, mappings, upstream_name
+from profiles.matching import literal_repositories, mappings, matches_repository, upstream_name
 from tasks.images import SourceRepository, Target
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ def choose_repositories(entry: RegistryEntry, names: Iterable[str]) -> list[Sour
     return chosen
 
 
+def unusable_names(entry: RegistryEntry, names: Iterable[str]) -> list[str]:
+    """Names that a rule means, and under which nothing can be asked for or kept: `a/../b`, `Upper`."""
+    return sorted(
+        name
+        for name in set(names)
+        if not mappings(entry, name) and any(matches_repository(rule, name) for rule in entry.content)
+    )
+
+
 def names_behind(entry: RegistryEntry, only: Iterable[str]) -> list[str]:
     """The upstream repositories that `only` may mean: its items are our names or the upstream's."""
     names = set()
@@ -41,6 +50,11 @@ def names_behind(entry: RegistryEntry, only: Iterable[str]) -> list[str]:
 def repository_of(image: str) -> str:
     """`library/nginx:1.25` and `library/nginx@sha256:…` -> `library/nginx`."""
     return image.partition("@")[0].partition(":")[0]
+
+
+def may_mean(item: str, source: SourceRepository) -> bool:
+    """Whether an item of `only` may stand for an image of this repository, by its name there or here."""
+    return repository_of(item) in {source.name, *(target.local for target in source.targets)}
 
 
 def is_asked_for(only: frozenset[str], *names: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
+from tasks.errors import NoPlatform
 from tasks.fetching import plan_image
 from tasks.finding import SCHEMA1
 from tasks.images import Step
@@ -27,6 +28,8 @@ def convert(run: MirrorRun, image: Image) -> None:
         run.ledger.plan(image, plan_image(run, image))
     except UpstreamSchema1:
         run.ledger.skip(image, SCHEMA1)
+    except NoPlatform as reason:
+        run.ledger.skip(image, str(reason))
 
 
 @task(name="convert_manifest", task_run_name="manifests of {label}", **NO_REMEMBERING)

@@ -26,9 +26,9 @@ def copy_all(run: MirrorRun, jobs: Sequence[BlobJob]) -> None:
     for job, result in run.each(lambda job: copy_one(run, job), jobs):
         if isinstance(result, MirrorflowError):
             failures[job.blob.digest.short] = result
-            run.ledger.blob_failed(job.blob.digest, result)
+            run.ledger.blob_failed(job.blob.digest, job.image.source, result)
         else:
-            run.ledger.blob_copied(job.blob.digest)
+            run.ledger.blob_copied(job.blob.digest, job.image.source)
     if failures:
         raise only_error(failures, of=len(jobs))
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry_server.oci.errors import DigestMismatch
+from registry_server.store.errors import StoreError
+from tasks.manifests import blamed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.incoming import IncomingBlob
+    from registry_server.store.repository import Repository
     from tasks.images import Image
     from tasks.ledger import Ledger
     from tasks.run import MirrorRun
@@ -51,15 +56,23 @@ def claim_jobs(run: MirrorRun, images: Iterable[Image]) -> list[BlobJob]:
         if plan is None:
             continue
         repository = run.store.repository(image.local)
-        lacking = [blob for blob in plan.blobs if not repository.adopt_blob(blob.digest)]
+        lacking = [blob for blob in plan.blobs if not _is_held(repository, blob)]
         jobs += [BlobJob(blob, image) for blob in run.ledger.claim(image, lacking)]
     return jobs
+
+
+def _is_held(repository: Repository, blob: Descriptor) -> bool:
+    """What the store has against it is told where the blob is copied, and not to the whole run."""
+    try:
+        return repository.adopt_blob(blob.digest)
+    except StoreError:
+        return False
 
 
 def copy_one(run: MirrorRun, job: BlobJob) -> None:
     """Bring one blob into the repository of its image, or leave nothing of it that anybody could see.
 
-    Raises `ContentError`, `UpstreamError`, `StoreError`, `Stopped`; what had arrived stays for the next try.
+    Raises `WrongContent`, `UpstreamError`, `StoreError`, `Stopped`; what had arrived stays for the next try.
     """
     repository = run.store.repository(job.image.local)
     if repository.adopt_blob(job.blob.digest):
@@ -67,8 +80,22 @@ def copy_one(run: MirrorRun, job: BlobJob) -> None:
     if job.blob.data is not None:  # image-spec descriptor.md: embedded content need not be fetched
         repository.put_blob(job.blob, job.blob.data)
         return
+    with blamed(run, job.image, job.blob.digest):
+        if not _receive(run, repository, job):
+            _receive(run, repository, job)
+
+
+def _receive(run: MirrorRun, repository: Repository, job: BlobJob) -> bool:
+    """False: worth another go, because what an earlier run left may be what was wrong. It is gone by now."""
     with repository.receive_blob(job.blob, cancelled=run.stop.is_set) as incoming:
         if incoming.complete:
-            return
+            return True
+        resumed = incoming.offset > 0
         run.upstream.blob(job.image.source, job.blob, _Counted(incoming, run.ledger, job.blob))
-        incoming.commit()
+        try:
+            incoming.commit()
+        except DigestMismatch:
+            if not resumed:
+                raise
+            return False
+    return True

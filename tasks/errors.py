@@ -2,6 +2,8 @@
 
 MirrorflowError
 ├── StepFailed       some members of a group failed; retryable if any of them is
+├── WrongContent     what an upstream sent is not what it promised; names the place (a `ContentError` too)
+├── NoPlatform       an index has none of the platforms that the rule wants
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
 ├── NotWanted        `only` names an image that no content rule takes
 ├── NotYet           the profile asks for something that this version cannot do
@@ -10,14 +12,17 @@ MirrorflowError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.errors import ContentError, MirrorflowError
+from registry_server.store.errors import WaitCancelled
+from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.descriptor import Descriptor, Platform
+    from tasks.upstream.errors import Where
 
 _SHOWN = 3
 
@@ -30,16 +35,51 @@ class StepFailed(MirrorflowError):
         more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
         super().__init__(f"{len(failures)} of {of} failed: {shown}{more}" if of > 1 else shown)
         self.failures = dict(failures)
+        self._of = of
+
+    def __reduce__(self) -> tuple[Callable[..., StepFailed], tuple[Any, ...]]:
+        return _step_failed, (self.failures, self._of)  # Prefect may pickle the errors of tasks
 
     @property
     def worth_retrying(self) -> bool:
         return any(is_retryable(error) for error in self.failures.values())
 
 
+def _step_failed(failures: Mapping[str, MirrorflowError], of: int) -> StepFailed:
+    return StepFailed(failures, of=of)
+
+
+class WrongContent(ContentError):
+    """Like every `ContentError` not worth a retry: who sends wrong bytes once sends them again."""
+
+    def __init__(self, where: Where, reason: str) -> None:
+        super().__init__(where, reason)
+
+    def __str__(self) -> str:
+        where, reason = self.args
+        return f"{where}: {reason}"
+
+
+class NoPlatform(MirrorflowError):
+    """Not a failure: the image is left out, as long as its digest and the wishes stay."""
+
+    def __init__(self, wanted: Sequence[Platform]) -> None:
+        super().__init__(tuple(wanted))
+
+    def __str__(self) -> str:
+        return f"has none of the wanted platforms: {', '.join(map(str, self.args[0]))}"
+
+
 class BlobNotCopied(MirrorflowError):
+    """Not retryable by itself: copy_blob, which it waited for, was tried again already."""
+
     def __init__(self, blob: Descriptor, cause: MirrorflowError | None) -> None:
+        super().__init__(blob, cause)
+
+    def __str__(self) -> str:
+        blob, cause = self.args
         why = f": {cause}" if cause else ""
-        super().__init__(f"the blob {blob.digest.short} ({blob.size:,} bytes) is not here{why}")
+        return f"the blob {blob.digest.short} ({blob.size:,} bytes) is not here{why}"
 
 
 class NotWanted(MirrorflowError):
@@ -54,9 +94,11 @@ class Unexpected(MirrorflowError):
     """Wraps what should not happen, so that one image's bug stays that image's."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(
-            f"unexpected {type(error).__name__}: {error} (a bug in mirrorflow; please report it)"
-        )
+        super().__init__(error)
+
+    def __str__(self) -> str:
+        error = self.args[0]
+        return f"unexpected {type(error).__name__}: {error} (a bug in mirrorflow; please report it)"
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -65,3 +107,8 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error, StepFailed):
         return error.worth_retrying
     return isinstance(error, MirrorflowError) and error.retryable
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether it only says that the run was asked to end, which is nobody's failure."""
+    return isinstance(error, (Stopped, WaitCancelled))

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
-from registry_server.oci.errors import ManifestInvalid, SizeMismatch
-from registry_server.oci.manifest import Manifest, parse_manifest
+from registry_server.oci.errors import ContentError, ManifestInvalid
+from tasks.errors import NoPlatform
 from tasks.images import ImagePlan
+from tasks.manifests import blamed, fetch, held_body, parsed
 from tasks.platforms import wanted_children
 from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Platform
     from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
     from tasks.images import Image
     from tasks.run import MirrorRun
 
 # Far beyond any real image; a hostile tree ends here (zot once walked 2^N nodes).
-_MAX_DEPTH: Final = 16
-_MAX_MANIFESTS: Final = 4096
+MAX_DEPTH: Final = 16
+MAX_MANIFESTS: Final = 4096
 _SURELY_BLOBS: Final = (".layer.", ".rootfs.", "buildkit")
 
 
@@ -45,15 +47,19 @@ class _Tree:
     sparse: list[Digest] = field(default_factory=list)
 
     def visit(self, descriptor: Descriptor, depth: int = 0) -> None:
-        """Read one manifest and everything below it. A digest met twice, or in a circle, counts once."""
-        if descriptor.digest in self.manifests:
-            return
-        if depth > _MAX_DEPTH or len(self.manifests) >= _MAX_MANIFESTS:
+        """Read one manifest and everything below it. A digest that is met twice counts once."""
+        if descriptor.digest not in self.manifests:
+            self._check_bounds(depth)
+            self._enter(descriptor, self.source.read(descriptor), depth)
+
+    def _check_bounds(self, depth: int) -> None:
+        if depth > MAX_DEPTH or len(self.manifests) >= MAX_MANIFESTS:
             raise ManifestInvalid(
-                f"the tree of manifests above {descriptor.digest.short} is deeper than {_MAX_DEPTH} "
-                f"or has more than {_MAX_MANIFESTS} manifests; this is not an image"
+                f"the tree of manifests is deeper than {MAX_DEPTH} or has more than {MAX_MANIFESTS} "
+                "manifests; this is not an image"
             )
-        manifest = self.source.read(descriptor)
+
+    def _enter(self, descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
         self._visit_children(manifest, depth)
         self.blobs.update((blob.digest, blob) for blob in manifest.blobs)
         self.manifests[descriptor.digest] = Descriptor(
@@ -62,23 +68,31 @@ class _Tree:
 
     def _visit_children(self, manifest: Manifest, depth: int) -> None:
         wanted = wanted_children(manifest, self.platforms)
+        if manifest.manifests and not wanted and not depth:
+            raise NoPlatform(self.platforms)
         kept = {child.digest for child in wanted}
         self.sparse.extend(child.digest for child in manifest.manifests if child.digest not in kept)
         for child in wanted:
             if child.media_type in media_types.MANIFESTS:
                 self.visit(child, depth + 1)
-            else:
-                self._visit_unknown(child, depth)
+            elif not child.is_foreign:
+                self._visit_unknown(child, depth + 1)
 
     def _visit_unknown(self, child: Descriptor, depth: int) -> None:
         """An entry of an index may be a blob (BuildKit's caches list layers): try both."""
+        if child.digest in self.blobs or child.digest in self.manifests:
+            return
         if any(part in child.media_type for part in _SURELY_BLOBS):
             self.blobs[child.digest] = child
             return
+        self._check_bounds(depth)
         try:
-            self.visit(child, depth + 1)
-        except (UpstreamNotFound, UpstreamSchema1, ManifestInvalid):
+            manifest = self.source.read(child)
+        except (UpstreamNotFound, UpstreamSchema1, ContentError):
+            # Whatever was wrong with it as a manifest: as a blob, its digest will be checked.
             self.blobs[child.digest] = child
+        else:
+            self._enter(child, manifest, depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +108,24 @@ class _Keeping:
         with self.run.manifests.holding(descriptor.digest):
             self.run.check_stopped()
             if self.repository.adopt_blob(descriptor.digest):
-                body = self.repository.find_blob(descriptor.digest).path.read_bytes()
-                return parsed(descriptor, body, None)
+                body = held_body(self.repository, descriptor.digest)
+                if body is not None:
+                    return parsed(self.run, self.image, descriptor, body, None)
             return self._fetch(descriptor)
 
     def _fetch(self, descriptor: Descriptor) -> Manifest:
-        fetched = self.run.upstream.manifest(self.image.source, descriptor.digest)
-        manifest = parsed(descriptor, fetched.body, fetched.media_type)
+        fetched = fetch(self.run, self.image, descriptor.digest)
+        manifest = parsed(self.run, self.image, descriptor, fetched.body, fetched.media_type)
         stored = Descriptor(manifest.media_type, descriptor.digest, len(fetched.body))
         self.repository.put_blob(stored, fetched.body)
         return manifest
 
 
-def parsed(descriptor: Descriptor, body: bytes, media_type: str | None) -> Manifest:
-    """Validate a manifest against the descriptor that led to it; its type beats the Content-Type's."""
-    # A negative size stands for "not known": the root, of which only a HEAD has been seen.
-    if descriptor.size >= 0 and len(body) != descriptor.size:
-        raise SizeMismatch(expected=descriptor.size, actual=len(body))
-    return parse_manifest(body, descriptor.media_type or media_type)
-
-
-def walk(image: Image, source: ManifestSource) -> ImagePlan:
+def walk(run: MirrorRun, image: Image, source: ManifestSource) -> ImagePlan:
     """Walk the manifest tree of an image. Raises what `plan_image` raises."""
     tree = _Tree(source, image.platforms)
-    tree.visit(Descriptor(image.media_type, image.digest, -1))
+    with blamed(run, image, image.digest):
+        tree.visit(Descriptor(image.media_type, image.digest, -1))
     kept = set(tree.manifests) | set(tree.blobs)
     return ImagePlan(
         image,
@@ -130,6 +138,7 @@ def walk(image: Image, source: ManifestSource) -> ImagePlan:
 def plan_image(run: MirrorRun, image: Image) -> ImagePlan:
     """Fetch and validate the manifest tree; bodies go to the pool, where no tag shows them yet.
 
-    Raises `ContentError`, `UpstreamError` (also `UpstreamSchema1`), `StoreError`, `Stopped`.
+    Raises `ContentError` (`WrongContent`), `NoPlatform`, `UpstreamError` (also `UpstreamSchema1`),
+    `StoreError`, `Stopped`.
     """
-    return walk(image, _Keeping(run, image, run.store.repository(image.local)))
+    return walk(run, image, _Keeping(run, image, run.store.repository(image.local)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from registry_server.oci.errors import MirrorflowError
+from tasks.errors import Unexpected, is_stop
 from tasks.finding import find_changes
 from tasks.run import only_error
 from tasks.steps import NO_REMEMBERING, summary
@@ -35,8 +36,14 @@ def search_all(run: MirrorRun, sources: Sequence[SourceRepository]) -> int:
         try:
             findings = find_changes(run, source)
         except MirrorflowError as error:
+            if is_stop(error):
+                raise
             failures[source.name] = error
             run.ledger.search_failed(source, error)
+        except Exception as error:
+            log.exception("unexpected error for %s", source.name)
+            failures[source.name] = Unexpected(error)
+            run.ledger.search_failed(source, failures[source.name])
         else:
             run.ledger.found(findings)
             changed += len(findings.changed)

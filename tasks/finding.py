@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,27 +10,31 @@ from profiles.matching import listed_references, matches_selection, platforms_of
 from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
-from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.errors import InvalidName, MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
+from tasks.errors import NoPlatform, is_stop
 from tasks.images import Findings, Image
-from tasks.platforms import wanted_children
+from tasks.in_place import is_in_place, moves
 from tasks.selection import describe
+from tasks.upstream.errors import UpstreamSchema1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from registry_server.oci.descriptor import Platform
-    from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
     from tasks.images import SourceRepository, Target
     from tasks.run import MirrorRun
     from tasks.upstream.registry import Head
 
+    Reference = Tag | Digest
+    Heads = dict[Reference, Head | MirrorflowError]
+
 SCHEMA1 = (
     "is in Docker's schema 1 format, whose digest does not cover its bytes: it cannot be verified or kept"
 )
+NO_TAG = "is not a tag by the rules of distribution-spec"
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class _Search:
 
     run: MirrorRun
     source: SourceRepository
+    # Several rules may want an image under one name: that is one image.
+    wanted: dict[ImageName, list[Target]] = field(default_factory=lambda: defaultdict(list))
     changed: list[Image] = field(default_factory=list)
     unchanged: int = 0
     upstream: dict[ImageName, Digest] = field(default_factory=dict)
@@ -50,23 +56,22 @@ class _Search:
 def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     """List the tags, apply the rules, ask for the digest of each survivor and compare with the store.
 
-    A tag whose HEAD fails is a problem of that tag; raises `UpstreamError` if the tags cannot be listed.
+    A tag whose HEAD fails is a problem of that tag. Raises `UpstreamError` if the tags cannot be listed,
+    `Stopped`.
     """
     search = _Search(run, source)
     listed = all(target.rule.images for target in source.targets)
     tags = [] if listed else run.upstream.tags(source.name)
-    wanted = [(target, _references(search, target, tags)) for target in source.targets]
-    heads = _heads(search, {reference for _, references in wanted for reference in references})
-    if run.entry.sync_legacy_cosign_tags:
-        for _, references in wanted:
-            _follow_companions(search, tags, references, heads)
-    for target, references in wanted:
-        for reference in references:
-            head = heads[reference]
-            if isinstance(head, MirrorflowError):
-                search.problems[ImageName(target.local, reference)] = str(head)
-            else:
-                _weigh(search, target, _image(search, target, reference, head))
+    heads: Heads = {}
+    for target in source.targets:
+        _want(search, target, tags, heads)
+    _ask(search, (name.reference for name in search.wanted), heads)
+    for name, targets in search.wanted.items():
+        head = heads[name.reference]
+        if isinstance(head, MirrorflowError):
+            search.problems[name] = str(head)
+        else:
+            _weigh(search, name, targets, head)
     return Findings(
         source,
         tuple(search.changed),
@@ -79,22 +84,45 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     )
 
 
-def _references(search: _Search, target: Target, tags: Sequence[str]) -> list[Tag | Digest]:
-    """The tags and digests that one rule keeps and that this run was asked for."""
-    run, source = search.run, search.source
-    kept = list(listed_references(target.rule, source.name))
-    if not target.rule.images:
-        choice = choose_tags(target.rule, tags, source.name)
-        search.dropped.update(choice.dropped.values())
-        kept = [Tag(tag) for tag in choice.kept if _is_tag(tag)]
-    return [
-        reference
-        for reference in kept
-        if is_asked_for(run.only, str(ImageName(target.local, reference)), _joined(source.name, reference))
-    ]
+def _want(search: _Search, target: Target, tags: Sequence[str], heads: Heads) -> None:
+    """Note what one rule keeps and this run was asked for, companions included."""
+    kept = _references(search, target, tags)
+    asked = [reference for reference in kept if _is_asked_for(search, target, reference)]
+    follows = search.run.entry.sync_legacy_cosign_tags and any(map(is_companion_tag, tags))
+    if follows:
+        # A companion that was asked for by name belongs to one of the images that the rule keeps.
+        by_name = any(":sha256-" in item or ":sha512-" in item for item in search.run.only)
+        subjects = kept if by_name else asked
+        _ask(search, subjects, heads)
+        companions = _companions(tags, subjects, heads)
+        asked += [tag for tag in companions if not by_name or _follows(search, target, tag, asked, heads)]
+    for reference in dict.fromkeys(asked):
+        search.wanted[ImageName(target.local, reference)].append(target)
 
 
-def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) -> Iterable[str]:
+def _follows(
+    search: _Search, target: Target, companion: Tag, asked: Sequence[Reference], heads: Heads
+) -> bool:
+    return _is_asked_for(search, target, companion) or companion in _companions([companion], asked, heads)
+
+
+def _references(search: _Search, target: Target, tags: Sequence[str]) -> list[Reference]:
+    """The tags and digests that one rule keeps."""
+    if target.rule.images:
+        return list(listed_references(target.rule, search.source.name))
+    choice = choose_tags(target.rule, tags, search.source.name)
+    search.dropped.update(choice.dropped.values())
+    valid = [Tag(tag) for tag in choice.kept if _is_tag(tag)]
+    search.dropped.update({NO_TAG: len(choice.kept) - len(valid)} if len(valid) < len(choice.kept) else {})
+    return [*valid]
+
+
+def _is_asked_for(search: _Search, target: Target, reference: Reference) -> bool:
+    upstream = f"{search.source.name}{'@' if isinstance(reference, Digest) else ':'}{reference}"
+    return is_asked_for(search.run.only, str(ImageName(target.local, reference)), upstream)
+
+
+def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) -> Iterator[str]:
     """zot searches a regex anywhere in a tag: nobody who comes from there shall mirror less unknowingly."""
     wider = zot_would_take(target.rule, tags)
     if wider and target.rule.tags and target.rule.tags.regex:
@@ -114,22 +142,15 @@ def _is_tag(text: str) -> bool:
         return False
 
 
-def _joined(repository: str, reference: Tag | Digest) -> str:
-    return f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
-
-
-def _heads(search: _Search, references: Iterable[Tag | Digest]) -> dict[Tag | Digest, Head | MirrorflowError]:
+def _ask(search: _Search, references: Iterable[Reference], heads: Heads) -> None:
+    """One HEAD for each reference, however many rules want it. Raises `Stopped`."""
     run, source = search.run, search.source
-    ordered = sorted(references)
-    return dict(run.each(lambda reference: run.upstream.head(source.name, reference), ordered))
+    ordered = sorted({reference for reference in references if reference not in heads})
+    heads.update(run.each(lambda reference: run.upstream.head(source.name, reference), ordered))
+    run.check_stopped()  # a HEAD that was not made is no problem of its tag
 
 
-def _follow_companions(
-    search: _Search,
-    tags: Sequence[str],
-    references: list[Tag | Digest],
-    heads: dict[Tag | Digest, Head | MirrorflowError],
-) -> None:
+def _companions(tags: Sequence[str], references: Sequence[Reference], heads: Heads) -> list[Tag]:
     """Signatures, attestations and SBOMs under `sha256-<hex>.*` tags go where their image goes.
 
     They are looked for among all tags, not the filtered ones: a rule for versions must not lose signatures.
@@ -138,82 +159,72 @@ def _follow_companions(
     digests = {head.digest for head in found if not isinstance(head, MirrorflowError)}
     subjects = {f"{digest.algorithm}-{digest.hex}" for digest in digests}
     companions = (Tag(tag) for tag in tags if is_companion_tag(tag))
-    mine = [tag for tag in companions if tag.partition(".")[0] in subjects]
-    heads.update(_heads(search, (tag for tag in mine if tag not in heads)))
-    references.extend(mine)
+    return [tag for tag in companions if tag.partition(".")[0] in subjects]
 
 
-def _weigh(search: _Search, target: Target, image: Image) -> None:
+def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: Head) -> None:
     """Put one image on the right pile: in place, changed, declined, or a problem."""
-    run, name = search.run, image.name
-    repository = run.store.repository(image.local)
+    run = search.run
+    repository = run.store.repository(name.repository)
+    image = _image(search, name, targets, head, repository)
     search.upstream[name] = image.digest
-    if is_in_place(repository, image.reference, image.digest, image.platforms):
-        search.unchanged += 1
-        return
     try:
-        reason = _declined_before(repository, target, image) or _decline(run, target, image)
+        if is_in_place(repository, image.reference, image.digest, image.platforms):
+            search.unchanged += 1
+        elif reason := _declined_before(repository, targets, image) or _decline(run, targets, image):
+            search.declined[name] = reason
+        else:
+            search.changed.append(image)
     except MirrorflowError as error:
+        if is_stop(error):
+            raise
         search.problems[name] = str(error)
-        return
-    if reason:
-        search.declined[name] = reason
-    else:
-        search.changed.append(image)
 
 
-def _image(search: _Search, target: Target, reference: Tag | Digest, head: Head) -> Image:
+def _image(
+    search: _Search, name: ImageName, targets: Sequence[Target], head: Head, repository: Repository
+) -> Image:
     return Image(
         source=search.source.name,
-        local=target.local,
-        reference=reference,
+        local=name.repository,
+        reference=name.reference,
         digest=head.digest,
         media_type=head.media_type,
-        platforms=platforms_of(search.run.entry, target.rule),
-        moves=isinstance(reference, Tag)
-        and search.run.store.repository(target.local).tag(reference) is not None,
+        platforms=_all_platforms([platforms_of(search.run.entry, target.rule) for target in targets]),
+        moves=moves(repository, name.reference, head.digest),
     )
 
 
-def is_in_place(
-    repository: Repository, reference: Tag | Digest, upstream: Digest, platforms: Sequence[Platform]
-) -> bool:
-    """Whether the store already has what the upstream has now, for all platforms that are wanted."""
-    if isinstance(reference, Digest):
-        try:
-            repository.find_manifest(reference)
-        except NotFound:
-            return False
-        return True
-    record = repository.tag(reference)
-    if record is None:
-        return False
-    came_from = record.origin.digest if record.origin else record.digest
-    return came_from == upstream and not (record.sparse and _lacks(repository, record, platforms))
+def _all_platforms(wishes: Sequence[tuple[Platform, ...]]) -> tuple[Platform, ...]:
+    """What several rules want of one image: everything, if one of them wants everything."""
+    return () if not all(wishes) else tuple(dict.fromkeys(each for wish in wishes for each in wish))
 
 
-def _lacks(repository: Repository, record: TagRecord, platforms: Sequence[Platform]) -> bool:
-    """A platform was left out when this index was stored, and the profile wants it by now."""
-    descriptor, body = repository.read_manifest(record.digest)
-    index = parse_manifest(body, descriptor.media_type)
-    return any(child.digest in record.sparse for child in wanted_children(index, platforms))
-
-
-def _declined_before(repository: Repository, target: Target, image: Image) -> str:
-    """The reason of the last poll, if it holds still: same digest, same rule. Then no GET is needed."""
+def _declined_before(repository: Repository, targets: Sequence[Target], image: Image) -> str:
+    """The reason of the last poll, if it holds still: same digest, same rules. Then no GET is needed."""
     record = repository.poll()
     known, _, reason = (record.declined.get(str(image.reference), "") if record else "").partition(" ")
-    return reason if known == image.digest and reason in (SCHEMA1, _not_selected(target)) else ""
+    lasting = (SCHEMA1, str(NoPlatform(image.platforms)), _not_selected(targets))
+    return reason if known == image.digest and reason in lasting else ""
 
 
-def _decline(run: MirrorRun, target: Target, image: Image) -> str:
+def _decline(run: MirrorRun, targets: Sequence[Target], image: Image) -> str:
     """Why this image is left out as long as its digest stays; "" when it is not."""
     if image.media_type in media_types.SCHEMA1:
         return SCHEMA1
-    if target.rule.select is not None and not matches_selection(target.rule, describe(run, image)):
-        return _not_selected(target)
+    if _not_selected(targets):
+        try:
+            document = describe(run, image)
+        except UpstreamSchema1:
+            return SCHEMA1
+        if not any(matches_selection(target.rule, document) for target in targets):
+            return _not_selected(targets)
     return ""
 
 
-def _not_selected(target: Target) -> str:
-    return f"is not selected by `select: {target.rule.select}`"
+def _not_selected(targets: Sequence[Target]) -> str:
+    """What to say of an image that no rule selects; "" if one of the rules takes any."""
+    expressions = [target.rule.select for target in targets]
+    if not all(expressions):
+        return ""
+    return f"is not selected by `select: {'` or `'.join(map(str, dict.fromkeys(expressions)))}`"

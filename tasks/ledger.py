@@ -64,9 +64,10 @@ class Ledger:
     _progress: dict[str, Progress] = field(default_factory=dict)
     _findings: dict[str, Findings] = field(default_factory=dict)
     _search_errors: dict[str, tuple[SourceRepository, MirrorflowError]] = field(default_factory=dict)
-    _blob_errors: dict[Digest, MirrorflowError] = field(default_factory=dict)
+    _blob_errors: dict[tuple[Digest, str], MirrorflowError] = field(default_factory=dict)
     _moved: dict[Digest, int] = field(default_factory=dict)
     _claimed: dict[Digest, Descriptor] = field(default_factory=dict)
+    _copied: set[Digest] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def found(self, findings: Findings) -> None:
@@ -144,17 +145,19 @@ class Ledger:
         with self._lock:
             self._moved[digest] = self._moved.get(digest, 0) + count
 
-    def blob_failed(self, digest: Digest, error: MirrorflowError) -> None:
+    def blob_failed(self, digest: Digest, source: str, error: MirrorflowError) -> None:
+        """The upstream repository `source` did not give it; another one may."""
         with self._lock:
-            self._blob_errors[digest] = error
+            self._blob_errors[digest, source] = error
 
-    def blob_copied(self, digest: Digest) -> None:
+    def blob_copied(self, digest: Digest, source: str) -> None:
         with self._lock:
-            self._blob_errors.pop(digest, None)
+            self._blob_errors.pop((digest, source), None)
+            self._copied.add(digest)
 
-    def blob_error(self, digest: Digest) -> MirrorflowError | None:
+    def blob_error(self, digest: Digest, source: str) -> MirrorflowError | None:
         with self._lock:
-            return self._blob_errors.get(digest)
+            return self._blob_errors.get((digest, source))
 
     def moved_for(self, progress: Progress) -> int:
         """Bytes that came over the network on behalf of this image."""
@@ -178,6 +181,10 @@ class Ledger:
                 failed=sum(each.error is not None for each in progress),
                 skipped=sum(bool(each.skipped) for each in progress),
                 unchanged=sum(each.unchanged for each in self._findings.values()),
-                planned_bytes=sum(blob.size for blob in self._claimed.values()),
+                planned_bytes=sum(self._planned(blob) for blob in self._claimed.values()),
                 moved_bytes=sum(self._moved.values()),
             )
+
+    def _planned(self, blob: Descriptor) -> int:
+        """What a blob had to move: less than its size where an earlier run had left a part of it."""
+        return self._moved.get(blob.digest, 0) if blob.digest in self._copied else blob.size

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.catalog import wanted_repositories
-from tasks.fetching import parsed, walk
-from tasks.finding import find_changes
+from tasks.errors import NoPlatform, is_stop
+from tasks.fetching import walk
+from tasks.finding import SCHEMA1, find_changes
+from tasks.manifests import fetch, held_body, parsed
+from tasks.upstream.errors import UpstreamSchema1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,20 +88,19 @@ class _Peeking:
 
     run: MirrorRun
     image: Image
-    seen: dict[Digest, Manifest]
     gets: set[Digest]
 
     def read(self, descriptor: Descriptor) -> Manifest:
+        self.run.check_stopped()
         repository = self.run.store.repository(self.image.local)
-        if repository.has_blob(descriptor.digest):
-            body = repository.find_blob(descriptor.digest).path.read_bytes()
-            return parsed(descriptor, body, None)
-        if not repository.pool_holds(descriptor.digest):
+        body = held_body(repository, descriptor.digest)
+        if body is not None:
+            return parsed(self.run, self.image, descriptor, body, None)
+        known = repository.pool_holds(descriptor.digest) or descriptor.digest in self.gets
+        if not known and not self.run.recent.find(self.image.source, descriptor.digest):
             self.gets.add(descriptor.digest)
-        if descriptor.digest not in self.seen:
-            fetched = self.run.upstream.manifest(self.image.source, descriptor.digest)
-            self.seen[descriptor.digest] = parsed(descriptor, fetched.body, fetched.media_type)
-        return self.seen[descriptor.digest]
+        fetched = fetch(self.run, self.image, descriptor.digest, keep=True)
+        return parsed(self.run, self.image, descriptor, fetched.body, fetched.media_type)
 
 
 @dataclass(slots=True)
@@ -106,7 +108,6 @@ class _Weighing:
     """Adds up what would be fetched; a digest that several images share counts for the first of them."""
 
     run: MirrorRun
-    seen: dict[Digest, Manifest] = field(default_factory=dict)
     gets: set[Digest] = field(default_factory=set)
     claimed: set[Digest] = field(default_factory=set)
 
@@ -124,7 +125,7 @@ class _Weighing:
         )
 
     def _is_new(self, image: Image, blob: Descriptor) -> bool:
-        if blob.digest in self.claimed:
+        if blob.digest in self.claimed or blob.data is not None:
             return False
         return not self.run.store.repository(image.local).pool_holds(blob.digest)
 
@@ -136,29 +137,40 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
     a pull. Without, one GET an image is assumed. A repository that fails is a problem, not the end.
     """
     findings, problems = _find(run)
+    asked = run.upstream.requests().get("GET manifest", 0)  # a run would ask the same for `select`
+    left_out = {str(name): reason for each in findings for name, reason in each.declined.items()}
     changed = sorted(
         (image for each in findings for image in each.changed), key=lambda image: str(image.name)
     )
     weighing = _Weighing(run)
     planned = []
     for image in changed:
+        name = str(image.name)
         try:
-            plan = walk(image, _Peeking(run, image, weighing.seen, weighing.gets)) if weigh else None
+            planned.append(weighing.weigh(image, _peek(run, image, weighing) if weigh else None))
+        except UpstreamSchema1:
+            left_out[name] = SCHEMA1
+        except NoPlatform as reason:
+            left_out[name] = str(reason)
         except MirrorflowError as error:
-            problems[str(image.name)] = str(error)
-        else:
-            planned.append(weighing.weigh(image, plan))
+            if is_stop(error):
+                raise
+            problems[name] = str(error)
     return Plan(
         registry=run.entry.name,
         images=tuple(planned),
         unchanged=sum(each.unchanged for each in findings),
-        left_out={str(name): reason for each in findings for name, reason in each.declined.items()},
+        left_out=left_out,
         dropped=_add_up(each.dropped for each in findings),
         problems=problems,
         notes=tuple(note for each in findings for note in each.notes),
-        manifest_gets=len(weighing.gets) if weigh else len({image.digest for image in changed}),
+        manifest_gets=asked + (len(weighing.gets) if weigh else len({image.digest for image in changed})),
         spent=run.upstream.requests(),
     )
+
+
+def _peek(run: MirrorRun, image: Image, weighing: _Weighing) -> ImagePlan:
+    return walk(run, image, _Peeking(run, image, weighing.gets))
 
 
 def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
@@ -169,6 +181,8 @@ def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
         try:
             found = find_changes(run, source)
         except MirrorflowError as error:
+            if is_stop(error):
+                raise
             problems[source.name] = str(error)
         else:
             findings.append(found)

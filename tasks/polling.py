@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
+from registry_server.store.errors import StoreError
 from registry_server.store.records import PollRecord
 from tasks.images import Step
+from tasks.searching import search_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
+    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.run import MirrorRun
+
+
+log = logging.getLogger("mirrorflow.polling")
 
 
 @dataclass(slots=True)
@@ -29,16 +35,22 @@ class _Seen:
 
 
 def record_polls(run: MirrorRun) -> None:
-    """Write what was seen, once a repository; a run for few images only adds to the last record."""
+    """Write what was seen, once a repository; a run for few images only adds to the last record.
+
+    A store that refuses (it is full, or read-only) is logged: what the run did is told all the same.
+    """
     now = time.time()
     for local, seen in _collect(run).items():
         repository = run.store.repository(local)
-        repository.put_poll(_record(run, repository, seen, now))
+        try:
+            repository.put_poll(_record(run, repository, seen, now))
+        except StoreError as error:
+            log.warning("%s: that it was checked cannot be remembered: %s", local, error)
 
 
 def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
     found: defaultdict[RepositoryName, _Seen] = defaultdict(_Seen)
-    for source, error in run.ledger.search_errors():
+    for source, error in search_errors(run):
         for target in source.targets:
             found[target.local].problems[""] = str(error)
     for findings in run.ledger.findings():
@@ -69,15 +81,14 @@ def _by_repository(
 def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
     before = repository.poll()
     problems, declined = dict(seen.problems), dict(seen.declined)
-    upstream = {tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)}
+    upstream: dict[str, str] = {
+        tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)
+    }
     if run.only and before is not None:
-        untouched = {tag for tag in before.problems if tag and tag not in seen.upstream}
-        problems |= {tag: before.problems[tag] for tag in untouched}
-        declined = {**before.declined, **declined}
-        upstream = {
-            **{tag: Digest(before.upstream[tag]) for tag in untouched & set(before.upstream)},
-            **upstream,
-        }
+        touched = {"", *seen.upstream, *seen.problems}
+        problems |= _without(touched, before.problems)
+        declined |= _without(touched, before.declined)
+        upstream |= _without(touched, before.upstream)
     succeeded = before.succeeded if before is not None else None
     return PollRecord(
         registry=run.entry.name,
@@ -87,6 +98,10 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         problems=problems,
         declined=declined,
     )
+
+
+def _without(touched: Container[str], before: Mapping[str, str]) -> dict[str, str]:
+    return {tag: text for tag, text in before.items() if tag not in touched}
 
 
 def _is_here(repository: Repository, reference: str, digest: Digest) -> bool:

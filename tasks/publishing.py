@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.records import Origin, TagRecord
-from tasks.errors import BlobNotCopied
+from tasks.copying import BlobJob, copy_one
+from tasks.errors import BlobNotCopied, is_stop
+from tasks.manifests import held_body
 
 if TYPE_CHECKING:
     from registry_server.store.repository import Repository
@@ -24,9 +27,12 @@ def publish(run: MirrorRun, image: Image) -> None:
     plan = run.ledger.plan_of(image)
     assert plan is not None, "an image that passed convert_manifest has a plan"
     repository = run.store.repository(image.local)
-    _adopt_blobs(run, repository, plan)
+    for blob in plan.blobs:
+        _have_blob(run, repository, BlobJob(blob, image))
     for descriptor in plan.manifests:
-        body = repository.find_blob(descriptor.digest).path.read_bytes()
+        body = held_body(repository, descriptor.digest)
+        if body is None:
+            raise BlobNotCopied(descriptor, None)
         repository.put_manifest(parse_manifest(body, descriptor.media_type), descriptor.digest)
     if isinstance(image.reference, Tag):
         repository.put_tag(image.reference, _record(run, plan))
@@ -34,10 +40,23 @@ def publish(run: MirrorRun, image: Image) -> None:
         run.store.sync()
 
 
-def _adopt_blobs(run: MirrorRun, repository: Repository, plan: ImagePlan) -> None:
-    for blob in plan.blobs:
-        if not repository.adopt_blob(blob.digest):
-            raise BlobNotCopied(blob, run.ledger.blob_error(blob.digest))
+def _have_blob(run: MirrorRun, repository: Repository, job: BlobJob) -> None:
+    """A blob is fetched once a run, for one of its images; the others find it in the pool.
+
+    Unless that failed for a repository that is sick, while this image's would give it; or it went into the
+    pool of another subpath, which is a storage root of its own.
+    """
+    if repository.adopt_blob(job.blob.digest):
+        return
+    if cause := run.ledger.blob_error(job.blob.digest, job.image.source):
+        raise BlobNotCopied(job.blob, cause)
+    try:
+        copy_one(run, job)
+    except MirrorflowError as error:
+        if is_stop(error):
+            raise
+        run.ledger.blob_failed(job.blob.digest, job.image.source, error)
+        raise BlobNotCopied(job.blob, error) from error
 
 
 def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:

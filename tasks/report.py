@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks.choosing import is_asked_for
 from tasks.outcomes import ImageOutcome, Outcome, outcomes
+from tasks.searching import search_errors, unmet
+from tasks.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from registry_server.oci.errors import MirrorflowError
+    from tasks.images import SourceRepository
     from tasks.run import MirrorRun
 
 
@@ -110,7 +113,7 @@ class Report:
 def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = "") -> Report:
     """Read the ledger; `failure` is what ended the run before its steps did."""
     problems = [failure] if failure else []
-    problems += [f"{source.name}: {error}" for source, error in run.ledger.search_errors()]
+    problems += [_told(source, error) for source, error in search_errors(run)]
     problems += unwanted(run)
     budget = run.upstream.budget()
     return Report(
@@ -130,18 +133,16 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
 
 def unwanted(run: MirrorRun) -> list[str]:
     """Images that were asked for by name and that no rule takes: silence would look like success."""
-    if run.stop.is_set() or run.ledger.search_errors():
+    if run.stop.is_set() or search_errors(run):
         return []
-    seen = [
-        (str(name), f"{findings.source.name}{str(name)[len(name.repository) :]}")
-        for findings in run.ledger.findings()
-        for name in {**findings.upstream, **findings.problems}
-    ]
     return [
         f"{item}: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
-        for item in sorted(run.only)
-        if not any(is_asked_for(frozenset({item}), *names) for names in seen)
+        for item in sorted(unmet(run))
     ]
+
+
+def _told(source: SourceRepository, error: MirrorflowError) -> str:
+    return str(error) if isinstance(error, UpstreamError) else f"{source.name}: {error}"
 
 
 def _iso(seconds: float) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.errors import StepFailed, Unexpected
+from tasks.errors import StepFailed, Unexpected, is_stop
 from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
+from tasks.manifests import RecentManifests
 from tasks.upstream.credential_sources import StandardCredentials
 from tasks.upstream.errors import Stopped
 from tasks.upstream.registry import UpstreamRegistry
@@ -43,6 +44,7 @@ class MirrorRun:
     only: frozenset[str] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     manifests: KeyedLocks = field(default_factory=KeyedLocks)
+    recent: RecentManifests = field(default_factory=RecentManifests)
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""
@@ -77,7 +79,8 @@ class MirrorRun:
             result = self._attempt(work, image)
             if isinstance(result, MirrorflowError):
                 failures[str(image.name)] = result
-                self.ledger.failed(image, step, result)
+                if not is_stop(result):
+                    self.ledger.failed(image, step, result)
             else:
                 self.ledger.passed(image, step)
         if failures:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from registry_server.oci.descriptor import Platform
+from registry_server.oci import media_types
+from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
-from registry_server.oci.manifest import Manifest, parse_manifest
+from registry_server.oci.reference import Tag
+from tasks.fetching import MAX_DEPTH
+from tasks.manifests import blamed, fetch, held_body, parsed
 
 if TYPE_CHECKING:
-    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
     from tasks.images import Image
     from tasks.run import MirrorRun
 
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _PREFERRED = (Platform("linux", "amd64"), Platform())
+_CONFIGS = frozenset({media_types.OCI_CONFIG, media_types.DOCKER_CONFIG})
 
 
 def describe(run: MirrorRun, image: Image) -> dict[str, Any]:
@@ -26,42 +31,48 @@ def describe(run: MirrorRun, image: Image) -> dict[str, Any]:
     Of an index, `manifest` is the index; `config` (and labels, created) is that of one child: of the rule's
     first platform if it names some, else linux/amd64, else the first.
     """
-    manifest = _fetch(run, image, None)
-    config = _config(run, image, manifest)
+    manifest = _read(run, image, Descriptor(image.media_type, image.digest, -1))
+    found = _config(run, image, manifest)
+    config = found or {}
     inner = config.get("config") if isinstance(config.get("config"), dict) else {}
     return {
         "repository": image.source,
-        "tag": str(image.reference),
+        "tag": str(image.reference) if isinstance(image.reference, Tag) else None,
         "digest": str(image.digest),
         "mediaType": manifest.media_type,
         "manifest": json.loads(manifest.body),
-        "config": config,
+        "config": found,
         "annotations": dict(manifest.annotations or {}),
         "labels": (inner or {}).get("Labels") or {},
         "platforms": _platforms(manifest, config),
-        "created": config.get("created"),
+        "created": _unix_time(config.get("created")),
     }
 
 
-def _fetch(run: MirrorRun, image: Image, child: Descriptor | None) -> Manifest:
-    digest = child.digest if child else image.digest
-    fetched = run.upstream.manifest(image.source, digest, expected=child)
-    return parse_manifest(fetched.body, fetched.media_type)
+def _read(run: MirrorRun, image: Image, descriptor: Descriptor) -> Manifest:
+    """From the store where it is there, else from the upstream; nothing is stored. Raises `WrongContent`."""
+    body = held_body(run.store.repository(image.local), descriptor.digest)
+    if body is not None:
+        return parsed(run, image, descriptor, body, None)
+    fetched = fetch(run, image, descriptor.digest, keep=True)
+    return parsed(run, image, descriptor, fetched.body, fetched.media_type)
 
 
-def _config(run: MirrorRun, image: Image, manifest: Manifest) -> dict[str, Any]:
-    if manifest.is_index:
+def _config(run: MirrorRun, image: Image, manifest: Manifest) -> dict[str, Any] | None:
+    """The config of an image, or of one child of an index; None for an artifact."""
+    for _ in range(MAX_DEPTH):
         child = _child(manifest, image)
-        return _config(run, image, _fetch(run, image, child)) if child else {}
-    if manifest.config is None or not manifest.config.media_type.endswith("json"):
-        return {}
-    if manifest.config.size > _MAX_CONFIG_BYTES:
-        return {}
+        if child is None:
+            break
+        manifest = _read(run, image, child)
+    config = manifest.config
+    if config is None or config.media_type not in _CONFIGS or config.size > _MAX_CONFIG_BYTES:
+        return None
     try:
-        document = json.loads(_fetch_config(run, image, manifest.config))
+        document = json.loads(_fetch_config(run, image, config))
     except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
+    return document if isinstance(document, dict) else None
 
 
 @dataclass(slots=True)
@@ -82,7 +93,7 @@ class _InMemory:
 
 
 def _fetch_config(run: MirrorRun, image: Image, config: Descriptor) -> bytes:
-    """Raises `DigestMismatch`: a selection must not rest on what somebody else wrote."""
+    """Raises `WrongContent`: a selection must not rest on what somebody else wrote."""
     if config.data is not None:
         return config.data
     sink = _InMemory()
@@ -90,13 +101,15 @@ def _fetch_config(run: MirrorRun, image: Image, config: Descriptor) -> bytes:
     content = bytes(sink.content)
     actual = Digest.of(content, config.digest.algorithm)
     if actual != config.digest:
-        raise DigestMismatch(expected=config.digest, actual=actual)
+        with blamed(run, image, config.digest):
+            raise DigestMismatch(expected=config.digest, actual=actual)
     return content
 
 
 def _child(index: Manifest, image: Image) -> Descriptor | None:
+    manifests = [child for child in index.manifests if child.media_type in media_types.MANIFESTS]
     for wanted in (*image.platforms, *_PREFERRED):
-        for child in index.manifests:
+        for child in manifests:
             if wanted.accepts(child.platform or Platform()):
                 return child
     return None
@@ -114,3 +127,12 @@ def _platforms(manifest: Manifest, config: dict[str, Any]) -> list[str]:
             )
         ]
     return []
+
+
+def _unix_time(text: object) -> float | None:
+    """RFC 3339, as image-spec config.md has it."""
+    try:
+        found = datetime.fromisoformat(str(text))
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,65 @@
+"""Whether the store has an image already, for all platforms that are wanted: no request, a look at files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import NotFound
+from registry_server.oci.manifest import parse_manifest
+from registry_server.store.errors import StoreDamaged
+from tasks.platforms import wanted_children
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registry_server.oci.descriptor import Platform
+    from registry_server.oci.reference import Tag
+    from registry_server.store.records import TagRecord
+    from registry_server.store.repository import Repository
+
+
+def is_in_place(
+    repository: Repository, reference: Tag | Digest, upstream: Digest, platforms: Sequence[Platform]
+) -> bool:
+    """Whether the store has what the upstream has now. An unchanged tag costs a read and two looks."""
+    if isinstance(reference, Digest):
+        return _holds(repository, reference, platforms)
+    record = repository.tag(reference)
+    if record is None or _came_from(record) != upstream or not repository.has_blob(record.digest):
+        return False
+    return not record.sparse or _holds(repository, record.digest, platforms)
+
+
+def moves(repository: Repository, reference: Tag | Digest, upstream: Digest) -> bool:
+    """Whether the tag is here and names something else by now."""
+    record = None if isinstance(reference, Digest) else repository.tag(reference)
+    return record is not None and _came_from(record) != upstream
+
+
+def _came_from(record: TagRecord) -> Digest:
+    return record.origin.digest if record.origin else record.digest
+
+
+def _holds(repository: Repository, digest: Digest, platforms: Sequence[Platform]) -> bool:
+    """Whether a manifest is here with all that is wanted of it: a platform may have been left out before."""
+    try:
+        descriptor, body = repository.read_manifest(digest)
+    except (NotFound, StoreDamaged):
+        return False
+    manifest = parse_manifest(body, descriptor.media_type)
+    lacking = {each.digest for each in repository.missing(manifest)}
+    children = [child for child in wanted_children(manifest, platforms) if not child.is_foreign]
+    if lacking.intersection(each.digest for each in (*manifest.blobs, *children)):
+        return False
+    inner = (child.digest for child in children if _is_manifest(repository, child.digest))
+    return all(_holds(repository, each, platforms) for each in inner)
+
+
+def _is_manifest(repository: Repository, digest: Digest) -> bool:
+    """False for an entry of an index that is a blob (BuildKit's caches)."""
+    try:
+        repository.find_manifest(digest)
+    except NotFound:
+        return False
+    return True

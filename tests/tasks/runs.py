@@ -1,0 +1,152 @@
+"""Runs over real upstreams, step by step and without Prefect; and ways to look at what they left."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from flows.entries import open_store
+from profiles.loading import parse_profile
+from registry_server.oci import media_types
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import RepositoryName, Tag
+from tasks.catalog import wanted_repositories
+from tasks.convert_manifest import convert
+from tasks.copy_blob import copy_all
+from tasks.copying import claim_jobs
+from tasks.filter_tags import search_all
+from tasks.images import Step
+from tasks.polling import record_polls
+from tasks.publishing import publish
+from tasks.report import build_report
+from tasks.run import open_run
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.store.store import Store
+    from tasks.images import Image
+    from tasks.outcomes import ImageOutcome
+    from tasks.report import Report
+    from tasks.run import MirrorRun
+    from tests.support_misbehaving import Misbehaving
+
+EVERYTHING: dict[str, Any] = {"prefix": "**"}
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    url: str,
+    *content: dict[str, Any],
+    only: Iterable[str] = (),
+    stop: threading.Event | None = None,
+    storage: dict[str, Any] | None = None,
+    **entry: Any,
+) -> Iterator[MirrorRun]:
+    """A run over the registry at `url` into `folder`/store; `entry` are keys of the registry entry.
+
+    Without rules it takes everything.
+    """
+    registry = {"name": "registry1", "urls": [url], "content": content or [EVERYTHING], **entry}
+    document = {
+        "storage": {"rootDirectory": "store", **(storage or {})},
+        "sync": {"registries": [registry]},
+    }
+    path = folder / "profile.json"
+    profile = parse_profile(json.dumps(document), path).profile
+    with open_run(profile, profile.sync.registries[0], open_store(profile), only=only, stop=stop) as run:
+        yield run
+
+
+def search(run: MirrorRun) -> str:
+    """list_catalog and filter_tags; the catalog's problem."""
+    catalog = wanted_repositories(run)
+    with suppress(MirrorflowError):  # it is in the ledger as well
+        search_all(run, catalog.repositories)
+    return catalog.problem
+
+
+def bring_in(run: MirrorRun, images: Sequence[Image]) -> None:
+    """The other steps; what fails is in the ledger."""
+    each = run.for_each_image
+    with suppress(MirrorflowError):
+        each(images, Step.VERIFIED, lambda image: run.ledger.verdict(image, "no policy"))
+    with suppress(MirrorflowError):
+        each(images, Step.CONVERTED, lambda image: convert(run, image))
+    with suppress(MirrorflowError):
+        copy_all(run, claim_jobs(run, images))
+    with suppress(MirrorflowError):
+        each(images, Step.PUBLISHED, lambda image: publish(run, image))
+
+
+def mirror(run: MirrorRun) -> Report:
+    """A whole run, and what it has to say for itself."""
+    started, failure = time.time(), ""
+    try:
+        failure = search(run)
+    except MirrorflowError as error:
+        failure = str(error)
+    bring_in(run, run.ledger.changed())
+    record_polls(run)
+    return build_report(run, started=started, run_id="", failure=failure)
+
+
+def sync(folder: Path, upstream: Misbehaving, *content: dict[str, Any], **options: Any) -> Report:
+    """Open a run, do all of it, close it."""
+    with opened(folder, f"http://{upstream.host}", *content, **options) as run:
+        return mirror(run)
+
+
+def rows(report: Report) -> dict[str, ImageOutcome]:
+    return {image.image: image for image in report.images}
+
+
+def visible(store: Store) -> list[str]:
+    """Every tag that a client can see."""
+    repositories = [store.repository(name) for name in store.repositories()]
+    return [f"{each.name}:{tag}" for each in repositories for tag in each.tags()]
+
+
+def assert_complete(store: Store, name: str) -> None:
+    """Invariant 1: every byte below a visible tag is here, and is what it says."""
+    repository_name, _, tag = name.rpartition(":")
+    repository = store.repository(RepositoryName(repository_name))
+    record = repository.tag(Tag(tag))
+    assert record is not None
+    pending = [record.descriptor]
+    while pending:
+        descriptor = pending.pop()
+        if descriptor.digest in record.sparse:
+            continue
+        content = repository.find_blob(descriptor.digest).path.read_bytes()
+        assert type(descriptor.digest).of(content, descriptor.digest.algorithm) == descriptor.digest
+        pending += _below(content, descriptor.media_type)
+
+
+def _below(content: bytes, media_type: str) -> list[Descriptor]:
+    if media_type not in media_types.MANIFESTS:
+        return []
+    manifest = parse_manifest(content, media_type)
+    return [*manifest.blobs, *manifest.manifests]
+
+
+def add_document(
+    upstream: Misbehaving, repository: str, tag: str, media_type: str, **fields: Any
+) -> Descriptor:
+    """A manifest or index from its JSON."""
+    document = {"schemaVersion": 2, "mediaType": media_type, **fields}
+    return upstream.add_manifest(repository, tag, json.dumps(document).encode(), media_type)
+
+
+def add_index(
+    upstream: Misbehaving, repository: str, tag: str, *children: Descriptor, **fields: Any
+) -> Descriptor:
+    entries = [child.to_json() for child in children]
+    return add_document(upstream, repository, tag, media_types.OCI_INDEX, manifests=entries, **fields)
