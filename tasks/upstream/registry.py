@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from tasks.upstream.options import RegistryOptions
 
 
+# What a HEAD says is left may not be what a GET gets: then waiting for it would never end.
+_LIMITED_TRIES = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What an upstream says about a manifest. `size` is -1 when it does not say."""
@@ -139,13 +143,14 @@ class UpstreamRegistry:
         """
         call = _manifest_call("GET", repository, reference)
         where = Where(self.name, repository, reference)
-        while True:
+        for left in reversed(range(_LIMITED_TRIES)):
             with self._ledger.spend(lambda: self._is_metered(repository, reference), where):
                 try:
                     return self._endpoints.run(lambda endpoint: self._manifest(call, expected, endpoint))
                 except UpstreamLimited:
-                    if not self._ledger.is_low():
+                    if not left or not self._ledger.is_low():
                         raise
+        raise AssertionError("the last try returns or raises")
 
     def _is_metered(self, repository: str, reference: str) -> bool:
         """Look at the pull limit by a HEAD, which is free."""

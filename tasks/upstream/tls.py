@@ -35,17 +35,20 @@ class Contexts:
         self._standard = standard
         self._lock = Lock()
         self._by_folder: dict[Path | None, ssl.SSLContext] = {}
+        self._by_host: dict[str, ssl.SSLContext] = {}
         self._cert_dir = cert_dir
         if cert_dir is not None and not cert_dir.is_dir():
             raise CertificatesInvalid(f"certDir: there is no folder {cert_dir}; make it, or drop certDir")
 
     def for_host(self, host: str) -> ssl.SSLContext:
         """`host` with its port, if it is not the usual one. Raises `CertificatesInvalid`."""
-        folder = self._folder(host)
         with self._lock:
-            if folder not in self._by_folder:
-                self._by_folder[folder] = make_context(folder, verify=self._verify)
-            return self._by_folder[folder]
+            if host not in self._by_host:
+                folder = self._folder(host)
+                if folder not in self._by_folder:
+                    self._by_folder[folder] = make_context(folder, verify=self._verify)
+                self._by_host[host] = self._by_folder[folder]
+            return self._by_host[host]
 
     def _folder(self, host: str) -> Path | None:
         names = _spellings(host)

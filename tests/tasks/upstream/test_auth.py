@@ -13,7 +13,8 @@ import pytest
 from tasks.upstream.challenge import Challenge, choose, parse_challenges
 from tasks.upstream.errors import UpstreamDenied, UpstreamProtocolError, UpstreamUnavailable, Where
 from tasks.upstream.tokens import parse_token
-from tests.support_misbehaving import answers, endless, json_answer, redirects, says, well_behaved
+from tests.support_behaviours import answers, endless, json_answer, redirects, says
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, OneCredential, client
 
 if TYPE_CHECKING:

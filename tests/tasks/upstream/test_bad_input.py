@@ -25,16 +25,8 @@ from tasks.upstream.errors import (
     UpstreamSchema1,
     UpstreamUnavailable,
 )
-from tests.support_misbehaving import (
-    answers,
-    endless,
-    hangs,
-    hangs_in_body,
-    redirects,
-    resets,
-    says,
-    well_behaved,
-)
+from tests.support_behaviours import answers, endless, hangs, hangs_in_body, resets, says
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, RealTime, client
 
 if TYPE_CHECKING:
@@ -286,16 +278,6 @@ def test_a_refused_catalog_says_what_to_write_instead(upstream: Misbehaving, sta
         list(registry.repositories())
     assert caught.value.status == status
     assert "prefix: library/nginx" in str(caught.value)
-
-
-def test_a_redirect_loop_ends(upstream: Misbehaving) -> None:
-    upstream.on(TAG, redirects(TAG))
-    with (
-        client(upstream) as registry,
-        pytest.raises(UpstreamProtocolError, match="redirects more than 5 times"),
-    ):
-        registry.manifest(NAME, "1.25")
-    assert len(upstream.seen) == 6
 
 
 def test_one_bad_tag_leaves_its_neighbours_alone(upstream: Misbehaving) -> None:

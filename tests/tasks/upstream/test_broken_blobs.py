@@ -12,14 +12,8 @@ from tasks.upstream.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from tests.support_misbehaving import (
-    answers,
-    endless,
-    hangs_in_body,
-    reset_in_body,
-    truncated,
-    well_behaved,
-)
+from tests.support_behaviours import answers, endless, hangs_in_body, reset_in_body, truncated
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import RealTime, client
 from tests.tasks.upstream.sinks import MemorySink
 

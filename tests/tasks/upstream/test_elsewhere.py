@@ -11,7 +11,8 @@ from tasks.upstream.addresses import Nearness, check_address, nearness
 from tasks.upstream.errors import UpstreamProtocolError, UpstreamUnavailable, Where
 from tasks.upstream.realm import check_realm, related
 from tasks.upstream.redirects import redirected
-from tests.support_misbehaving import answers, json_answer, redirects, well_behaved
+from tests.support_behaviours import answers, json_answer, redirects
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import OneCredential, client
 from tests.tasks.upstream.sinks import MemorySink
 from tests.tasks.upstream.test_auth import BASIC, bearer, needs
@@ -242,3 +243,13 @@ def test_a_host_that_fails_is_named_when_it_is_not_the_registry(upstream: Misbeh
         pytest.raises(UpstreamUnavailable, match=r"at storage\.invalid, where it"),
     ):
         registry.manifest(NAME, "1.25")
+
+
+def test_a_redirect_loop_ends(upstream: Misbehaving) -> None:
+    upstream.on(PATH, redirects(PATH))
+    with (
+        client(upstream) as registry,
+        pytest.raises(UpstreamProtocolError, match="redirects more than 5 times"),
+    ):
+        registry.manifest(NAME, "1.25")
+    assert len(upstream.seen) == 6

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamUnavailable
-from tests.support_misbehaving import answers, resets, says, well_behaved
+from tests.support_behaviours import answers, resets, says
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, client
 from tests.tasks.upstream.sinks import MemorySink
 

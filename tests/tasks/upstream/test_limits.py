@@ -15,7 +15,8 @@ from tasks.upstream.errors import Stopped, UpstreamLimited
 from tasks.upstream.hints import retry_after
 from tasks.upstream.limits import HostLimits
 from tasks.upstream.waits import Waits
-from tests.support_misbehaving import answers, says, well_behaved
+from tests.support_behaviours import answers, says
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, client
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ def test_waiting_for_pulls_ends_with_the_window(upstream: Misbehaving) -> None:
     ):
         registry.manifest(NAME, "1.25")
     assert 21000 < time.slept < 22000
+
+
+def test_a_limit_that_contradicts_itself_is_not_waited_for_for_ever(upstream: Misbehaving) -> None:
+    def contradicts(exchange: Exchange) -> None:
+        head = exchange.seen.method == "HEAD"
+        left = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "50" if head else "0"}
+        exchange.answer(200 if head else 429, b"", left)
+
+    upstream.on(PATH, contradicts)
+    with client(upstream) as registry, pytest.raises(UpstreamLimited, match="429"):
+        registry.manifest(NAME, "1.25")
+    assert len(upstream.requests("GET")) == 3
 
 
 def test_waiting_for_pulls_can_be_stopped(upstream: Misbehaving) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.upstream.errors import UpstreamProtocolError, Where
 from tasks.upstream.paging import next_link
-from tests.support_misbehaving import json_answer
+from tests.support_behaviours import json_answer
 from tests.tasks.upstream.clients import client
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from tasks.upstream.errors import UpstreamNotFound
-from tests.support_misbehaving import answers, well_behaved
+from tests.support_behaviours import answers
+from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import client
 from tests.tasks.upstream.sinks import MemorySink
 

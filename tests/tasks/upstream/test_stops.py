@@ -11,10 +11,7 @@ from tasks.upstream.errors import (
     Stopped,
     UpstreamError,
 )
-from tests.support_misbehaving import (
-    answers,
-    hangs_in_body,
-)
+from tests.support_behaviours import answers, hangs_in_body
 from tests.tasks.upstream.clients import FakeTime, client
 from tests.tasks.upstream.sinks import MemorySink
 

@@ -18,7 +18,8 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.tls import Contexts, make_context, standard_dirs
 from tests.support.certificates import Authority, KeyPair
-from tests.support_misbehaving import hangs_in_body, misbehaving, truncated, well_behaved
+from tests.support_behaviours import hangs_in_body, truncated
+from tests.support_misbehaving import misbehaving, well_behaved
 from tests.tasks.upstream.cert_dirs import cert_dir
 from tests.tasks.upstream.clients import RealTime, client
 from tests.tasks.upstream.sinks import MemorySink
