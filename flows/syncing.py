@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from flows.console import complain, out, say
+from flows.delivery import deliver
 from flows.entries import open_store
 from flows.prefect_server import prefect_api
 from flows.render import render_report
@@ -37,13 +38,20 @@ def sync_entries(loaded: LoadedProfile, wishes: Sequence[Wish]) -> bool | None:
     with prefect_api(store.root, say=say) as api_url:
         environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
         os.environ.update(environment)
-        complete = True
-        for wish in wishes:
-            state, message = _run(loaded, store, wish)
-            _show(store, state, message)
-            if state == "CANCELLED":
-                return None
-            complete = complete and state == "COMPLETED"
+        try:
+            return _run_all(loaded, store, wishes)
+        finally:
+            deliver()
+
+
+def _run_all(loaded: LoadedProfile, store: Store, wishes: Sequence[Wish]) -> bool | None:
+    complete = True
+    for wish in wishes:
+        state, message = _run(loaded, store, wish)
+        _show(store, state, message)
+        if state == "CANCELLED":
+            return None
+        complete = complete and state == "COMPLETED"
     return complete
 
 
