@@ -84,7 +84,7 @@ def run_again(
     """
     report = _report(store, run)
     only = left_behind(report) if report is not None else ()
-    started = start_run(client, store.uuid, run.registry, only=only, name=f"again: {run.name}")
+    started = start_run(client, store.uuid, run.registry, only=only)
     return await_run(client, started, on_change=on_change)
 
 
