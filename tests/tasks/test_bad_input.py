@@ -137,7 +137,7 @@ CASES: list[tuple[str, Callable[[Ward], None], str]] = [
     ),
     ("a layer without a digest", lambda ward: ward.layer_descriptor(digest="../../etc"), "layers[0].digest"),
     ("a layer of a negative size", lambda ward: ward.layer_descriptor(size=-1), "layers[0].size"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture

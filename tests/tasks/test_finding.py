@@ -1,0 +1,391 @@
+"""What has changed: exactly one HEAD a tag, and GETs only for what is new. Counted at the upstream."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry_server.oci import media_types
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.store import Store
+from tasks.outcomes import Outcome
+from tests.support_behaviours import answers
+from tests.tasks.runs import add_document, assert_complete, mirror, opened, rows, search, sync, visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registry_server.oci.digest import Digest
+    from tests.support.registries import Registry
+    from tests.support_misbehaving import Misbehaving
+
+NAME = "library/nginx"
+
+
+def asked(upstream: Misbehaving) -> Counter[str]:
+    """What was asked since the last call: "HEAD manifests" -> 3. The catalog's pages are not counted."""
+    found = [re.search(r"/(tags|manifests|blobs)/", each.path) for each in upstream.seen]
+    kinds = Counter(
+        f"{each.method} {match[1]}" for each, match in zip(upstream.seen, found, strict=True) if match
+    )
+    upstream.seen.clear()
+    return kinds
+
+
+def store_of(folder: Path) -> Store:
+    return Store.open(folder / "store")
+
+
+def test_a_poll_of_what_has_not_changed_is_one_head_a_tag_and_nothing_else(
+    sample_upstream: Registry, tmp_path: Path
+) -> None:
+    with opened(tmp_path, sample_upstream.url) as run:
+        first = mirror(run)
+    assert first.complete
+    tags = sum(
+        len(sample_upstream.store.repository(name).tags()) for name in sample_upstream.store.repositories()
+    )
+    sample_upstream.requests.new()
+    with opened(tmp_path, sample_upstream.url) as run:
+        second = mirror(run)
+        cost = run.upstream.requests()
+    assert second.unchanged == second.total == tags
+    assert second.images == []
+    assert second.message == f"{tags} of {tags} images, nothing new"
+    assert sample_upstream.requests.counts() == {"GET catalog": 2, "GET tags": 6, "HEAD manifest": tags}
+    assert cost["HEAD manifest"] == tags, "what we say that we asked is what was asked"
+
+
+def test_a_tag_that_moved_is_the_only_one_that_is_fetched(upstream: Misbehaving, tmp_path: Path) -> None:
+    for tag in ("1.24", "1.25", "latest"):
+        upstream.add_image(NAME, tag, (b"base", tag.encode()))
+    sync(tmp_path, upstream)
+    upstream.add_image(NAME, "latest", (b"base", b"newer"))
+    asked(upstream)
+    report = sync(tmp_path, upstream)
+    assert {name: row.reason for name, row in rows(report).items()} == {
+        f"{NAME}:latest": "moved to a new digest"
+    }
+    assert asked(upstream) == {
+        "GET tags": 1, "HEAD manifests": 3, "GET manifests": 1, "GET blobs": 1,
+    }  # fmt: skip
+    assert_complete(store_of(tmp_path), f"{NAME}:latest")
+
+
+def test_a_tag_that_the_upstream_took_away_stays_here(upstream: Misbehaving, tmp_path: Path) -> None:
+    upstream.add_image(NAME, "1.24")
+    upstream.add_image(NAME, "1.25")
+    sync(tmp_path, upstream)
+    upstream.repositories[NAME].tags.remove("1.24")
+    report = sync(tmp_path, upstream)
+    assert report.message == "1 of 1 images, nothing new"
+    assert visible(store_of(tmp_path)) == [f"{NAME}:1.24", f"{NAME}:1.25"]
+
+
+def test_an_image_listed_by_digest_is_kept_without_a_tag_and_needs_no_list(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    digest = upstream.add_image(NAME, "1.25").manifest.digest
+    rule = {"images": [f"{NAME}@{digest}"]}
+    assert sync(tmp_path, upstream, rule).message == "1 of 1 images"
+    assert asked(upstream) == {"HEAD manifests": 1, "GET manifests": 1, "GET blobs": 2}
+    repository = store_of(tmp_path).repository(RepositoryName(NAME))
+    assert repository.find_manifest(digest).descriptor.digest == digest
+    assert repository.tags() == []
+    assert sync(tmp_path, upstream, rule).message == "1 of 1 images, nothing new"
+    assert asked(upstream) == {"HEAD manifests": 1}
+
+
+def test_an_image_listed_by_digest_is_mended_when_a_part_of_it_went_away(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    image = upstream.add_image(NAME, "1.25", (b"one", b"two"))
+    rule = {"images": [f"{NAME}@{image.manifest.digest}"]}
+    sync(tmp_path, upstream, rule)
+    repository = store_of(tmp_path).repository(RepositoryName(NAME))
+    repository.find_blob(image.layers[1].digest).path.unlink()
+    asked(upstream)
+    assert sync(tmp_path, upstream, rule).message == "1 of 1 images"
+    assert asked(upstream) == {"HEAD manifests": 1, "GET blobs": 1}
+
+
+def test_two_rules_bring_a_repository_to_two_places_with_one_head_and_one_get(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.add_image(NAME, "1.26-rc.1")
+    rules = (
+        {"prefix": "library/*"},
+        {"prefix": NAME, "destination": "/stable", "tags": {"excludeRegex": ".*-rc.*"}},
+    )
+    report = sync(tmp_path, upstream, *rules)
+    names = [f"{NAME}:1.25", f"{NAME}:1.26-rc.1", f"stable/{NAME}:1.25"]
+    assert visible(store_of(tmp_path)) == sorted(rows(report)) == names
+    assert asked(upstream) == {
+        "GET tags": 1, "HEAD manifests": 2, "GET manifests": 1, "GET blobs": 2,
+    }  # fmt: skip
+
+
+def test_rules_that_meet_under_one_name_make_one_image_with_the_platforms_of_both(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    rules: tuple[dict[str, Any], ...] = (
+        {"prefix": "library/*", "platforms": ["linux/arm64"], "select": "tag == 'never'"},
+        {"prefix": "library/nginx", "platforms": ["linux/s390x"]},
+    )
+    upstream.add_image(NAME, "1.25")
+    first = sync(tmp_path, upstream, *rules)
+    assert [row.outcome for row in first.images] == [Outcome.COPIED]
+    second = sync(tmp_path, upstream, *rules)
+    assert (second.unchanged, second.total) == (1, 1)
+    with opened(tmp_path / "other", f"http://{upstream.host}", *rules) as run:
+        search(run)
+        [image] = run.ledger.changed()
+    assert [str(platform) for platform in image.platforms] == ["linux/arm64", "linux/s390x"]
+
+
+def test_a_head_that_fails_is_the_problem_of_its_tag_only(upstream: Misbehaving, tmp_path: Path) -> None:
+    for tag in ("1.24", "1.25", "1.26"):
+        upstream.add_image(NAME, tag)
+    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(403))
+    with opened(tmp_path, f"http://{upstream.host}") as run:
+        search(run)
+        [findings] = run.ledger.findings()
+    assert [str(image.reference) for image in findings.changed] == ["1.24", "1.26"]
+    assert {str(name): reason for name, reason in findings.problems.items()} == {
+        f"{NAME}:1.25": f"{upstream.host}: {NAME}:1.25: 403 Forbidden"
+    }
+
+
+def test_a_tag_that_is_not_grammatical_is_counted_and_not_asked_for(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.repositories[NAME].tags += ["../1.25", "-1", "ä", "x" * 129, ""]
+    with opened(tmp_path, f"http://{upstream.host}") as run:
+        search(run)
+        [findings] = run.ledger.findings()
+    assert findings.dropped == {"is not a tag by the rules of distribution-spec": 5}
+    assert asked(upstream)["HEAD manifests"] == 1
+
+
+SCHEMA1 = '{"schemaVersion": 1, "name": "x", "fsLayers": [], "history": []}'
+
+
+@pytest.mark.parametrize(
+    ("told", "first", "second"),
+    [
+        pytest.param(True, 0, 0, id="by its Content-Type: not even one GET"),
+        pytest.param(False, 1, 0, id="by its content: one GET, and none at the next poll"),
+    ],
+)
+def test_schema_1_is_left_out_with_a_reason_and_asked_for_at_most_once(
+    upstream: Misbehaving,
+    tmp_path: Path,
+    told: bool,  # noqa: FBT001 - a column of the table
+    first: int,
+    second: int,
+) -> None:
+    media_type = media_types.DOCKER_SCHEMA1_SIGNED if told else "application/json"
+    upstream.add_manifest(NAME, "old", SCHEMA1.encode(), media_type)
+    for gets in (first, second):
+        report = sync(tmp_path, upstream)
+        row = rows(report)[f"{NAME}:old"]
+        assert (row.outcome, row.reason.partition(",")[0]) == (
+            Outcome.SKIPPED, "is in Docker's schema 1 format",
+        )  # fmt: skip
+        assert report.complete, "what cannot be kept is no failure"
+        assert asked(upstream)["GET manifests"] == gets
+
+
+def select(expression: str) -> dict[str, Any]:
+    return {"prefix": "**", "select": expression}
+
+
+def test_what_select_declined_is_looked_at_again_only_when_the_image_or_the_expression_changes(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    arm, amd = select("contains(platforms, 'linux/arm64')"), select("contains(platforms, 'linux/amd64')")
+    report = sync(tmp_path, upstream, arm)
+    assert rows(report)[f"{NAME}:1.25"].reason.startswith("is not selected by `select: contains(platforms")
+    assert (asked(upstream)["GET manifests"], report.total, report.complete) == (1, 0, True)
+    sync(tmp_path, upstream, arm)
+    assert asked(upstream)["GET manifests"] == 0
+    sync(tmp_path, upstream, amd)
+    assert asked(upstream)["GET manifests"] == 1
+    upstream.add_image(NAME, "1.25", (b"changed",))
+    sync(tmp_path, upstream, amd)
+    assert asked(upstream)["GET manifests"] == 1
+
+
+def test_what_select_took_costs_one_get_and_none_at_the_next_poll(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    rule = select("repository == 'library/nginx' && tag == '1.25'")
+    assert sync(tmp_path, upstream, rule).message == "1 of 1 images"
+    assert asked(upstream)["GET manifests"] == 1
+    assert sync(tmp_path, upstream, rule).unchanged == 1
+    assert asked(upstream)["GET manifests"] == 0
+
+
+def companion(upstream: Misbehaving, digest: Digest, kind: str) -> str:
+    tag = f"{digest.algorithm}-{digest.hex}{kind}"
+    upstream.add_image(NAME, tag, (tag.encode(),))
+    return tag
+
+
+def test_companions_follow_their_image_although_the_rule_would_not_take_their_tags(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    wanted = upstream.add_image(NAME, "1.25", (b"wanted",)).manifest.digest
+    other = upstream.add_image(NAME, "0.9", (b"other",)).manifest.digest
+    mine = [companion(upstream, wanted, kind) for kind in (".sig", ".att", ".sbom", "")]
+    companion(upstream, other, ".sig")
+    rule = {"prefix": "**", "tags": {"regex": "1.*"}}
+    assert sync(tmp_path, upstream, rule).total == 5
+    assert visible(store_of(tmp_path)) == sorted(f"{NAME}:{tag}" for tag in ["1.25", *mine])
+    asked(upstream)
+    assert sync(tmp_path, upstream, rule).unchanged == 5
+    assert asked(upstream)["HEAD manifests"] == 5
+    late = companion(upstream, wanted, ".sig")
+    assert [row.image for row in sync(tmp_path, upstream, rule).images] == [], "the same again"
+    upstream.add_image(NAME, late, (b"signed once more",))
+    assert list(rows(sync(tmp_path, upstream, rule))) == [f"{NAME}:{late}"]
+
+
+@pytest.mark.parametrize(
+    ("only", "brought"),
+    [
+        pytest.param("1.25", ["1.25", ".sig"], id="an image brings its companions"),
+        pytest.param(".sig", [".sig"], id="a companion alone, as a rerun asks for one that failed"),
+    ],
+)
+def test_a_run_for_one_image_finds_it_and_its_companions(
+    upstream: Misbehaving, tmp_path: Path, only: str, brought: list[str]
+) -> None:
+    digest = upstream.add_image(NAME, "1.25").manifest.digest
+    upstream.add_image(NAME, "1.26")
+    names = {"1.25": f"{NAME}:1.25", ".sig": f"{NAME}:{companion(upstream, digest, '.sig')}"}
+    report = sync(tmp_path, upstream, only=[names[only]])
+    assert sorted(rows(report)) == sorted(names[each] for each in brought)
+    assert report.complete
+
+
+def test_companions_can_be_left_behind(upstream: Misbehaving, tmp_path: Path) -> None:
+    companion(upstream, upstream.add_image(NAME, "1.25").manifest.digest, ".sig")
+    report = sync(tmp_path, upstream, syncLegacyCosignTags=False)
+    assert list(rows(report)) == [f"{NAME}:1.25"]
+
+
+def add_platforms(upstream: Misbehaving, *platforms: str) -> None:
+    children = []
+    for platform in platforms:
+        system, architecture = platform.split("/")
+        child = upstream.add_image(NAME, platform, (platform.encode(),)).manifest
+        upstream.repositories[NAME].tags.remove(platform)
+        children.append(child.to_json() | {"platform": {"os": system, "architecture": architecture}})
+    add_document(upstream, NAME, "1.25", media_types.OCI_INDEX, manifests=children)
+
+
+def test_an_index_that_was_stored_sparse_is_completed_when_the_profile_wants_another_platform(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    add_platforms(upstream, "linux/amd64", "linux/arm64", "linux/s390x")
+    sync(tmp_path, upstream, platforms=["linux/amd64"])
+    store = store_of(tmp_path)
+    record = store.repository(RepositoryName(NAME)).tag(Tag("1.25"))
+    assert record is not None
+    assert len(record.sparse) == 2
+    assert_complete(store, f"{NAME}:1.25")
+    assert sync(tmp_path, upstream, platforms=["linux/amd64"]).unchanged == 1
+    asked(upstream)
+    report = sync(tmp_path, upstream, platforms=["linux/amd64", "linux/arm64"])
+    assert report.message == "1 of 1 images"
+    counts = asked(upstream)
+    assert (counts["GET manifests"], counts["GET blobs"]) == (1, 1), "the child and its layer; not the rest"
+    assert_complete(store, f"{NAME}:1.25")
+    assert sync(tmp_path, upstream, platforms=["linux/arm64"]).unchanged == 1, "less is no change"
+    assert sync(tmp_path, upstream).message == "1 of 1 images"
+    record = store.repository(RepositoryName(NAME)).tag(Tag("1.25"))
+    assert record is not None
+    assert record.sparse == ()
+
+
+def test_an_index_without_any_wanted_platform_is_left_out_and_asked_for_once(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    add_platforms(upstream, "linux/amd64")
+    for gets in (1, 0):
+        report = sync(tmp_path, upstream, platforms=["linux/s390x", "riscv64"])
+        assert rows(report)[f"{NAME}:1.25"].reason == "has none of the wanted platforms: linux/s390x, riscv64"
+        assert asked(upstream)["GET manifests"] == gets
+        assert report.complete
+    assert visible(store_of(tmp_path)) == []
+    assert sync(tmp_path, upstream, platforms=["amd64"]).message == "1 of 1 images"
+
+
+def test_a_refused_catalog_costs_only_the_repositories_that_needed_it(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.add_image("apps/web", "1")
+    upstream.on("/v2/_catalog", answers(401))
+    report = sync(tmp_path, upstream, {"prefix": "apps/*"}, {"prefix": NAME})
+    assert visible(store_of(tmp_path)) == [f"{NAME}:1.25"]
+    assert report.message.startswith(f"1 of 1 images, {upstream.host}: 401 Unauthorized; ")
+    assert not report.complete
+
+
+def test_literal_names_ask_for_no_catalog_at_all(upstream: Misbehaving, tmp_path: Path) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.on("/v2/_catalog", answers(401))
+    assert sync(tmp_path, upstream, {"prefix": NAME}, {"images": [f"{NAME}:1.25"]}).complete
+    assert upstream.requests(path="_catalog") == []
+
+
+def test_a_catalog_that_is_refused_and_all_there_was_to_go_by_ends_the_run(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    upstream.on("/v2/_catalog", answers(403))
+    report = sync(tmp_path, upstream)
+    assert report.message.startswith(f"0 of 0 images, {upstream.host}: 403 Forbidden; ")
+    assert not report.complete
+
+
+@pytest.mark.parametrize("item", [f"mirror/{NAME}:1.25", f"{NAME}:1.25", f"mirror/{NAME}", NAME], ids=str)
+def test_only_may_name_the_image_as_here_or_as_there_and_the_other_reading_is_no_error(
+    upstream: Misbehaving, tmp_path: Path, item: str
+) -> None:
+    upstream.add_image(NAME, "1.25")
+    report = sync(tmp_path, upstream, {"prefix": "**", "destination": "/mirror"}, only=[item])
+    assert report.message == "1 of 1 images"
+    assert store_of(tmp_path).polled() == [f"mirror/{NAME}"]
+
+
+def test_only_for_what_is_not_there_says_so(upstream: Misbehaving, tmp_path: Path) -> None:
+    upstream.add_image(NAME, "1.25")
+    report = sync(tmp_path, upstream, only=[f"{NAME}:9"])
+    assert report.problems == (
+        f"{NAME}:9: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`",
+    )
+    report = sync(tmp_path, upstream, only=["nowhere:9"])
+    assert report.problems == (f"{upstream.host}: nowhere: 404 Not Found: NAME_UNKNOWN: not here",)
+
+
+def test_who_comes_from_zot_is_told_which_tags_a_regex_would_have_taken_there(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    for tag in ("1.25-alpine", "alpine", "1.25"):
+        upstream.add_image(NAME, tag)
+    rule = {"prefix": "**", "tags": {"regex": "alpine"}}
+    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
+        search(run)
+        [findings] = run.ledger.findings()
+    [note] = findings.notes
+    assert "zot would take 1 more tags (1.25-alpine)" in note
+    assert "'.*(?:alpine).*'" in note

@@ -1,0 +1,69 @@
+"""Which entries of an index are copied for which wishes."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_server.oci.descriptor import Platform
+from registry_server.oci.digest import Digest
+from tasks.platforms import wanted_children
+from tests.tasks.things import index
+
+NAMES = ("amd64", "arm64", "armv6", "armv7", "windows", "attested", "attested-arm64", "nested", "stray")
+INDEX = index(
+    ("amd64", "linux/amd64"),
+    ("arm64", "linux/arm64/v8"),
+    ("armv6", "linux/arm/v6"),
+    ("armv7", "linux/arm/v7"),
+    ("windows", "windows/amd64"),
+    ("attested", "unknown/unknown", {"vnd.docker.reference.digest": Digest.of(b"amd64")}),
+    ("attested-arm64", "unknown/unknown", {"vnd.docker.reference.digest": Digest.of(b"arm64")}),
+    ("nested", ""),
+    ("stray", "unknown/unknown"),
+)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "kept"),
+    [
+        pytest.param([], NAMES, id="no wish: everything"),
+        pytest.param(
+            ["linux/amd64"], ("amd64", "attested", "nested"), id="an attestation follows its image, no other"
+        ),
+        pytest.param(["linux/arm64"], ("arm64", "attested-arm64", "nested"), id="any variant"),
+        pytest.param(["linux/arm64/v8"], ("arm64", "attested-arm64", "nested"), id="the variant that it has"),
+        pytest.param(["linux/arm64/v9"], ("nested",), id="a variant that nothing has"),
+        pytest.param(["linux/arm"], ("armv6", "armv7", "nested"), id="all variants of 32-bit arm"),
+        pytest.param(["linux/arm/v7"], ("armv7", "nested"), id="one variant of 32-bit arm"),
+        pytest.param(
+            ["amd64"], ("amd64", "windows", "attested", "nested"), id="an architecture on any system"
+        ),
+        pytest.param(["linux/s390x"], ("nested",), id="what has no platform is kept whatever is wished"),
+        pytest.param(
+            ["windows/amd64", "linux/arm/v6"], ("armv6", "windows", "nested"), id="in the order of the index"
+        ),
+    ],
+)
+def test_entries_of_a_wished_platform_are_kept(wishes: list[str], kept: tuple[str, ...]) -> None:
+    found = wanted_children(INDEX, [Platform.parse(wish) for wish in wishes])
+    names = {Digest.of(name.encode()): name for name in NAMES}
+    assert tuple(names[child.digest] for child in found) == kept
+
+
+@pytest.mark.parametrize(
+    ("platform", "wish", "fits"),
+    [
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm", "linux/arm/v7", True),
+        ("linux/arm", "linux/arm/v6", False),
+        ("linux/amd64", "linux/amd64/v2", False),
+    ],
+)
+def test_a_platform_without_a_variant_means_the_usual_one(
+    platform: str,
+    wish: str,
+    fits: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    found = wanted_children(index(("child", platform)), [Platform.parse(wish)])
+    assert bool(found) is fits
