@@ -25,6 +25,17 @@ settings.register_profile("mirrorflow", deadline=None)
 settings.load_profile("mirrorflow")
 
 
+# What needs a Prefect server shares one, and so one worker: starting it costs more than most tests.
+ENGINE = ("tests/flows/", "tests/test_docs", "tests/test_notebooks")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers (`pytest -n`), a file stays together, as its fixtures are made once."""
+    for item in items:
+        name = item.path.relative_to(config.rootpath).as_posix()
+        item.add_marker(pytest.mark.xdist_group("engine" if name.startswith(ENGINE) else name))
+
+
 def require_program(name: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped, but in CI it fails."""
     path = shutil.which(name)
