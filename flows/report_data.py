@@ -72,7 +72,7 @@ def profile_store(profile: Path) -> Store:
 
 
 def freshness(tags: Iterable[TagStanding], now: float) -> list[Freshness]:
-    """One row a tag, the stalest first; `now` in unix seconds."""
+    """One row a tag: what is not in place, then the others, the stalest first; `now` in unix seconds."""
     rows = [
         Freshness(
             registry=tag.registry,
@@ -82,7 +82,9 @@ def freshness(tags: Iterable[TagStanding], now: float) -> list[Freshness]:
         )
         for tag in tags
     ]
-    return sorted(rows, key=lambda row: (row.hours is not None, -(row.hours or 0.0), row.image))
+    return sorted(
+        rows, key=lambda row: (not row.problem, row.hours is not None, -(row.hours or 0.0), row.image)
+    )
 
 
 def store_freshness(store: Store, now: float) -> list[Freshness]:

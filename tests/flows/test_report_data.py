@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flows.report_data import Freshness, RunBytes, freshness, saved_share
+from flows.standing import TagStanding
+
+HOUR = 3600.0
+
+
+def _tag(reference: str, success: float | None, problem: str = "") -> TagStanding:
+    return TagStanding("sample", "library/nginx", reference, "sha256:a", "sha256:a", 0.0, success, problem)
+
+
+def test_what_is_not_in_place_comes_first_then_the_stalest() -> None:
+    tags = [
+        _tag("fresh", 10 * HOUR),
+        _tag("broken", 9 * HOUR, "404 Not Found"),
+        _tag("stale", 0.0),
+        _tag("of tomorrow", 11 * HOUR),  # clocks differ
+        _tag("never", None, "connection refused"),
+        _tag("", None, "no tag list"),
+    ]
+    assert freshness(tags, 10 * HOUR) == [
+        Freshness("sample", "library/nginx", None, "no tag list"),
+        Freshness("sample", "library/nginx:never", None, "connection refused"),
+        Freshness("sample", "library/nginx:broken", 1.0, "404 Not Found"),
+        Freshness("sample", "library/nginx:stale", 10.0, ""),
+        Freshness("sample", "library/nginx:fresh", 0.0, ""),
+        Freshness("sample", "library/nginx:of tomorrow", 0.0, ""),
+    ]
+
+
+def test_the_saved_share_is_of_all_runs_together() -> None:
+    when = datetime(2026, 11, 23, tzinfo=UTC)
+    assert saved_share([RunBytes("a", when, 30, 10), RunBytes("a", when, 0, 60)]) == 0.7
