@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.store import Store
 from tasks.catalog import wanted_repositories
 from tasks.convert_manifest import convert
 from tasks.copy_blob import copy_all
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
-    from registry_server.store.store import Store
     from tasks.images import Image
     from tasks.outcomes import ImageOutcome
     from tasks.report import Report
@@ -150,3 +152,30 @@ def add_index(
 ) -> Descriptor:
     entries = [child.to_json() for child in children]
     return add_document(upstream, repository, tag, media_types.OCI_INDEX, manifests=entries, **fields)
+
+
+def asked(upstream: Misbehaving) -> Counter[str]:
+    """What was asked since the last call: "HEAD manifests" -> 3. The catalog's pages are not counted."""
+    found = [re.search(r"/(tags|manifests|blobs)/", each.path) for each in upstream.seen]
+    kinds = Counter(
+        f"{each.method} {match[1]}" for each, match in zip(upstream.seen, found, strict=True) if match
+    )
+    upstream.seen.clear()
+    return kinds
+
+
+def store_of(folder: Path) -> Store:
+    return Store.open(folder / "store")
+
+
+def made_ready(run: MirrorRun) -> list[Image]:
+    """Searched, verified and converted: what copy_blob and publish_image begin with."""
+    search(run)
+    images = run.ledger.changed()
+    run.for_each_image(images, Step.VERIFIED, lambda image: run.ledger.verdict(image, "no policy"))
+    run.for_each_image(images, Step.CONVERTED, lambda image: convert(run, image))
+    return images
+
+
+def blob_path(repository: str, blob: Descriptor) -> str:
+    return f"/v2/{repository}/blobs/{blob.digest}"

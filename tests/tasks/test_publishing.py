@@ -1,0 +1,156 @@
+"""The tag comes last: what is visible is whole (invariant 1), whatever happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registry_server.oci.errors import NotFound
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.store import Store
+from tasks.copying import claim_jobs, copy_one
+from tasks.errors import BlobNotCopied
+from tasks.publishing import publish
+from tests.support_behaviours import answers, hangs
+from tests.support_misbehaving import well_behaved
+from tests.tasks.runs import (
+    add_index,
+    assert_complete,
+    blob_path,
+    bring_in,
+    made_ready,
+    mirror,
+    opened,
+    search,
+    sync,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from tests.support_misbehaving import Exchange, Misbehaving
+
+NAME = "library/nginx"
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_image_is_not_published_before_its_last_blob(upstream: Misbehaving, tmp_path: Path) -> None:
+    layers = upstream.add_image(NAME, "1", (b"one", b"two")).layers
+    with opened(tmp_path, f"http://{upstream.host}") as run:
+        [image] = made_ready(run)
+        jobs = claim_jobs(run, [image])
+        for job in jobs:
+            if job.blob != layers[1]:
+                copy_one(run, job)
+        upstream.on(blob_path(NAME, layers[1]), answers(404))
+        with pytest.raises(BlobNotCopied, match="404 Not Found"):
+            publish(run, image)
+        assert visible(run.store) == []
+        with pytest.raises(NotFound):
+            run.store.repository(RepositoryName(NAME)).find_manifest(image.digest)
+        assert not run.store.repository(RepositoryName(NAME)).exists
+
+
+def test_a_moved_tag_shows_the_old_image_until_the_new_one_is_whole(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    old = upstream.add_image(NAME, "latest", (b"old",)).manifest
+    sync(tmp_path, upstream)
+    new = upstream.add_image(NAME, "latest", (b"new",))
+    upstream.on(blob_path(NAME, new.layers[0]), answers(500))
+    with opened(tmp_path, f"http://{upstream.host}") as run:
+        mirror(run)
+        repository = run.store.repository(RepositoryName(NAME))
+        assert repository.find_manifest(Tag("latest")).descriptor.digest == old.digest
+        assert_complete(run.store, f"{NAME}:latest")
+        upstream.on(blob_path(NAME, new.layers[0]), well_behaved)
+    assert sync(tmp_path, upstream).complete
+
+
+def test_a_tag_remembers_where_it_came_from(upstream: Misbehaving, tmp_path: Path) -> None:
+    digest = upstream.add_image(NAME, "1").manifest.digest
+    rule = {"prefix": "library/*", "destination": "/mirror", "stripPrefix": True}
+    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
+        mirror(run)
+        record = run.store.repository(RepositoryName("mirror/nginx")).tag(Tag("1"))
+    assert record is not None
+    assert record.origin is not None
+    assert (record.origin.registry, record.origin.repository) == ("registry1", NAME)
+    assert record.origin.digest == record.digest == digest
+
+
+def add_chain(upstream: Misbehaving) -> None:
+    """Images that share layers, and indexes over them."""
+    for tag in ("1", "2", "3"):
+        made = upstream.add_image(NAME, tag, (b"base", tag.encode()))
+        add_index(upstream, NAME, f"all-{tag}", made.manifest)
+
+
+def test_at_any_moment_of_a_run_a_visible_tag_has_everything_below_it(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """Invariant 1, looked at by another process's eyes as often as there is time for."""
+    add_chain(upstream)
+    looks, broken, ended = 0, list[BaseException](), threading.Event()
+
+    def look(store: Store) -> None:
+        nonlocal looks
+        try:
+            while not ended.is_set():
+                for name in visible(store):
+                    assert_complete(store, name)
+                    looks += 1
+        except BaseException as error:  # noqa: BLE001 - told by the test, not by this thread
+            broken.append(error)
+
+    with opened(tmp_path, f"http://{upstream.host}") as run:
+        search(run)
+        onlooker = threading.Thread(target=look, args=(Store.open(tmp_path / "store"),))
+        onlooker.start()
+        for image in run.ledger.changed():
+            bring_in(run, [image])
+        ended.set()
+        onlooker.join()
+        assert len(visible(run.store)) == 6
+    assert broken == []
+    assert looks > 0
+
+
+def stall_at(upstream: Misbehaving, number: int) -> threading.Event:
+    """From the `number`-th request on nobody gets an answer; set when that one is here."""
+    reached, count = threading.Event(), len(upstream.seen) + number
+
+    def behave(exchange: Exchange) -> None:
+        if len(upstream.seen) < count:
+            well_behaved(exchange)
+            return
+        reached.set()
+        hangs(exchange)
+
+    held = upstream.repositories[NAME]
+    for kind, references in (("manifests", held.manifests), ("blobs", held.blobs)):
+        for reference in references:
+            upstream.on(f"/v2/{NAME}/{kind}/{reference}", behave)
+    return reached
+
+
+def test_whenever_a_run_is_killed_nothing_is_visible_that_is_not_whole(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """Killed while it reads manifests, and while it copies blobs: at a request, not at a time."""
+    add_chain(upstream)
+    command = [sys.executable, "-m", "tests.tasks.killed", str(tmp_path), f"http://{upstream.host}"]
+    for number in (13, 8):
+        reached = stall_at(upstream, number)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+            assert reached.wait(60)
+            child.kill()
+        with opened(tmp_path, f"http://{upstream.host}") as run:
+            for name in visible(run.store):
+                assert_complete(run.store, name)
+    upstream._routes.clear()
+    assert sync(tmp_path, upstream).in_place == 6
