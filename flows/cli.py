@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ app = typer.Typer(
     "`check` it, `plan` it, and leave `mirrorflow up profile.yaml` running.\n\n"
     "Exit codes: 0 all is well, 1 something failed, 2 there is something to do (plan, status).",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,9 +36,14 @@ _INTERRUPTED = 130
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
+    debug: Annotated[  # noqa: ARG001 - `main` takes it out wherever it stands; this is its line in --help
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    pass  # `main` takes the option out wherever it stands; this is its line in --help
+    if version:
+        typer.echo(f"mirrorflow {metadata.version('mirrorflow')}")
+        raise typer.Exit
 
 
 for group in (cli_profile, cli_mirror, cli_store):

@@ -24,22 +24,18 @@ def register(app: typer.Typer) -> None:
 
 def serve(profile: ProfilePath) -> None:
     """Serve the store as a registry, without mirroring into it."""
-    from registry_server.http.options import ServerOptions
+    from profiles.server_options import server_options
     from registry_server.http.serve import serve as serve_registry
 
-    loaded = load(profile).profile
-    options = ServerOptions(
-        root=loaded.storage.root_directory,
-        subpaths=loaded.storage.roots(),
-        address=loaded.http.address,
-        port=loaded.http.port,
-    )
+    options = server_options(load(profile).profile)
     serve_registry(options, on_listening=lambda url: say(f"serving {options.root} at {url}; Ctrl-C ends it"))
 
 
 def status(
     profile: ProfilePath,
-    registry: Annotated[str | None, typer.Option("--registry", "-r", metavar="NAME")] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", "-r", metavar="NAME", help="Only this registry entry.")
+    ] = None,
     problems: Annotated[bool, typer.Option("--problems", help="Only what is not in place.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
     as_json: Json = False,
@@ -48,12 +44,15 @@ def status(
 
     Exit code 0: all that the last runs wanted is in place; 2: something is not; 1: an error.
     """
-    from flows.entries import open_store
+    from flows.entries import find_entry, open_store
     from flows.failures import newest_reports
     from flows.render_status import render_runs, render_tags
     from flows.standing import standing
 
-    store = open_store(load(profile).profile, create=False)
+    loaded = load(profile).profile
+    if registry is not None:
+        find_entry(loaded, registry)
+    store = open_store(loaded, create=False)
     rows = [row for row in standing(store, registry) if not (problems and row.in_place)]
     reports = newest_reports(store.reports.load_all(registry))
     if as_json:

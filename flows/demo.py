@@ -62,10 +62,12 @@ def _mirror(profile: Path, folder: Path, *, once: bool) -> None:
         _show_report(folder)
         if not isinstance(ended, RunEnded) or ended.state != "Completed":
             raise DemoFailed(f"the run of the demo did not complete: {ended}")
+        if once:
+            say(f"the demo has ended; without --once it goes on serving. What it made is in {folder}")
+            return
         _say_what_to_look_at(up, profile, folder)
-        if not once:
-            say("serving; Ctrl-C ends everything")
-            up.follow()
+        say("serving; Ctrl-C ends everything")
+        up.follow()
 
 
 def _start_run(up: Up, folder: Path) -> None:

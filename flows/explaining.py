@@ -29,6 +29,7 @@ class Explanation:
 
 def explain_image(profile: Profile, image: str) -> list[Explanation]:
     """One line for each rule of each entry, under the image's upstream name or its name here."""
+    image = without_host(profile, image)
     repository = repository_of(image)
     reference = image[len(repository) + 1 :]
     return [
@@ -37,6 +38,16 @@ def explain_image(profile: Profile, image: str) -> list[Explanation]:
         for number, rule in enumerate(entry.content)
         for explanation in _explain(entry, number, rule, repository, reference)
     ] or [Explanation("the profile has no content rules", takes=False)]
+
+
+def without_host(profile: Profile, image: str) -> str:
+    """`registry1:5000/team/app:1` -> `team/app:1`, for the hosts that the profile names."""
+    for entry in profile.sync.registries:
+        for url in entry.urls:
+            for host in (url.registry, url.host):
+                if image.startswith(f"{host}/"):
+                    return image.removeprefix(f"{host}/")
+    return image
 
 
 def _explain(

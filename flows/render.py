@@ -29,7 +29,7 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text(f"  {moved} moved, {saved} were here already, {human_seconds(report['seconds'])}")
     if report["budget"]:
         yield Text(f"  rate limit of the upstream: {report['budget']}")
-    for problem in report["problems"]:
+    for problem in report["problems"][1:]:  # the message has the first one
         yield Text(f"  {problem}", style="red")
     if report["images"]:
         yield _images(report["images"])

@@ -45,12 +45,18 @@ def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
             Text(row.registry),
             Text(f"{row.repository}{sign}{row.reference}"),
             row.upstream_digest[:_DIGEST],
-            "same" if row.stored_digest == row.upstream_digest else row.stored_digest[:_DIGEST] or "-",
+            _stored(row),
             _ago(row.last_check, now),
             _ago(row.last_success, now),
             Text(row.problem, style="red"),
         )
     return table
+
+
+def _stored(row: TagStanding) -> str:
+    if not row.stored_digest:
+        return "-"
+    return "same" if row.stored_digest == row.upstream_digest else row.stored_digest[:_DIGEST]
 
 
 def _ago(moment: float | None, now: float) -> str:

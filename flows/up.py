@@ -27,7 +27,7 @@ from flows.runner_report import Failed, read_report
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.up_view import UpView
 from profiles.loading import load_profile
-from registry_server.http.options import ServerOptions
+from profiles.server_options import server_options
 from registry_server.http.process import ServerProcess
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
@@ -178,14 +178,7 @@ class Up:
             ) from error
 
     def _start_registry(self, profile: Profile) -> None:
-        self._registry = ServerProcess(
-            ServerOptions(
-                profile.storage.root_directory,
-                subpaths=profile.storage.roots(),
-                address=profile.http.address,
-                port=profile.http.port,
-            )
-        )
+        self._registry = ServerProcess(server_options(profile))
         self.registry_url = self._registry.url
 
     def _start_prefect(self, root: Path) -> None:

@@ -68,14 +68,16 @@ class Report:
         """The one line of the run's state: `1,198 of 1,200 images, 2 failed`."""
         if self.stopped:
             return f"stopped: {self.in_place:,} of {self.total:,} images are in place"
-        parts = [f"{self.in_place:,} of {self.total:,} images"]
+        parts = [f"{self.in_place:,} of {self.total:,} images"] if self.total or not self.problems else []
         parts += [f"{self.count(Outcome.FAILED):,} failed"] if self.count(Outcome.FAILED) else []
         parts += (
             [f"{self.count(Outcome.NOT_REACHED):,} not reached"] if self.count(Outcome.NOT_REACHED) else []
         )
         parts += [f"{self.count(Outcome.SKIPPED):,} left out"] if self.count(Outcome.SKIPPED) else []
         parts += self.problems[:1]
-        parts += [f"and {len(self.problems) - 1} more problems"] if len(self.problems) > 1 else []
+        parts += (
+            [f"and {more} more problem{'s' * (more > 1)}"] if (more := len(self.problems) - 1) > 0 else []
+        )
         if self.complete and self.total and not self.count(Outcome.COPIED):
             parts.append("nothing new")
         return ", ".join(parts)

@@ -15,13 +15,18 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `6 h`, `3 d 4 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        return _two(seconds, 60, "min", 1, "s")
     if seconds < 86400:
-        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
-    return f"{seconds // 86400:.0f} d {seconds % 86400 // 3600:.0f} h"
+        return _two(seconds, 3600, "h", 60, "min")
+    return _two(seconds, 86400, "d", 3600, "h")
+
+
+def _two(seconds: float, big: int, big_unit: str, small: int, small_unit: str) -> str:
+    rest = int(seconds % big // small)
+    return f"{seconds // big:.0f} {big_unit}" + (f" {rest} {small_unit}" if rest else "")

@@ -1,4 +1,4 @@
-"""What kind of place an address is, so that a registry cannot send us into our own network (oci.md 7, SSRF).
+"""What kind of place an address is, so that a registry cannot send us into our own network (SSRF).
 
 A registry may send us to its own host, and to addresses that are no nearer to us than its own: one on the
 internet may name others on the internet, one in a private network may name its neighbours, and nobody may

@@ -1,4 +1,4 @@
-"""The 401 dance of the distribution specification, without any I/O (oci.md 4.1).
+"""The 401 dance of the distribution specification, without any I/O (its "Token Authentication").
 
 `Authenticator.flow()` yields requests and is sent replies; whoever drives it does the network.
 """
@@ -83,7 +83,7 @@ class Authenticator:
             self._challenge = self._challenge or _chosen(reply)
 
     def _challenged(self, reply: Reply) -> Generator[Ask, Reply, Challenge | None]:
-        """Some registries send 401 without a challenge everywhere but at `/v2/` (oci.md 4.1)."""
+        """Some registries send 401 without a challenge everywhere but at `/v2/`."""
         if (challenge := _chosen(reply)) is not None:
             return challenge
         return _chosen((yield Ask(httpx.Request("GET", self._origin.join("/v2/")), PING)))

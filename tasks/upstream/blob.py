@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.wire import Answer
 
-CHUNK = 256 * 1024  # bytes: hashing and writing less at a time costs more (streaming.md section 3)
+CHUNK = 256 * 1024  # bytes: hashing and writing less at a time costs more (measured: DECISIONS.md)
 _FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
 _TICK = 0.25  # seconds: how long bytes stay in the buffer, and how soon a stop is noticed
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -125,7 +125,7 @@ def chunks(answer: Answer, length: int | None) -> Iterator[bytes | memoryview]:
 
 
 def is_fast(answer: Answer, length: int) -> bool:
-    """Whether `fast_chunks` may be used (streaming.md section 3, step 1)."""
+    """Whether `fast_chunks` may be used."""
     response = answer.response
     if length < _FAST_FROM or response.http_version != "HTTP/1.1":
         return False

@@ -1,4 +1,4 @@
-"""Docker Hub's pull limit: read from every answer, and waited for instead of run into (peers.md 3.1).
+"""Docker Hub's pull limit: read from every answer, and waited for instead of run into.
 
 Only a GET of a manifest counts; a HEAD is free and tells what is left. The figures are the server's: they
 are never assumed, and where the headers are missing nothing is metered.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from tasks.sizes import human_seconds
 from tasks.upstream.errors import UpstreamLimited
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ class Budget:
     window: int
     source: str = ""
     waited: float = 0.0
+
+    def __str__(self) -> str:
+        """E.g. `76 of 100 pulls are left in 6 h for 203.0.113.7; the run waited 30 min for more`."""
+        whom = f" for {self.source}" if self.source else ""
+        waited = f"; the run waited {human_seconds(self.waited)} for more" if self.waited else ""
+        left = f"{self.remaining:,} of {self.limit:,} pulls are left"
+        return f"{left} in {human_seconds(self.window)}{whom}{waited}"
 
     @property
     def reserve(self) -> int:

@@ -1,4 +1,4 @@
-"""All places where users keep credentials, in their order (oci.md 4.2)."""
+"""All places where users keep credentials, in their order."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class UpstreamError(MirrorflowError):
 
 
 class UpstreamDenied(UpstreamError):
-    """Public registries also answer so for what does not exist (oci.md 4.1)."""
+    """Public registries also answer so for what does not exist."""
 
 
 class UpstreamNotFound(UpstreamError):

@@ -1,4 +1,4 @@
-"""Which token services may see our credentials (oci.md section 7: CVE-2026-33540 and its relatives).
+"""Which token services may see our credentials (CVE-2026-33540 and its relatives).
 
 A registry names its token service itself, so a registry that is hostile, or whoever answers in its place,
 could name any: credentials go to the registry's own host, to the same registrable domain, or nowhere.

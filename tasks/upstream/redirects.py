@@ -1,4 +1,4 @@
-"""Following redirects without taking our credentials along (oci.md section 7)."""
+"""Following redirects without taking our credentials along."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ def _manifest_call(method: str, repository: str, reference: str) -> Call:
 
 
 def _announced(answer: Answer) -> Digest | None:
-    """Docker-Content-Digest, if it is one: oci.md 7, only ever compared."""
+    """Docker-Content-Digest, if it is one: only ever compared, never believed."""
     try:
         return Digest(answer.headers.get("Docker-Content-Digest", ""))
     except InvalidName:

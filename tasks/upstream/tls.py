@@ -1,4 +1,4 @@
-"""TLS towards an upstream: whom to trust, and who we are (oci.md 4.3)."""
+"""TLS towards an upstream: whom to trust, and who we are."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _DEFAULT_LIFE = 60  # seconds; the floor that all clients keep too
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`expires` on our own clock, a little early: the server's clock may be wrong (oci.md 4.1)."""
+    """`expires` on our own clock, a little early: the server's clock may be wrong."""
 
     value: str = field(repr=False)
     expires: float

@@ -76,7 +76,7 @@ class Wire:
         `home`: the registry. Another host gets a connection only if it may (addresses.py).
         """
         request.headers.setdefault("User-Agent", USER_AGENT)
-        # A compressed answer would have another digest and no Content-Length (oci.md 1.3, Range).
+        # A compressed answer would have another digest and no Content-Length (RFC 9110, 14.2).
         request.headers["Accept-Encoding"] = "identity"
         request.extensions = {"timeout": self._timeouts()}
         if request.url.host != home.host:

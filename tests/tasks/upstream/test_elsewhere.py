@@ -1,4 +1,4 @@
-"""Being sent to other places: redirects, token services, next pages (oci.md section 7)."""
+"""Being sent to other places: redirects, token services, next pages."""
 
 from __future__ import annotations
 
