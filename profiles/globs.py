@@ -38,6 +38,11 @@ class Glob:
         """Whether the pattern takes the whole of `name`."""
         return self._compiled.fullmatch(name + "/") is not None
 
+    @property
+    def expression(self) -> str:
+        """A regular expression that takes the whole of a name with a "/" behind it, as `matches` does."""
+        return self._compiled.pattern
+
     def __str__(self) -> str:
         return self.text
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from profiles.fields import ProfileModel
+from profiles.access import AccessControl, Auth, Tls
+from profiles.errors import Refusal
+from profiles.fields import PositiveDuration, ProfileModel
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\-\[\]:]+", re.ASCII)
+
+
+def _check_origin(text: str) -> str:
+    if text and not _ORIGIN.fullmatch(text.rstrip("/")):
+        raise Refusal(f"{text!r} is not the URL of a host", "write e.g. 'https://registry.example'")
+    return text.rstrip("/")
 
 
 class Http(ProfileModel):
-    """Where the registry server listens."""
+    """Where the registry server listens, and who may do what there (docs/access.md)."""
 
     address: str = Field(
         default="127.0.0.1",
@@ -24,6 +36,25 @@ class Http(ProfileModel):
         le=65535,
         description="TCP port to listen on; 0: any that is free.",
         examples=[5000],
+    )
+    external_url: Annotated[str, AfterValidator(_check_origin)] = Field(
+        default="",
+        description="How clients reach the server when a proxy stands in front that changes scheme or host. "
+        "Default: as the client says.",
+        examples=["https://registry.example"],
+    )
+    header_timeout: PositiveDuration = Field(
+        default=30.0,
+        description="How long a client may take for the head of a request, and keep a connection open "
+        "without one.",
+        examples=["30s"],
+    )
+    tls: Tls | None = Field(default=None, description="Serve https. Default: http.")
+    auth: Auth | None = Field(default=None, description="How clients sign in. Default: nobody can.")
+    access_control: AccessControl | None = Field(
+        default=None,
+        description="Who may do what. Default: everyone reads (with `auth`: everyone who has signed in), "
+        "nobody writes.",
     )
 
 

@@ -31,7 +31,8 @@ def _refused(what: str, write: str) -> ForeignKey:
     return ForeignKey(f"{what} is not supported yet, and to ignore it would be wrong", write, refused=True)
 
 
-_PROXY = "drop it, and put a reverse proxy that does this in front of the registry server"
+_HTPASSWD = "drop it, and give users passwords with http.auth.htpasswd"
+_OWN_TOKENS = "drop it: tokens are issued here, to the users of http.auth.htpasswd"
 
 # By the section of the file in which the key stands; keys as `vocabulary.folded` makes them.
 FOREIGN: dict[str, dict[str, ForeignKey]] = {
@@ -57,16 +58,25 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
     },
     "storage.subPaths": {},
     "http": {
-        "tls": _refused("TLS of the registry server", _PROXY),
-        "auth": _refused("authentication of clients", _PROXY),
-        "accesscontrol": _refused("access control", _PROXY),
-        "realm": _unused("it matters only with authentication"),
+        "realm": _unused("the realm is always called mirrorflow"),
         "compat": _unused("Docker media types are always taken"),
         "alloworigin": _not_yet("CORS"),
-        "externalurl": _not_yet("an external URL"),
         "ratelimit": _not_yet("a limit to the rate of requests"),
         "readtimeout": _unused(),
         "writetimeout": _unused(),
+    },
+    "http.auth": {  # and http.auth.bearer
+        "ldap": _refused("signing in by LDAP", _HTPASSWD),
+        "openid": _refused("signing in by OpenID", _HTPASSWD),
+        "mtls": _refused("taking users from client certificates", _HTPASSWD),
+        "apikey": _unused("there are no API keys"),
+        "sessionkeysfile": _unused("there are no sessions of browsers"),
+        "sessiondriver": _unused("there are no sessions of browsers"),
+        "sessionhashkey": _unused("there are no sessions of browsers"),
+        "sessionencryptkey": _unused("there are no sessions of browsers"),
+        "securesession": _unused("there are no sessions of browsers"),
+        "realm": _refused("tokens of another server", _OWN_TOKENS),
+        "cert": _refused("tokens of another server", _OWN_TOKENS),
     },
     "log": {
         "output": _unused("logs go to standard error"),

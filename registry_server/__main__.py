@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from registry_server.http.options import ServerOptions, Tls
@@ -36,11 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
     if given.end_with_stdin:
         end_with_standard_input()
     try:
+        options = _with_access(options, given.access)
         serve(options, on_listening=_print_url if given.print_url else None)
     except (MirrorflowError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _with_access(options: ServerOptions, file: Path | None) -> ServerOptions:
+    if file is None:
+        return options
+    from registry_server.http.access.options import AccessOptions
+
+    return replace(options, access=AccessOptions.read(file))
 
 
 def _print_url(url: str) -> None:
@@ -68,6 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, metavar="PEM", help="certificate chain; the server then speaks https only")
     add("--tls-key", type=Path, metavar="PEM", help="its private key, without a password")
     add("--tls-client-ca", type=Path, metavar="PEM", help="clients must show a certificate signed by this CA")
+    add(
+        "--access", type=Path, metavar="FILE", help="who may do what: JSON that mirrorflow makes of a profile"
+    )
+    add(
+        "--header-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="for a request's head (default: %(default)s)",
+    )
     add("--access-log", type=Path, metavar="FILE", help="append a line of JSON per request; - is stdout")
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
@@ -88,6 +108,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         workers=given.workers,
         tls=tls,
         access_log=given.access_log,
+        header_timeout=given.header_timeout,
     )
 
 

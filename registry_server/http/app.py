@@ -13,16 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from registry_server.http import content, listings, routes
+from registry_server.http.access.answers import AccessRefused
 from registry_server.http.access_log import Recorder
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
 from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from registry_server.http.access.guard import Guard
     from registry_server.http.access_log import OnRequest
+    from registry_server.http.beside import Beside
     from registry_server.store.store import Store
 
     Handler = Callable[[Store, Any, Request], Awaitable[Response]]
@@ -46,21 +49,35 @@ _HANDLERS: dict[type[routes.Route], Handler] = {
 }
 
 
-def create_app(store: Store, *, on_request: OnRequest | None = None) -> ASGIApp:
-    """The application that serves `store`; `on_request` is called after each request."""
-    return _Application(store, on_request)
+def create_app(
+    store: Store,
+    *,
+    on_request: OnRequest | None = None,
+    guard: Guard | None = None,
+    beside: Mapping[str, Beside] | None = None,
+) -> ASGIApp:
+    """The application that serves `store`; `on_request` is called after each request.
+
+    Without a `guard` everyone may do everything that the application can; `beside` are endpoints outside of
+    the distribution API, by their paths.
+    """
+    return _Application(store, on_request, guard, beside or {})
 
 
 class _Application:
-    def __init__(self, store: Store, on_request: OnRequest | None) -> None:
+    def __init__(
+        self, store: Store, on_request: OnRequest | None, guard: Guard | None, beside: Mapping[str, Beside]
+    ) -> None:
         self._store = store
         self._on_request = on_request
+        self._guard = guard
+        self._beside = beside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._on_request is None:
             await self._serve(scope, receive, send)
             return
-        recorder = Recorder(scope, send, _kind(scope), self._on_request)
+        recorder = Recorder(scope, send, self._kind(scope), self._on_request)
         try:
             await self._serve(scope, receive, recorder.send)
         finally:
@@ -80,6 +97,8 @@ class _Application:
     async def _respond(self, request: Request) -> Response:
         try:
             return await self._answer(request)
+        except AccessRefused as refused:
+            return refused.response
         except (NotFound, InvalidName) as error:
             return response_to(error)
         except MirrorflowError as error:
@@ -89,17 +108,27 @@ class _Application:
             return error_response(500, "UNKNOWN", "the registry failed to answer; its log says why")
 
     async def _answer(self, request: Request) -> Response:
+        if (beside := self._beside.get(request.scope["path"])) is not None:
+            return await beside.answer(request)
         route = routes.parse_route(request.scope["raw_path"])
+        store = self._store
+        if self._guard is not None:
+            store = await self._guard.authorise(request, route, store)
         handler = _HANDLERS.get(type(route))
         if handler is None or request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"this registry is read-only: {request.method} is not supported here")
-        return await handler(self._store, route, request)
+        return await handler(store, route, request)
 
     def _refused(self, request: Request, error: MirrorflowError) -> Response:
         response = response_to(error)
         if response.status_code >= 500:
             _log.error("%s %s: %s", request.method, request.scope["path"], error)
         return response
+
+    def _kind(self, scope: Scope) -> str:
+        if (beside := self._beside.get(scope["path"])) is not None:
+            return beside.kind
+        return _kind(scope)
 
 
 def _kind(scope: Scope) -> str:

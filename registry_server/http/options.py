@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from registry_server.http.access.options import AccessOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:
@@ -30,9 +32,11 @@ class ServerOptions:
     workers: int = 1
     tls: Tls | None = None
     access_log: Path | None = None
+    access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
+    header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
 
-    def arguments(self) -> list[str]:
-        """For `python -m registry_server`."""
+    def arguments(self, *, access: str = "") -> list[str]:
+        """For `python -m registry_server`; `access` is a file with `self.access` as JSON."""
         given = ["--root", str(self.root), "--address", self.address, "--port", str(self.port)]
         given += ["--workers", str(self.workers)]
         for path, root in self.subpaths.items():
@@ -42,4 +46,7 @@ class ServerOptions:
             given += ["--tls-client-ca", str(self.tls.client_ca)] if self.tls.client_ca else []
         if self.access_log:
             given += ["--access-log", str(self.access_log)]
+        if access:
+            given += ["--access", access]
+        given += ["--header-timeout", f"{self.header_timeout:g}"]
         return given

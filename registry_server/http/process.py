@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from registry_server.http.options import ServerOptions
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 _GRACE = 15  # seconds; the server gives its transfers fewer
@@ -46,14 +47,8 @@ class ServerProcess:
     url: str
 
     def __init__(self, options: ServerOptions) -> None:
-        flags = ["--print-url", "--end-with-stdin"]
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "registry_server", *options.arguments(), *flags],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,
-        )
+        with _access_file(options) as (access, descriptors):
+            self._child = _start(options.arguments(access=access), descriptors)
         assert self._child.stdout is not None
         self.url = self._child.stdout.readline().decode().strip()
         if not self.url:
@@ -100,3 +95,26 @@ class ServerProcess:
         with self._child.stderr as lines:
             for line in lines:
                 sys.stderr.write(line.decode(errors="replace"))
+
+
+def _start(arguments: list[str], descriptors: Collection[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "registry_server", *arguments, "--print-url", "--end-with-stdin"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        pass_fds=descriptors,
+    )
+
+
+@contextmanager
+def _access_file(options: ServerOptions) -> Iterator[tuple[str, Collection[int]]]:
+    """The access options as a file without a name: the list of processes shows no users, no repositories."""
+    if options.access is None:
+        yield "", ()
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(options.access.to_json().encode())
+        file.seek(0)
+        yield f"/dev/fd/{file.fileno()}", (file.fileno(),)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from granian._granian import SocketHolder
 from granian.constants import Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from registry_server.http.access_log import AccessLog
 from registry_server.http.app import create_app
+from registry_server.http.beside import endpoints
 from registry_server.http.listening import check_tls, listen, url_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from registry_server.http.access.guard import Guard
     from registry_server.http.options import ServerOptions, Tls
 
 _holder: Any = SocketHolder  # its stub leaves the arguments out: file descriptor, unix socket?, backlog
@@ -77,6 +80,7 @@ class _Server(MPServer):
             interface=Interfaces.ASGINL,
             workers=options.workers,
             websockets=False,
+            http1_settings=HTTP1Settings(header_read_timeout=round(options.header_timeout * 1000)),
             log_enabled=False,
             respawn_failed_workers=True,
             workers_kill_timeout=_GRACE,
@@ -113,7 +117,17 @@ def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
 def _app(options: ServerOptions) -> ASGIApp:
     store = Store.open(options.root, subpaths=options.subpaths)
     log = AccessLog.open(options.access_log) if options.access_log else None
-    return create_app(store, on_request=log)
+    guard = _guard(options, store)
+    return create_app(store, on_request=log, guard=guard, beside=endpoints(store, guard))
+
+
+def _guard(options: ServerOptions, store: Store) -> Guard | None:
+    if options.access is None:
+        return None
+    # Late: bcrypt and cryptography are for those only who control access.
+    from registry_server.http.access.guard import Guard
+
+    return Guard(options.access, store)
 
 
 def _load(options: ServerOptions, parent: int) -> ASGIApp:

@@ -266,7 +266,18 @@ def test_a_profile_is_refused(text: str, expected: list[str]) -> None:
         assert problem.startswith(beginning)
 
 
-@pytest.mark.parametrize("key", ["tls: {cert: c}", "auth: {htpasswd: {path: p}}", "accessControl: {r: {}}"])
-def test_access_that_was_to_be_restricted_is_not_opened_silently(key: str) -> None:
-    [problem] = problems(f"storage: {{rootDirectory: /s}}\nhttp:\n  {key}\n")
-    assert "is not supported yet, and to ignore it would be wrong" in problem
+@pytest.mark.parametrize(
+    "auth",
+    [
+        "ldap: {address: l}",
+        "openid: {providers: {}}",
+        "mtls: {identityAttributes: [CommonName]}",
+        "bearer: {realm: 'https://auth.example', service: s}",
+        "bearer: {cert: c}",
+    ],
+)
+def test_access_that_was_to_be_restricted_is_not_opened_silently(auth: str) -> None:
+    found = problems(
+        f"storage: {{rootDirectory: /s}}\nhttp:\n  auth:\n    htpasswd: {{path: p}}\n    {auth}\n"
+    )
+    assert all("is not supported yet, and to ignore it would be wrong" in problem for problem in found)

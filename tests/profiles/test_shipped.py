@@ -20,7 +20,9 @@ from tests.profiles.support import load, problems
 _PAGES = Path(__file__).parent / "zot"
 _FROM_THE_PAGE = ["migration", "polled-repositories", "on-demand-registries", "mixed-modes", "subpaths"]
 # What is true of the page's examples on any machine but zot's own, and what is not there yet.
-_EXPECTED = re.compile(r"credentialsFile|certDir|onlySigned|onDemand|'4\.\*' must match the whole tag")
+_EXPECTED = re.compile(
+    r"http\.address|credentialsFile|certDir|onlySigned|onDemand|'4\.\*' must match the whole tag"
+)
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

@@ -1,0 +1,117 @@
+"""From a profile to what the registry server is started with."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from profiles.globs import Glob
+from registry_server.http.access.options import AccessOptions, Tokens
+from registry_server.http.access.policy import READ, Grant, Policy, RepositoryRule, actions_of
+from registry_server.http.options import ServerOptions, Tls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
+    from profiles.content import ContentRule
+    from profiles.model import Profile
+    from profiles.serving import Http
+    from profiles.sync import Sync
+
+_EVERYTHING = re.compile(Glob.parse("**").expression)
+
+
+def server_options(profile: Profile) -> ServerOptions:
+    """How `serve` and `up` start the server."""
+    http = profile.http
+    tls = http.tls
+    return ServerOptions(
+        profile.storage.root_directory,
+        subpaths=profile.storage.roots(),
+        address=http.address,
+        port=http.port,
+        tls=None if tls is None else Tls(tls.cert, tls.key, tls.cacert),
+        access=_access(http, profile.sync),
+        header_timeout=http.header_timeout,
+    )
+
+
+def _access(http: Http, sync: Sync) -> AccessOptions | None:
+    """None: nothing was said, so everyone reads and nobody writes."""
+    if http.auth is None and http.access_control is None:
+        return None
+    policy = _everyone_reads() if http.access_control is None else _policy(http.access_control, sync)
+    if http.auth is None:
+        return AccessOptions(policy, external_url=http.external_url)
+    return AccessOptions(
+        policy,
+        http.auth.htpasswd.path,
+        _tokens(http.auth),
+        http.auth.fail_delay,
+        http.external_url,
+    )
+
+
+def _tokens(auth: Auth) -> Tokens | None:
+    bearer = auth.bearer
+    return Tokens(bearer.key_file, bearer.service, bearer.lifetime) if bearer.enable else None
+
+
+def _everyone_reads() -> Policy:
+    """`auth` alone: whoever has signed in may read."""
+    return Policy((RepositoryRule("**", _EVERYTHING, signed_in=READ),))
+
+
+def _policy(control: AccessControl, sync: Sync) -> Policy:
+    return Policy(
+        rules=tuple(_rule(pattern, access) for pattern, access in control.repositories.items()),
+        admins=_grant(control.admin_policy),
+        groups={name: frozenset(group.users) for name, group in control.groups.items()},
+        observers=frozenset(control.metrics.users),
+        mirrored=tuple(re.compile(text) for text in dict.fromkeys(_mirrored(sync))),
+    )
+
+
+def _rule(pattern: str, access: RepositoryAccess) -> RepositoryRule:
+    return RepositoryRule(
+        pattern,
+        re.compile(Glob.parse(pattern.removeprefix("/")).expression),
+        tuple(map(_grant, access.policies)),
+        actions_of(access.default_policy),
+        actions_of(access.anonymous_policy),
+        access.push_to_mirrored,
+    )
+
+
+def _grant(policy: AccessPolicy) -> Grant:
+    return Grant(frozenset(policy.users), frozenset(policy.groups), actions_of(policy.actions))
+
+
+def _mirrored(sync: Sync) -> Iterator[str]:
+    """What content rules fill, as regular expressions over local names with a "/" behind them."""
+    for entry in sync.registries:
+        for rule in entry.content:
+            yield from _filled_by(rule)
+        if not entry.content and entry.on_demand:
+            yield _EVERYTHING.pattern
+
+
+def _filled_by(rule: ContentRule) -> Iterator[str]:
+    destination = f"{rule.destination.strip('/')}/".removeprefix("/")
+    base = rule.prefix_pattern.base if rule.strip_prefix else ""
+    if rule.images:
+        names = {str(image.repository) for image in rule.images}
+        yield from (_local(destination, base, re.escape(f"{name}/"), name) for name in sorted(names))
+    else:
+        yield _local(destination, base, rule.prefix_pattern.expression, rule.prefix_pattern.text)
+
+
+def _local(destination: str, base: str, expression: str, text: str) -> str:
+    """Where names that `expression` takes land: behind `destination`, without `base`."""
+    if base and text.strip("/") == base:
+        return re.escape(destination)
+    if base:
+        rest = text.removeprefix(f"{base}/")
+        expression = Glob.parse(rest).expression if rest else ""
+    return f"{re.escape(destination)}(?:{expression})"
