@@ -126,6 +126,18 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
+def touch(path: str) -> bool:
+    """Make a regular file young, for a collector goes by age; False when it is not there."""
+    try:
+        os.utime(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):  # nobody collects there either
+            raise
+    return is_file(path)
+
+
 def file_size(path: str) -> int | None:
     """Bytes of a regular file; None when there is none."""
     try:

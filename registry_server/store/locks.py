@@ -1,7 +1,7 @@
 """Open-file-description locks: between processes and between threads, gone with whoever held them.
 
 Unlike flock they can be asked about without being taken, and unlike POSIX locks they survive the closing
-of another descriptor of the same file (tried out: reference/streaming.md section 1).
+of another descriptor of the same file (tried out; see DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # struct flock: type, whence, start, length (0: to the end), pid (0 is required for OFD locks).
 _FLOCK: Final = "hhqqi4x"
 _WHOLE_FILE: Final = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DOOR, _ROOM = 0, 1
 
 
 def try_lock(fd: int) -> bool:
@@ -48,6 +50,41 @@ def is_same_file(fd: int, path: str) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(fd), found)
+
+
+@contextlib.contextmanager
+def among_others(disk: Disk, path: str) -> Iterator[None]:
+    """Any number may be here at once, and none while somebody is `alone`. Raises OSError."""
+    with _lock_file(disk, path) as fd:
+        _wait(fd, fcntl.F_RDLCK, _DOOR)
+        _wait(fd, fcntl.F_RDLCK, _ROOM)
+        _wait(fd, fcntl.F_UNLCK, _DOOR)
+        yield
+
+
+@contextlib.contextmanager
+def alone(disk: Disk, path: str) -> Iterator[None]:
+    """Wait for all who are `among_others`; who comes meanwhile waits at the door. Raises OSError.
+
+    Two bytes are locked because one would be enough for whoever comes often to keep others out for ever.
+    """
+    with _lock_file(disk, path) as fd:
+        _wait(fd, fcntl.F_WRLCK, _DOOR)
+        _wait(fd, fcntl.F_WRLCK, _ROOM)
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(disk: Disk, path: str) -> Iterator[int]:
+    fd = disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _wait(fd: int, kind: int, byte: int) -> None:
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0))
 
 
 @contextlib.contextmanager
@@ -85,12 +122,21 @@ def _claimed(disk: Disk, role: str) -> int:
         if not try_lock(fd):
             raise _held(disk, role, path)
         holder = records.encode({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
-        os.ftruncate(fd, 0)
-        write_all(fd, holder, 0)
+        _sign(fd, holder)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _sign(fd: int, holder: bytes) -> None:
+    """Who holds it is a courtesy: a full disk must not keep the one away who would make room."""
+    try:
+        os.ftruncate(fd, 0)
+        write_all(fd, holder, 0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
 
 
 def _held(disk: Disk, role: str, path: str) -> StoreLocked:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from registry_server.store.disk import chunks, file_size, read, remove
+from registry_server.store.trash import Trash
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
@@ -23,6 +24,7 @@ class Pool:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self.trash = Trash(disk.root)
 
     def path(self, digest: Digest) -> str:
         encoded = digest.hex
@@ -32,8 +34,15 @@ class Pool:
         return f"{self._disk.root}/incoming/{file_name(digest)}"
 
     def size(self, digest: Digest) -> int | None:
-        """Bytes; None when it is not here."""
-        return file_size(self.path(digest))
+        """Bytes; None when it is not here. What a collector was about to throw away is put back."""
+        found = file_size(self.path(digest))
+        if found is None and self.restore(digest):
+            return file_size(self.path(digest))
+        return found
+
+    def restore(self, digest: Digest) -> bool:
+        """Get a blob that is missing out of the trash, if it is there."""
+        return self.trash.give_back(file_name(digest), self.path(digest))
 
     def put(self, digest: Digest, content: bytes) -> None:
         """Small content that was checked in memory; it replaces a damaged file of that name."""

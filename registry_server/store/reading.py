@@ -58,6 +58,8 @@ class RepositoryReader:
         descriptor = self.find_manifest(reference).descriptor
         path = self._pool.path(descriptor.digest)
         body = files.read(path)
+        if body is None and self._pool.restore(descriptor.digest):
+            body = files.read(path)
         if body is None:
             self._unknown_manifest(reference)
         if Digest.of(body, descriptor.digest.algorithm) != descriptor.digest:
@@ -131,6 +133,11 @@ class RepositoryReader:
     def poll(self) -> PollRecord | None:
         """What the last poll of this repository remembered."""
         return records.decoded(files.read(self._poll_path), records.poll_from_json)
+
+    @property
+    def lock_path(self) -> str:
+        """The file by which a collector and whoever sets a tag keep out of each other's way."""
+        return f"{self._folder}/lock"
 
     def _tag_path(self, tag: Tag) -> str:
         return f"{self._folder}/tags/{tag}"

@@ -18,6 +18,7 @@ from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.errors import ClosureIncomplete, translated
 from registry_server.store.incoming import IncomingBlob, wait_for_turn
+from registry_server.store.locks import among_others
 from registry_server.store.pool import file_name
 from registry_server.store.reading import RepositoryReader
 
@@ -42,7 +43,7 @@ class Repository(RepositoryReader):
         blob turns out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
         """
         marker = self._blob_path(digest)
-        if files.is_file(marker) and self._pool.size(digest) is not None:
+        if files.touch(marker) and self._pool.size(digest) is not None:
             return True
         intent = self._disk.stage(b"", mode=0o444, intent=file_name(digest))
         if self._pool.size(digest) is None:
@@ -100,8 +101,14 @@ class Repository(RepositoryReader):
 
         Raises `ManifestUnknown` and `ClosureIncomplete` when it is not all here.
         """
-        if missing := self._missing_of(record):
-            raise ClosureIncomplete(f"{self.name}:{tag}", missing)
+        # From the look until the tag is there, no garbage collector removes anything of this repository.
+        with among_others(self._disk, self.lock_path):
+            if missing := self._missing_of(record):
+                raise ClosureIncomplete(f"{self.name}:{tag}", missing)
+            self._show_tag(tag, record)
+
+    def _show_tag(self, tag: Tag, record: TagRecord) -> None:
+        self._let_go(tag, record.digest)
         staged = self._disk.stage(records.encode(records.tag_to_json(record)))
         try:
             self._disk.flusher.phase()  # the staged tag goes along, and needs no sync of its own
@@ -113,8 +120,15 @@ class Repository(RepositoryReader):
     @translated
     def delete_tag(self, tag: Tag) -> None:
         """Take a tag away; the manifest stays. A tag that is not there is no error."""
+        self._let_go(tag)
         with contextlib.suppress(FileNotFoundError):
             self._disk.remove(self._tag_path(tag))
+
+    def _let_go(self, tag: Tag, following: Digest | None = None) -> None:
+        """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
+        record = self._tag_record(tag)
+        if record is not None and record.digest != following:
+            files.touch(self._manifest_path(record.digest))
 
     @translated
     def put_poll(self, record: PollRecord) -> None:
@@ -131,7 +145,9 @@ class Repository(RepositoryReader):
         incoming = IncomingBlob(self._pool, descriptor, fd, lambda: self._mark_received(descriptor.digest))
         if fd is None:
             self._mark_received(descriptor.digest)
-            return incoming
+            # Once more, now that the marker is there: a collector may have taken it in between.
+            there = self._pool.size(descriptor.digest) is not None
+            return incoming if there else self._incoming(descriptor, cancelled, timeout)
         try:
             incoming.resume()
         except BaseException:
@@ -153,7 +169,8 @@ class Repository(RepositoryReader):
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
         held = self._manifest_record(descriptor.digest)
-        if held is None or held.media_type != descriptor.media_type:
+        young = files.touch(self._manifest_path(descriptor.digest))
+        if held is None or not young or held.media_type != descriptor.media_type:
             record = descriptor.to_json() | {"pushed": time.time()}
             record.pop("annotations", None)  # only the list of referrers shows them
             self._disk.write(self._manifest_path(descriptor.digest), records.encode(record))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, translated
+from registry_server.store.leases import lease
 from registry_server.store.locks import claim, is_claimed
 from registry_server.store.reports import Reports
 from registry_server.store.repository import Repository
@@ -80,7 +81,7 @@ class Store:
     def polled(self) -> list[RepositoryName]:
         """All that a poll was ever recorded for, whether anything of them is here or not; in ASCII order."""
         folder = f"{self._main.disk.root}/polls"
-        return sorted(name for name in _folders(folder) if Path(folder, name, "_r.json").is_file())
+        return sorted(name for name in folders(folder) if Path(folder, name, "_r.json").is_file())
 
     @translated
     def sync(self) -> None:
@@ -94,6 +95,18 @@ class Store:
         Raises `StoreLocked` with the holder's pid. The role ends with the block or with the process.
         """
         return claim(self._main.disk, role)
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Keep the garbage collector from what is written from now on, named by a manifest or not.
+
+        For whoever takes long from the first blob to the tag. Raises `StoreError`.
+        """
+        return lease([root.disk for root in self._roots])
+
+    @property
+    def roots(self) -> tuple[StorageRoot, ...]:
+        """The storage roots, the main one first, each once: for what cares for all of them."""
+        return tuple(self._roots)
 
     @translated
     def is_claimed(self, role: str) -> bool:
@@ -114,12 +127,12 @@ def _segment(key: str) -> str:
 
 def _names(folder: str) -> Iterator[RepositoryName]:
     """Names of repositories below `folder` that hold something."""
-    for name in _folders(folder):
+    for name in folders(folder):
         if any(_has_entry(f"{folder}/{name}/_r/{kind}") for kind in ("manifests", "tags")):
             yield name
 
 
-def _folders(folder: str) -> Iterator[RepositoryName]:
+def folders(folder: str) -> Iterator[RepositoryName]:
     """Names of folders below `folder`; a link, or a folder that no repository can be, leads nowhere."""
     pending = [""]
     while pending:
