@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from profiles import access_advice, credentials_advice, entry_advice, rule_advice
+from profiles import access_advice, credentials_advice, entry_advice, retention_advice, rule_advice
 from profiles.collisions import collisions
 from profiles.vocabulary import Remark
 
@@ -23,6 +23,7 @@ def advise(profile: Profile, words: Vocabulary) -> Iterator[Remark]:
     found = chain(
         _on_storage(profile.storage, ("storage",)),
         *(_on_storage(sub, ("storage", "subPaths", key)) for key, sub in profile.storage.sub_paths.items()),
+        retention_advice.advise(profile),
         access_advice.advise(profile.http),
         _on_sync(profile.sync),
         entry_advice.advise(profile.sync),

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.fields import PositiveDuration, ProfileModel, ProfilePath
+from profiles.retention import Retention
+from registry_server.store.gc import GcOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +27,13 @@ class StorageOptions(ProfileModel):
     )
     gc: bool = Field(
         default=True,
-        description="Whether garbage collection removes what no tag leads to. Not yet: nothing is removed.",
+        description="Whether garbage collection removes what no tag leads to: on `gcInterval` while "
+        "`mirrorflow up` runs, and when `mirrorflow store gc` is called.",
     )
     gc_delay: PositiveDuration = Field(
         default=3600.0,
-        description="How long content without a tag is kept (seconds, or `1h`).",
+        description="How long content without a tag is kept (seconds, or `1h`); longer than any push takes. "
+        "What a run of the mirror brings is safe however long it takes.",
         examples=["1h"],
     )
     gc_interval: PositiveDuration = Field(
@@ -41,6 +45,11 @@ class StorageOptions(ProfileModel):
         default=False,
         description="true: every file is on disk (fsync) before the next step. false: an image is on disk "
         "before its tag appears, which survives a crash as well and is faster.",
+    )
+
+    retention: Retention = Field(
+        default_factory=Retention,
+        description="Which tags and untagged manifests garbage collection deletes. Default: all tags stay.",
     )
 
     @property
@@ -102,6 +111,15 @@ class Storage(StorageOptions):
         if refusals:
             raise Refusals(refusals)
         return self
+
+    def gc_options(self) -> dict[Path, GcOptions]:
+        """How garbage is collected in each root, by its folder: what `collect` takes."""
+        by_folder: dict[Path, StorageOptions] = {self.root_directory: self}
+        by_folder |= {self.root_directory / sub.root_directory: sub for sub in self.sub_paths.values()}
+        return {
+            folder: GcOptions(each.gc, each.gc_delay, retention=each.retention.rules())
+            for folder, each in by_folder.items()
+        }
 
     def roots(self) -> dict[str, Path]:
         """The folder of each subpath, by `/first-segment`: what `Store.open` takes."""

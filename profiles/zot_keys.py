@@ -45,7 +45,6 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
         "cluster": _unused("one registry server serves the whole store here"),
     },
     "storage": {
-        "retention": _not_yet("nothing is deleted by age or count"),
         "storagedriver": _refused(
             "another storage driver than local files", "drop it; rootDirectory says where the files are"
         ),

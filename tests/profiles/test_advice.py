@@ -73,8 +73,13 @@ def _one(urls: str, rest: str) -> str:
         ("storage: {rootDirectory: /s, dedupe: false}" + _SYNC, ["storage.dedupe: blobs are always shared"]),
         ("storage: {rootDirectory: /s, storageDriver: {name: local}}" + _SYNC, []),
         (
-            "storage: {rootDirectory: /s, subPaths: {/a: {rootDirectory: b, retention: {}}}}" + _SYNC,
-            ["a.ret"],
+            "storage: {rootDirectory: /s, subPaths: {/a: {rootDirectory: b, maxRepos: 3}}}" + _SYNC,
+            ["a.maxRepos"],
+        ),
+        (
+            "storage: {rootDirectory: /s, gc: false, retention: {policies: [{repositories: ['**']}]}}"
+            + _SYNC,
+            ["storage.retention: has no effect"],
         ),
     ],
 )
