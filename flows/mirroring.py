@@ -22,6 +22,7 @@ from flows.lifeline import die_with_parent
 from flows.progress import reporting
 from flows.stopping import StopSign, stop_on_signals
 from registry_server.oci.errors import MirrorflowError
+from registry_server.store.errors import StoreError
 from tasks.policies import refuse_policies
 from tasks.polling import record_polls
 from tasks.report import Report, build_report
@@ -79,7 +80,10 @@ def _mirror(run: MirrorRun, sign: StopSign) -> State[None]:
 def _finish(run: MirrorRun, artifacts: RunArtifacts, started: float, failure: str = "") -> Report:
     report = build_report(run, started=started, run_id=artifacts.run_id, failure=failure)
     record_polls(run)
-    run.store.reports.save(run.entry.name, report.to_json())
+    try:
+        run.store.reports.save(run.entry.name, report.to_json())
+    except StoreError as error:  # it is full, or read-only: Prefect and the terminal still show the report
+        log.error("%s: the report cannot be kept: %s", report.registry, error)  # noqa: TRY400 - for people
     for problem in report.problems:
         log.error("%s", problem)
     log.info("%s: %s", report.registry, report.message)

@@ -187,7 +187,7 @@ def test_a_catalog_that_is_refused_and_all_there_was_to_go_by_ends_the_run(
 ) -> None:
     upstream.on("/v2/_catalog", answers(403))
     report = sync(tmp_path, upstream)
-    assert report.message.startswith(f"0 of 0 images, {upstream.host}: 403 Forbidden; ")
+    assert report.message.startswith(f"{upstream.host}: 403 Forbidden; ")
     assert not report.complete
 
 

@@ -44,13 +44,22 @@ def synced(folder: Path, url: str, *rules: dict[str, Any]) -> Report:
         return mirror(run)
 
 
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
-def test_a_run_does_what_the_plan_said_counted_at_the_upstream(
+def test_a_plan_writes_nothing_and_a_run_does_what_it_said_counted_at_the_upstream(
     sample_upstream: Registry, tmp_path: Path, rules: tuple[dict[str, Any], ...]
 ) -> None:
     # Something is there already, so that a plan has to know what is not.
     synced(tmp_path, sample_upstream.url, {"images": ["library/nginx:latest", "apps/web:v2"]})
+    before = files(tmp_path / "store")
     plan = planned(tmp_path, sample_upstream.url, *rules)
+    assert files(tmp_path / "store") == before
     sample_upstream.requests.new()
     report = synced(tmp_path, sample_upstream.url, *rules)
     counts = sample_upstream.requests.counts()
@@ -61,23 +70,6 @@ def test_a_run_does_what_the_plan_said_counted_at_the_upstream(
     assert plan.manifest_gets == counts["GET manifest"]
     assert plan.unchanged == report.unchanged
     assert not planned(tmp_path, sample_upstream.url, *rules), "and then there is nothing to do"
-
-
-def files(folder: Path) -> dict[str, tuple[int, int]]:
-    return {
-        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-    }
-
-
-@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
-def test_a_plan_writes_nothing(
-    sample_upstream: Registry, tmp_path: Path, rules: tuple[dict[str, Any], ...]
-) -> None:
-    synced(tmp_path, sample_upstream.url, {"images": ["library/nginx:latest"]})
-    before = files(tmp_path / "store")
-    assert planned(tmp_path, sample_upstream.url, *rules)
-    assert files(tmp_path / "store") == before
 
 
 def test_a_digest_that_several_images_share_counts_for_the_first_of_them(

@@ -54,6 +54,8 @@ def report(*images: Outcome, unchanged: int = 0, **more: Any) -> Report:
         (report(S), "0 of 0 images, 1 left out", True),
         (report(C, N), "1 of 2 images, 1 not reached", False),
         (report(C, problems=("no catalog",)), "1 of 1 images, no catalog", False),
+        (report(problems=("no catalog",)), "no catalog", False),
+        (report(C, problems=("a", "b")), "1 of 1 images, a, and 1 more problem", False),
         (report(C, problems=("a", "b", "c")), "1 of 1 images, a, and 2 more problems", False),
         (report(C, N, N, stopped=True), "stopped: 1 of 3 images are in place", False),
         (report(unchanged=3, stopped=True), "stopped: 3 of 3 images are in place", False),
