@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from registry_server.http.limits import LimitInvalid, Limits
 from registry_server.http.options import ServerOptions, Tls
 from registry_server.oci.errors import MirrorflowError
 
@@ -89,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="for a request's head (default: %(default)s)",
     )
     add("--access-log", type=Path, metavar="FILE", help="append a line of JSON per request; - is stdout")
+    add("--writable", action="store_true", help="let clients push and delete; without it they only read")
+    add(
+        "--limit", action="append", default=[], metavar="NAME=NUMBER",
+        help=f"change a limit of writing; may be given several times: {', '.join(Limits.__slots__)}",
+    )  # fmt: skip
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
     return parser
@@ -99,6 +105,10 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         parser.error("--tls-cert and --tls-key belong together")
     if given.tls_client_ca and not given.tls_cert:
         parser.error("--tls-client-ca needs --tls-cert and --tls-key")
+    try:
+        limits = Limits.parse(given.limit)
+    except LimitInvalid as error:
+        parser.error(str(error))
     tls = Tls(given.tls_cert, given.tls_key, given.tls_client_ca) if given.tls_cert else None
     return ServerOptions(
         root=given.root,
@@ -109,6 +119,8 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         tls=tls,
         access_log=given.access_log,
         header_timeout=given.header_timeout,
+        writable=given.writable,
+        limits=limits,
     )
 
 

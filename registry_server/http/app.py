@@ -1,4 +1,4 @@
-"""The reading side of the distribution API as an ASGI application.
+"""The distribution API as an ASGI application.
 
 Starlette's requests and responses without its router: `routes.py` says why paths are matched by hand.
 Answers are never compressed: registry clients ask for it in passing, and digests and sizes would not hold.
@@ -15,7 +15,11 @@ from starlette.responses import Response
 from registry_server.http import content, listings, routes
 from registry_server.http.access.answers import AccessRefused
 from registry_server.http.access_log import Recorder
+from registry_server.http.bodies import BodyReceiver
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
+from registry_server.http.limits import Limits
+from registry_server.http.publishing import PublishingHandlers
+from registry_server.http.uploads import UploadHandlers
 from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ async def _base(_store: Store, _route: routes.Base, _request: Request) -> Respon
     return Response(b"{}", headers={"Content-Type": "application/json"})
 
 
-_HANDLERS: dict[type[routes.Route], Handler] = {
+_READING: dict[type[routes.Route], Handler] = {
     routes.Base: _base,
     routes.Catalog: listings.catalog,
     routes.Tags: listings.tags,
@@ -49,29 +53,53 @@ _HANDLERS: dict[type[routes.Route], Handler] = {
 }
 
 
+def _writing(limits: Limits) -> dict[type[routes.Route], dict[str, Handler]]:
+    uploads, publishing = UploadHandlers(limits), PublishingHandlers(limits)
+    return {
+        routes.Upload: {
+            "POST": uploads.begin,
+            "PATCH": uploads.append,
+            "PUT": uploads.finish,
+            "GET": uploads.status,
+            "DELETE": uploads.cancel,
+        },
+        routes.ManifestOf: {"PUT": publishing.put_manifest, "DELETE": publishing.delete_manifest},
+        routes.BlobOf: {"DELETE": publishing.delete_blob},
+    }
+
+
 def create_app(
     store: Store,
     *,
     on_request: OnRequest | None = None,
     guard: Guard | None = None,
     beside: Mapping[str, Beside] | None = None,
+    writable: bool = False,
+    limits: Limits | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
     Without a `guard` everyone may do everything that the application can; `beside` are endpoints outside of
-    the distribution API, by their paths.
+    the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
     """
-    return _Application(store, on_request, guard, beside or {})
+    writing = _writing(limits or Limits()) if writable else {}
+    return _Application(store, on_request, guard, beside or {}, writing)
 
 
 class _Application:
     def __init__(
-        self, store: Store, on_request: OnRequest | None, guard: Guard | None, beside: Mapping[str, Beside]
+        self,
+        store: Store,
+        on_request: OnRequest | None,
+        guard: Guard | None,
+        beside: Mapping[str, Beside],
+        writing: Mapping[type[routes.Route], Mapping[str, Handler]],
     ) -> None:
         self._store = store
         self._on_request = on_request
         self._guard = guard
         self._beside = beside
+        self._writing = writing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._on_request is None:
@@ -84,7 +112,10 @@ class _Application:
             recorder.finish()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._respond(Request(scope))
+        body = BodyReceiver(receive)
+        response = await self._respond(Request(scope, body))
+        if response.status_code >= 400:
+            await body.drain(expects_continue=b"expect" in dict(scope["headers"]))
         response.raw_headers.append(_API_VERSION)
         if scope["method"] == "HEAD":
             response.body = b""  # its Content-Length stays: that of the answer to GET
@@ -114,10 +145,18 @@ class _Application:
         store = self._store
         if self._guard is not None:
             store = await self._guard.authorise(request, route, store)
-        handler = _HANDLERS.get(type(route))
-        if handler is None or request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"this registry is read-only: {request.method} is not supported here")
-        return await handler(store, route, request)
+        return await self._handler(route, request.method)(store, route, request)
+
+    def _handler(self, route: routes.Route, method: str) -> Handler:
+        reading, writing = _READING.get(type(route)), self._writing.get(type(route), {})
+        if reading is not None and method in ("GET", "HEAD"):
+            return reading
+        if method in writing:
+            return writing[method]
+        if not self._writing:
+            raise MethodNotAllowed(f"this registry is read-only: {method} is not supported here")
+        allowed = ", ".join([*(("GET", "HEAD") if reading else ()), *writing])
+        raise MethodNotAllowed(f"{method} is not supported here; {allowed} are", allowed=allowed)
 
     def _refused(self, request: Request, error: MirrorflowError) -> Response:
         response = response_to(error)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from registry_server.oci.digest import Digest
+    from registry_server.store.records import TagRecord
 
 
 def entity_tag(digest: Digest) -> str:
@@ -22,6 +25,23 @@ def is_unchanged(if_none_match: str | None, digest: Digest) -> bool:
         return False
     known = {_opaque(tag) for tag in if_none_match.split(",")}
     return "*" in known or str(digest) in known
+
+
+def precondition(headers: Mapping[str, str]) -> Callable[[TagRecord | None], bool] | None:
+    """What a PUT demands of the tag as it is now, from If-Match and If-None-Match; None if nothing.
+
+    Writers of the referrers tag schema use it so as not to lose each other's entries.
+    """
+    match, none_match = headers.get("If-Match"), headers.get("If-None-Match")
+    if match is None and none_match is None:
+        return None
+
+    def holds(current: TagRecord | None) -> bool:
+        if match is not None and (current is None or not is_unchanged(match, current.digest)):
+            return False
+        return none_match is None or current is None or not is_unchanged(none_match, current.digest)
+
+    return holds
 
 
 def range_applies(if_range: str | None, digest: Digest) -> bool:

@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from registry_server.http.paging import PageInvalid
 from registry_server.http.ranges import RangeNotSatisfiable
-from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
+from registry_server.oci.errors import (
+    ContentError,
+    DigestMismatch,
+    InvalidName,
+    MirrorflowError,
+    NotFound,
+    SizeMismatch,
+)
+from registry_server.store.errors import ClosureIncomplete, StillNeeded, StoreFull, TagMoved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +25,26 @@ if TYPE_CHECKING:
 
 class MethodNotAllowed(MirrorflowError):
     """This registry is read-only, or the endpoint knows no such method."""
+
+    def __init__(self, message: str, *, allowed: str = "GET, HEAD") -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class Refused(MirrorflowError):
+    """What a client has to be told, in full: status, code, message."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        detail: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers, self.detail = status, code, headers, detail
 
 
 def error_response(
@@ -29,17 +57,52 @@ def error_response(
 
 def response_to(error: MirrorflowError) -> Response:
     """What a client is told. Errors of the store keep their text for the log: it names paths."""
-    match error:
-        case NotFound() | InvalidName():
-            status = 404 if isinstance(error, NotFound) else 400
-            return error_response(status, error.code, str(error))
-        case PageInvalid():
-            return error_response(400, error.code, str(error))
-        case RangeNotSatisfiable():
-            headers = {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
-            return error_response(416, "UNSUPPORTED", str(error), headers=headers)
-        case MethodNotAllowed():
-            return error_response(405, "UNSUPPORTED", str(error), headers={"Allow": "GET, HEAD"})
+    if isinstance(error, StoreFull):
+        return error_response(507, "DENIED", "the registry's disk is full; its operator has to make room")
+    for kind, status, code in _ANSWERS:
+        if isinstance(error, kind):
+            return error_response(
+                getattr(error, "status", status),
+                code or getattr(error, "code", "UNKNOWN"),
+                str(error),
+                detail=_detail(error),
+                headers=_headers(error),
+            )
     # 503 rather than 500 where it may pass: clients of a mirror then go on to the next host.
     status = 503 if error.retryable else 500
-    return error_response(status, "UNKNOWN", "the registry cannot read its store; its log says why")
+    return error_response(status, "UNKNOWN", "the registry cannot use its store; its log says why")
+
+
+# Where there is no code, the error has one.
+_ANSWERS: tuple[tuple[type[MirrorflowError], int, str], ...] = (
+    (Refused, 400, ""),
+    (NotFound, 404, ""),
+    (InvalidName, 400, ""),
+    (PageInvalid, 400, ""),
+    (RangeNotSatisfiable, 416, "UNSUPPORTED"),
+    (MethodNotAllowed, 405, "UNSUPPORTED"),
+    (DigestMismatch, 400, "DIGEST_INVALID"),
+    (SizeMismatch, 400, "SIZE_INVALID"),
+    (ContentError, 400, "MANIFEST_INVALID"),
+    (ClosureIncomplete, 400, "MANIFEST_BLOB_UNKNOWN"),
+    # zot's answer too. The specification has none for "not now", and 405 for what cannot be deleted.
+    (StillNeeded, 405, "DENIED"),
+    (TagMoved, 412, "DENIED"),
+)
+
+
+def _detail(error: MirrorflowError) -> Any:
+    if isinstance(error, ClosureIncomplete):
+        return [{"digest": digest} for digest in error.missing]
+    return getattr(error, "detail", None)
+
+
+def _headers(error: MirrorflowError) -> Mapping[str, str] | None:
+    match error:
+        case RangeNotSatisfiable():
+            return {"Content-Range": f"bytes */{error.size}", "Accept-Ranges": "bytes"}
+        case MethodNotAllowed():
+            return {"Allow": error.allowed}
+        case StillNeeded():
+            return {"Allow": "GET, HEAD"}
+    return getattr(error, "headers", None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registry_server.http.limits import Limits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -34,6 +36,8 @@ class ServerOptions:
     access_log: Path | None = None
     access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
+    writable: bool = False  # whether clients may push and delete at all
+    limits: Limits = field(default_factory=Limits)
 
     def arguments(self, *, access: str = "") -> list[str]:
         """For `python -m registry_server`; `access` is a file with `self.access` as JSON."""
@@ -49,4 +53,7 @@ class ServerOptions:
         if access:
             given += ["--access", access]
         given += ["--header-timeout", f"{self.header_timeout:g}"]
+        given += ["--writable"] if self.writable else []
+        for limit in self.limits.arguments():
+            given += ["--limit", limit]
         return given

@@ -118,7 +118,10 @@ def _app(options: ServerOptions) -> ASGIApp:
     store = Store.open(options.root, subpaths=options.subpaths)
     log = AccessLog.open(options.access_log) if options.access_log else None
     guard = _guard(options, store)
-    return create_app(store, on_request=log, guard=guard, beside=endpoints(store, guard))
+    return create_app(
+        store, on_request=log, guard=guard, beside=endpoints(store, guard),
+        writable=options.writable, limits=options.limits,
+    )  # fmt: skip
 
 
 def _guard(options: ServerOptions, store: Store) -> Guard | None:

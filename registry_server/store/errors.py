@@ -8,7 +8,9 @@ StoreError
 ├── StoreDamaged         a file is not what mirrorflow wrote there
 ├── StoreLocked          somebody else holds it
 ├── WaitCancelled        who waited was told to stop
-└── ClosureIncomplete    a tag was to be set on an image that is not here in full
+├── ClosureIncomplete    a tag was to be set on an image that is not here in full
+├── StillNeeded          what was to be deleted is a part of a tagged image
+└── TagMoved             a tag does not name what its writer believed
 """
 
 from __future__ import annotations
@@ -80,6 +82,17 @@ class ClosureIncomplete(StoreError):
             f"that it needs are not in this repository: {shown}"
         )
         self.missing = tuple(missing)
+
+
+class StillNeeded(StoreError):
+    """Invariant 1 again: what a visible tag stands on is deleted after the tag."""
+
+    def __init__(self, image: str, digest: Digest) -> None:
+        super().__init__(f"{image} needs {digest}; delete that tag first")
+
+
+class TagMoved(StoreError):
+    """A conditional change came too late: somebody else changed the tag."""
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

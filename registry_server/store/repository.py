@@ -12,18 +12,25 @@ import time
 from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import DigestMismatch, ManifestUnknown, SizeMismatch
+from registry_server.oci.errors import (
+    BlobUnknown,
+    DigestMismatch,
+    ManifestUnknown,
+    MirrorflowError,
+    SizeMismatch,
+)
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import disk as files
 from registry_server.store import records
-from registry_server.store.errors import ClosureIncomplete, translated
+from registry_server.store.closure import first_tag_on
+from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
 from registry_server.store.incoming import IncomingBlob, wait_for_turn
-from registry_server.store.locks import among_others
+from registry_server.store.locks import alone, among_others
 from registry_server.store.pool import file_name
 from registry_server.store.reading import RepositoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
@@ -82,6 +89,17 @@ class Repository(RepositoryReader):
         self._pool.put(descriptor.digest, content)  # again: see adopt_blob
 
     @translated
+    def take_in(self, digest: Digest, fd: int, path: str) -> None:
+        """Make the file `path` of this root, verified and open as `fd`, the blob `digest`.
+
+        It has moved then, unless the pool had the blob.
+        """
+        if self._pool.size(digest) == os.fstat(fd).st_size and self.adopt_blob(digest):
+            return
+        self._pool.adopt_file(digest, fd, path)
+        self._mark_received(digest)
+
+    @translated
     def put_manifest(self, manifest: Manifest, digest: Digest | None = None) -> Descriptor:
         """Keep a manifest under `digest` (default: its sha256); its children need not be here yet.
 
@@ -96,13 +114,18 @@ class Repository(RepositoryReader):
         return descriptor
 
     @translated
-    def put_tag(self, tag: Tag, record: TagRecord) -> None:
+    def put_tag(
+        self, tag: Tag, record: TagRecord, *, only_if: Callable[[TagRecord | None], bool] | None = None
+    ) -> None:
         """Make an image visible, after everything that it stands on is on the disk (invariant 1).
 
-        Raises `ManifestUnknown` and `ClosureIncomplete` when it is not all here.
+        Raises `ManifestUnknown` and `ClosureIncomplete` when it is not all here, and `TagMoved` when
+        `only_if` does not hold of what the tag names now.
         """
-        # From the look until the tag is there, no garbage collector removes anything of this repository.
-        with among_others(self._disk, self.lock_path):
+        # From the look until the tag is there, nobody removes anything of this repository.
+        with self._turn(by_itself=only_if is not None):
+            if only_if is not None and not only_if(self._tag_record(tag)):
+                raise TagMoved(f"{self.name}:{tag} is not what the request says that it must be")
             if missing := self._missing_of(record):
                 raise ClosureIncomplete(f"{self.name}:{tag}", missing)
             self._show_tag(tag, record)
@@ -129,6 +152,41 @@ class Repository(RepositoryReader):
         record = self._tag_record(tag)
         if record is not None and record.digest != following:
             files.touch(self._manifest_path(record.digest))
+
+    @translated
+    def delete_manifest(self, digest: Digest) -> list[Tag]:
+        """Take a manifest away, and the tags on it, which are returned; its bytes are left to the collector.
+
+        Raises `ManifestUnknown`, and `StillNeeded` when it is a part of a tagged index.
+        """
+        with self._turn(by_itself=True):
+            found = self._manifest_record(digest)
+            if found is None:
+                self._unknown_manifest(digest)
+            tagged = self.tag_records()
+            mine = [tag for tag, record in tagged.items() if record.digest == digest]
+            self._check_unneeded(digest, {tag: tagged[tag] for tag in tagged if tag not in mine})
+            for tag in mine:
+                files.remove(self._tag_path(tag))
+            if mine:
+                self._disk.flusher.folder(f"{self._folder}/tags")
+                self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
+            self._withdraw_referrer(digest)
+            self._disk.remove(self._manifest_path(digest))
+        return mine
+
+    @translated
+    def delete_blob(self, digest: Digest) -> None:
+        """Take a blob away from this repository; its bytes are left to the collector.
+
+        Raises `BlobUnknown`, and `StillNeeded` when it is a part of a tagged image.
+        """
+        with self._turn(by_itself=True):
+            if not files.is_file(self._blob_path(digest)):
+                self._known()
+                raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
+            self._check_unneeded(digest, self.tag_records())
+            self._disk.remove(self._blob_path(digest))
 
     @translated
     def put_poll(self, record: PollRecord) -> None:
@@ -178,6 +236,23 @@ class Repository(RepositoryReader):
             folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
             entry = records.encode(descriptor.to_json())
             self._disk.write_if_changed(f"{folder}/{file_name(descriptor.digest)}", entry)
+
+    def _turn(self, *, by_itself: bool) -> contextlib.AbstractContextManager[None]:
+        """What is looked at before a tag appears is not deleted until it has appeared, and not after."""
+        return (alone if by_itself else among_others)(self._disk, self.lock_path)
+
+    def _check_unneeded(self, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> None:
+        tag = first_tag_on(self, digest, tagged)
+        if tag is not None:
+            raise StillNeeded(f"{self.name}:{tag}", digest)
+
+    def _withdraw_referrer(self, digest: Digest) -> None:
+        """The list leaves out what is deleted anyway; this only tidies up."""
+        with contextlib.suppress(MirrorflowError):
+            descriptor, body = self.read_manifest(digest)
+            subject = parse_manifest(body, descriptor.media_type).subject
+            if subject is not None:
+                files.remove(f"{self._folder}/referrers/{file_name(subject.digest)}/{file_name(digest)}")
 
     def _missing_of(self, record: TagRecord) -> list[Digest]:
         """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""

@@ -17,11 +17,13 @@ from registry_server.store.locks import claim, is_claimed
 from registry_server.store.reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.root import StorageRoot, open_root
+from registry_server.store.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from registry_server.oci.digest import Digest
     from registry_server.store.durability import Durability
 
 
@@ -35,6 +37,7 @@ class Store:
         self._main = main
         self._by_segment = by_segment
         self._roots = list({each.disk.root: each for each in (main, *by_segment.values())}.values())
+        self._uploads = {root.disk.root: Uploads(root.disk) for root in self._roots}
 
     @classmethod
     @translated
@@ -65,6 +68,21 @@ class Store:
     def repository(self, name: RepositoryName) -> Repository:
         """The repository `name`, whether it exists or not."""
         return Repository(name, self._root_of(name), self._main.disk)
+
+    @translated
+    def holder(self, digest: Digest) -> RepositoryName | None:
+        """Some repository that holds the blob `digest`; None when there is none."""
+        if all(root.pool.size(digest) is None for root in self._roots):
+            return None
+        for root in self._roots:
+            for name in folders(f"{root.disk.root}/repos"):
+                if self._root_of(name) is root and self.repository(name).has_blob(digest):
+                    return name
+        return None
+
+    def uploads(self, name: RepositoryName) -> Uploads:
+        """The upload sessions of the root that `name` is in."""
+        return self._uploads[self._root_of(name).disk.root]
 
     @translated
     def repositories(self) -> list[RepositoryName]:

@@ -1,0 +1,97 @@
+"""What a tag stands on: everything that is reached from its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.manifest import parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import Tag
+    from registry_server.store.reading import RepositoryReader
+    from registry_server.store.records import TagRecord
+
+
+def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> Tag | None:
+    """A tag of `tagged` whose closure holds `digest`; None if there is none.
+
+    Reads each manifest once. What a tag declares as sparse is not a part of its closure.
+    """
+    seen: set[Digest] = set()
+    for tag, record in tagged.items():
+        queue = [record.digest]
+        while queue:
+            current = queue.pop()
+            if current == digest:
+                return tag
+            if current in seen:
+                continue
+            seen.add(current)
+            parts, children = _parts_of(repository, current)
+            if digest in parts - set(record.sparse):
+                return tag
+            queue += children - set(record.sparse)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """What a closure names that is not here."""
+
+    manifests: tuple[Digest, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+
+    @property
+    def all(self) -> tuple[Digest, ...]:
+        return self.manifests + self.blobs
+
+
+def absent_from(repository: RepositoryReader, manifest: Manifest) -> Absent:
+    """What is missing below `manifest`, which need not be here itself. Foreign layers are not missed."""
+    manifests: dict[Digest, None] = {}
+    blobs: dict[Digest, None] = {}
+    seen: set[Digest] = set()
+    queue = [manifest]
+    while queue:
+        current = queue.pop()
+        children = {child.digest for child in current.manifests}
+        missing = {each.digest: None for each in repository.missing(current)}
+        manifests |= {digest: None for digest in missing if digest in children}
+        blobs |= {digest: None for digest in missing if digest not in children}
+        queue += [
+            _read(repository, each)
+            for each in sorted(children - missing.keys() - seen)
+            if _is(repository, each)
+        ]
+        seen |= children
+    return Absent(tuple(manifests), tuple(blobs))
+
+
+def _is(repository: RepositoryReader, digest: Digest) -> bool:
+    """Whether it is a manifest here: an entry of an index may be a blob."""
+    try:
+        repository.find_manifest(digest)
+    except NotFound:
+        return False
+    return True
+
+
+def _parts_of(repository: RepositoryReader, digest: Digest) -> tuple[set[Digest], set[Digest]]:
+    """Everything that a manifest names, and which of that are manifests; nothing if it cannot be read."""
+    try:
+        found = _read(repository, digest)
+    except MirrorflowError:
+        return set(), set()
+    children = {child.digest for child in found.manifests}
+    return children | {blob.digest for blob in found.blobs}, children
+
+
+def _read(repository: RepositoryReader, digest: Digest) -> Manifest:
+    descriptor, body = repository.read_manifest(digest)
+    return parse_manifest(body, descriptor.media_type)
