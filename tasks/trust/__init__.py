@@ -1,0 +1,1 @@
+"""Who signed an image, and whether the profile trusts them. No Prefect, no network, no clock of its own."""

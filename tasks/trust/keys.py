@@ -1,0 +1,97 @@
+"""Public keys, and signatures by them (signatures.md 2.3).
+
+Imported only when a policy names a key or a certificate: `cryptography` takes its time to load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from tasks.trust.errors import Refused, TrustBroken, in_short
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+Usable = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+_HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+_CURVE_HASH: Final = {"secp256r1": "sha256", "secp384r1": "sha384", "secp521r1": "sha512"}
+_SMALLEST_RSA: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A key that a policy names. `hash_name` is "auto" or the one hash that its signatures use."""
+
+    key: Usable = field(repr=False)
+    hash_name: str = "auto"
+
+    @classmethod
+    def from_pem(cls, pem: bytes, hash_name: str = "auto") -> TrustedKey:
+        """Raises `TrustBroken`."""
+        try:
+            return cls(usable(load_pem_public_key(pem)), hash_name)
+        except (ValueError, TypeError, Refused) as error:
+            raise TrustBroken(f"not a public key that can be used ({in_short(error)})") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the SubjectPublicKeyInfo in hex: what makes a key the same key."""
+        return fingerprint(self.key)
+
+    def verify(self, signature: bytes, message: bytes, *, legacy: bool) -> None:
+        """Raises `Refused`. Cosign's legacy signatures use SHA-256 whatever the curve; bundles the curve's
+        own hash, with SHA-256 for the P-384 and P-521 signatures of earlier versions (sigstore-go, "compat").
+        """
+        for name in self._hashes(legacy=legacy):
+            if signed_by(self.key, signature, message, name):
+                return
+        raise Refused("the signature is not by this key")
+
+    def _hashes(self, *, legacy: bool) -> tuple[str, ...]:
+        if self.hash_name != "auto":
+            return (self.hash_name,)
+        if legacy or not isinstance(self.key, ec.EllipticCurvePublicKey):
+            return ("sha256",)
+        return tuple(dict.fromkeys((_CURVE_HASH[self.key.curve.name], "sha256")))
+
+
+def usable(key: PublicKeyTypes) -> Usable:
+    """`key`, if it is of a kind and size that we verify with. Raises `Refused`."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA:
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_HASH:
+        return key
+    raise Refused("expected ECDSA P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519")
+
+
+def signed_by(key: Usable, signature: bytes, message: bytes, hash_name: str) -> bool:
+    """ECDSA in DER, RSA in PKCS #1 v1.5, Ed25519 pure: what cosign writes."""
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, message)
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), _HASHES[hash_name])
+        else:
+            key.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def spki(key: PublicKeyTypes) -> bytes:
+    """The SubjectPublicKeyInfo in DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def fingerprint(key: PublicKeyTypes) -> str:
+    return hashlib.sha256(spki(key)).hexdigest()

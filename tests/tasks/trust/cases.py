@@ -1,0 +1,143 @@
+"""cases.json: verdicts that the upstream projects expect, asked of our `judge`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.media_types import OCI_MANIFEST
+from tasks.trust.by_ca import CaAuthority
+from tasks.trust.by_certificate import KeylessAuthority
+from tasks.trust.by_key import KeyAuthority
+from tasks.trust.errors import Refused, TrustBroken
+from tasks.trust.judging import judge
+from tasks.trust.keys import TrustedKey
+from tasks.trust.policy import Mode, Policy
+from tasks.trust.sigstore_root import SigstoreRoot
+from tests.tasks.trust.material import BUNDLE_TYPE, DATA, Repository
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks.trust.certificate_identity import CertificateIdentity
+    from tasks.trust.policy import Authority
+    from tasks.trust.verdict import Verdict
+
+Case = dict[str, Any]
+
+
+def all_cases(*kinds: str) -> list[Case]:
+    path = DATA / "cases.json"
+    if not path.exists():
+        return []
+    return [case for case in json.loads(path.read_text()) if not kinds or case["kind"] in kinds]
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """The identity that a case names; None: any."""
+
+    subject: str | None
+    issuer: str | None
+
+    def check(self, identity: CertificateIdentity) -> None:
+        if self.subject not in (None, identity.subject) or self.issuer not in (None, identity.issuer):
+            raise Refused("another identity")
+
+
+@cache
+def root(name: str) -> SigstoreRoot:
+    kind, _, builtin = name.partition(":")
+    if kind == "embedded":
+        return SigstoreRoot.builtin("production" if builtin == "production" else "staging")
+    return SigstoreRoot.from_json((DATA / name.partition("#")[0]).read_bytes())
+
+
+def judge_case(case: Case) -> str:
+    """ "accept" or "reject"; a trust root that cannot be loaded rejects all."""
+    try:
+        return "accept" if verdict_of(case).admits else "reject"
+    except TrustBroken:
+        return "reject"
+
+
+def verdict_of(case: Case) -> Verdict:
+    return _KINDS[case["kind"]](case)
+
+
+def _bundle(case: Case) -> Verdict:
+    content = (DATA / case["bundle"]).read_bytes()
+    digest = Digest.of((DATA / case["artifact"]).read_bytes())
+    return judge_bundle(case, content, digest)
+
+
+def _oci_bundle(case: Case) -> Verdict:
+    return judge_bundle(case, (DATA / case["bundle"]).read_bytes(), Digest(case["image_digest"]))
+
+
+def judge_bundle(case: Case, content: bytes, digest: Digest) -> Verdict:
+    """The bundle as a referrer of an image with this digest."""
+    repository = Repository()
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest, "size": 7}
+    repository.attach(subject, content, BUNDLE_TYPE, artifact_type=BUNDLE_TYPE)
+    policy = Policy("case", Mode.ENFORCE, (_authority(case),), accept_predicates=_predicates(content))
+    return judge(digest, OCI_MANIFEST, repository, policy, thorough=True)
+
+
+def _authority(case: Case) -> Authority:
+    if "key" in case:
+        key = TrustedKey.from_pem((DATA / case["key"]).read_bytes())
+        return KeyAuthority("key", key, "required", root(case["trusted_root"]))
+    return KeylessAuthority(
+        "keyless", root(case["trusted_root"]), Exactly(case.get("identity"), case.get("issuer"))
+    )
+
+
+def _predicates(content: bytes) -> frozenset[str]:
+    """Most cases are attestations of files; what they attest is not the point here."""
+    try:
+        payload = base64.b64decode(json.loads(content)["dsseEnvelope"]["payload"])
+        return frozenset({json.loads(payload)["predicateType"]})
+    except (ValueError, KeyError):
+        return frozenset()
+
+
+def _legacy(case: Case) -> Verdict:
+    folder = DATA / case["dir"]
+    digest = Digest.of((folder / "manifest.json").read_bytes())
+    repository = Repository()
+    repository.sign_legacy(digest, [_layer(path) for path in sorted(folder.glob("signature-*"))])
+    policy = Policy("case", Mode.ENFORCE, (_legacy_authority(case),))
+    return judge(digest, OCI_MANIFEST, repository, policy, thorough=True)
+
+
+def _layer(path: Path) -> tuple[bytes, dict[str, Any]]:
+    found = json.loads(path.read_bytes().split(b"\n", 1)[1])
+    payload = base64.b64decode(found["payload"])
+    descriptor = {"mediaType": found["mimeType"], "digest": Digest.of(payload), "size": len(payload)}
+    return payload, descriptor | {"annotations": found["annotations"]}
+
+
+def _legacy_authority(case: Case) -> Authority:
+    if "ca_roots" in case:
+        roots = x509.load_pem_x509_certificates((DATA / case["ca_roots"]).read_bytes())
+        middle = x509.load_pem_x509_certificates((DATA / case["ca_intermediates"]).read_bytes())
+        names = case["subject_email"], case["subject_hostname"]
+        return CaAuthority("ca", tuple(roots), tuple(middle), *names, now=datetime(2025, 1, 1, tzinfo=UTC))
+    if "key" in case:
+        key = TrustedKey.from_pem((DATA / case["key"]).read_bytes())
+        if "rekor_key" not in case:
+            return KeyAuthority("key", key)
+        log = SigstoreRoot.from_rekor_keys([(DATA / case["rekor_key"]).read_bytes()])
+        return KeyAuthority("key", key, "required", log)
+    return KeylessAuthority("keyless", root(case["trusted_root"]), Exactly(case["identity"], case["issuer"]))
+
+
+_KINDS = {"sigstore-bundle": _bundle, "oci-bundle-dsse": _oci_bundle, "cosign-legacy": _legacy}
