@@ -114,7 +114,7 @@ class _Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = BodyReceiver(receive)
         response = await self._respond(Request(scope, body))
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.status_code != 408:
             await body.drain(expects_continue=b"expect" in dict(scope["headers"]))
         response.raw_headers.append(_API_VERSION)
         if scope["method"] == "HEAD":

@@ -8,7 +8,7 @@ from typing import Any, Self
 from registry_server.oci.errors import MirrorflowError
 
 _MIB = 1024 * 1024
-_HOUR = 3600
+_HOUR = 3600.0
 
 
 class LimitInvalid(MirrorflowError, ValueError):
@@ -24,8 +24,8 @@ class Limits:
 
     blob_bytes: int = 0  # of one blob; 0 is as much as there is room for
     spare_bytes: int = 256 * _MIB  # of the disk, which no upload may take: deleting needs room too
-    body_idle_seconds: float = 60  # without a byte of a body that was announced
-    busy_seconds: float = 10  # that a request waits for another one to leave its session
+    body_idle_seconds: float = 60.0  # without a byte of a body that was announced
+    busy_seconds: float = 10.0  # that a request waits for another one to leave its session
     require_blobs: int = 0  # 1: an image is refused as long as its blobs are not all here
     sessions: int = 1000  # in one storage root
     client_sessions: int = 200  # of one user, or of one address where nobody has a name

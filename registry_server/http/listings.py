@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from registry_server.http.fallback import fallback_referrers
 from registry_server.http.paging import Page
 from registry_server.oci.errors import RepositoryUnknown
 from registry_server.oci.media_types import OCI_INDEX
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from registry_server.http.routes import Catalog, Referrers, Tags
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.store.repository import Repository
     from registry_server.store.store import Store
 
 # containerd reads no more than 4 MiB of a referrers list; the rest goes to the next page.
@@ -45,10 +49,7 @@ async def referrers(store: Store, route: Referrers, request: Request) -> Respons
     (distribution-spec, "Listing Referrers"; `OCI-Filters-Applied` says that `artifactType` was heard.)
     """
     repository = store.repository(route.repository)
-    try:
-        found = await asyncio.to_thread(repository.referrers, route.digest)
-    except RepositoryUnknown:
-        found = []
+    found = await asyncio.to_thread(_all_referrers, repository, route.digest)
     # Typed into a URL as it is, the + of "+json" arrives as a blank; no media type has one.
     wanted = request.query_params.get("artifactType", "").replace(" ", "+")
     entries = [
@@ -60,6 +61,16 @@ async def referrers(store: Store, route: Referrers, request: Request) -> Respons
     shown, link = _referrers_page(entries, request, f"/v2/{route.repository}/referrers/{route.digest}")
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}
     return _json(body, filters | link, media_type=OCI_INDEX)
+
+
+def _all_referrers(repository: Repository, subject: Digest) -> list[Descriptor]:
+    """Each digest once: what is on record here wins over what an index of a client says."""
+    try:
+        recorded = repository.referrers(subject)
+    except RepositoryUnknown:
+        recorded = []
+    by_digest = {each.digest: each for each in [*fallback_referrers(repository, subject), *recorded]}
+    return list(by_digest.values())
 
 
 def _referrers_page(
