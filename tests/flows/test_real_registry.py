@@ -231,7 +231,7 @@ def test_a_killed_run_is_resumed_with_a_range_request(
     profile = _profile(tmp_path, BIG_PROFILE, upstream.url)
     had = _kill_in_the_middle(profile, prefect_url)
     assert tags_in(tmp_path / "store") == set()
-    upstream.new_requests()
+    _await_log_of_cut_request(upstream)
 
     ended = _sync(profile, prefect_url)
 
@@ -244,6 +244,14 @@ def test_a_killed_run_is_resumed_with_a_range_request(
     with running_server(tmp_path / "store") as url:
         source = f"docker://{url.partition('//')[2]}/data/big:1"
         _skopeo(skopeo, "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copied'}")
+
+
+def _await_log_of_cut_request(upstream: DockerRegistry) -> None:
+    """The registry writes its line when it notices that nobody reads any more."""
+    deadline = time.monotonic() + 60
+    while not any(request.size > BIG // 20 for request in upstream.new_requests()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _kill_in_the_middle(profile: Path, api_url: str) -> int:
