@@ -236,7 +236,9 @@ def test_a_name_that_does_not_resolve() -> None:
         registry.tags(NAME)
 
 
-@pytest.mark.parametrize("behaviour", [answers(502), answers(503), answers(504), resets], ids=str)
+@pytest.mark.parametrize(
+    "behaviour", [answers(502), answers(503), answers(504), resets], ids=["502", "503", "504", "reset"]
+)
 def test_what_seconds_may_mend_is_tried_again(upstream: Misbehaving, behaviour: Behaviour) -> None:
     image = upstream.add_image(NAME, "1.25")
     upstream.on(TAG, behaviour, behaviour, well_behaved)
@@ -246,7 +248,9 @@ def test_what_seconds_may_mend_is_tried_again(upstream: Misbehaving, behaviour: 
     assert time.slept == pytest.approx(1.2)
 
 
-@pytest.mark.parametrize("behaviour", [answers(500), answers(401), answers(404), answers(400)], ids=str)
+@pytest.mark.parametrize(
+    "behaviour", [answers(500), answers(401), answers(404), answers(400)], ids=["500", "401", "404", "400"]
+)
 def test_what_seconds_do_not_mend_is_asked_once(upstream: Misbehaving, behaviour: Behaviour) -> None:
     upstream.on(TAG, behaviour)
     with client(upstream) as registry, pytest.raises(UpstreamError):
