@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _MOST_TAGS = 100  # of one request
 _SHOWN = 5
+# It would be served as such, from an address that a browser may hold credentials for.
+_FOR_BROWSERS = re.compile(r"text/.*|.*(?:html|xml|script)")
 
 
 class PublishingHandlers:
@@ -104,7 +107,12 @@ def _tags(route: ManifestOf, request: Request) -> list[Tag]:
 def _parsed(body: bytes, content_type: str | None) -> Manifest:
     if is_schema1(body, content_type):
         raise ManifestInvalid("this is a manifest of Docker's schema 1; push the image with a newer client")
-    return parse_manifest(body, content_type)
+    manifest = parse_manifest(body, content_type)
+    if _FOR_BROWSERS.fullmatch(manifest.media_type):
+        raise ManifestInvalid(
+            f"{manifest.media_type} is what browsers show or run, and no type of a manifest"
+        )
+    return manifest
 
 
 def _keep(repository: Repository, manifest: Manifest, digest: Digest | None) -> Descriptor:
