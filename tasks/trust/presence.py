@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.trust.candidates import CosignLayer, SigstoreBundle, Unusable
+from tasks.trust.candidates import CosignLayer, NotationSignature, SigstoreBundle, Unusable
 from tasks.trust.cosign_layer import signature_of
 from tasks.trust.discovery import discover
 from tasks.trust.dsse import read_statement
@@ -49,6 +49,12 @@ def _claims(candidate: Candidate, policy: Policy, image: Image) -> None:
         signature_of(candidate.annotations)
     elif isinstance(candidate, SigstoreBundle):
         _bundle(candidate.content, policy, image)
+    elif isinstance(candidate, NotationSignature):
+        from tasks.trust.notation.envelope import read_envelope
+        from tasks.trust.notation.payload import check_target
+
+        payload = read_envelope(candidate.media_type, candidate.content).payload
+        check_target(payload, image, candidate.subject)
     else:
         raise Refused("an attestation is not a signature")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from registry_server.oci.digest import Digest
+from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_MANIFEST
 from tasks.trust.by_ca import CaAuthority
 from tasks.trust.by_certificate import KeylessAuthority
@@ -19,6 +20,7 @@ from tasks.trust.by_key import KeyAuthority
 from tasks.trust.errors import Refused, TrustBroken
 from tasks.trust.judging import judge
 from tasks.trust.keys import TrustedKey
+from tasks.trust.notation.authority import LEVELS, NotationAuthority
 from tasks.trust.policy import Mode, Policy
 from tasks.trust.sigstore_root import SigstoreRoot
 from tests.tasks.trust.material import BUNDLE_TYPE, DATA, Repository
@@ -140,4 +142,61 @@ def _legacy_authority(case: Case) -> Authority:
     return KeylessAuthority("keyless", root(case["trusted_root"]), Exactly(case["identity"], case["issuer"]))
 
 
-_KINDS = {"sigstore-bundle": _bundle, "oci-bundle-dsse": _oci_bundle, "cosign-legacy": _legacy}
+def _notation(case: Case) -> Verdict:
+    repository, image = layout(DATA / case["oci_layout"])
+    parsed = parse_manifest(repository.manifests[image])
+    authority = NotationAuthority(
+        "notation",
+        ca=tuple(each for name in case["trust_store_ca"] for each in _store(name, repository)),
+        tsa=tuple(each for name in case.get("trust_store_tsa", ()) for each in _store(name, repository)),
+        actions={**LEVELS["strict"], **dict.fromkeys(case.get("log", ()), "log")},
+    )
+    policy = Policy("case", Mode.ENFORCE, (authority,))
+    size = len(parsed.body)
+    return judge(image, parsed.media_type, repository, policy, size=size, thorough=True)
+
+
+def layout(folder: Path) -> tuple[Repository, Digest]:
+    """An OCI layout as a repository, and the digest of its tag v1."""
+    repository = Repository(api=False)
+    for path in (folder / "blobs" / "sha256").iterdir():
+        repository.blobs[f"sha256:{path.name}"] = path.read_bytes()
+        repository.manifests[f"sha256:{path.name}"] = path.read_bytes()
+    image = None
+    for entry in json.loads((folder / "index.json").read_bytes())["manifests"]:
+        name = entry.get("annotations", {}).get("org.opencontainers.image.ref.name")
+        if name:
+            repository.manifests[name] = repository.manifests[entry["digest"]]
+        image = Digest(entry["digest"]) if name == "v1" else image
+        _list(repository, Digest(entry["digest"]))
+    assert image is not None
+    return repository, image
+
+
+def _list(repository: Repository, digest: Digest) -> None:
+    """One of the layouts has no fallback index: what its manifests say stands in for it."""
+    manifest = parse_manifest(repository.manifests[digest])
+    if manifest.subject is not None:
+        repository.api = True
+        repository.listed.setdefault(manifest.subject.digest, []).append(manifest.descriptor())
+
+
+def _store(name: str, repository: Repository) -> list[x509.Certificate]:
+    if name == "self:x5c[-1]":
+        return [_own_root(content) for content in repository.blobs.values() if b'"x5c"' in content]
+    content = (DATA / name).read_bytes()
+    if content.startswith(b"-----BEGIN"):
+        return x509.load_pem_x509_certificates(content)
+    return [x509.load_der_x509_certificate(content)]
+
+
+def _own_root(envelope: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(base64.b64decode(json.loads(envelope)["header"]["x5c"][-1]))
+
+
+_KINDS = {
+    "sigstore-bundle": _bundle,
+    "oci-bundle-dsse": _oci_bundle,
+    "cosign-legacy": _legacy,
+    "notation": _notation,
+}

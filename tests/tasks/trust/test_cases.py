@@ -7,7 +7,7 @@ import pytest
 from tests.tasks.trust.cases import Case, all_cases, judge_case, verdict_of
 from tests.tasks.trust.material import needs_material
 
-CASES = all_cases("sigstore-bundle", "oci-bundle-dsse", "cosign-legacy")
+CASES = all_cases()
 
 pytestmark = needs_material
 
