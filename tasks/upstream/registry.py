@@ -18,7 +18,9 @@ from tasks.upstream.budget import Budget, Ledger, read_budget
 from tasks.upstream.counting import Counts
 from tasks.upstream.errors import (
     UpstreamContentError,
+    UpstreamError,
     UpstreamLimited,
+    UpstreamNotFound,
     UpstreamProtocolError,
     UpstreamSchema1,
     Where,
@@ -26,6 +28,7 @@ from tasks.upstream.errors import (
 from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
 from tasks.upstream.listing import Lister
+from tasks.upstream.referrers import NO_API, fallback_tag, list_referrers, parse_list
 from tasks.upstream.tls import Contexts, standard_dirs
 from tasks.upstream.waits import Waits
 from tasks.upstream.wire import Answer, Wire
@@ -112,6 +115,25 @@ class UpstreamRegistry:
         """All tags as upstream sent them: not validated. Raises `UpstreamNotFound`."""
         name = RepositoryName(repository)
         return self._endpoints.run(lambda endpoint: self._lister.tags(endpoint, name))
+
+    def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
+        """What refers to `digest`: by the API, else from the index under the fallback tag; [] for nothing.
+
+        Descriptors under a fallback tag may carry a wrong artifactType: who needs it reads the manifest.
+        """
+        name = RepositoryName(repository)
+        try:
+            return self._endpoints.run(
+                lambda endpoint: list_referrers(self._exchanger, endpoint, name, digest)
+            )
+        except UpstreamError as error:
+            if error.status not in NO_API:
+                raise
+        try:
+            fetched = self.manifest(name, fallback_tag(digest))
+        except UpstreamNotFound:
+            return []
+        return list(parse_list(fetched.body, Where(self.name, name, fallback_tag(digest))))
 
     def head(self, repository: str, reference: str) -> Head:
         """One HEAD; one GET more where the registry does not do HEAD or does not send a digest."""
