@@ -102,7 +102,7 @@ class _Collection:
     @translated
     def run(self) -> None:
         ages = self._ages()
-        sweep = Sweep(self.root, ages.young, self.care, self.report)
+        sweep = Sweep(self.root, ages, self.care, self.report)
         sweep.leftovers()
         for name in repositories_in(self.root.disk.root):
             if self.care.stopped():

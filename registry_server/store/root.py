@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 _FOLDERS: Final = ("blobs", "incoming", "locks", "repos", "staging")
-_STALE_SECONDS: Final = 3600.0
+STALE_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,6 @@ def _create(disk: Disk) -> str:
 
 def _clean_staging(root: str) -> None:
     """Small files that a killed process was writing: nobody will ever name them."""
-    before = time.time() - _STALE_SECONDS
+    before = time.time() - STALE_SECONDS
     for name in files.names(f"{root}/staging"):
         files.remove_if_older(f"{root}/staging/{name}", before)

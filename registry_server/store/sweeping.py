@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.digest import Digest
 from registry_server.store import disk as files
 from registry_server.store.errors import StoreMissing
-from registry_server.store.leftovers import leftovers, remove_leftover
+from registry_server.store.leftovers import leftovers
 from registry_server.store.marking import digest_of, digests_in
 from registry_server.store.store import folders
 from registry_server.store.verdicts import Removal
@@ -18,6 +18,7 @@ from registry_server.store.verdicts import Removal
 if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.gc import Care
+    from registry_server.store.marking import Ages
     from registry_server.store.root import StorageRoot
     from registry_server.store.store import Store
     from registry_server.store.verdicts import GcReport
@@ -30,7 +31,7 @@ class Sweep:
     """One sweep of one pool. `need` collects what stays; only then comes `purge`, and only then `sweep`."""
 
     root: StorageRoot
-    before: float
+    ages: Ages
     care: Care
     report: GcReport
     found: int = 0
@@ -48,10 +49,10 @@ class Sweep:
 
     def leftovers(self) -> None:
         """Before anything else: on a full disk this makes the room that the rest needs."""
-        for removal, path in leftovers(self.root.disk.root, self.before):
-            if self.care.dry_run or remove_leftover(path, self.before):
+        for each in leftovers(self.root.disk.root, self.ages.young, now=self.ages.now):
+            if self.care.dry_run or each.remove():
                 self.report.leftovers += 1
-                self.care.told(removal)
+                self.care.told(each.removal)
 
     def purge(self) -> None:
         """Empty the trash of earlier collections, but for what is needed again."""
@@ -115,7 +116,7 @@ class Sweep:
                 self.report.kept += digest is not None
                 continue
             there = os.lstat(path)
-            if there.st_mtime < self.before:
+            if there.st_mtime < self.ages.young:
                 yield digest, path, there.st_size
 
     def _marked(self) -> Iterator[str]:

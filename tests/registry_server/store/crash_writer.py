@@ -32,6 +32,7 @@ STEPS = frozenset(
         "os.rename",
         "os.remove",
         "os.mkdir",
+        "os.rmdir",
         "os.link",
         "os.truncate",
         "os.chmod",
@@ -84,7 +85,7 @@ def sweep(root: Path, durability: Durability) -> None:
     killed = 0
     for kill_at in count(1):
         place = root / str(kill_at)
-        status = _in_child(partial(_doomed, place, durability, kill_at))
+        status = in_child(partial(_doomed, place, durability, kill_at))
         visible = check(Store.open(place))
         if status == 0:
             break
@@ -101,17 +102,22 @@ def _publish_once(place: Path, durability: Durability) -> None:
 
 
 def _doomed(place: Path, durability: Durability, kill_at: int) -> None:
-    steps = count(1)
-
-    def kill(event: str, _: object) -> None:
-        if event in STEPS and next(steps) == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(kill)
+    killed_at(kill_at)
     _publish_once(place, durability)
 
 
-def _in_child(work: Callable[[], None]) -> int:
+def killed_at(step: int) -> None:
+    """Kill this process before the step of that number from now on."""
+    steps = count(1)
+
+    def kill(event: str, _: object) -> None:
+        if event in STEPS and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+
+
+def in_child(work: Callable[[], None]) -> int:
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1]

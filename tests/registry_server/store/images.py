@@ -76,18 +76,18 @@ def check(store: Store) -> int:
         repository = store.repository(name)
         for tag in repository.tags():
             seen += 1
-            _check_closure(repository, tag)
+            check_closure(repository, tag)
     return seen
 
 
-def _check_closure(repository: Repository, reference: Tag | Digest) -> None:
+def check_closure(repository: Repository, reference: Tag | Digest) -> None:
     descriptor, body = repository.read_manifest(reference)
     found = parse_manifest(body, descriptor.media_type)
     assert repository.missing(found) == []
     for blob in found.blobs:
         assert repository.find_blob(blob.digest).size == blob.size
     for child in found.manifests:
-        _check_closure(repository, child.digest)
+        check_closure(repository, child.digest)
 
 
 def files_below(root: Path) -> set[str]:
