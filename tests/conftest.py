@@ -29,6 +29,7 @@ settings.load_profile("mirrorflow")
 ENGINE = ("tests/flows/", "tests/test_docs", "tests/test_notebooks")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With several workers (`pytest -n`), a file stays together, as its fixtures are made once."""
     for item in items:
