@@ -86,7 +86,7 @@ class UploadHandlers:
     async def cancel(self, store: Store, route: Route, _request: Request) -> Response:
         """DELETE: the client has changed its mind (end-14)."""
         await asyncio.to_thread(store.uploads(route.repository).cancel, route.repository, route.session)
-        return Response(status_code=204)
+        return Response(status_code=204, headers={"Docker-Upload-UUID": route.session})
 
     async def _whole(self, store: Store, route: Route, request: Request, digest: Digest) -> Response:
         """A blob in the POST itself. Without a body it announces the digest, unless it is that of nothing."""

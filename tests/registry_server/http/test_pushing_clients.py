@@ -1,0 +1,279 @@
+"""Clients that nobody here wrote push and pull; docker-registry answers the same requests beside us."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from flows.sample_images import AMD64, ARM64, layer
+from registry_server.oci.digest import Digest
+from tests.registry_server.http.pushing import begin, finish, index, patch, push_image, put_manifest
+from tests.support.docker_registry import running_docker_registry
+from tests.support.registries import running_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.registries import Registry
+
+BASE, TOP = layer("base", 300_000), layer("top", 5_000)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One that can be written to."""
+    with running_registry(tmp_path_factory.mktemp("registry"), writable=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A read-only one, with an image of each kind."""
+    with running_registry(tmp_path_factory.mktemp("source")) as found:
+        maker = found.maker("library/kinds")
+        platforms = {AMD64: [BASE, TOP], ARM64: [BASE]}
+        maker.tag(maker.image([BASE, TOP]), "oci")
+        maker.tag(maker.image([BASE, TOP], docker=True), "docker")
+        maker.tag(maker.multi_platform(platforms, attested=True), "index")
+        maker.tag(maker.multi_platform(platforms, docker=True), "list")
+        yield found
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _optional(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed; Debian has it as a package")
+    return path
+
+
+class TestSkopeo:
+    @pytest.mark.parametrize("kind", ["oci", "docker", "index", "list"])
+    def test_copies_in_and_out(
+        self, registry: Registry, source: Registry, skopeo: str, tmp_path: Path, kind: str
+    ) -> None:
+        insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        pushed = f"docker://{registry.host}/pushed/{kind}:1.0"
+        copy = [skopeo, "copy", "--all", "--preserve-digests"]
+        _run(*copy, *insecure, f"docker://{source.host}/library/kinds:{kind}", pushed)
+        digest = source.client.head(f"/v2/library/kinds/manifests/{kind}").headers["Docker-Content-Digest"]
+        found = registry.client.get(f"/v2/pushed/{kind}/manifests/1.0")
+        assert Digest.of(found.content) == found.headers["Docker-Content-Digest"] == digest
+        _run(*copy, "--src-tls-verify=false", pushed, f"dir:{tmp_path}")
+        assert Digest.of((tmp_path / "manifest.json").read_bytes()) == digest
+        assert (tmp_path / Digest.of(BASE.content).hex).read_bytes() == BASE.content
+
+    @pytest.mark.parametrize("to", ["oci", "v2s2"])
+    def test_converts_on_the_way(
+        self, registry: Registry, source: Registry, skopeo: str, tmp_path: Path, to: str
+    ) -> None:
+        insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        for kind in ("oci", "docker"):
+            start = f"docker://{source.host}/library/kinds:{kind}"
+            target = f"docker://{registry.host}/converted/{kind}:{to}"
+            _run(skopeo, "copy", "--format", to, *insecure, start, target)
+            _run(skopeo, "copy", "--src-tls-verify=false", target, f"oci:{tmp_path}/{kind}:1")
+
+    def test_mounts_what_another_repository_has(
+        self, registry: Registry, source: Registry, skopeo: str
+    ) -> None:
+        """The second copy moves no layer: skopeo remembers where it put them, and mounts."""
+        insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        start = f"docker://{source.host}/library/kinds:oci"
+        _run(skopeo, "copy", *insecure, start, f"docker://{registry.host}/mounts/one:1")
+        registry.requests.new()
+        _run(skopeo, "copy", *insecure, start, f"docker://{registry.host}/mounts/two:1")
+        assert registry.requests.counts()["PATCH upload"] <= 1  # its config; layers are mounted
+
+    def test_deletes(self, registry: Registry, source: Registry, skopeo: str) -> None:
+        target = f"docker://{registry.host}/deleted/image:1"
+        insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        _run(skopeo, "copy", *insecure, f"docker://{source.host}/library/kinds:oci", target)
+        _run(skopeo, "delete", "--tls-verify=false", target)
+        assert registry.client.get("/v2/deleted/image/manifests/1").status_code == 404
+
+
+class TestBuildah:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="buildah without root needs user namespaces")
+    @pytest.mark.parametrize("to", ["oci", "v2s2"])
+    def test_pushes_and_pulls(self, registry: Registry, tmp_path: Path, to: str) -> None:
+        folders = [f"--root={tmp_path}/root", f"--runroot={tmp_path}/run"]
+        buildah = [_optional("buildah"), "--storage-driver=vfs", *folders]
+        (tmp_path / "hello").write_text("hello\n")
+        container = _run(*buildah, "from", "scratch").strip()
+        _run(*buildah, "copy", container, f"{tmp_path}/hello", "/hello")
+        _run(*buildah, "commit", "--rm", container, "made")
+        target = f"docker://{registry.host}/buildah/{to}:1.0"
+        _run(*buildah, "push", "--tls-verify=false", f"--format={to}", "made", target)
+        assert registry.client.get(f"/v2/buildah/{to}/tags/list").json()["tags"] == ["1.0"]
+        _run(*buildah, "rmi", "--all", "--force")
+        _run(*buildah, "pull", "--tls-verify=false", target)
+
+
+@contextmanager
+def _containerd(program: str, folder: Path) -> Iterator[list[str]]:
+    """A daemon of our own; what `ctr` has to be called with."""
+    address = folder / "containerd.sock"
+    (folder / "config.toml").write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{address}"\n[ttrpc]\naddress = "{address}.ttrpc"\n'
+    )
+    child = subprocess.Popen(
+        [program, "--config", str(folder / "config.toml"), "--log-level", "error"], stderr=subprocess.DEVNULL
+    )
+    try:
+        ctr = [_optional("ctr"), "--address", str(address), "--connect-timeout", "30s"]
+        for _ in range(300):
+            if (
+                address.exists()
+                and subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode == 0
+            ):
+                break
+        yield ctr
+    finally:
+        child.terminate()
+        child.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+def test_containerd_pulls_and_pushes(registry: Registry, source: Registry, tmp_path: Path) -> None:
+    with _containerd(_optional("containerd"), tmp_path) as ctr:
+        for kind in ("index", "list"):
+            name = f"{source.host}/library/kinds:{kind}"
+            _run(*ctr, "content", "fetch", "--plain-http", "--all-platforms", name)
+            pushed = f"{registry.host}/containerd/{kind}:1.0"
+            _run(*ctr, "images", "push", "--plain-http", "--allow-non-distributable-blobs", pushed, name)
+            ours = registry.client.head(f"/v2/containerd/{kind}/manifests/1.0")
+            theirs = source.client.head(f"/v2/library/kinds/manifests/{kind}")
+            assert ours.headers["Docker-Content-Digest"] == theirs.headers["Docker-Content-Digest"]
+            _run(*ctr, "content", "fetch", "--plain-http", "--all-platforms", pushed)
+
+
+def test_oras_pushes_an_artifact(registry: Registry, tmp_path: Path) -> None:
+    """The Python client, where it is installed; it is no dependency of the tests."""
+    oras: Any = pytest.importorskip("oras.client", reason="the oras Python client is not installed")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readme.txt").write_text("an artifact\n")
+    client = oras.OrasClient(hostname=registry.host, insecure=True)
+    target = f"{registry.host}/oras/artifact:1.0"
+    client.push(target, files=[str(tmp_path / "in" / "readme.txt")], disable_path_validation=True)
+    client.pull(target, outdir=str(tmp_path / "out"))
+    assert [each.read_text() for each in (tmp_path / "out").rglob("readme.txt")] == ["an artifact\n"]
+    assert client.get_tags(f"{registry.host}/oras/artifact") == ["1.0"]
+
+
+@pytest.fixture(scope="module")
+def peer(docker_registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("peer")
+    with (
+        running_docker_registry(docker_registry, folder, root=folder / "root") as running,
+        httpx.Client(base_url=running.url, timeout=30) as client,
+    ):
+        yield client
+
+
+CONTENT, WRONG = b"the content of a blob", Digest.of(b"other content")
+
+
+def _begin(client: httpx.Client) -> httpx.Response:
+    return client.post("/v2/peer/blobs/uploads/")
+
+
+def _status(client: httpx.Client) -> httpx.Response:
+    return client.get(begin(client, "peer"))
+
+
+def _patch(client: httpx.Client) -> httpx.Response:
+    return patch(client, begin(client, "peer"), CONTENT)
+
+
+def _put(client: httpx.Client) -> httpx.Response:
+    return finish(client, begin(client, "peer"), Digest.of(CONTENT), CONTENT)
+
+
+def _patch_and_put(client: httpx.Client) -> httpx.Response:
+    return finish(client, _patch(client).headers["Location"], Digest.of(CONTENT))
+
+
+def _mount(client: httpx.Client) -> httpx.Response:
+    _put(client)
+    return client.post(f"/v2/peer-two/blobs/uploads/?mount={Digest.of(CONTENT)}&from=peer")
+
+
+def _mount_nothing(client: httpx.Client) -> httpx.Response:
+    return client.post(f"/v2/peer-two/blobs/uploads/?mount={WRONG}&from=peer")
+
+
+def _cancel(client: httpx.Client) -> httpx.Response:
+    return client.delete(begin(client, "peer"))
+
+
+def _no_digest(client: httpx.Client) -> httpx.Response:
+    return client.put(begin(client, "peer"))
+
+
+def _no_such_session(client: httpx.Client) -> httpx.Response:
+    location = begin(client, "peer")
+    client.delete(location)
+    return client.get(location)
+
+
+def _manifest(client: httpx.Client) -> httpx.Response:
+    push_image(client, "1.0", CONTENT, name="peer")
+    return client.get(
+        "/v2/peer/manifests/1.0", headers={"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    )
+
+
+def _put_manifest(client: httpx.Client) -> httpx.Response:
+    body = push_image(client, "1.0", CONTENT, name="peer")
+    return put_manifest(client, body, "2.0", "peer")
+
+
+def _put_index(client: httpx.Client) -> httpx.Response:
+    body = push_image(client, "1.0", CONTENT, name="peer")
+    return put_manifest(client, index(body), "index", "peer")
+
+
+def _wrong_manifest_digest(client: httpx.Client) -> httpx.Response:
+    body = push_image(client, "1.0", CONTENT, name="peer")
+    return put_manifest(client, body, WRONG, "peer")
+
+
+def _not_json(client: httpx.Client) -> httpx.Response:
+    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    return client.put("/v2/peer/manifests/bad", content=b"{", headers=headers)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        _begin, _status, _patch, _put, _patch_and_put, _mount, _mount_nothing, _cancel, _no_digest,
+        _no_such_session, _manifest, _put_manifest, _put_index, _wrong_manifest_digest, _not_json,
+    ],
+)  # fmt: skip
+def test_writers_are_answered_as_by_docker_registry(
+    registry: Registry, peer: httpx.Client, act: Callable[[httpx.Client], httpx.Response]
+) -> None:
+    ours, theirs = act(registry.client), act(peer)
+    assert ours.status_code == theirs.status_code
+    for name in ("Range", "Docker-Content-Digest"):
+        assert ours.headers.get(name) == theirs.headers.get(name), name
+    for name in ("Location", "Docker-Upload-UUID"):
+        assert (name in ours.headers) == (name in theirs.headers), name
+    if ours.status_code >= 400:
+        codes = [[error["code"] for error in answer.json()["errors"]] for answer in (ours, theirs)]
+        assert codes[0] == codes[1]
