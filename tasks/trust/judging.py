@@ -44,6 +44,8 @@ def judge(
     if policy.mode is Mode.PRESENCE:
         return look(signatures_source, search, policy, around.image)
     weighed: list[Weighed] = []
+    if not policy.authorities:
+        return _verdict(weighed, policy)
     for candidate in discover(signatures_source, search):
         weighed.append(weigh(candidate, policy, around))
         if not thorough and not missing(weighed, policy):

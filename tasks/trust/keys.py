@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tasks.trust.errors import Refused, TrustBroken, in_short
+from profiles.errors import Refusal
+from profiles.trust_material import read_public_key, usable_key
+from tasks.trust.errors import Refused, TrustBroken
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -23,7 +25,6 @@ Usable = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 _HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 _CURVE_HASH: Final = {"secp256r1": "sha256", "secp384r1": "sha384", "secp521r1": "sha512"}
-_SMALLEST_RSA: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ class TrustedKey:
     def from_pem(cls, pem: bytes, hash_name: str = "auto") -> TrustedKey:
         """Raises `TrustBroken`."""
         try:
-            return cls(usable(load_pem_public_key(pem)), hash_name)
-        except (ValueError, TypeError, Refused) as error:
-            raise TrustBroken(f"not a public key that can be used ({in_short(error)})") from error
+            return cls(read_public_key(pem), hash_name)
+        except Refusal as error:
+            raise TrustBroken(str(error)) from error
 
     @property
     def fingerprint(self) -> str:
@@ -65,13 +66,10 @@ class TrustedKey:
 
 def usable(key: PublicKeyTypes) -> Usable:
     """`key`, if it is of a kind and size that we verify with. Raises `Refused`."""
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return key
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA:
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_HASH:
-        return key
-    raise Refused("expected ECDSA P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519")
+    try:
+        return usable_key(key)
+    except Refusal as error:
+        raise Refused(str(error)) from error
 
 
 def signed_by(key: Usable, signature: bytes, message: bytes, hash_name: str) -> bool:

@@ -76,7 +76,7 @@ def unbase64url(text: Any, what: str) -> bytes:
 _URL = str.maketrans({"-": "+", "_": "/", "+": "!", "/": "!"})
 
 
-def expect(found: Any, kind: type[Any], what: str) -> Any:
+def expect(found: Any, kind: type[Any] | tuple[type[Any], ...], what: str) -> Any:
     """`found`, if it is a `kind`; raises `Refused`. A boolean is no number here."""
     if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
         raise Refused(f"{what} is {'missing' if found is None else 'not what it should be'}")

@@ -6,7 +6,7 @@ every certificate of the chain is looked at, also beyond the first that a trust 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -120,8 +120,3 @@ def _find(certificate: x509.Certificate, kind: type[_Ext]) -> x509.Extension[_Ex
 
 def _name(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()[:80]
-
-
-def subject_pairs(name: x509.Name) -> set[tuple[Any, Any]]:
-    """What a name says, in no order."""
-    return {(attribute.oid, attribute.value) for attribute in name}

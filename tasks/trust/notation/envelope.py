@@ -116,9 +116,10 @@ def _read_cose(content: bytes) -> Envelope:
     tagged = _cbor(content)
     if not isinstance(tagged, cbor2.CBORTag) or tagged.tag != 18:
         raise Refused("not a COSE_Sign1 message")
-    raw, unprotected, payload, signature = expect(tagged.value, list, "the message")
+    # cbor2 6 makes tuples and frozen maps of what stands inside of a tag.
+    raw, unprotected, payload, signature = expect(tagged.value, (list, tuple), "the message")
     protected = expect(_cbor(expect(raw, bytes, "the protected header")), dict, "the protected header")
-    unprotected = expect(unprotected, dict, "the unprotected header")
+    unprotected = expect(unprotected, (dict, cbor2.frozendict), "the unprotected header")
     # x5chain is one byte string where there is one certificate (RFC 9360 section 2).
     chain = unprotected.get(33, protected.get(33))
     return _envelope(
@@ -131,7 +132,7 @@ def _read_cose(content: bytes) -> Envelope:
         payload=expect(payload, bytes, "the payload"),
         signed=cbor2.dumps(["Signature1", raw, b"", payload]),
         signature=expect(signature, bytes, "the signature"),
-        chain=[chain] if isinstance(chain, bytes) else expect(chain, list, "x5chain"),
+        chain=[chain] if isinstance(chain, bytes) else list(expect(chain, (list, tuple), "x5chain")),
         timestamp=unprotected.get(f"{_N}timestampSignature"),
     )
 
@@ -178,7 +179,7 @@ def _check_critical(critical: Any, attributes: dict[str, Any], scheme: str) -> N
     """ "crit": what a verifier must understand, plugins included, which we do not run."""
     if scheme not in _TIMES:
         raise Refused(f"the signing scheme {scheme[:40]!r} is not known")
-    listed = expect(critical, list, "crit")
+    listed = expect(critical, (list, tuple), "crit")
     needed = {_SCHEME} | ({_EXPIRY} if _EXPIRY in attributes else set())
     if scheme == AUTHORITY_SCHEME:
         needed.add(_TIMES[scheme])
