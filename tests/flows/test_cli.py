@@ -206,11 +206,13 @@ def test_ctrl_c_ends_a_sync_that_waits_for_a_hung_upstream(
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not sick.requests("GET", path):
-        assert child.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    try:
+        while not sick.requests("GET", path):
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "stopped: 0 of 1 images" in stdout + stderr

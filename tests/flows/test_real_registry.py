@@ -262,11 +262,13 @@ def _kill_in_the_middle(profile: Path, api_url: str) -> int:
         _sync_command(profile), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
-    while _largest(incoming) < BIG // 10:
-        assert child.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "the big blob never began to arrive"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    try:
+        while _largest(incoming) < BIG // 10:
+            assert child.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the big blob never began to arrive"
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
     had = _largest(incoming)
     assert 0 < had < BIG
     return had
@@ -275,4 +277,11 @@ def _kill_in_the_middle(profile: Path, api_url: str) -> int:
 def _largest(folder: Path) -> int:
     if not folder.is_dir():
         return 0
-    return max((path.stat().st_size for path in folder.iterdir()), default=0)
+    return max((_size(path) for path in folder.iterdir()), default=0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a small one that has just moved into the pool
+        return 0
