@@ -114,12 +114,18 @@ class Storage(StorageOptions):
 
     def gc_options(self) -> dict[Path, GcOptions]:
         """How garbage is collected in each root, by its folder: what `collect` takes."""
-        by_folder: dict[Path, StorageOptions] = {self.root_directory: self}
-        by_folder |= {self.root_directory / sub.root_directory: sub for sub in self.sub_paths.values()}
         return {
             folder: GcOptions(each.gc, each.gc_delay, retention=each.retention.rules())
-            for folder, each in by_folder.items()
+            for folder, each in self._by_folder().items()
         }
+
+    def gc_intervals(self) -> dict[Path, float]:
+        """Seconds between two garbage collections, by the folder of the root, where there are any."""
+        return {folder: each.gc_interval for folder, each in self._by_folder().items() if each.gc}
+
+    def _by_folder(self) -> dict[Path, StorageOptions]:
+        subs = {self.root_directory / sub.root_directory: sub for sub in self.sub_paths.values()}
+        return {self.root_directory: self, **subs}
 
     def roots(self) -> dict[str, Path]:
         """The folder of each subpath, by `/first-segment`: what `Store.open` takes."""

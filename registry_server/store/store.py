@@ -126,6 +126,10 @@ class Store:
         """The storage roots, the main one first, each once: for what cares for all of them."""
         return tuple(self._roots)
 
+    def root_of(self, name: RepositoryName) -> StorageRoot:
+        """The storage root that the repository is in, or would be."""
+        return self._root_of(name)
+
     @translated
     def is_claimed(self, role: str) -> bool:
         """Whether some process holds the role right now; asking does not get in anybody's way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 # What cosign's tags look like: `sha256-<hex>`, with `.sig`, `.att` or `.sbom`.
@@ -62,6 +62,14 @@ class GcReport:
     def well(self) -> bool:
         """Whether every repository could be looked at."""
         return not self.problems
+
+    def and_then(self, later: GcReport) -> GcReport:
+        """Two collections as one."""
+        counts = ("tags", "manifests", "markers", "trashed", "trashed_bytes", "purged", "purged_bytes")
+        both = {
+            name: getattr(self, name) + getattr(later, name) for name in (*counts, "restored", "leftovers")
+        }
+        return replace(later, started=self.started, seconds=self.seconds + later.seconds, **both)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
