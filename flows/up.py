@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +23,7 @@ from rich.console import Console
 from flows.deployments import ENTRYPOINT
 from flows.lifeline import tied
 from flows.prefect_server import PrefectServer, end_process, kill_session, last_words
+from flows.receiver_process import ReceiverProcess
 from flows.runner import GRACE, Options
 from flows.runner_report import Failed, read_report
 from flows.settings import client_environment, own_server_wanted, prefect_home
@@ -77,6 +79,7 @@ class Up:
         self._runner: subprocess.Popen[bytes] | None = None
         self._prefect: PrefectServer | None = None
         self._registry: ServerProcess | None = None
+        self._receiver: ReceiverProcess | None = None
         self._root = self._runner_log = Path()
         self.api_url = self.ui_url = self.registry_url = ""
 
@@ -90,8 +93,10 @@ class Up:
             )
             self._root = store.root
             self._claim(store)
-            self._start_registry(profile)
+            self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root))
+            self._start_registry(profile, self._receiver.call_file)
             self._start_prefect(store.root)
+            self._receiver.start(runner_environment(self._environment, self.api_url, store.root))
             self._start_runner(store)
         except BaseException:
             self.stop()
@@ -133,6 +138,9 @@ class Up:
         """End everything: runs get 10 s, then they are killed; the deployments are paused."""
         registry = threading.Thread(target=self._stop_registry, name="stop-registry")
         registry.start()
+        if self._receiver is not None:
+            self._receiver.stop()
+            self._receiver = None
         if self._runner is not None:
             end_process(self._runner, grace=self._grace + _BEYOND)
             kill_session(self._runner.pid)  # runs that a killed runner left behind
@@ -147,6 +155,8 @@ class Up:
         """SIGKILL to everything; for whoever is asked to stop a second time."""
         if self._runner is not None:
             kill_session(self._runner.pid)
+        if self._receiver is not None:
+            self._receiver.kill()
         for pid in (self._prefect.pid if self._prefect else None, self._registry and self._registry.pid):
             if pid:
                 with suppress(ProcessLookupError):
@@ -177,8 +187,8 @@ class Up:
                 f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first", pid=error.pid
             ) from error
 
-    def _start_registry(self, profile: Profile) -> None:
-        self._registry = ServerProcess(server_options(profile))
+    def _start_registry(self, profile: Profile, on_miss: Path | None) -> None:
+        self._registry = ServerProcess(replace(server_options(profile), on_miss=on_miss))
         self.registry_url = self._registry.url
 
     def _start_prefect(self, root: Path) -> None:
@@ -227,7 +237,9 @@ class Up:
                     self._reports.put(read_report(line))
 
     def _check(self) -> None:
-        """Raises UpError when a child is gone."""
+        """Raises UpError when a child is gone; the receiver of misses is started anew."""
+        if self._receiver is not None and (mended := self._receiver.check()):
+            self.view.say(mended)
         if self._runner is not None and self._runner.poll() is not None:
             raise UpError(
                 f"the runner ended with status {self._runner.returncode}: {last_words(self._runner_log)}"

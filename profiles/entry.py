@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -177,6 +177,11 @@ class RegistryEntry(ProfileModel):
         gt=0,
         description="Blobs that are streamed at once (a count). Default: no limit of its own.",
         examples=[32],
+    )
+    on_demand_platforms: Literal["asked", "all"] = Field(
+        default="asked",
+        description="Of a multi-platform image on demand: `asked` fetches the platforms that clients ask "
+        "for, `all` brings all that `platforms` allows behind the first one.",
     )
     on_demand_in_background: bool = Field(
         default=False,

@@ -78,9 +78,6 @@ def _on_options(entry: RegistryEntry, path: Path) -> Iterator[_Found]:
     if entry.only_signed:
         found = "signatures are not verified yet: the flow of this entry will fail"
         yield (*path, "onlySigned"), found, "drop it to mirror unsigned images too"
-    if entry.on_demand:
-        found = "nothing is fetched on demand yet: clients get what polling has brought"
-        yield (*path, "onDemand"), found, "add pollInterval and content for what should be there"
     if not entry.preserve_digest:
         yield (*path, "preserveDigest"), "digests are always preserved", "drop it"
     if entry.cert_dir is not None and not entry.cert_dir.is_dir():

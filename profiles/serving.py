@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from profiles.access import AccessControl, Auth, Tls
 from profiles.errors import Refusal
 from profiles.fields import PositiveDuration, ProfileModel
+from profiles.on_miss import OnMiss
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\-\[\]:]+", re.ASCII)
 
@@ -48,6 +49,9 @@ class Http(ProfileModel):
         description="How long a client may take for the head of a request, and keep a connection open "
         "without one.",
         examples=["30s"],
+    )
+    on_miss: OnMiss = Field(
+        default_factory=OnMiss, description="Who is told what clients want that is not here (onDemand)."
     )
     tls: Tls | None = Field(default=None, description="Serve https. Default: http.")
     auth: Auth | None = Field(default=None, description="How clients sign in. Default: nobody can.")

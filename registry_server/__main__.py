@@ -95,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", action="append", default=[], metavar="NAME=NUMBER",
         help=f"change a limit of writing; may be given several times: {', '.join(Limits.__slots__)}",
     )  # fmt: skip
+    add(
+        "--on-miss", type=Path, metavar="FILE",
+        help="call a webhook for what is not here: JSON with url, secret, timeout (docs/on-demand.md)",
+    )  # fmt: skip
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
     return parser
@@ -121,6 +125,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         header_timeout=given.header_timeout,
         writable=given.writable,
         limits=limits,
+        on_miss=given.on_miss,
     )
 
 

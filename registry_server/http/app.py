@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry_server.http.access.guard import Guard
     from registry_server.http.access_log import OnRequest
     from registry_server.http.beside import Beside
+    from registry_server.http.on_miss import OnMiss
     from registry_server.store.store import Store
 
     Handler = Callable[[Store, Any, Request], Awaitable[Response]]
@@ -76,14 +77,16 @@ def create_app(
     beside: Mapping[str, Beside] | None = None,
     writable: bool = False,
     limits: Limits | None = None,
+    on_miss: OnMiss | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
     Without a `guard` everyone may do everything that the application can; `beside` are endpoints outside of
     the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
+    `on_miss` fetches what is not here.
     """
     writing = _writing(limits or Limits()) if writable else {}
-    return _Application(store, on_request, guard, beside or {}, writing)
+    return _Application(store, on_request, guard, beside or {}, writing, on_miss=on_miss)
 
 
 class _Application:
@@ -94,12 +97,15 @@ class _Application:
         guard: Guard | None,
         beside: Mapping[str, Beside],
         writing: Mapping[type[routes.Route], Mapping[str, Handler]],
+        *,
+        on_miss: OnMiss | None,
     ) -> None:
         self._store = store
         self._on_request = on_request
         self._guard = guard
         self._beside = beside
         self._writing = writing
+        self._on_miss = on_miss
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._on_request is None:
@@ -145,7 +151,10 @@ class _Application:
         store = self._store
         if self._guard is not None:
             store = await self._guard.authorise(request, route, store)
-        return await self._handler(route, request.method)(store, route, request)
+        handler = self._handler(route, request.method)
+        if self._on_miss is not None:
+            return await self._on_miss.answer(handler, store, route, request)
+        return await handler(store, route, request)
 
     def _handler(self, route: routes.Route, method: str) -> Handler:
         reading, writing = _READING.get(type(route)), self._writing.get(type(route), {})

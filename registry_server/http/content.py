@@ -31,7 +31,7 @@ async def manifest(store: Store, route: ManifestOf, request: Request) -> Respons
         descriptor, body = repository.read_manifest(route.reference)
     else:
         descriptor = repository.find_manifest(route.reference).descriptor
-    headers = _identity(descriptor.digest, immutable=isinstance(route.reference, Digest))
+    headers = identity(descriptor.digest, immutable=isinstance(route.reference, Digest))
     if is_unchanged(request.headers.get("If-None-Match"), descriptor.digest):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers | _entity(descriptor))
@@ -45,7 +45,7 @@ def _entity(descriptor: Descriptor) -> dict[str, str]:
 async def blob(store: Store, route: BlobOf, request: Request) -> Response:
     """A whole blob or one range of it; HEAD looks at the size only and never opens the file."""
     found = store.repository(route.repository).find_blob(route.digest)
-    headers = _identity(route.digest, immutable=True) | {"Accept-Ranges": "bytes"}
+    headers = identity(route.digest, immutable=True) | {"Accept-Ranges": "bytes"}
     if is_unchanged(request.headers.get("If-None-Match"), route.digest):
         return Response(status_code=304, headers=headers)
     headers["Content-Type"] = "application/octet-stream"
@@ -68,7 +68,8 @@ def _open(path: os.PathLike[str], digest: Digest) -> int:
         raise BlobUnknown(f"the blob {digest} was removed a moment ago") from None
 
 
-def _identity(digest: Digest, *, immutable: bool) -> dict[str, str]:
+def identity(digest: Digest, *, immutable: bool) -> dict[str, str]:
+    """The headers that say which content this is; `immutable` where it was asked for by digest."""
     headers = {
         "Docker-Content-Digest": str(digest),
         "ETag": entity_tag(digest),

@@ -38,6 +38,7 @@ class ServerOptions:
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
     writable: bool = False  # whether clients may push and delete at all
     limits: Limits = field(default_factory=Limits)
+    on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
 
     def arguments(self, *, access: str = "") -> list[str]:
         """For `python -m registry_server`; `access` is a file with `self.access` as JSON."""
@@ -56,4 +57,5 @@ class ServerOptions:
         given += ["--writable"] if self.writable else []
         for limit in self.limits.arguments():
             given += ["--limit", limit]
+        given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
         return given

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from registry_server.http.access.guard import Guard
+    from registry_server.http.on_miss import OnMiss
     from registry_server.http.options import ServerOptions, Tls
 
 _holder: Any = SocketHolder  # its stub leaves the arguments out: file descriptor, unix socket?, backlog
@@ -120,7 +121,7 @@ def _app(options: ServerOptions) -> ASGIApp:
     guard = _guard(options, store)
     return create_app(
         store, on_request=log, guard=guard, beside=endpoints(store, guard),
-        writable=options.writable, limits=options.limits,
+        writable=options.writable, limits=options.limits, on_miss=_on_miss(options),
     )  # fmt: skip
 
 
@@ -131,6 +132,15 @@ def _guard(options: ServerOptions, store: Store) -> Guard | None:
     from registry_server.http.access.guard import Guard
 
     return Guard(options.access, store)
+
+
+def _on_miss(options: ServerOptions) -> OnMiss | None:
+    if options.on_miss is None:
+        return None
+    from registry_server.http.calling import OnMissOptions
+    from registry_server.http.on_miss import OnMiss
+
+    return OnMiss(OnMissOptions.read(options.on_miss))
 
 
 def _load(options: ServerOptions, parent: int) -> ASGIApp:

@@ -1,4 +1,4 @@
-"""The one loop that sends files: whole blobs and ranges of them.
+"""The one loop that sends files: whole blobs and ranges of them, also of files that still grow.
 
 Chunks are read in the event loop as long as they are in the page cache, and in a thread otherwise: that is
 faster than sendfile through ASGI, and one cold disk does not hold up the other clients.
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -52,19 +52,30 @@ class FileRangeResponse(Response):
             )
             if len(self._positions) <= CHUNK_BYTES:
                 # Over before a listener would have run.
-                await _send_file(self._fd, self._positions, send, asyncio.Event())
+                await send_file(self._fd, self._positions, send, asyncio.Event())
                 return
-            async with _departure(receive) as gone:
-                await _send_file(self._fd, self._positions, send, gone)
+            async with departure(receive) as gone:
+                await send_file(self._fd, self._positions, send, gone)
         finally:
             os.close(self._fd)
 
 
-async def _send_file(fd: int, positions: range, send: Send, gone: asyncio.Event) -> None:
+async def send_file(
+    fd: int,
+    positions: range,
+    send: Send,
+    gone: asyncio.Event,
+    reach: Callable[[int], Awaitable[int]] | None = None,
+) -> None:
+    """Send the body. `reach(position)`: of a file that grows, waits until there is more than `position`, and
+    says up to where; `position` itself when the client is gone."""
     position, stop, chunks = positions.start, positions.stop, 0
     while True:
-        chunk = await _read(fd, position, min(CHUNK_BYTES, stop - position))
+        until = stop if reach is None else min(stop, await reach(position))
+        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position))
         position += len(chunk)
+        if gone.is_set():
+            return
         if not chunk and position < stop:
             raise FileTruncated(position, stop)
         await send({"type": "http.response.body", "body": chunk, "more_body": position < stop})
@@ -72,7 +83,7 @@ async def _send_file(fd: int, positions: range, send: Send, gone: asyncio.Event)
         if chunks % _BREATHE_EVERY == 0:
             # To a client that left, send() returns without ever yielding: let the listener run.
             await asyncio.sleep(0)
-        if position >= stop or gone.is_set():
+        if position >= stop:
             return
 
 
@@ -91,7 +102,7 @@ async def _read(fd: int, position: int, size: int) -> bytearray:
 
 
 @asynccontextmanager
-async def _departure(receive: Receive) -> AsyncIterator[asyncio.Event]:
+async def departure(receive: Receive) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the client goes away: sending does not tell."""
     gone = asyncio.Event()
     listener = asyncio.create_task(_listen(receive, gone))

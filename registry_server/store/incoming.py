@@ -74,8 +74,14 @@ class IncomingBlob:
 
     @translated
     def restart(self) -> None:
-        """Throw away what is here, e.g. because upstream ignored the Range."""
-        os.ftruncate(self._open(), 0)
+        """Throw away what is here, e.g. because upstream ignored the Range.
+
+        In another file: who follows the old one must not go on with bytes that may not fit to those before.
+        """
+        if os.fstat(self._open()).st_size:
+            fd = self._pool.new_incoming(self.descriptor.digest)
+            self._fd, old = fd, self._open()
+            os.close(old)
         self.offset = 0
         self._hasher = hashlib.new(self.descriptor.digest.algorithm)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING
 
 from registry_server.store.disk import chunks, file_size, read, remove
+from registry_server.store.locks import try_lock
 from registry_server.store.trash import Trash
 
 if TYPE_CHECKING:
@@ -63,6 +65,19 @@ class Pool:
             remove(path)  # it would read back well from memory, and nobody would sync it again
             raise
         self._disk.rename(path, self.path(digest))
+
+    def new_incoming(self, digest: Digest) -> int:
+        """An empty incoming file, locked, in the place of the one that the caller has locked."""
+        staged = self._disk.stage(b"", mode=0o600)
+        fd = os.open(staged, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not try_lock(fd):
+                raise OSError(errno.EAGAIN, "somebody has locked a file that nobody knows", staged)
+            self._disk.place(staged, self.incoming_path(digest))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def is_intact(self, digest: Digest) -> bool:
         """Read the whole file and compare."""

@@ -60,7 +60,6 @@ def _one(urls: str, rest: str) -> str:
             ["urls[0]: its path stands before every repository name"],
         ),
         (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: signatures"]),
-        (_entries("onDemand: true, content: [{prefix: a}]"), ["onDemand: nothing is"]),
         (_entries("preserveDigest: false, content: [{prefix: a}]"), ["digests are always preserved"]),
         (_entries("certDir: /no/such, content: [{prefix: a}]"), ["certDir: there is no folder"]),
         (

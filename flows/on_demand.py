@@ -1,0 +1,97 @@
+"""The long-lived process behind misses: `python -m flows.on_demand OPTIONS` (JSON), a child of `up`.
+
+It takes the calls of the registry server on a socket that `up` holds, fetches for the client, and does the
+rest in flow runs (`mirror_on_demand`). It follows the profile; a bad one is not taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.entries import open_store
+from flows.feeding import FeedExecutor
+from flows.on_demand_options import Options
+from flows.watching import FileWatch
+from flows.webhook import Receiver
+from profiles.loading import load_profile
+from registry_server.http.calling import OnMissOptions
+from registry_server.oci.errors import MirrorflowError
+from tasks.on_demand.service import OnDemand
+
+if TYPE_CHECKING:
+    from profiles.model import Profile
+
+log = logging.getLogger("mirrorflow.on_demand")
+_WATCH = 1.0  # seconds
+_GRACE = 8.0  # seconds: a retry that sleeps in Prefect cannot be woken
+
+
+def run(options: Options, stop: threading.Event) -> None:
+    """Until `stop`. Raises MirrorflowError when it cannot begin."""
+    path = Path(options.profile)
+    watch = FileWatch(path)
+    profile = load_profile(path).profile
+    executor = FeedExecutor(lambda feed: _open_run(options.profile, feed))
+    mind = OnDemand(profile, open_store(profile), executor)
+    listener = socket.socket(fileno=options.listener)
+    secret = OnMissOptions.read(Path(options.call)).secret
+    receiver = Receiver(listener, secret, mind.answer)
+    threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
+    while not stop.wait(_WATCH):
+        if watch.changed():
+            _take_over(mind, path, profile)
+    receiver.close()
+    mind.stop()
+    executor.close()
+    mind.close()
+
+
+def _take_over(mind: OnDemand, path: Path, first: Profile) -> None:
+    try:
+        changed = load_profile(path).profile
+    except MirrorflowError as error:
+        log.warning("the changed profile is not taken over: %s", error)
+        return
+    if changed.storage == first.storage:  # another store needs another `up`
+        mind.replace_profile(changed)
+
+
+def _open_run(profile: str, feed: str) -> Any:
+    # Late: an import of Prefect takes two seconds, in which misses are served already.
+    from flows.mirror_on_demand import mirror_on_demand
+
+    return mirror_on_demand(profile, feed, return_state=True)
+
+
+def main() -> int:
+    """0 after a stop that was asked for, 1 after an error, with a line on stderr."""
+    options = Options(**json.loads(sys.argv[1]))
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    stop = threading.Event()
+
+    def ask(_signal: int, _frame: object) -> None:
+        stop.set()
+        timer = threading.Timer(_GRACE, lambda: os._exit(0))
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    try:
+        run(options, stop)
+    except MirrorflowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The receiver of misses as a child of `up`: started anew when it dies, on a socket that stays.
+
+`up` holds the listening socket, so that calls wait in its queue while there is no receiver; a transfer that
+a killed one had begun is resumed by the next one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from flows.lifeline import tied
+from flows.on_demand_options import Options
+from flows.prefect_server import end_process
+from registry_server.http.calling import OnMissOptions
+from registry_server.oci.errors import MirrorflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from profiles.model import Profile
+
+_GRACE = 9.0  # seconds
+_PAUSE = 1.0  # seconds between two starts
+_BACKLOG = 512
+
+
+class SecretUnusable(MirrorflowError):
+    """http.onMiss.secretFile cannot be read, or is empty."""
+
+
+class ReceiverProcess:
+    """Made before the registry server, which is given `call_file`; started when Prefect is known."""
+
+    def __init__(self, profile: Profile, profile_path: Path, home: Path) -> None:
+        """`home`: a folder that only we read. Raises `SecretUnusable`, OSError."""
+        self.call_file: Path | None = None
+        self.pid: int | None = None
+        self._path, self._home = profile_path, home
+        self._listener: socket.socket | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._environment: Mapping[str, str] = {}
+        self._started = 0.0
+        if is_wanted(profile):
+            self.call_file = self._prepare(profile)
+
+    @property
+    def log(self) -> Path:
+        return self._home / "on-demand.log"
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Does nothing when no entry has `onDemand`, or somebody else's receiver is named."""
+        self._environment = environment
+        if self._listener is not None:
+            self.log.unlink(missing_ok=True)
+            self._spawn()
+
+    def check(self) -> str:
+        """Start it anew if it has ended; then a sentence about that, else ""."""
+        if self._child is None or self._child.poll() is None or time.monotonic() - self._started < _PAUSE:
+            return ""
+        status = self._child.returncode
+        self._spawn()
+        return f"the receiver of misses ended with status {status} and was started anew; see {self.log}"
+
+    def stop(self) -> None:
+        if self._child is not None:
+            end_process(self._child, grace=_GRACE)
+            self._child = self.pid = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self.call_file is not None:
+            self.call_file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        if self._child is not None:
+            with suppress(ProcessLookupError):
+                self._child.kill()
+
+    def _prepare(self, profile: Profile) -> Path:
+        on_miss = profile.http.on_miss
+        if on_miss.url and on_miss.secret_file is not None:
+            options = OnMissOptions(on_miss.url, _read_secret(on_miss.secret_file), on_miss.timeout)
+        else:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+            port = self._listener.getsockname()[1]
+            secret = secrets.token_urlsafe(32).encode()
+            options = OnMissOptions(f"http://127.0.0.1:{port}/", secret, on_miss.timeout)
+        self._home.mkdir(parents=True, exist_ok=True)
+        path = self._home / "on-miss.json"
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(options.to_json())
+        return path
+
+    def _spawn(self) -> None:
+        assert self._listener is not None
+        assert self.call_file is not None
+        self._started = time.monotonic()
+        descriptor = self._listener.fileno()
+        options = Options(str(self._path), descriptor, str(self.call_file))
+        with self.log.open("ab") as output:
+            self._child = subprocess.Popen(
+                tied([sys.executable, *options.arguments()], signal.SIGTERM),
+                env=dict(self._environment),
+                cwd=self._home,  # Prefect reads .env and prefect.toml of its working directory
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[descriptor],
+                start_new_session=True,
+            )
+        self.pid = self._child.pid
+
+
+def is_wanted(profile: Profile) -> bool:
+    """Whether anything is to be fetched on demand."""
+    return profile.sync.enable and any(entry.on_demand for entry in profile.sync.registries)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SecretUnusable(f"cannot read http.onMiss.secretFile {path}: {error.strerror}") from error
+    if not secret:
+        raise SecretUnusable(f"http.onMiss.secretFile {path} is empty; write some 32 random characters")
+    return secret

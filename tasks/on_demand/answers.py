@@ -1,0 +1,142 @@
+"""What is asked, and what is answered (docs/on-demand.md): from errors to statuses, pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry_server.oci.errors import ContentError, NotFound
+from registry_server.store.errors import StoreError
+from tasks.errors import NotYet
+from tasks.on_demand.breaker import NotAskedNow
+from tasks.upstream.errors import (
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamNotFound,
+    UpstreamSchema1,
+    UpstreamUnavailable,
+)
+
+if TYPE_CHECKING:
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import RepositoryName, Tag
+
+Kind = Literal["manifest", "blob"]
+_UNKNOWN = {"manifest": "MANIFEST_UNKNOWN", "blob": "BLOB_UNKNOWN"}
+_RETRY_LATER = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What a client wants and the server's store does not have, or may have in an older version."""
+
+    kind: Kind
+    repository: RepositoryName
+    reference: Tag | Digest
+
+    def __str__(self) -> str:
+        return f"{self.repository}{'@' if ':' in self.reference else ':'}{self.reference}"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The store's own answer is the right one, for `fresh_for` seconds; `warning`: as far as we know."""
+
+    fresh_for: float = 0.0
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"outcome": "local", "freshFor": self.fresh_for, "warning": self.warning}
+
+
+@dataclass(frozen=True, slots=True)
+class TheManifest:
+    """This manifest is in the repository now, and is what the reference names for `fresh_for` seconds."""
+
+    digest: Digest
+    fresh_for: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"outcome": "manifest", "digest": self.digest, "freshFor": self.fresh_for}
+
+
+@dataclass(frozen=True, slots=True)
+class TheBlob:
+    """The blob is here, or arriving in its incoming file; the repository may have it. `size` in bytes."""
+
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"outcome": "blob", "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the client does not get it; `cause` in the words of whoever failed."""
+
+    status: int
+    code: str
+    message: str
+    cause: str = ""
+    retry_after: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        detail = {"cause": self.cause} if self.cause else None
+        document = {"outcome": "refused", "status": self.status, "code": self.code, "message": self.message}
+        return {**document, "detail": detail, "retryAfter": self.retry_after}
+
+
+Answer = Local | TheManifest | TheBlob | Refusal
+
+
+def not_taken(miss: Miss, reasons: tuple[str, ...]) -> Refusal:
+    """No rule takes it, although one takes other things of the repository."""
+    return Refusal(404, _UNKNOWN[miss.kind], f"{miss} is not mirrored", "; ".join(reasons))
+
+
+def still_busy(miss: Miss, seconds: float) -> Refusal:
+    return Refusal(
+        504,
+        "UNKNOWN",
+        f"{miss} has not arrived yet",
+        f"upstream took longer than {seconds:g} s",
+        _RETRY_LATER,
+    )
+
+
+def refusal(miss: Miss, error: BaseException) -> Refusal:
+    """404 only for what is not there or not allowed; the cause is in the detail."""
+    status, code, message, wait = _kind_of(miss, error)
+    # The words of the store may name paths: they are for the log.
+    internal = status == 500 or isinstance(error, StoreError)
+    return Refusal(status, code, message, type(error).__name__ if internal else str(error), wait)
+
+
+def _kind_of(miss: Miss, error: BaseException) -> tuple[int, str, str, float | None]:
+    found: tuple[int, str, str, float | None] = (500, "UNKNOWN", f"{miss} cannot be fetched", None)
+    match error:
+        case UpstreamNotFound() | UpstreamDenied() | NotFound() | UpstreamSchema1():
+            found = (404, _UNKNOWN[miss.kind], f"{miss} cannot be had upstream", None)
+        case NotYet():
+            found = (403, "DENIED", f"{miss} is not admitted", None)
+        case UpstreamLimited():
+            wait = error.retry_after or _RETRY_LATER
+            found = (503, "TOOMANYREQUESTS", f"upstream limits requests: {miss}", wait)
+        case NotAskedNow():
+            found = (503, "UNKNOWN", f"upstream does not answer: {miss}", error.seconds)
+        case UpstreamUnavailable():
+            found = (_of_unavailable(error), "UNKNOWN", f"upstream failed: {miss}", _RETRY_LATER)
+        case UpstreamError() | ContentError():
+            found = (502, "UNKNOWN", f"upstream answers what cannot be used: {miss}", None)
+        case StoreError():
+            found = (503, "UNKNOWN", f"{miss} cannot be kept here; the log says why", _RETRY_LATER)
+    return found
+
+
+def _of_unavailable(error: UpstreamUnavailable) -> int:
+    if error.status is not None:
+        return 502
+    # The border of the client raises it from what httpx or the socket raised.
+    names = {kind.__name__ for kind in type(error.__cause__).__mro__}
+    return 504 if names & {"TimeoutException", "TimeoutError"} else 503

@@ -1,0 +1,87 @@
+"""Blobs on their way in, for who waits for their first byte."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tasks.ledger import Ledger
+
+if TYPE_CHECKING:
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.errors import MirrorflowError
+    from registry_server.oci.reference import RepositoryName
+
+_Key = tuple[str, "Digest"]
+
+
+@dataclass
+class Arrivals:
+    """One future a repository and blob, done when bytes of it arrive. Thread-safe.
+
+    `roots`: first parts of names that have a storage root of their own. Within one root a blob arrives for
+    all repositories at once, whoever fetches it.
+    """
+
+    roots: frozenset[str] = frozenset()
+    _waiting: dict[_Key, dict[RepositoryName, Future[None]]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def expect(self, local: RepositoryName, digest: Digest) -> tuple[Future[None], bool]:
+        """The future, and whether it is new: then somebody has to fetch the blob."""
+        with self._lock:
+            waiting = self._waiting.setdefault(self._key(local, digest), {})
+            new = local not in waiting
+            return waiting.setdefault(local, Future()), new
+
+    def moved(self, local: RepositoryName, digest: Digest) -> None:
+        """Bytes have arrived."""
+        with self._lock:
+            for future in self._waiting.get(self._key(local, digest), {}).values():
+                if not future.done():
+                    future.set_result(None)
+
+    def copied(self, local: RepositoryName, digest: Digest) -> None:
+        """It is in this repository."""
+        self.moved(local, digest)
+        self._forget(local, digest)
+
+    def failed(self, local: RepositoryName, digest: Digest, error: MirrorflowError) -> None:
+        future = self._forget(local, digest)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def _forget(self, local: RepositoryName, digest: Digest) -> Future[None] | None:
+        with self._lock:
+            key = self._key(local, digest)
+            waiting = self._waiting.get(key, {})
+            future = waiting.pop(local, None)
+            if not waiting:
+                self._waiting.pop(key, None)
+            return future
+
+    def _key(self, local: RepositoryName, digest: Digest) -> _Key:
+        first = local.partition("/")[0]
+        return (first if first in self.roots else "", digest)
+
+
+@dataclass
+class WatchedLedger(Ledger):
+    """The ledger of one image on demand: who waits for its blobs hears of them."""
+
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    local: RepositoryName = field(default=None)  # type: ignore[assignment] # always given
+
+    def moved(self, digest: Digest, count: int) -> None:
+        super().moved(digest, count)
+        self.arrivals.moved(self.local, digest)
+
+    def blob_copied(self, digest: Digest, source: str) -> None:
+        super().blob_copied(digest, source)
+        self.arrivals.copied(self.local, digest)
+
+    def blob_failed(self, digest: Digest, source: str, error: MirrorflowError) -> None:
+        super().blob_failed(digest, source, error)
+        self.arrivals.failed(self.local, digest, error)

@@ -1,0 +1,85 @@
+"""An upstream that does not answer is left alone for a while: it delays one request, not every one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import MirrorflowError
+from tasks.errors import is_stop
+from tasks.upstream.errors import UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds, doubling
+
+
+class NotAskedNow(MirrorflowError):
+    """The upstream failed a moment ago; `seconds` until it is asked again."""
+
+    retryable = True
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message, seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(slots=True)
+class _State:
+    until: float = 0.0
+    pause: float = 0.0
+    reason: str = ""
+
+
+class Breaker:
+    """By the name of the registry entry; its urls are several ways to one registry. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._states: dict[str, _State] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def guarding(self, name: str) -> Iterator[None]:
+        """For one request to upstream. Raises `NotAskedNow` when it is not to be made."""
+        self._check(name)
+        try:
+            yield
+        except UpstreamUnavailable as error:
+            if error.status is None:  # an answer, whatever it says, is no reason not to ask again
+                self.failed(name, str(error))
+            raise
+        except MirrorflowError as error:
+            if not is_stop(error):
+                self._answered(name)
+            raise
+        else:
+            self._answered(name)
+
+    def failed(self, name: str, reason: str) -> None:
+        """Leave it alone: it did not answer, or not in time."""
+        with self._lock:
+            state = self._states.setdefault(name, _State())
+            state.pause = min(state.pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+            state.until, state.reason = self._clock() + state.pause, reason
+
+    def _answered(self, name: str) -> None:
+        with self._lock:
+            self._states.pop(name, None)
+
+    def _check(self, name: str) -> None:
+        with self._lock:
+            state = self._states.get(name)
+            if state is None:
+                return
+            left = state.until - self._clock()
+            if left > 0:
+                raise NotAskedNow(f"{state.reason} (asked again in {left:.0f} s)", left)
+            state.until = self._clock() + state.pause  # one tries, the others wait for what it finds

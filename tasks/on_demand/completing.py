@@ -1,0 +1,148 @@
+"""Behind the client: the rest of the image that it began with, and then the tag."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import Tag
+from registry_server.store.records import Origin, TagRecord
+from tasks.convert_manifest import convert
+from tasks.copy_blob import copy_all
+from tasks.copying import claim_jobs
+from tasks.images import Step as Passed
+from tasks.on_demand.work import Step, Work, log
+from tasks.publishing import publish
+from tasks.verify_signature import NO_POLICY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.repository import Repository
+    from registry_server.store.store import Store
+    from tasks.images import Image
+    from tasks.on_demand.deciding import Candidate
+    from tasks.run import MirrorRun
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A tag that names an image of which not everything is here: clients get it by the receiver's word."""
+
+    candidate: Candidate
+    image: Image
+    descriptor: Descriptor
+
+
+def complete_image(
+    run: MirrorRun, image: Image, *, claimed: Callable[[set[Digest]], None], then: Callable[[], None]
+) -> Work:
+    """The steps of a poll for one image whose manifest is here.
+
+    `claimed` hears which blobs are fetched, before they are; `then` is called when it is published.
+    """
+    images = [image]
+
+    def copying() -> None:
+        jobs = claim_jobs(run, images)
+        claimed({job.blob.digest for job in jobs})
+        with run.store.lease():
+            copy_all(run, jobs)
+
+    def publishing() -> None:
+        with run.store.lease():
+            done = run.for_each_image(images, Passed.PUBLISHED, lambda each: publish(run, each))
+        if done:
+            then()
+
+    return Work(
+        run,
+        str(image.name),
+        (
+            Step("verify_signature", lambda: _verify(run, image)),
+            Step(
+                "convert_manifest",
+                lambda: run.for_each_image(images, Passed.CONVERTED, lambda each: convert(run, each)),
+            ),
+            Step("copy_blob", copying),
+            Step("publish_image", publishing),
+        ),
+    )
+
+
+def _verify(run: MirrorRun, image: Image) -> int:
+    return run.for_each_image([image], Passed.VERIFIED, lambda each: run.ledger.verdict(each, NO_POLICY))
+
+
+def publish_sparse(store: Store, pending: Pending) -> bool:
+    """Set the tag of an index of which at least one image is whole; the rest is declared sparse.
+
+    (image-spec image-index.md allows the absence.) Raises `StoreError`.
+    """
+    repository = store.repository(pending.image.local)
+    present, sparse = shape(repository, pending.descriptor.digest)
+    if present:
+        store.sync()
+        origin = Origin(pending.candidate.entry.name, pending.image.source, pending.image.digest)
+        _put(repository, pending.image.reference, pending.descriptor, origin, sparse)
+    return present
+
+
+def extend_tags(store: Store, local: RepositoryName, arrived: Digest) -> None:
+    """Tags that had left `arrived` out have it now."""
+    repository = store.repository(local)
+    for tag, record in repository.tag_records().items():
+        if arrived in record.sparse:
+            present, sparse = shape(repository, record.digest)
+            if present:
+                _put(repository, tag, record.descriptor, record.origin, sparse)
+
+
+def _put(
+    repository: Repository, tag: str, descriptor: Descriptor, origin: Origin | None, sparse: list[Digest]
+) -> None:
+    record = TagRecord(
+        descriptor.digest, descriptor.media_type, descriptor.size, time.time(), origin, tuple(sparse)
+    )
+    repository.put_tag(Tag(tag), record)
+
+
+def shape(repository: Repository, digest: Digest) -> tuple[bool, list[Digest]]:
+    """Whether anything below a manifest is here as a whole, and what is not."""
+    try:
+        descriptor, body = repository.read_manifest(digest)
+        manifest = parse_manifest(body, descriptor.media_type)
+    except NotFound:
+        return False, [digest]
+    if not manifest.is_index:
+        return (False, [digest]) if repository.missing(manifest) else (True, [])
+    present, sparse = not manifest.manifests, list[Digest]()
+    for child in manifest.manifests:
+        here, lacking = _child_shape(repository, child)
+        present = present or here
+        sparse += lacking
+    return present, (sparse if present else [digest])
+
+
+def _child_shape(repository: Repository, child: Descriptor) -> tuple[bool, list[Digest]]:
+    if child.is_foreign:
+        return False, []
+    if child.media_type in media_types.MANIFESTS:
+        return shape(repository, child.digest)
+    # An entry of an index may be a blob (BuildKit's cache).
+    return (True, []) if repository.has_blob(child.digest) else (False, [child.digest])
+
+
+def quietly(work: Callable[[], object], what: str) -> None:
+    """For what is done behind everybody's back: an error is logged, and mended by the next request."""
+    try:
+        work()
+    except MirrorflowError as error:
+        log.error("%s: %s", what, error)

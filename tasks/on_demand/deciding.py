@@ -1,0 +1,102 @@
+"""Which registry entries and rules take a name that a client asks for: pure, no upstream is asked.
+
+The order is the profile's. Filters hold on demand as they do in a poll; what needs more than the name
+(`newest`, `select`) is asked for later, of the upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profiles.matching import listed_references, platforms_of, sources
+from profiles.tag_rules import why_dropped
+from registry_server.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from profiles.content import ContentRule
+    from profiles.entry import RegistryEntry
+    from profiles.sync import Sync
+    from registry_server.oci.descriptor import Platform
+    from registry_server.oci.reference import RepositoryName, Tag
+
+NOT_LISTED = "is not listed in images"
+_BY_TAG = "is asked for by digest, and the rule takes images by their tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upstream repository that may have what is asked for, and the rules that take it (None: any)."""
+
+    entry: RegistryEntry
+    source: str
+    rules: tuple[ContentRule | None, ...]
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """What the rules want together: everything, if one of them wants everything."""
+        wishes = [platforms_of(self.entry, rule) for rule in self.rules]
+        return () if not all(wishes) else tuple(dict.fromkeys(each for wish in wishes for each in wish))
+
+    def __str__(self) -> str:
+        return f"{self.entry.name}: {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Takers:
+    """Who takes it, in order; `reasons`: why the others, whose repository it could be, do not."""
+
+    candidates: tuple[Candidate, ...]
+    reasons: tuple[str, ...] = ()
+
+
+def candidates(sync: Sync, local: RepositoryName) -> tuple[Candidate, ...]:
+    """Every upstream repository that lands under `local` on demand."""
+    found: list[Candidate] = []
+    for entry in sync.registries if sync.enable else ():
+        if not entry.on_demand:
+            continue
+        rules: dict[str, list[ContentRule | None]] = {}
+        for rule, source in sources(entry, local):
+            rules.setdefault(source, []).append(rule)
+        found += [Candidate(entry, source, tuple(each)) for source, each in rules.items()]
+    return tuple(found)
+
+
+def takers_of(found: Sequence[Candidate], reference: Tag | Digest, *, follows: bool = False) -> Takers:
+    """Those with a rule whose filters take the tag or digest, and of them only such rules.
+
+    `follows`: it accompanies an image that is here, and goes where that went.
+    """
+    takers, reasons = [], []
+    for candidate in found:
+        source = candidate.source
+        why = [(rule, "" if follows else why_not(rule, source, reference)) for rule in candidate.rules]
+        rules = tuple(rule for rule, reason in why if not reason)
+        if rules:
+            takers.append(Candidate(candidate.entry, candidate.source, rules))
+        said = dict.fromkeys(reason for _, reason in why if reason)
+        reasons += [f"{candidate}: {reason}" for reason in said]
+    return Takers(tuple(takers), tuple(reasons))
+
+
+def why_not(rule: ContentRule | None, source: str, reference: Tag | Digest) -> str:
+    """Why a rule does not take it, in words; "" when it does, as far as the name can tell."""
+    if rule is None:
+        return ""
+    if rule.images:
+        return "" if reference in listed_references(rule, source) else NOT_LISTED
+    if isinstance(reference, Digest):
+        # Behind a digest may be any tag: where tags are chosen, only what a chosen one led to is handed out.
+        return _BY_TAG if _chooses(rule) else ""
+    return why_dropped(rule.tags, reference)
+
+
+def _chooses(rule: ContentRule) -> bool:
+    tags = rule.tags
+    return rule.select is not None or (
+        tags is not None
+        and bool(tags.regex or tags.exclude_regex or tags.semver or tags.semver_range or tags.newest)
+    )

@@ -1,0 +1,115 @@
+"""What belongs to what in a repository: which manifest led to a child manifest or a blob.
+
+A digest by itself is no right to anything: what is fetched by digest is what a manifest of the repository
+names (or what a rule takes by digest), and it is fetched from where that manifest came from. Read back from
+the store, so that a restart in the middle of an image changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.manifest import parse_manifest
+from registry_server.store.holdings import held_manifests, manifests_changed
+from tasks.platforms import wanted_children
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.repository import Repository
+    from registry_server.store.store import Store
+    from tasks.on_demand.deciding import Candidate
+
+_MOST_REPOSITORIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The descriptor that names a digest, the manifest that it is in, and who brought that, if known."""
+
+    descriptor: Descriptor
+    parent: Digest
+    bringer: Candidate | None
+
+
+@dataclass(slots=True)
+class _Family:
+    read: set[Digest] = field(default_factory=set)
+    leads: dict[Digest, Lead] = field(default_factory=dict)
+    stamp: int = -1
+
+
+class Families:
+    """By repository; the least recently used are forgotten, and read again. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._families: OrderedDict[RepositoryName, _Family] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, local: RepositoryName, digest: Digest, manifest: Manifest, by: Candidate) -> None:
+        """A manifest that was just stored."""
+        with self._lock:
+            self._learn(self._family(local), digest, manifest, by)
+
+    def find(self, local: RepositoryName, digest: Digest, found: Sequence[Candidate]) -> Lead | None:
+        """Who names this digest in the repository; `found` are its candidates now, for their platforms."""
+        with self._lock:
+            family = self._family(local)
+            lead = family.leads.get(digest)
+            if lead is None:
+                repository = self._store.repository(local)
+                stamp = manifests_changed(repository)
+                if stamp != family.stamp:
+                    self._read_new(family, repository, found)
+                    family.stamp = stamp
+                lead = family.leads.get(digest)
+            return lead
+
+    def _family(self, local: RepositoryName) -> _Family:
+        family = self._families.setdefault(local, _Family())
+        self._families.move_to_end(local)
+        while len(self._families) > _MOST_REPOSITORIES:
+            self._families.popitem(last=False)
+        return family
+
+    def _read_new(self, family: _Family, repository: Repository, found: Sequence[Candidate]) -> None:
+        by = _came_from(repository, found)
+        for digest in held_manifests(repository):
+            if digest in family.read:
+                continue
+            try:
+                descriptor, body = repository.read_manifest(digest)
+                self._learn(family, digest, parse_manifest(body, descriptor.media_type), by)
+            except MirrorflowError:  # removed meanwhile, or damaged: it leads nowhere
+                family.read.add(digest)
+
+    def _learn(self, family: _Family, digest: Digest, manifest: Manifest, by: Candidate | None) -> None:
+        family.read.add(digest)
+        platforms = by.platforms if by is not None else ()
+        # What the rule's platforms leave out is not handed out either.
+        named = [*manifest.blobs, *wanted_children(manifest, platforms)]
+        for descriptor in named:
+            if not descriptor.is_foreign:
+                family.leads.setdefault(descriptor.digest, Lead(descriptor, digest, by))
+
+
+def _came_from(repository: Repository, found: Sequence[Candidate]) -> Candidate | None:
+    """Of several candidates the one that the tags here came from; else the first."""
+    origins = {
+        (record.origin.registry, record.origin.repository)
+        for record in repository.tag_records().values()
+        if record.origin
+    }
+    for candidate in found:
+        if (candidate.entry.name, candidate.source) in origins:
+            return candidate
+    return found[0] if found else None

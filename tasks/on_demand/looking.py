@@ -1,0 +1,131 @@
+"""What upstream has under a tag or digest, and whether the filters that need upstream let it pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profiles.matching import matches_selection
+from profiles.tag_rules import choose_tags, is_companion_tag
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.reference import Tag
+from tasks.errors import NotYet
+from tasks.images import Image
+from tasks.manifests import parsed
+from tasks.policies import refuse_policies
+from tasks.selection import describe
+from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.records import TagRecord
+    from tasks.on_demand.breaker import Breaker
+    from tasks.on_demand.deciding import Candidate
+    from tasks.run import MirrorRun
+
+
+class NotTaken(NotFound):
+    """Upstream has it, but the rule's filters leave it out."""
+
+
+NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a candidate has; `manifest` None: still what the store has."""
+
+    candidate: Candidate
+    image: Image
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """One question, put to the candidates in their order."""
+
+    runs: Callable[[Candidate], MirrorRun]
+    breaker: Breaker
+    local: RepositoryName
+    reference: Tag | Digest
+    held: TagRecord | None = None
+    descriptor: Descriptor | None = None  # the one that led to a digest
+
+    def ask(self, candidates: Sequence[Candidate]) -> Found:
+        """The first candidate's that has it.
+
+        Not there, or not for us: the next one is asked. Any other failure too, unless the store has the tag:
+        then an older version of the right image is better than another registry's. Raises what was worst.
+        """
+        failures: list[MirrorflowError] = []
+        for candidate in candidates:
+            try:
+                refuse_policies(candidate.entry)
+                with self.breaker.guarding(candidate.entry.name):
+                    return self._ask(candidate)
+            except NOT_THERE as error:
+                failures.append(error)
+            except MirrorflowError as error:
+                # What a policy refuses is not taken from somebody else without one.
+                if self.held is not None or isinstance(error, NotYet):
+                    raise
+                failures.insert(0, error)
+        raise failures[0]
+
+    def _ask(self, candidate: Candidate) -> Found:
+        run = self.runs(candidate)
+        if self.held is not None and isinstance(self.reference, Tag):
+            head = run.upstream.head(candidate.source, self.reference)
+            image = self._image(candidate, head.digest, head.media_type)
+            if head.digest == (self.held.origin.digest if self.held.origin else self.held.digest):
+                return Found(candidate, image, None)
+            reference: str = head.digest
+        else:
+            reference = self.reference
+        self._check_newest(run, candidate)
+        fetched = run.upstream.manifest(candidate.source, reference)
+        image = self._image(candidate, fetched.digest, fetched.media_type)
+        run.recent.keep(candidate.source, fetched)
+        self._check_selection(run, candidate, image)
+        named = self.descriptor or _unsized(image)
+        return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
+
+    def _image(self, candidate: Candidate, digest: Digest, media_type: str) -> Image:
+        # Of a child manifest everything is wanted: which children are is decided at their index.
+        platforms = () if self.descriptor is not None else candidate.platforms
+        return Image(candidate.source, self.local, self.reference, digest, media_type, platforms)
+
+    def _check_newest(self, run: MirrorRun, candidate: Candidate) -> None:
+        """`newest` needs all tags. Raises `NotTaken`."""
+        rules = [rule for rule in candidate.rules if rule is not None and rule.tags and rule.tags.newest]
+        if not rules or len(rules) < len(candidate.rules) or self._follows():
+            return
+        tags = run.upstream.tags(candidate.source)
+        chosen = [choose_tags(rule, tags, candidate.source) for rule in rules]
+        if not any(self.reference in choice.kept for choice in chosen):
+            reason = chosen[0].dropped.get(self.reference, "is not there")
+            raise NotTaken(f"{candidate.source}:{self.reference} {reason}")
+
+    def _check_selection(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
+        """`select` looks at the image itself. Raises `NotTaken`."""
+        rules = [rule for rule in candidate.rules if rule is not None and rule.select]
+        if not rules or len(rules) < len(candidate.rules) or self._follows():
+            return
+        document = describe(run, image)
+        if not any(matches_selection(rule, document) for rule in rules):
+            raise NotTaken(f"{image.upstream_name} is not selected by `select: {rules[0].select}`")
+
+    def _follows(self) -> bool:
+        """A part of an image, or what accompanies one: judged with that image."""
+        return self.descriptor is not None or (
+            isinstance(self.reference, Tag) and is_companion_tag(self.reference)
+        )
+
+
+def _unsized(image: Image) -> Descriptor:
+    return Descriptor(image.media_type, image.digest, -1)

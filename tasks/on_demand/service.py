@@ -1,0 +1,278 @@
+"""Answering misses: what is fetched for a client now, and what is brought in behind it.
+
+Everything is coalesced: of equal questions one goes upstream, and all who asked hear its answer. A client
+that goes away cancels nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from profiles.tag_rules import is_companion_tag
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import MirrorflowError
+from registry_server.store.records import TagRecord
+from tasks.on_demand.answers import (
+    Answer,
+    Local,
+    Miss,
+    Refusal,
+    TheBlob,
+    TheManifest,
+    not_taken,
+    refusal,
+    still_busy,
+)
+from tasks.on_demand.arrivals import Arrivals
+from tasks.on_demand.breaker import Breaker
+from tasks.on_demand.completing import Pending
+from tasks.on_demand.deciding import Candidate, Takers, candidates, takers_of
+from tasks.on_demand.families import Families, Lead
+from tasks.on_demand.finishing import Finishing
+from tasks.on_demand.looking import NOT_THERE, Found, Looking
+from tasks.on_demand.memory import Memory
+from tasks.on_demand.upstreams import Upstreams
+from tasks.on_demand.work import Answering, Step, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from profiles.entry import RegistryEntry
+    from profiles.model import Profile
+    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.store import Store
+    from tasks.images import Image
+    from tasks.on_demand.work import Executor
+    from tasks.run import MirrorRun
+
+NEGATIVE = 5.0  # seconds that "not there" is remembered
+NOT_OURS = 10.0  # seconds that the server need not ask again about what no entry takes
+PATIENCE = 2.0  # seconds that a tag which is here waits for upstream, unless connectTimeout says otherwise
+
+
+class OnDemand:
+    """The receiver's mind. Thread-safe; `answer` blocks for as long as a client may wait."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        store: Store,
+        executor: Executor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._arrivals = Arrivals(frozenset(key.strip("/") for key in profile.storage.sub_paths))
+        self._upstreams = [Upstreams(profile, store, self._arrivals)]
+        self._breaker = Breaker(clock)
+        self._families = Families(store)
+        self._finishing = Finishing(store, executor, self._run_for, self._arrivals, clock)
+        self._checked: Memory[tuple[RepositoryName, Tag], None] = Memory(100_000, clock)
+        self._absent: Memory[Miss, Refusal] = Memory(10_000, clock)
+        self._running: dict[object, Future[Found]] = {}
+        self._lock = threading.Lock()
+
+    def replace_profile(self, profile: Profile) -> None:
+        """From now on by another profile."""
+        with self._lock:
+            self._upstreams.append(self._upstreams[-1].replace_profile(profile))
+            self._absent = Memory(10_000)
+
+    def stop(self) -> None:
+        """Ask all transfers to end; what has arrived is resumed the next time."""
+        for upstreams in self._upstreams:
+            upstreams.stop.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the end."""
+        self.stop()
+        for upstreams in self._upstreams:
+            upstreams.close()
+
+    def answer(self, miss: Miss, patience: float) -> Answer:
+        """What to tell the client, at most `patience` seconds from now (a tag that is here: sooner)."""
+        try:
+            found = candidates(self._upstreams[-1].profile.sync, miss.repository)
+            if not found:
+                return Local(NOT_OURS)
+            if miss.kind == "blob":
+                return self._blob(miss, found, patience)
+            if isinstance(miss.reference, Digest):
+                return self._by_digest(miss, found, patience)
+            return self._by_tag(miss, miss.reference, found, patience)
+        except TimeoutError:
+            return still_busy(miss, patience)
+        except MirrorflowError as error:
+            answer = refusal(miss, error)
+            if answer.status == 404:
+                self._absent.put(miss, answer)
+            return answer
+
+    # A tag
+
+    def _by_tag(self, miss: Miss, tag: Tag, found: tuple[Candidate, ...], patience: float) -> Answer:
+        takers = self._takers_of_tag(found, miss.repository, tag)
+        key = (miss.repository, tag)
+        held = self._store.repository(miss.repository).tag(tag)
+        if not takers.candidates:
+            return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
+        pending = self._finishing.pending.get(key)
+        fresh = takers.candidates[0].entry.manifest_check_interval - self._age(
+            key, takers.candidates[0].entry
+        )
+        if fresh > 0 and (pending or held):
+            return _here(pending, fresh)
+        if pending is None and held is None:
+            absent = self._absent.get(miss, younger_than=NEGATIVE)
+            return absent or self._fetch_tag(miss, takers, patience)
+        return self._revalidate(miss, takers, held, pending)
+
+    def _fetch_tag(self, miss: Miss, takers: Takers, patience: float) -> Answer:
+        """Nothing is here: the client waits for upstream."""
+        entry = takers.candidates[0].entry
+        future = self._look(miss, takers.candidates, None)
+        if entry.on_demand_in_background and not future.done():
+            return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; ask again later")
+        return TheManifest(future.result(patience).image.digest, entry.manifest_check_interval)
+
+    def _revalidate(
+        self, miss: Miss, takers: Takers, held: TagRecord | None, pending: Pending | None
+    ) -> Answer:
+        """Something is here: the client waits a moment, and gets that if upstream fails."""
+        entry = takers.candidates[0].entry
+        future = self._look(miss, takers.candidates, _record_of(pending) or held)
+        try:
+            found = future.result(patience_of(entry))
+        except TimeoutError:
+            reason = f"{entry.name} did not answer within {patience_of(entry):g} s"
+            self._breaker.failed(entry.name, reason)
+            return _here(pending, 0, f"not checked: {reason}")
+        except MirrorflowError as error:
+            return _here(pending, 0, f"not checked: {error}")
+        if found.manifest is None:
+            if pending is not None:
+                self._finishing.resume(pending)
+            return _here(pending, entry.manifest_check_interval)
+        return TheManifest(found.image.digest, entry.manifest_check_interval)
+
+    def _takers_of_tag(self, found: tuple[Candidate, ...], local: RepositoryName, tag: Tag) -> Takers:
+        """A companion is taken with its image only, unless a rule takes any tag."""
+        return takers_of(found, tag, follows=is_companion_tag(tag) and self._has_subject(local, tag))
+
+    def _has_subject(self, local: RepositoryName, tag: Tag) -> bool:
+        return self._store.repository(local).has_blob(Digest(tag.partition(".")[0].replace("-", ":", 1)))
+
+    def _age(self, key: tuple[RepositoryName, Tag], entry: RegistryEntry) -> float:
+        """Seconds since upstream was asked for the tag, by us or by a poll."""
+        local, tag = key
+        poll = self._store.repository(local).poll() if entry.manifest_check_interval else None
+        polled = float("inf")
+        if poll and poll.registry == entry.name and tag not in {*poll.upstream, *poll.problems, ""}:
+            polled = max(0.0, time.time() - poll.checked)
+        return min(self._checked.age(key), polled)
+
+    # A manifest by digest
+
+    def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+        assert isinstance(miss.reference, Digest)
+        lead = self._families.find(miss.repository, miss.reference, found)
+        takers = Takers(_led(lead, found)) if lead else takers_of(found, miss.reference)
+        if not takers.candidates:
+            return not_taken(miss, takers.reasons)
+        absent = self._absent.get(miss, younger_than=NEGATIVE)
+        if absent:
+            return absent
+        future = self._look(miss, takers.candidates, None, lead)
+        return TheManifest(future.result(patience).image.digest)
+
+    # Upstream, once for all who ask the same
+
+    def _look(
+        self,
+        miss: Miss,
+        takers: tuple[Candidate, ...],
+        held: TagRecord | None,
+        lead: Lead | None = None,
+    ) -> Future[Found]:
+        descriptor = lead.descriptor if lead else None
+        run = self._run_of(takers[0])
+        looking = Looking(self._run_of, self._breaker, miss.repository, miss.reference, held, descriptor)
+        with self._lock:
+            running = self._running.get(miss)
+            if running is not None:
+                return running
+            asking = Answering(lambda: self._bring(miss, looking, takers), expected=NOT_THERE)
+            self._running[miss] = asking.first
+        asking.first.add_done_callback(lambda _: self._running.pop(miss, None))
+        self._executor.submit(Work(run, str(miss), (Step("fetch_manifest", asking),)))
+        return asking.first
+
+    def _bring(self, miss: Miss, looking: Looking, takers: tuple[Candidate, ...]) -> Found:
+        """Ask, keep the manifest, and begin with the rest."""
+        found = looking.ask(takers)
+        key = None if isinstance(miss.reference, Digest) else (miss.repository, miss.reference)
+        if found.manifest is not None:
+            repository = self._store.repository(miss.repository)
+            descriptor = repository.put_manifest(found.manifest, found.image.digest)
+            self._families.add(miss.repository, descriptor.digest, found.manifest, found.candidate)
+            if key is not None:
+                pending = Pending(found.candidate, found.image, descriptor)
+                self._finishing.pending.put(key, pending)
+            self._finishing.begin(found.candidate, found.image, found.manifest)
+        if key is not None:
+            self._checked.put(key, None)
+        return found
+
+    # A blob
+
+    def _blob(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+        assert isinstance(miss.reference, Digest)
+        lead = self._families.find(miss.repository, miss.reference, found)
+        takers = _led(lead, found) if lead else ()
+        if lead is None or not takers:
+            return Local()
+        if self._store.repository(miss.repository).adopt_blob(miss.reference):
+            return TheBlob(lead.descriptor.size)
+        arriving, new = self._arrivals.expect(miss.repository, miss.reference)
+        if new:
+            self._finishing.copy(takers[0], lead, miss.repository)
+        arriving.result(patience)
+        return TheBlob(lead.descriptor.size)
+
+    def _run_of(self, candidate: Candidate) -> MirrorRun:
+        return self._upstreams[-1].run_of(candidate)
+
+    def _run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
+        return self._upstreams[-1].run_for(candidate, image)
+
+
+def patience_of(entry: RegistryEntry) -> float:
+    """Seconds that a client waits for the revalidation of what is here."""
+    return entry.connect_timeout if "connect_timeout" in entry.model_fields_set else PATIENCE
+
+
+def _here(pending: Pending | None, fresh: float, warning: str = "") -> Answer:
+    return TheManifest(pending.descriptor.digest, fresh) if pending else Local(fresh, warning)
+
+
+def _record_of(pending: Pending | None) -> TagRecord | None:
+    """A tag that is not set yet, as if it were: it is not fetched again either."""
+    if pending is None:
+        return None
+    found = pending.descriptor
+    return TagRecord(found.digest, found.media_type, found.size, 0.0)
+
+
+def _led(lead: Lead, found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Where the manifest came from that names it, if the profile still has that; else all."""
+    bringer = lead.bringer
+    same = [
+        each
+        for each in found
+        if bringer and (each.entry.name, each.source) == (bringer.entry.name, bringer.source)
+    ]
+    return tuple(same) or found

@@ -1,0 +1,55 @@
+"""The connections to upstream registries, kept for as long as the profile says the same of them."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tasks.images import Findings, SourceRepository
+from tasks.on_demand.arrivals import Arrivals, WatchedLedger
+from tasks.run import open_run
+
+if TYPE_CHECKING:
+    from profiles.model import Profile
+    from registry_server.store.store import Store
+    from tasks.images import Image
+    from tasks.on_demand.deciding import Candidate
+    from tasks.run import MirrorRun
+
+
+@dataclass
+class Upstreams:
+    """One open run a registry entry; each image gets a view of it with a ledger of its own. Thread-safe."""
+
+    profile: Profile
+    store: Store
+    arrivals: Arrivals
+    stop: threading.Event = field(default_factory=threading.Event)
+    _runs: dict[str, MirrorRun] = field(default_factory=dict)
+    _held: ExitStack = field(default_factory=ExitStack)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run_of(self, candidate: Candidate) -> MirrorRun:
+        """Raises `CertificatesInvalid`."""
+        with self._lock:
+            name = candidate.entry.name
+            if name not in self._runs:
+                opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop)
+                self._runs[name] = self._held.enter_context(opened)
+            return self._runs[name]
+
+    def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
+        """The run with nothing but this image in its ledger."""
+        ledger = WatchedLedger(arrivals=self.arrivals, local=image.local)
+        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
+        return replace(self.run_of(candidate), ledger=ledger)
+
+    def replace_profile(self, profile: Profile) -> Upstreams:
+        """Connections for another profile; ours stay open for the work that they have."""
+        return Upstreams(profile, self.store, self.arrivals, self.stop)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._held.close()

@@ -1,0 +1,108 @@
+"""A registry server with the receiver of misses behind it, without Prefect: what a client sees of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from flows.entries import open_store
+from flows.webhook import Receiver
+from profiles.loading import parse_profile
+from registry_server.http.calling import OnMissOptions
+from registry_server.http.process import running_server
+from tasks.on_demand.service import OnDemand
+from tasks.on_demand.work import Work, do
+from tests.support.requests import RequestLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registry_server.store.store import Store
+
+SECRET = b"only for this test"
+
+
+class Directly:
+    """Work is done at once, in threads; `wait` until all of it is done."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(64)
+        self._changed = threading.Condition()
+        self._open = 0
+        self.labels: list[str] = []
+
+    def submit(self, work: Work) -> None:
+        with self._changed:
+            self._open += 1
+            self.labels += [f"{step.name} {work.label}" for step in work.steps]
+        self._pool.submit(self._do, work)
+
+    def _do(self, work: Work) -> None:
+        try:
+            do(work)
+        finally:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
+
+    def wait(self, seconds: float = 20) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._open, seconds), "work on demand does not end"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    store: Store
+    url: str
+    client: httpx.Client
+    mind: OnDemand
+    work: Directly
+    log: RequestLog
+    receiver_url: str
+
+    @property
+    def host(self) -> str:
+        return self.url.partition("//")[2]
+
+
+def document(*urls: str, **options: Any) -> dict[str, Any]:
+    """A registry entry on demand."""
+    return {"name": "registry1", "urls": list(urls), "onDemand": True, **options}
+
+
+@contextmanager
+def mirroring(
+    folder: Path, *entries: dict[str, Any], timeout: float = 20, **storage: Any
+) -> Iterator[Mirror]:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(
+        {"storage": {"rootDirectory": "store", **storage}, "sync": {"registries": list(entries)}}
+    )
+    profile = parse_profile(text, folder / "profile.json").profile
+    store, work = open_store(profile), Directly()
+    mind = OnDemand(profile, store, work)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    receiver = Receiver(listener, SECRET, mind.answer)
+    threading.Thread(target=receiver.serve, daemon=True).start()
+    call = folder / "on-miss.json"
+    call.write_text(OnMissOptions(url, SECRET, timeout).to_json())
+    log = RequestLog(folder / "access.log")
+    roots = profile.storage.roots()
+    try:
+        with (
+            running_server(store.root, on_miss=call, access_log=log.path, subpaths=roots) as server,
+            httpx.Client(base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}) as client,
+        ):
+            yield Mirror(store, server, client, mind, work, log, url)
+    finally:
+        receiver.close()
+        mind.close()
