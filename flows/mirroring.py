@@ -50,6 +50,7 @@ def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State
         store = open_store(profile)
         with (
             stop_on_signals() as sign,
+            store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
             open_run(profile, entry, store, only=only, stop=sign.event) as run,
         ):
             return _mirror(run, sign)

@@ -24,7 +24,7 @@ END: Final = "<!-- The end of what is made. -->"
 def render_commands() -> str:
     """A section for each command: what it does, its arguments and options."""
     root: Any = typer.main.get_command(app)
-    return "\n".join(line for name, command in root.commands.items() for line in _command(name, command))
+    return "\n".join(line for name, command in _commands(root) for line in _command(name, command))
 
 
 def with_commands(document: str) -> str:
@@ -43,6 +43,15 @@ def write_reference(folder: Path) -> None:
     (folder / "profile.md").write_text(render_reference())
     commands = folder / "commands.md"
     commands.write_text(with_commands(commands.read_text()))
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names, with those of the groups that a command is in, and commands."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

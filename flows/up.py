@@ -27,6 +27,7 @@ from flows.receiver_process import ReceiverProcess
 from flows.runner import GRACE, Options
 from flows.runner_report import Failed, read_report
 from flows.settings import client_environment, own_server_wanted, prefect_home
+from flows.store_care import GcSchedule
 from flows.up_view import UpView
 from profiles.loading import load_profile
 from profiles.server_options import server_options
@@ -98,6 +99,7 @@ class Up:
             self._start_prefect(store.root)
             self._receiver.start(runner_environment(self._environment, self.api_url, store.root))
             self._start_runner(store)
+            self._start_gc(store)
         except BaseException:
             self.stop()
             raise
@@ -207,6 +209,12 @@ class Up:
             )
             self.api_url = server.start()
         self._prefect, self.ui_url = server, server.ui_url
+
+    def _start_gc(self, store: Store) -> None:
+        """In a thread of this process: mostly it waits for the disk, and a store has one `up`."""
+        schedule = GcSchedule(store, lambda: load_profile(self._path).profile, self.view.say)
+        self._running.callback(schedule.stop)
+        schedule.start()
 
     def _start_runner(self, store: Store) -> None:
         home = prefect_home(store.root)
