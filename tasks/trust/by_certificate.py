@@ -16,7 +16,13 @@ from tasks.trust.cosign_layer import REKOR, certificate_of, signature_of, timest
 from tasks.trust.dsse import Envelope, read_statement
 from tasks.trust.errors import Refused, refusing
 from tasks.trust.signature_bundle import read_bundle
-from tasks.trust.sigstore_adapter import AnyCertificate, CheckedBundle, LegacyParts, RekorAnnotation
+from tasks.trust.sigstore_adapter import (
+    AnyCertificate,
+    CheckedBundle,
+    LegacyParts,
+    RekorAnnotation,
+    proven_index,
+)
 from tasks.trust.simple_signing import read_claims
 from tasks.trust.verdict import Evidence
 
@@ -107,7 +113,7 @@ class KeylessAuthority:
             who=identity.subject,
             issuer=identity.issuer,
             when=max(bundle.times),
-            log_index=entry.log_index,
+            log_index=proven_index(entry),
             **more,
         )
 

@@ -153,10 +153,15 @@ def proven_entry(content: bytes, root: SigstoreRoot) -> tuple[bytes, bytes, date
     Raises what the library raises.
     """
     inner = rekor_v1.TransparencyLogEntry.from_json(content)
+    _check_kind(inner)
     verify_entry(TransparencyLogEntry(inner), root)
-    promised = inner.inclusion_promise and inner.integrated_time
-    when = datetime.fromtimestamp(inner.integrated_time, UTC) if promised and inner.integrated_time else None
-    return inner.canonicalized_body, bytes(inner.log_id.key_id), when, inner.log_index
+    when = datetime.fromtimestamp(inner.integrated_time or 0, UTC) if inner.inclusion_promise else None
+    return inner.canonicalized_body, bytes(inner.log_id.key_id), when, proven_index(inner)
+
+
+def proven_index(inner: rekor_v1.TransparencyLogEntry) -> int:
+    """The promise covers the one in the entry; without promise it is the one of the proof that is proven."""
+    return inner.log_index if inner.inclusion_promise else inner.inclusion_proof.log_index
 
 
 def _message_signature(signature: bytes) -> common_v1.MessageSignature:
@@ -241,10 +246,25 @@ def _match_intoto(bundle: CheckedBundle, envelope: dsse.Envelope, payload: bytes
 
 
 def _kind(bundle: Bundle) -> tuple[Any, Any]:
+    return _check_kind(bundle.log_entry._inner)
+
+
+def _check_kind(inner: rekor_v1.TransparencyLogEntry) -> tuple[Any, Any]:
     """What the entry's body says; what stands beside it unsigned has to agree."""
-    inner = bundle.log_entry._inner
     body = json_object(inner.canonicalized_body, "the log entry")
     said = (inner.kind_version.kind, inner.kind_version.version)
     if said != (body.get("kind"), body.get("apiVersion")):
         raise VerificationError("the log entry is not of the kind that it is announced as")
+    if inner.inclusion_promise and not inner.integrated_time:
+        raise VerificationError("the log's promise has no time")  # the library would not check it then
+    _check_size(inner.inclusion_proof)
     return said
+
+
+def _check_size(proof: rekor_v1.InclusionProof | None) -> None:
+    """The proof is for the tree that the checkpoint signs; the library compares the root hashes alone."""
+    if proof is None or proof.checkpoint is None:
+        return
+    lines = proof.checkpoint.envelope.split("\n", 2)
+    if len(lines) < 3 or lines[1] != str(proof.tree_size):
+        raise VerificationError("the inclusion proof is for a tree of another size than the checkpoint's")

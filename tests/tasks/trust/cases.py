@@ -84,12 +84,12 @@ def _oci_bundle(case: Case) -> Verdict:
     return judge_bundle(case, (DATA / case["bundle"]).read_bytes(), Digest(case["image_digest"]))
 
 
-def judge_bundle(case: Case, content: bytes, digest: Digest) -> Verdict:
-    """The bundle as a referrer of an image with this digest."""
+def judge_bundle(case: Case, content: bytes, digest: Digest, *, like: bytes | None = None) -> Verdict:
+    """The bundle as a referrer of an image with this digest; what `like` attests is asked for."""
     repository = Repository()
     subject = {"mediaType": OCI_MANIFEST, "digest": digest, "size": 7}
     repository.attach(subject, content, BUNDLE_TYPE, artifact_type=BUNDLE_TYPE)
-    policy = Policy("case", Mode.ENFORCE, (_authority(case),), accept_predicates=_predicates(content))
+    policy = Policy("case", Mode.ENFORCE, (_authority(case),), accept_predicates=_predicates(like or content))
     return judge(digest, OCI_MANIFEST, repository, policy, thorough=True)
 
 
