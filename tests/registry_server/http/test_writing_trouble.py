@@ -1,0 +1,72 @@
+"""Disks that are full or read-only, as clients see them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registry_server.http.limits import Limits
+from registry_server.oci.digest import Digest
+from tests.registry_server.http.pushing import begin, code, patch, push_blob, push_image
+from tests.registry_server.store.images import check
+from tests.registry_server.store.test_trouble import mounted, read_only
+from tests.support.registries import running_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "store"
+    root.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(root)):
+        yield root
+
+
+def test_a_disk_that_fills_up_is_told_and_comes_back(small: Path, tmp_path: Path) -> None:
+    with running_registry(tmp_path, root=small, writable=True, limits=Limits(spare_bytes=0)) as registry:
+        body = push_image(registry.client, "before", b"layer")
+        location = begin(registry.client)
+        answer = registry.client.patch(location, content=(os.urandom(MIB) for _ in range(32)))
+        assert code(answer) == (507, "DENIED")
+        assert str(small) not in answer.text
+        assert registry.client.get("/v2/a/manifests/before").content == body
+        assert registry.client.get(location).headers["Range"] == "0-0"
+        assert registry.client.delete(location).status_code == 204
+        push_image(registry.client, "after", os.urandom(MIB))
+        assert check(registry.store) == 2
+
+
+def test_what_is_kept_back_is_there_for_deleting(small: Path, tmp_path: Path) -> None:
+    """The watermark refuses new bytes long before nothing works any more."""
+    limits = Limits(spare_bytes=8 * MIB)
+    with running_registry(tmp_path, root=small, writable=True, limits=limits) as registry:
+        push_image(registry.client, "first", os.urandom(4 * MIB))
+        location = begin(registry.client)
+        answer = patch(registry.client, location, bytes(6 * MIB))
+        assert code(answer) == (507, "DENIED")
+        assert f"{8 * MIB} are kept back" in answer.text
+        assert registry.client.delete("/v2/a/manifests/first").status_code == 202
+
+
+def test_a_read_only_store_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with running_registry(tmp_path, root=root, writable=True) as registry:
+        body = push_image(registry.client, "1.0", b"layer")
+        push_blob(registry.client, b"more")
+    with read_only(root), running_registry(tmp_path, root=root, writable=True) as registry:
+        assert registry.client.get("/v2/a/manifests/1.0").content == body
+        for answer in (
+            registry.client.post("/v2/a/blobs/uploads/"),
+            registry.client.delete(f"/v2/a/blobs/{Digest.of(b'more')}"),
+            registry.client.delete("/v2/a/manifests/1.0"),
+        ):
+            assert answer.status_code == 500
+            assert str(root) not in answer.text
+        assert registry.client.get(f"/v2/a/blobs/{Digest.of(b'more')}").content == b"more"
