@@ -65,7 +65,7 @@ def _writing(limits: Limits) -> dict[type[routes.Route], dict[str, Handler]]:
             "DELETE": uploads.cancel,
         },
         routes.ManifestOf: {"PUT": publishing.put_manifest, "DELETE": publishing.delete_manifest},
-        routes.BlobOf: {"DELETE": publishing.delete_blob},
+        routes.BlobOf: {"HEAD": publishing.head_blob, "DELETE": publishing.delete_blob},
     }
 
 
@@ -158,13 +158,13 @@ class _Application:
 
     def _handler(self, route: routes.Route, method: str) -> Handler:
         reading, writing = _READING.get(type(route)), self._writing.get(type(route), {})
-        if reading is not None and method in ("GET", "HEAD"):
-            return reading
         if method in writing:
             return writing[method]
+        if reading is not None and method in ("GET", "HEAD"):
+            return reading
         if not self._writing:
             raise MethodNotAllowed(f"this registry is read-only: {method} is not supported here")
-        allowed = ", ".join([*(("GET", "HEAD") if reading else ()), *writing])
+        allowed = ", ".join(dict.fromkeys([*(("GET", "HEAD") if reading else ()), *writing]))
         raise MethodNotAllowed(f"{method} is not supported here; {allowed} are", allowed=allowed)
 
     def _refused(self, request: Request, error: MirrorflowError) -> Response:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from registry_server.http import content
 from registry_server.http.bodies import read_whole
 from registry_server.http.conditions import entity_tag, precondition
 from registry_server.http.errors import Refused
@@ -85,6 +86,15 @@ class PublishingHandlers:
         else:
             await asyncio.to_thread(_delete_tag, repository, route.reference)
         return Response(status_code=202)
+
+    async def head_blob(self, store: Store, route: BlobOf, request: Request) -> Response:
+        """Who is told that a blob is there pushes a manifest next: its age counts from now on.
+
+        Without that a collector might take a blob that nothing names yet, between the two requests.
+        """
+        response = await content.blob(store, route, request)
+        await asyncio.to_thread(store.repository(route.repository).renew_blob, route.digest)
+        return response
 
     async def delete_blob(self, store: Store, route: BlobOf, _request: Request) -> Response:
         """From this repository: others that hold it keep it (end-10)."""
@@ -166,8 +176,7 @@ def _heard(manifest: Manifest, tags: Sequence[Tag]) -> dict[str, str]:
 def _remarks(repository: Repository, manifest: Manifest, absent: Absent) -> dict[str, str]:
     """What is allowed, and still may not be what somebody meant."""
     if absent.all:
-        count = len(absent.all)
-        return warning(f"{count} of what this manifest names is not in this repository: {_some(absent.all)}")
+        return warning(f"not in this repository, though the manifest names it: {_some(absent.all)}")
     if manifest.subject and not _holds(repository, manifest.subject.digest):
         return warning(f"the subject {manifest.subject.digest} is not in this repository")
     return {}

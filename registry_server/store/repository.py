@@ -59,6 +59,11 @@ class Repository(RepositoryReader):
         self._disk.place(intent, marker)
         return True
 
+    @translated
+    def renew_blob(self, digest: Digest) -> None:
+        """Make the marker of a blob young, if there is one."""
+        files.touch(self._blob_path(digest))
+
     @contextlib.contextmanager
     def receive_blob(
         self,

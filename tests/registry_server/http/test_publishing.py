@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -386,3 +387,12 @@ def test_a_namespace_is_accepted_on_pulls(registry: Registry) -> None:
 def test_what_is_pushed_is_in_the_catalog(registry: Registry) -> None:
     push_image(registry.client, "latest", b"listed", name="listed/here")
     assert "listed/here" in registry.client.get("/v2/_catalog").json()["repositories"]
+
+
+def test_a_client_that_looks_for_a_blob_keeps_it_from_the_collector(registry: Registry) -> None:
+    blob = push_blob(registry.client, b"looked for", "looked")
+    marker = registry.store.root / "repos/looked/_r/blobs" / blob.digest.replace(":", "-")
+    os.utime(marker, (0, 0))
+    assert registry.client.head(f"/v2/looked/blobs/{blob.digest}").status_code == 200
+    assert marker.stat().st_mtime > 0
+    assert registry.client.head(f"/v2/looked/blobs/{NOWHERE}").status_code == 404
