@@ -147,6 +147,14 @@ def file_size(path: str) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
+def modified(path: str) -> float | None:
+    """When it was last written, in unix seconds; None when it is not there."""
+    try:
+        return os.lstat(path).st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def is_file(path: str) -> bool:
     return file_size(path) is not None
 

@@ -7,7 +7,6 @@ nothing of its repository is given up.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +101,11 @@ class RepositoryView:
 
     def files_of(self, verdict: Verdict) -> Iterator[str]:
         """What to remove, in this order, after the tags."""
+        for tag in verdict.tags:
+            yield f"{self.folder}/pulls/{tag}"
         for digest in verdict.manifests:
             yield f"{self.folder}/manifests/{_file(digest)}"
+            yield f"{self.folder}/pulls/{_file(digest)}"
             subject = self._links[digest].subject
             if subject is not None and digest_of(subject.replace(":", "-", 1)):
                 yield f"{self.folder}/referrers/{_file(subject)}/{_file(digest)}"
@@ -122,7 +124,7 @@ class RepositoryView:
         )
 
     def _pulled(self, tag: str) -> float:
-        return _age(f"{self.folder}/pulls/{tag}") or 0.0
+        return files.modified(f"{self.folder}/pulls/{tag}") or 0.0
 
     def _spread(self, live: set[str], queue: list[str]) -> None:
         """Whatever these need, and whatever refers to one of them."""
@@ -182,7 +184,7 @@ class RepositoryView:
         return sorted(digest for digest in self.blobs - live if self._is_old("blobs", digest, limit))
 
     def _age(self, kind: str, digest: str) -> float | None:
-        return _age(f"{self.folder}/{kind}/{_file(digest)}")
+        return files.modified(f"{self.folder}/{kind}/{_file(digest)}")
 
     def _is_old(self, kind: str, digest: str, limit: float) -> bool:
         age = self._age(kind, digest)
@@ -260,10 +262,3 @@ def digest_of(name: str) -> str | None:
 
 def _file(digest: str) -> str:
     return file_name(Digest(digest))
-
-
-def _age(path: str) -> float | None:
-    try:
-        return os.lstat(path).st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.store.disk import Disk
     from registry_server.store.root import StorageRoot
+
+_PULL_SECONDS: Final = 3600.0
 
 
 class RepositoryReader:
@@ -128,6 +132,17 @@ class RepositoryReader:
         ]
         # distribution-spec "Listing Referrers": an entry goes when its manifest is deleted.
         return [each for each in found if each and files.is_file(self._manifest_path(each.digest))]
+
+    @translated
+    def note_pull(self, reference: Tag | Digest) -> None:
+        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails for the disk."""
+        path = f"{self._folder}/pulls/{file_name(reference) if isinstance(reference, Digest) else reference}"
+        found = files.modified(path)
+        if found is not None and abs(time.time() - found) < _PULL_SECONDS:
+            return
+        with contextlib.suppress(OSError):  # full, or read-only: to serve is more important
+            if not files.touch(path):
+                self._disk.mark(path)
 
     @translated
     def poll(self) -> PollRecord | None:

@@ -458,6 +458,27 @@ def test_companion_tags_stay_with_their_image_and_go_with_it(store: Store, nginx
     assert not nginx.has_blob(Digest(image(B).descriptor().digest))
 
 
+def test_what_was_pulled_lately_is_kept_by_its_pulls(store: Store, nginx: Repository) -> None:
+    for tag, content in (("pulled", A), ("idle", B)):
+        tag_image(nginx, tag, content)
+    untagged = put_image(nginx, C)
+    age(store, days=60)
+    nginx.note_pull(Tag("pulled"))
+    nginx.note_pull(untagged.digest)
+    policy = Policy(keep_tags=(keep("", pulled_within=86400.0),), keep_untagged=Limits(pulled_within=86400.0))
+    gc(store, GcOptions(settle=0.0, retention=Retention((policy,))))
+    assert nginx.tags() == ["pulled"]
+    assert nginx.has_blob(untagged.digest)
+    pulls = store.root / "repos/library/nginx/_r/pulls"
+    seen = (pulls / "pulled").stat().st_mtime_ns
+    nginx.note_pull(Tag("pulled"))  # once an hour is enough
+    assert (pulls / "pulled").stat().st_mtime_ns == seen
+    age(store, days=60)
+    gc(store, GcOptions(settle=0.0, retention=Retention((policy,))))
+    assert nginx.tags() == []
+    assert list(pulls.iterdir()) == []
+
+
 def test_a_full_store_is_an_error_of_ours(store: Store) -> None:
     (store.root / "locks" / "gc").mkdir()
     with pytest.raises(StoreError):
