@@ -135,7 +135,7 @@ class RepositoryReader:
 
     @translated
     def note_pull(self, reference: Tag | Digest) -> None:
-        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails for the disk."""
+        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails."""
         path = f"{self._folder}/pulls/{file_name(reference) if isinstance(reference, Digest) else reference}"
         found = files.modified(path)
         if found is not None and abs(time.time() - found) < _PULL_SECONDS:
