@@ -18,7 +18,6 @@ from tasks.copying import claim_jobs
 from tasks.images import Step as Passed
 from tasks.on_demand.work import Step, Work, log
 from tasks.publishing import publish
-from tasks.verify_signature import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +77,8 @@ def complete_image(
 
 
 def _verify(run: MirrorRun, image: Image) -> int:
-    return run.for_each_image([image], Passed.VERIFIED, lambda each: run.ledger.verdict(each, NO_POLICY))
+    """It was admitted before its manifest was stored (`looking`); here that is only shown."""
+    return run.for_each_image([image], Passed.VERIFIED, lambda each: run.ledger.verdict(each, "admitted"))
 
 
 def publish_sparse(store: Store, pending: Pending) -> bool:

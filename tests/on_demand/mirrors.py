@@ -22,9 +22,10 @@ from tasks.on_demand.work import Work, do
 from tests.support.requests import RequestLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from profiles.model import Profile
     from registry_server.store.store import Store
 
 SECRET = b"only for this test"
@@ -67,6 +68,7 @@ class Mirror:
     work: Directly
     log: RequestLog
     receiver_url: str
+    stop_receiver: Callable[[], None]
 
     @property
     def host(self) -> str:
@@ -79,9 +81,10 @@ def document(*urls: str, **options: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def mirroring(
-    folder: Path, *entries: dict[str, Any], timeout: float = 20, **storage: Any
-) -> Iterator[Mirror]:
+def minding(
+    folder: Path, *entries: dict[str, Any], **storage: Any
+) -> Iterator[tuple[Profile, OnDemand, Store, Directly]]:
+    """What answers misses, without a server in front of it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {"storage": {"rootDirectory": "store", **storage}, "sync": {"registries": list(entries)}}
@@ -89,20 +92,30 @@ def mirroring(
     profile = parse_profile(text, folder / "profile.json").profile
     store, work = open_store(profile), Directly()
     mind = OnDemand(profile, store, work)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=200)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    receiver = Receiver(listener, SECRET, mind.answer)
-    threading.Thread(target=receiver.serve, daemon=True).start()
-    call = folder / "on-miss.json"
-    call.write_text(OnMissOptions(url, SECRET, timeout).to_json())
-    log = RequestLog(folder / "access.log")
-    roots = profile.storage.roots()
     try:
-        with (
-            running_server(store.root, on_miss=call, access_log=log.path, subpaths=roots) as server,
-            httpx.Client(base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}) as client,
-        ):
-            yield Mirror(store, server, client, mind, work, log, url)
+        yield profile, mind, store, work
     finally:
-        receiver.close()
         mind.close()
+
+
+@contextmanager
+def mirroring(
+    folder: Path, *entries: dict[str, Any], timeout: float = 20, **storage: Any
+) -> Iterator[Mirror]:
+    with minding(folder, *entries, **storage) as (profile, mind, store, work):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        receiver = Receiver(listener, SECRET, mind.answer)
+        threading.Thread(target=receiver.serve, daemon=True).start()
+        call = folder / "on-miss.json"
+        call.write_text(OnMissOptions(url, SECRET, timeout).to_json())
+        log = RequestLog(folder / "access.log")
+        roots = profile.storage.roots()
+        try:
+            with (
+                running_server(store.root, on_miss=call, access_log=log.path, subpaths=roots) as server,
+                httpx.Client(base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}) as client,
+            ):
+                yield Mirror(store, server, client, mind, work, log, url, receiver.close)
+        finally:
+            receiver.close()

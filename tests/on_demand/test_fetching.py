@@ -14,7 +14,8 @@ from registry_server.oci import media_types
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from tests.on_demand.mirrors import document, mirroring
+from tasks.on_demand.answers import Miss, TheManifest
+from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving
 from tests.tasks.runs import add_index, assert_complete, visible
 
@@ -144,9 +145,11 @@ def test_the_filters_of_the_rules_hold(tmp_path: Path, upstream: Misbehaving, na
         ("apps/web", "2.0.0"),
     ]:
         upstream.add_image(repository, tag, layers=(f"{repository}:{tag}".encode(),))
-    with mirroring(tmp_path, document(f"http://{upstream.host}", content=RULES)) as mirror:
-        assert mirror.client.get(f"/v2/{name}").status_code == status
-    if status == 404 and "newest" not in name and "mine/web" not in name:
+    repository, _, tag = name.partition("/manifests/")
+    with minding(tmp_path, document(f"http://{upstream.host}", content=RULES)) as (_, mind, *_):
+        got = mind.answer(Miss("manifest", RepositoryName(repository), Tag(tag)), 20)
+    assert isinstance(got, TheManifest) == (status == 200)
+    if status == 404 and "mine/web" not in name:
         assert upstream.seen == []  # nobody was asked
 
 

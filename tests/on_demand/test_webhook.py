@@ -1,0 +1,124 @@
+"""Who calls the receiver must know the secret, be on time, say it once, and be brief."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flows.webhook import MAX_BODY, Receiver
+from registry_server.http.signature import SIGNATURE, TIMESTAMP, sign
+from tasks.on_demand.answers import Local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks.on_demand.answers import Answer, Miss
+
+SECRET = b"a secret"
+CALL: dict[str, Any] = {
+    "version": 1,
+    "id": "1",
+    "kind": "manifest",
+    "method": "GET",
+    "repository": "library/nginx",
+    "reference": "1.25",
+    "timeout": 10,
+}
+
+
+class Listening:
+    def __init__(self) -> None:
+        self.asked: list[Miss] = []
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self.receiver = Receiver(listener, SECRET, self._answer)
+        threading.Thread(target=self.receiver.serve, daemon=True).start()
+
+    def _answer(self, miss: Miss, seconds: float) -> Answer:
+        self.asked.append(miss)
+        return Local(seconds)
+
+    def post(self, body: bytes, headers: dict[str, str], method: str = "POST") -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, "/", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text.startswith(b"{") else {}
+        finally:
+            connection.close()
+
+    def call(
+        self, change: dict[str, Any] | None = None, *, secret: bytes = SECRET, age: float = 0
+    ) -> tuple[int, dict[str, Any]]:
+        body = json.dumps(CALL | (change or {})).encode()
+        timestamp = str(time.time() - age)
+        return self.post(body, {TIMESTAMP: timestamp, SIGNATURE: sign(secret, timestamp, body)})
+
+
+@pytest.fixture
+def receiver() -> Iterator[Listening]:
+    listening = Listening()
+    yield listening
+    listening.receiver.close()
+
+
+def test_a_signed_call_is_answered(receiver: Listening) -> None:
+    status, answer = receiver.call()
+    assert status == 200
+    assert answer["outcome"] == "local"
+    assert [str(miss) for miss in receiver.asked] == ["library/nginx:1.25"]
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "status"),
+    [
+        pytest.param({}, {"secret": b"another"}, 401, id="another secret"),
+        pytest.param({}, {"age": 120}, 401, id="too old"),
+        pytest.param({}, {"age": -120}, 401, id="from the future"),
+        pytest.param({"version": 2}, {}, 400, id="another version"),
+        pytest.param({"kind": "catalog"}, {}, 400, id="a kind that nobody knows"),
+        pytest.param({"repository": "../etc"}, {}, 400, id="no name"),
+        pytest.param({"repository": None}, {}, 400, id="nothing"),
+        pytest.param({"kind": "blob"}, {}, 400, id="a blob by tag"),
+        pytest.param({"timeout": "soon"}, {}, 400, id="no number"),
+        pytest.param({"more": "x" * MAX_BODY}, {}, 413, id="too long"),
+    ],
+)
+def test_what_is_not_a_good_call_is_refused(
+    receiver: Listening, change: dict[str, Any], more: dict[str, Any], status: int
+) -> None:
+    assert receiver.call(change, **more)[0] == status
+    assert receiver.asked == []
+
+
+def test_a_call_is_good_once(receiver: Listening) -> None:
+    assert receiver.call()[0] == 200
+    assert receiver.call()[0] == 401
+    assert receiver.call({"id": "2"})[0] == 200
+    assert len(receiver.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({}, 401, id="no signature"),
+        pytest.param({TIMESTAMP: "1", SIGNATURE: "sha256=ü"}, 401, id="not in ASCII"),
+        pytest.param({"Transfer-Encoding": "chunked"}, 411, id="no length"),
+        pytest.param({"Content-Length": "99999999999999"}, 413, id="a length without end"),
+    ],
+)
+def test_headers_of_nobody(receiver: Listening, headers: dict[str, str], status: int) -> None:
+    encoded = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    assert receiver.post(b"", encoded)[0] == status
+    assert receiver.asked == []
+
+
+def test_only_post(receiver: Listening) -> None:
+    assert receiver.post(b"", {}, method="GET")[0] == 501
