@@ -1,4 +1,4 @@
-"""What `check` says of a profile that loads: what was understood, and what cannot be done yet."""
+"""What `check` says of a profile that loads: what was understood; and whether its keys can be used."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.definitions import describe_rule
 from profiles.durations import format_duration
-from tasks.errors import NotYet
-from tasks.policies import refuse_policies
+from tasks.verifying import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +23,10 @@ def understood(profile: Profile) -> Iterator[str]:
         yield f"registry  {entry.name}: {_when(entry)}, from {', '.join(str(url) for url in entry.urls)}"
         for rule in entry.content:
             yield f"          takes {plain(describe_rule(rule))}"
+        if entry.only_signed:
+            yield "          with a signature: onlySigned looks whether there is one, and verifies nothing"
+    for number, policy in enumerate(profile.verify.rules if profile.verify else ()):
+        yield f"verify    rule {number + 1}: {policy.mode} for {', '.join(map(str, policy.match))}"
 
 
 def plain(markdown: str) -> str:
@@ -31,15 +34,10 @@ def plain(markdown: str) -> str:
     return markdown.replace("`", "")
 
 
-def not_yet(profile: Profile) -> list[str]:
-    """What the profile asks for and this version cannot do."""
-    found = []
+def check_trust(profile: Profile) -> None:
+    """Load every key and root that the profile names. Raises `TrustBroken`."""
     for entry in profile.sync.registries:
-        try:
-            refuse_policies(entry)
-        except NotYet as error:
-            found.append(str(error))
-    return found
+        Verification.of(profile, entry)
 
 
 def _when(entry: RegistryEntry) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import complain, out, say, warn
+from flows.console import out, say, warn
 
 if TYPE_CHECKING:
     from profiles.loading import LoadedProfile
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(schema)
     app.command()(plan)
     app.command()(explain)
+    app.command()(verify)
 
 
 def load(path: Path) -> LoadedProfile:
@@ -43,16 +44,12 @@ def load(path: Path) -> LoadedProfile:
 
 def check(profile: ProfilePath) -> None:
     """Say what is wrong with a profile: every mistake, with its line and what to write instead."""
-    from flows.checking import not_yet, understood
+    from flows.checking import check_trust, understood
 
     loaded = load(profile)
     for line in understood(loaded.profile):
         out.print(line, markup=False)
-    refused = not_yet(loaded.profile)
-    for problem in refused:
-        complain(problem)
-    if refused:
-        raise typer.Exit(1)
+    check_trust(loaded.profile)
 
 
 def schema() -> None:
@@ -129,4 +126,28 @@ def explain(
     for each in explanations:
         out.print(each.words, markup=False)
     if not any(each.takes for each in explanations):
+        raise typer.Exit(2)
+
+
+def verify(
+    profile: ProfilePath,
+    image: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="REPO:TAG or REPO@DIGEST, by its upstream name or its name here."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say what the profile's policy makes of one image: every signature found, and why it counts or not.
+
+    Asks the upstream; changes nothing. Exit code 0: admitted; 2: refused; 1: it could not be asked.
+    """
+    from flows.verifying import render_verdict, verdict_of
+
+    found = verdict_of(load(profile).profile, image)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        for line in render_verdict(found):
+            out.print(line, markup=False)
+    if not found.admits:
         raise typer.Exit(2)

@@ -23,7 +23,6 @@ from flows.progress import reporting
 from flows.stopping import StopSign, stop_on_signals
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
-from tasks.policies import refuse_policies
 from tasks.polling import record_polls
 from tasks.report import Report, build_report
 from tasks.run import open_run
@@ -46,7 +45,6 @@ def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State
     try:
         profile = load_accepted(Path(profile_path)).profile
         entry = find_entry(profile, registry)
-        refuse_policies(entry)
         store = open_store(profile)
         with (
             stop_on_signals() as sign,

@@ -76,8 +76,8 @@ def _repeats(path_prefix: str, rule: ContentRule) -> bool:
 
 def _on_options(entry: RegistryEntry, path: Path) -> Iterator[_Found]:
     if entry.only_signed:
-        found = "signatures are not verified yet: the flow of this entry will fail"
-        yield (*path, "onlySigned"), found, "drop it to mirror unsigned images too"
+        found = "it looks whether there is a signature, and not whose: anybody can sign"
+        yield (*path, "onlySigned"), found, "say whom to trust in `verify`, see docs/trust.md"
     if not entry.preserve_digest:
         yield (*path, "preserveDigest"), "digests are always preserved", "drop it"
     if entry.cert_dir is not None and not entry.cert_dir.is_dir():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from profiles.fields import ProfileModel
 from profiles.serving import Http, Log
 from profiles.storage import Storage
 from profiles.sync import Sync
+from profiles.verification import VerificationPart
 
 
-class Profile(ProfileModel):
+class Profile(VerificationPart):
     """What to mirror, where to keep it, how to serve it."""
 
     dist_spec_version: str | None = Field(

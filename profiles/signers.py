@@ -46,25 +46,39 @@ IdentityRegexp = Annotated[
 class Extensions(ProfileModel):
     """What a Fulcio certificate has to say of the build that it was made for, each exactly."""
 
-    build_signer_uri: str | None = None
-    build_signer_digest: str | None = None
-    runner_environment: str | None = None
-    source_repository_uri: str | None = None
-    source_repository_digest: str | None = None
-    source_repository_ref: str | None = None
-    source_repository_identifier: str | None = None
-    source_repository_owner_uri: str | None = None
-    source_repository_owner_identifier: str | None = None
-    source_repository_visibility: str | None = None
-    build_config_uri: str | None = None
-    build_config_digest: str | None = None
-    build_trigger: str | None = None
-    run_invocation_uri: str | None = None
-    github_workflow_trigger: str | None = None
-    github_workflow_sha: str | None = None
-    github_workflow_name: str | None = None
-    github_workflow_repository: str | None = None
-    github_workflow_ref: str | None = None
+    build_signer_uri: str | None = Field(default=None, description="URI of the workflow that signed.")
+    build_signer_digest: str | None = Field(default=None, description="Commit of the workflow that signed.")
+    runner_environment: str | None = Field(default=None, description="`github-hosted` or `self-hosted`.")
+    source_repository_uri: str | None = Field(default=None, description="URI of the source repository.")
+    source_repository_digest: str | None = Field(default=None, description="Commit of the source.")
+    source_repository_ref: str | None = Field(
+        default=None, description="Branch or tag of the source, e.g. `refs/heads/main`."
+    )
+    source_repository_identifier: str | None = Field(
+        default=None, description="Number of the source repository."
+    )
+    source_repository_owner_uri: str | None = Field(default=None, description="URI of its owner.")
+    source_repository_owner_identifier: str | None = Field(default=None, description="Number of its owner.")
+    source_repository_visibility: str | None = Field(default=None, description="`public` or `private`.")
+    build_config_uri: str | None = Field(
+        default=None, description="URI of the top-level build configuration."
+    )
+    build_config_digest: str | None = Field(
+        default=None, description="Commit of the top-level build configuration."
+    )
+    build_trigger: str | None = Field(default=None, description="What started the build, e.g. `push`.")
+    run_invocation_uri: str | None = Field(default=None, description="URI of the run.")
+    github_workflow_trigger: str | None = Field(
+        default=None, description="GitHub's older name of what started it."
+    )
+    github_workflow_sha: str | None = Field(default=None, description="GitHub's older name of the commit.")
+    github_workflow_name: str | None = Field(default=None, description="Name of the GitHub workflow.")
+    github_workflow_repository: str | None = Field(
+        default=None, description="GitHub's older name of the repository."
+    )
+    github_workflow_ref: str | None = Field(
+        default=None, description="GitHub's older name of the branch or tag."
+    )
 
     def wanted(self) -> dict[str, str]:
         """Those that are given, by their names here."""
@@ -74,10 +88,18 @@ class Extensions(ProfileModel):
 class Override(ProfileModel):
     """How single checks are taken, whatever the level says."""
 
-    authenticity: Literal["enforce", "log"] | None = None
-    authentic_timestamp: Literal["enforce", "log"] | None = None
-    expiry: Literal["enforce", "log"] | None = None
-    revocation: Literal["enforce", "log", "skip"] | None = None
+    authenticity: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether the certificates lead to a trusted one."
+    )
+    authentic_timestamp: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether it was signed while the certificates were valid."
+    )
+    expiry: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether the signature has not expired by its own word."
+    )
+    revocation: Literal["enforce", "log", "skip"] | None = Field(
+        default=None, description="Whether a certificate has been revoked."
+    )
 
 
 class Signer(ProfileModel):

@@ -124,6 +124,10 @@ class Ledger:
         with self._lock:
             self._progress[str(image.name)].verdict = verdict
 
+    def verdict_of(self, image: Image) -> str:
+        with self._lock:
+            return self._progress[str(image.name)].verdict
+
     def plan(self, image: Image, plan: ImagePlan) -> None:
         with self._lock:
             self._progress[str(image.name)].plan = plan

@@ -17,6 +17,7 @@ from tasks.manifests import RecentManifests
 from tasks.upstream.credential_sources import StandardCredentials
 from tasks.upstream.errors import Stopped
 from tasks.upstream.registry import UpstreamRegistry
+from tasks.verifying import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,7 @@ class MirrorRun:
     ledger: Ledger = field(default_factory=Ledger)
     manifests: KeyedLocks = field(default_factory=KeyedLocks)
     recent: RecentManifests = field(default_factory=RecentManifests)
+    verification: Verification = field(default_factory=Verification)
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""
@@ -106,12 +108,13 @@ def open_run(
 ) -> Iterator[MirrorRun]:
     """Connect one registry entry with the store; closes connections and threads at the end."""
     stop = stop or threading.Event()
+    verification = Verification.of(profile, entry)
     upstream = UpstreamRegistry(
         entry, StandardCredentials(profile.sync.credentials_file), cancelled=stop.is_set
     )
     transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
     try:
-        yield MirrorRun(entry, upstream, store, transfers, stop, frozenset(only))
+        yield MirrorRun(entry, upstream, store, transfers, stop, frozenset(only), verification=verification)
     finally:
         transfers.shutdown(wait=True, cancel_futures=True)
         upstream.close()

@@ -76,7 +76,7 @@ def _config(run: MirrorRun, image: Image, manifest: Manifest) -> dict[str, Any] 
 
 
 @dataclass(slots=True)
-class _InMemory:
+class InMemory:
     """A sink for a blob that is small enough to look at."""
 
     content: bytearray = field(default_factory=bytearray)
@@ -96,7 +96,7 @@ def _fetch_config(run: MirrorRun, image: Image, config: Descriptor) -> bytes:
     """Raises `WrongContent`: a selection must not rest on what somebody else wrote."""
     if config.data is not None:
         return config.data
-    sink = _InMemory()
+    sink = InMemory()
     run.upstream.blob(image.source, config, sink)
     content = bytes(sink.content)
     actual = Digest.of(content, config.digest.algorithm)

@@ -121,6 +121,18 @@ class UpstreamRegistry:
 
         Descriptors under a fallback tag may carry a wrong artifactType: who needs it reads the manifest.
         """
+        found = self.referrers_by_api(repository, digest)
+        if found is not None:
+            return found
+        tag = fallback_tag(digest)
+        try:
+            fetched = self.manifest(repository, tag)
+        except UpstreamNotFound:
+            return []
+        return list(parse_list(fetched.body, Where(self.name, repository, tag)))
+
+    def referrers_by_api(self, repository: str, digest: Digest) -> list[Descriptor] | None:
+        """What refers to `digest`; None where the registry does not have the referrers API."""
         name = RepositoryName(repository)
         try:
             return self._endpoints.run(
@@ -129,11 +141,7 @@ class UpstreamRegistry:
         except UpstreamError as error:
             if error.status not in NO_API:
                 raise
-        try:
-            fetched = self.manifest(name, fallback_tag(digest))
-        except UpstreamNotFound:
-            return []
-        return list(parse_list(fetched.body, Where(self.name, name, fallback_tag(digest))))
+            return None
 
     def head(self, repository: str, reference: str) -> Head:
         """One HEAD; one GET more where the registry does not do HEAD or does not send a digest."""

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
 
+COMMANDS = [
+    *("check", "schema", "starter", "plan", "explain", "sync"),
+    *("serve", "up", "status", "rerun", "demo", "deploy", "verify"),
+]
+
 
 def mirrorflow(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -59,7 +64,7 @@ def sick() -> Iterator[Misbehaving]:
 
 def test_help_names_every_command() -> None:
     shown = mirrorflow("--help").stdout
-    for command in "check schema starter plan explain sync serve up status rerun demo deploy".split():
+    for command in COMMANDS:
         assert f" {command} " in shown
 
 
@@ -80,11 +85,20 @@ def test_check_says_what_it_understood(sample_profile: Path) -> None:
     assert "library/nginx: tags versions >=1.24 <2, into /mirror" in checked.stdout
 
 
-def test_check_refuses_to_pretend_that_it_verifies_signatures(tmp_path: Path) -> None:
+def test_check_says_that_only_signed_verifies_nothing(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, "https://registry1:5000", "{prefix: '**'}", "onlySigned: true,")
     checked = mirrorflow("check", profile)
+    assert checked.returncode == 0
+    assert "onlySigned looks whether there is one, and verifies nothing" in checked.stdout
+
+
+def test_check_refuses_a_key_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "team.pub").write_text("no key")
+    profile = write_profile(tmp_path, "https://registry1:5000", "{prefix: '**'}")
+    profile.write_text(profile.read_text() + "trust: {keys: {team: {file: team.pub}}}\n")
+    checked = mirrorflow("check", profile)
     assert checked.returncode == 1
-    assert "`onlySigned: true` cannot be honoured yet" in checked.stderr
+    assert "trust.keys.team" in checked.stderr
 
 
 def test_every_mistake_of_a_profile_is_one_line_with_its_place(tmp_path: Path) -> None:

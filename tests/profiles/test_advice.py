@@ -59,7 +59,7 @@ def _one(urls: str, rest: str) -> str:
             _one("[ghcr.io/org]", "pollInterval: 5m, content: [{prefix: 'org/**'}]"),
             ["urls[0]: its path stands before every repository name"],
         ),
-        (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: signatures"]),
+        (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: it looks"]),
         (_entries("preserveDigest: false, content: [{prefix: a}]"), ["digests are always preserved"]),
         (_entries("certDir: /no/such, content: [{prefix: a}]"), ["certDir: there is no folder"]),
         (

@@ -73,7 +73,7 @@ def test_yaml_aliases_and_merge_keys_share_settings() -> None:
     [
         ("a = ", "1:4: not TOML: invalid value"),
         ("[a]\nb = 1\nb = 2", "3:6: not TOML: cannot overwrite a value; keep one of the two"),
-        ("[storage]\nroot = 1", "2:1: storage.root: unknown key 'root'; known here"),
+        ("[storage]\nnope = 1", "2:1: storage.nope: unknown key 'nope'; known here"),
         (
             "[[sync.registries]]\nurls=['a.io']\n[[sync.registries]]\nurls=['%']\n",
             "4:1: sync.registries[1].urls[0]",

@@ -26,6 +26,7 @@ from tasks.polling import record_polls
 from tasks.publishing import publish
 from tasks.report import build_report
 from tasks.run import open_run
+from tasks.verifying import verify_image
 
 if TYPE_CHECKING:
     import threading
@@ -50,16 +51,18 @@ def opened(
     only: Iterable[str] = (),
     stop: threading.Event | None = None,
     storage: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
     **entry: Any,
 ) -> Iterator[MirrorRun]:
     """A run over the registry at `url` into `folder`/store; `entry` are keys of the registry entry.
 
-    Without rules it takes everything.
+    Without rules it takes everything. `more` are further sections of the profile.
     """
     registry = {"name": "registry1", "urls": [url], "content": content or [EVERYTHING], **entry}
     document = {
         "storage": {"rootDirectory": "store", **(storage or {})},
         "sync": {"registries": [registry]},
+        **(more or {}),
     }
     path = folder / "profile.json"
     profile = parse_profile(json.dumps(document), path).profile
@@ -79,7 +82,7 @@ def bring_in(run: MirrorRun, images: Sequence[Image]) -> None:
     """The other steps; what fails is in the ledger."""
     each = run.for_each_image
     with suppress(MirrorflowError):
-        each(images, Step.VERIFIED, lambda image: run.ledger.verdict(image, "no policy"))
+        each(images, Step.VERIFIED, lambda image: verify_image(run, image))
     with suppress(MirrorflowError):
         each(images, Step.CONVERTED, lambda image: convert(run, image))
     with suppress(MirrorflowError):

@@ -18,7 +18,6 @@ from tasks.errors import NotYet, StepFailed, Unexpected
 from tasks.filter_tags import filter_tags
 from tasks.images import Findings, Step
 from tasks.list_catalog import list_catalog
-from tasks.policies import refuse_policies
 from tasks.publish_image import publish_image
 from tasks.steps import retry_delays, retry_options, summary
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
@@ -26,7 +25,7 @@ from tasks.verify_signature import verify_signature
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import blob_path, opened, visible
-from tests.tasks.things import entry, image, source
+from tests.tasks.things import image, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,9 +192,3 @@ def test_the_transfers_of_all_tasks_together_are_no_more_than_the_entry_allows(
     with opened(tmp_path, f"http://{upstream.host}", reqConcurrent=3) as run, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: run.each(work, range(50)), range(8)))
     assert most <= 3
-
-
-def test_only_signed_is_refused_instead_of_passed_unverified() -> None:
-    refuse_policies(entry())
-    with pytest.raises(NotYet, match="`onlySigned: true` cannot be honoured yet"):
-        refuse_policies(entry(onlySigned=True))

@@ -1,0 +1,78 @@
+"""`verify`: the verdict on one image, with everything that was looked at on the way."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.explaining import without_host
+from registry_server.oci.digest import Digest
+from registry_server.oci.reference import ImageName, RepositoryName
+from registry_server.store.store import Store
+from tasks.choosing import choose_repositories, names_behind
+from tasks.errors import NotWanted
+from tasks.images import Image
+from tasks.run import open_run
+from tasks.verifying import NO_POLICY, judge_digest, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.model import Profile
+    from tasks.images import SourceRepository
+    from tasks.run import MirrorRun
+    from tasks.trust.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`verdict` is None for an image that no policy covers."""
+
+    registry: str
+    image: str
+    digest: str
+    verdict: Verdict | None
+
+    @property
+    def admits(self) -> bool:
+        return self.verdict is None or self.verdict.admits
+
+    def to_json(self) -> dict[str, Any]:
+        verdict = self.verdict.to_json() if self.verdict else {"outcome": NO_POLICY, "admits": True}
+        return {"registry": self.registry, "image": self.image, "digest": self.digest, **verdict}
+
+
+def verdict_of(profile: Profile, image: str) -> Judged:
+    """Judge the first entry's image of that name. Raises `NotWanted`, `UpstreamError`, `TrustBroken`."""
+    wanted = ImageName.parse(without_host(profile, image), default_tag="latest")
+    with tempfile.TemporaryDirectory(prefix="mirrorflow-verify-") as folder:
+        store = Store.open(Path(folder), durability="none")
+        for entry in profile.sync.registries:
+            sources = choose_repositories(entry, names_behind(entry, [str(wanted.repository)]))
+            if sources:
+                with open_run(profile, entry, store) as run:
+                    return _judge(run, sources[0], wanted)
+    raise NotWanted(f"no content rule takes {wanted.repository}; see `mirrorflow explain`")
+
+
+def _judge(run: MirrorRun, source: SourceRepository, wanted: ImageName) -> Judged:
+    head = run.upstream.head(source.name, wanted.reference)
+    image = Image(source.name, RepositoryName(source.name), wanted.reference, head.digest, head.media_type)
+    tag = None if isinstance(wanted.reference, Digest) else wanted.reference
+    verdict = judge_digest(run, image, head.digest, tag, thorough=True)
+    return Judged(run.entry.name, image.upstream_name, head.digest, verdict)
+
+
+def render_verdict(judged: Judged) -> Iterator[str]:
+    """The outcome, then a line for each signature that was found."""
+    verdict = judged.verdict
+    yield f"{judged.registry}: {judged.image} ({judged.digest})"
+    yield f"  {words(verdict) if verdict else NO_POLICY}"
+    for found in verdict.signatures if verdict else ():
+        state = f"counts for {', '.join(found.authorities)}" if found.counted else "does not count"
+        who = f" by {found.who}" if found.who else ""
+        yield f"  {found.format} in {found.where}{who}: {state}"
+        for reason in (*found.reasons, *found.notes):
+            yield f"    {reason}"

@@ -1,0 +1,158 @@
+"""Which verdict an image needs, and getting it: nothing is admitted before (invariant 4).
+
+What judges signatures is imported when a policy asks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from profiles.tag_rules import is_companion_tag
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import InvalidName, MirrorflowError
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import Tag
+from tasks.signature_source import UpstreamSignatures
+
+if TYPE_CHECKING:
+    from profiles.entry import RegistryEntry
+    from profiles.model import Profile
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from tasks.images import Image
+    from tasks.run import MirrorRun
+    from tasks.trust.compiling import Policies
+    from tasks.trust.policy import Policy
+    from tasks.trust.verdict import Verdict
+
+NO_POLICY: Final = "no policy"
+# What signatures, attestations and SBOMs are made of; whatever else stands under such a tag could be run.
+_COMPANION_CONTENT: Final = ("simplesigning", "dsse", "in-toto", "spdx", "cyclonedx", "syft", "sigstore")
+
+
+class NotAdmitted(MirrorflowError):
+    """The policy refuses the image; nothing of it becomes visible. Trying again does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the profile asks of the images of one registry entry. Falsy when it asks for nothing."""
+
+    policies: Policies | None = None
+    only_signed: bool = False
+
+    @classmethod
+    def of(cls, profile: Profile, entry: RegistryEntry) -> Verification:
+        """Loads no verifier for a profile without `verify` and an entry without `onlySigned`.
+
+        Raises `TrustBroken` when a key or root that a rule needs cannot be used.
+        """
+        if profile.verify is None and not entry.only_signed:
+            return cls()
+        from tasks.trust.compiling import Policies
+
+        policies = Policies(profile.trust, profile.verify)
+        policies.check()
+        return cls(policies, entry.only_signed)
+
+    def __bool__(self) -> bool:
+        return self.policies is not None
+
+    def policy_for(self, repository: str, tag: str | None) -> Policy | None:
+        """For an image of `host/repository`; `tag` None for one that is named by digest. None: no policy."""
+        if self.policies is None:
+            return None
+        from tasks.trust.compiling import ONLY_SIGNED
+        from tasks.trust.policy import Mode
+
+        policy = self.policies.for_image(repository, tag)
+        if policy.mode is not Mode.SKIP:
+            return policy
+        return ONLY_SIGNED if self.only_signed else None
+
+
+def verify_image(run: MirrorRun, image: Image) -> None:
+    """Get the verdict and write it down. Raises `NotAdmitted`, and what the upstream raises.
+
+    A network error is an error, and never "unsigned".
+    """
+    subject = _subject(image)
+    if subject is not None and run.verification:
+        _verify_companion(run, image, subject)
+        return
+    tag = image.reference if isinstance(image.reference, Tag) else None
+    verdict = judge_digest(run, image, image.digest, tag)
+    if verdict is None:
+        run.ledger.verdict(image, NO_POLICY)
+        return
+    run.ledger.verdict(image, words(verdict))
+    if not verdict.admits:
+        raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: not admitted: {words(verdict)}")
+
+
+def judge_digest(
+    run: MirrorRun, image: Image, digest: Digest, tag: str | None, *, thorough: bool = False
+) -> Verdict | None:
+    """What the policy of the image's repository says of a digest; None without a policy."""
+    source = f"{run.upstream.name}/{run.entry.urls[0].repository(image.source)}"
+    policy = run.verification.policy_for(source, tag)
+    if policy is None:
+        return None
+    from tasks.trust.judging import judge
+
+    signatures = UpstreamSignatures(run.upstream, policy.repository or image.source)
+    reference = f"{source}:{tag}" if tag else source
+    verdict = judge(digest, image.media_type, signatures, policy, reference=reference, thorough=thorough)
+    if not (policy.each_child and verdict.admits):
+        return verdict
+    # `indexChildren: each`: every platform needs a signature of its own; the first refusal decides.
+    children = _manifest(run, image, digest).manifests
+    judged = (judge(child.digest, child.media_type, signatures, policy) for child in children)
+    return next((found for found in judged if not found.admits), verdict)
+
+
+def words(verdict: Verdict) -> str:
+    """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
+    if verdict.reasons:
+        refused = (reason for found in verdict.signatures for reason in found.reasons)
+        return f"{verdict.outcome}: {'; '.join((*verdict.reasons, *refused))}"
+    if not verdict.who:
+        return str(verdict.outcome)
+    when = f", {verdict.when.isoformat()}" if verdict.when else ""
+    return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
+
+
+def _subject(image: Image) -> Digest | None:
+    """The digest whose companion a tag such as `sha256-<hex>.sig` says it is."""
+    if not isinstance(image.reference, Tag) or not is_companion_tag(image.reference):
+        return None
+    try:
+        return Digest(image.reference.partition(".")[0].replace("-", ":", 1))
+    except InvalidName:
+        return None
+
+
+def _verify_companion(run: MirrorRun, image: Image, subject: Digest) -> None:
+    """A companion is admitted with its image, and only if it is none itself: its tag could hide anything."""
+    verdict = judge_digest(run, image, subject, None)
+    if verdict is None:
+        run.ledger.verdict(image, NO_POLICY)
+        return
+    if not verdict.admits:
+        raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: its image is not admitted")
+    manifest = _manifest(run, image, image.digest)
+    if manifest.is_index or not all(map(_is_companion_content, manifest.layers)):
+        raise NotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: something else under the tag of a companion"
+        )
+    run.ledger.verdict(image, f"companion of {subject.short}")
+
+
+def _is_companion_content(layer: Descriptor) -> bool:
+    return any(part in layer.media_type for part in _COMPANION_CONTENT)
+
+
+def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:
+    fetched = run.upstream.manifest(image.source, digest)
+    return parse_manifest(fetched.body, fetched.media_type)
