@@ -1,1 +1,1 @@
-"""Who signed an image, and whether the profile trusts them. No Prefect, no network, no clock of its own."""
+"""Who signed an image, and whether the profile trusts them. No Prefect, no network."""

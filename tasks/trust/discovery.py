@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.trust.source import SignatureSource
 
 MOST_SIGNATURES: Final = 100  # looked at for one image, as notation does by default
-MOST_REFERRERS: Final = 1000  # remembered of a list; which of them are fetched is bounded by the above
+MOST_REFERRERS: Final = 200  # whose manifests are fetched, those first that say they are signatures
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 _NOTATION: Final = "application/vnd.cncf.notary.signature"
 _COSIGN: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -65,8 +65,12 @@ def discover(source: SignatureSource, search: Search) -> Iterator[Candidate]:
 
 
 def _everywhere(source: SignatureSource, search: Search) -> Iterator[Candidate]:
-    for descriptor in _in_order(_referrers(source, search.image)):
+    referrers = _in_order(_referrers(source, search.image))
+    for descriptor in referrers[:MOST_REFERRERS]:
         yield from _referrer(source, descriptor, search)
+    if len(referrers) > MOST_REFERRERS:
+        reason = f"only {MOST_REFERRERS} of {len(referrers)} referrers are looked at"
+        yield Unusable("referrers", reason)
     if "legacy" not in search.formats:
         return
     suffixes = ("sig", "att") if search.attestations else ("sig",)
@@ -79,7 +83,7 @@ def _everywhere(source: SignatureSource, search: Search) -> Iterator[Candidate]:
 
 def _referrers(source: SignatureSource, image: Digest) -> Sequence[Descriptor]:
     found = source.referrers(image)
-    return _fallback(source, image) if found is None else found[:MOST_REFERRERS]
+    return _fallback(source, image) if found is None else found
 
 
 def _fallback(source: SignatureSource, image: Digest) -> Sequence[Descriptor]:
@@ -91,7 +95,7 @@ def _fallback(source: SignatureSource, image: Digest) -> Sequence[Descriptor]:
         index = parse_manifest(body)
     except ContentError:
         return ()
-    return index.manifests[:MOST_REFERRERS] if index.is_index else ()
+    return index.manifests if index.is_index else ()
 
 
 def _in_order(referrers: Sequence[Descriptor]) -> list[Descriptor]:

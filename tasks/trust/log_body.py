@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 
 from tasks.trust.errors import Refused
 from tasks.trust.keys import spki
-from tasks.trust.texts import expect, json_object, unbase64
+from tasks.trust.texts import expect, json_object, unbase64, unhex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def match_body(body: bytes, signed: Signed) -> None:
 def _hashedrekord(spec: dict[str, Any], signed: Signed) -> None:
     found = _at(spec, "data", "hash")
     signature = _at(spec, "signature")
-    _same(bytes.fromhex(_text(found, "value")), signed.hash(_text(found, "algorithm")))
+    _same(unhex(found.get("value"), "the entry's hash"), signed.hash(_text(found, "algorithm")))
     _same(unbase64(signature.get("content"), "the entry's signature"), signed.signature)
     _same_verifier(_at(signature, "publicKey").get("content"), signed)
 
@@ -133,7 +133,7 @@ def _payload(found: dict[str, Any], signed: Signed) -> None:
 def _hash(found: dict[str, Any], content: bytes) -> None:
     if found.get("algorithm") != "sha256":
         raise Refused("the log entry does not use SHA-256")
-    _same(bytes.fromhex(_text(found, "value")), hashlib.sha256(content).digest())
+    _same(unhex(found.get("value"), "the entry's hash"), hashlib.sha256(content).digest())
 
 
 def _same_verifier(content: Any, signed: Signed) -> None:

@@ -31,7 +31,7 @@ from sigstore_models.rekor import v1 as rekor_v1
 
 from tasks.trust.dsse import Envelope
 from tasks.trust.log_body import Signed, match_body
-from tasks.trust.texts import expect, json_object, unbase64
+from tasks.trust.texts import expect, json_object, unbase64, unhex
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,7 +65,7 @@ class RekorAnnotation:
             body=unbase64(payload.get("body"), "the log entry"),
             integrated_time=expect(payload.get("integratedTime"), int, "integratedTime"),
             log_index=expect(payload.get("logIndex"), int, "logIndex"),
-            log_id=bytes.fromhex(expect(payload.get("logID"), str, "logID")),
+            log_id=unhex(payload.get("logID"), "logID"),
             promise=cast("str", promise),
         )
 

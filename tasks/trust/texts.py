@@ -76,6 +76,17 @@ def unbase64url(text: Any, what: str) -> bytes:
 _URL = str.maketrans({"-": "+", "_": "/", "+": "!", "/": "!"})
 
 
+def unhex(text: Any, what: str) -> bytes:
+    """Lower-case hexadecimal, as tools write it."""
+    try:
+        found = bytes.fromhex(text)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{what} is not hexadecimal") from error
+    if found.hex() != text:
+        raise Refused(f"{what} is not hexadecimal as it is written by tools")
+    return found
+
+
 def expect(found: Any, kind: type[Any] | tuple[type[Any], ...], what: str) -> Any:
     """`found`, if it is a `kind`; raises `Refused`. A boolean is no number here."""
     if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
