@@ -109,7 +109,7 @@ class UploadHandlers:
         if time.monotonic() - self._expired > _EXPIRE_EVERY:
             self._expired = time.monotonic()
             await asyncio.to_thread(
-                uploads.expire, idle=limits.session_idle_seconds, empty=limits.session_empty_seconds
+                store.expire_uploads, idle=limits.session_idle_seconds, empty=limits.session_empty_seconds
             )
         self._check_room(store, route, declared_length(request) or 0)
         if await asyncio.to_thread(uploads.count) >= limits.sessions:

@@ -85,6 +85,11 @@ class Store:
         return self._uploads[self._root_of(name).disk.root]
 
     @translated
+    def expire_uploads(self, *, idle: float, empty: float) -> int:
+        """`Uploads.expire` in all roots."""
+        return sum(each.expire(idle=idle, empty=empty) for each in self._uploads.values())
+
+    @translated
     def repositories(self) -> list[RepositoryName]:
         """All that hold a manifest or a tag, in ASCII order of their full names."""
         found = {
