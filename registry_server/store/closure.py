@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
@@ -33,10 +33,10 @@ def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[T
             if current in seen:
                 continue
             seen.add(current)
-            parts, children = _parts_of(repository, current)
-            if digest in parts - set(record.sparse):
+            parts = _parts_of(repository, current)
+            if digest in parts.all and digest not in record.sparse:
                 return tag
-            queue += children - set(record.sparse)
+            queue += parts.children.difference(record.sparse)
     return None
 
 
@@ -82,14 +82,34 @@ def _is(repository: RepositoryReader, digest: Digest) -> bool:
     return True
 
 
-def _parts_of(repository: RepositoryReader, digest: Digest) -> tuple[set[Digest], set[Digest]]:
-    """Everything that a manifest names, and which of that are manifests; nothing if it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a manifest names, and which of that are manifests."""
+
+    all: frozenset[Digest] = frozenset()
+    children: frozenset[Digest] = frozenset()
+
+
+# A digest always names the same parts; without this, who deletes all manifests of a repository one by one
+# makes us read all of them each time. Emptied when it is full: then one look costs as much as the first.
+_MOST_KEPT: Final = 30_000
+_kept: dict[Digest, _Parts] = {}
+
+
+def _parts_of(repository: RepositoryReader, digest: Digest) -> _Parts:
+    """Nothing for a manifest that is not here, or cannot be read."""
+    kept = _kept.get(digest)
+    if kept is not None:
+        return kept
     try:
         found = _read(repository, digest)
     except MirrorflowError:
-        return set(), set()
-    children = {child.digest for child in found.manifests}
-    return children | {blob.digest for blob in found.blobs}, children
+        return _Parts()
+    children = frozenset(child.digest for child in found.manifests)
+    if len(_kept) >= _MOST_KEPT:
+        _kept.clear()
+    parts = _kept[digest] = _Parts(children | {blob.digest for blob in found.blobs}, children)
+    return parts
 
 
 def _read(repository: RepositoryReader, digest: Digest) -> Manifest:
