@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
+from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import httpx
+
+    from tests.support.registries import Registry
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
@@ -85,3 +90,30 @@ def push_image(client: httpx.Client, tag: str, *layers: bytes, name: str = "a", 
     answer = put_manifest(client, body, tag, name)
     assert answer.status_code == 201, answer.text
     return body
+
+
+def send_patch(registry: Registry, location: str, head: str, body: bytes) -> socket.socket:
+    """A PATCH by hand, for bodies that no client library sends."""
+    host, _, port = registry.host.partition(":")
+    path = location.partition(registry.host)[2]
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    request = f"PATCH {path} HTTP/1.1\r\nHost: {registry.host}\r\n{head}\r\n\r\n"
+    connection.sendall(request.encode() + body)
+    return connection
+
+
+def is_busy(registry: Registry, location: str) -> bool:
+    """Whether a request has the session, which belongs to the repository `a`."""
+    name = RepositoryName("a")
+    taken = registry.store.uploads(name).open(name, location.rpartition("/")[2])
+    if taken is not None:
+        taken.close()
+    return taken is None
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,23 +18,14 @@ from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from registry_server.store.upload_files import UploadUnknown
-from tests.registry_server.http.pushing import begin, finish, patch, push_image
+from tests.registry_server.http.pushing import begin, finish, patch, push_image, until
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from registry_server.store.uploads import Upload
 
 NAME = RepositoryName("library/nginx")
 CONTENT = os.urandom(3_000_000)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _workers(pid: int) -> list[int]:
@@ -81,12 +71,12 @@ def test_a_worker_is_killed_in_the_middle_of_a_chunk(tmp_path: Path) -> None:
             head = f"PATCH {location.removeprefix(registry.url)} HTTP/1.1\r\nHost: {host}\r\n"
             head += f"Content-Length: 2000000\r\nContent-Range: 1000000-{len(CONTENT) - 1}\r\n\r\n"
             sent.sendall(head.encode() + bytes(1_900_000))
-            _until(lambda: data.stat().st_size > 1_000_000)
+            until(lambda: data.stat().st_size > 1_000_000)
             for worker in _server_workers(registry.url):
                 os.kill(worker, signal.SIGKILL)
         retrying = httpx.HTTPTransport(retries=10)
         with httpx.Client(transport=retrying, timeout=60) as client:
-            _until(lambda: _answers(client, location))
+            until(lambda: _answers(client, location))
             assert client.get(location).headers["Range"] == "0-999999"
             assert patch(client, location, CONTENT[1_000_000:], start=1_000_000).status_code == 202
             answer = finish(client, location, Digest.of(CONTENT))

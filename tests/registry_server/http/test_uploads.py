@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from registry_server.http.limits import Limits
 from registry_server.oci.digest import Digest
-from registry_server.oci.reference import RepositoryName
-from tests.registry_server.http.pushing import begin, code, finish, patch, push_blob
+from tests.registry_server.http.pushing import begin, code, finish, is_busy, patch, send_patch, until
+from tests.registry_server.http.upload_ways import WAYS, at_once, post_put, put_stream, stream
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from tests.registry_server.http.upload_ways import Way
     from tests.support.registries import Registry
-
-    Way = Callable[[httpx.Client, Digest, bytes], httpx.Response]
 
 ALGORITHMS = ["sha256", "sha512"]
 CONTENT = os.urandom(300_000)
@@ -34,49 +29,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One that can be written to."""
     with running_registry(tmp_path_factory.mktemp("registry"), writable=True) as found:
         yield found
-
-
-def _at_once(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    return client.post(f"/v2/a/blobs/uploads/?digest={digest}", content=content)
-
-
-def _post_put(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    return finish(client, begin(client), digest, content)
-
-
-def _chunks(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    location = begin(client)
-    for start in range(0, len(content), 100_000):
-        answer = patch(client, location, content[start : start + 100_000], start=start)
-        assert answer.status_code == 202
-        assert answer.headers["Range"] == f"0-{min(start + 100_000, len(content)) - 1}"
-        location = answer.headers["Location"]
-    return finish(client, location, digest)
-
-
-def _chunks_and_the_last_in_put(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    location = begin(client)
-    patch(client, location, content[:200_000], start=0)
-    rest = content[200_000:]
-    return finish(
-        client, location, digest, rest, **{"Content-Range": f"200000-{len(content) - 1}"} if rest else {}
-    )
-
-
-def _stream(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    """Docker's way: no Content-Length, no Content-Range."""
-    location = begin(client)
-    pieces = (content[start : start + 50_000] for start in range(0, len(content), 50_000))
-    answer = client.patch(location, content=pieces)
-    assert answer.request.headers["Transfer-Encoding"] == "chunked"
-    return finish(client, answer.headers["Location"], digest)
-
-
-def _put_stream(client: httpx.Client, digest: Digest, content: bytes) -> httpx.Response:
-    return finish(client, begin(client), digest, iter([content]))
-
-
-WAYS = [_at_once, _post_put, _chunks, _chunks_and_the_last_in_put, _stream, _put_stream]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -102,7 +54,7 @@ def test_wrong_content_never_becomes_a_blob(registry: Registry, way: Way) -> Non
     assert registry.client.get(f"/v2/other/blobs/{Digest.of(CONTENT)}").status_code == 404
 
 
-@pytest.mark.parametrize("way", [_at_once, _post_put, _stream, _put_stream])
+@pytest.mark.parametrize("way", [at_once, post_put, stream, put_stream])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_nothing_is_a_blob_too(registry: Registry, way: Way, algorithm: str) -> None:
     digest = Digest.of(b"", algorithm)
@@ -244,16 +196,6 @@ def test_other_methods_are_told_what_there_is(registry: Registry) -> None:
     assert code(registry.client.post(f"/v2/a/blobs/uploads/{'0' * 32}")) == (405, "UNSUPPORTED")
 
 
-def _send(registry: Registry, location: str, head: str, body: bytes) -> socket.socket:
-    """A PATCH by hand, for bodies that no client library sends."""
-    host, _, port = registry.host.partition(":")
-    path = location.partition(registry.host)[2]
-    connection = socket.create_connection((host, int(port)), timeout=30)
-    request = f"PATCH {path} HTTP/1.1\r\nHost: {registry.host}\r\n{head}\r\n\r\n"
-    connection.sendall(request.encode() + body)
-    return connection
-
-
 @pytest.mark.parametrize(
     ("head", "body"),
     [
@@ -265,7 +207,7 @@ def _send(registry: Registry, location: str, head: str, body: bytes) -> socket.s
 def test_a_body_that_breaks_off_does_not_count(registry: Registry, head: str, body: bytes) -> None:
     location = begin(registry.client)
     patch(registry.client, location, b"before")
-    _send(registry, location, head, body).close()
+    send_patch(registry, location, head, body).close()
     # The session is free again once the server has noticed; until then this request waits its turn.
     answer = patch(registry.client, location, b" and after", start=6)
     assert answer.status_code == 202, answer.text
@@ -282,29 +224,14 @@ def test_two_requests_on_one_session_take_turns(registry: Registry) -> None:
         answers.append(httpx.patch(location, content=b"0123456789", headers=chunk))
 
     second = threading.Thread(target=come_second)
-    with _send(registry, location, "Content-Length: 10\r\nContent-Range: 0-9", b"01234") as first:
-        _until(lambda: _is_busy(registry, location))
+    with send_patch(registry, location, "Content-Length: 10\r\nContent-Range: 0-9", b"01234") as first:
+        until(lambda: is_busy(registry, location))
         second.start()
         first.sendall(b"56789")
         assert b" 202 " in first.recv(4096)
     second.join()
     assert (answers[0].status_code, answers[0].headers["Range"]) == (416, "0-9")
     assert finish(registry.client, location, Digest.of(b"0123456789")).status_code == 201
-
-
-def _is_busy(registry: Registry, location: str) -> bool:
-    name = RepositoryName("a")
-    taken = registry.store.uploads(name).open(name, location.rpartition("/")[2])
-    if taken is not None:
-        taken.close()
-    return taken is None
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_many_clients_push_the_same_blob(registry: Registry) -> None:
@@ -324,71 +251,3 @@ def test_many_clients_push_the_same_blob(registry: Registry) -> None:
     assert statuses == [201] * 4
     for name in "abc":
         assert registry.client.get(f"/v2/{name}/blobs/{digest}").content == content
-
-
-class TestLimits:
-    """Each server here has one limit that is within reach."""
-
-    @staticmethod
-    def _code(tmp_path: Path, limits: Limits, act: Callable[[Registry], httpx.Response]) -> tuple[int, str]:
-        with running_registry(tmp_path, writable=True, limits=limits) as registry:
-            answer = act(registry)
-            assert "Traceback" not in answer.text
-            return code(answer)
-
-    @pytest.mark.parametrize("way", WAYS)
-    def test_a_blob_that_is_too_large_is_413(self, tmp_path: Path, way: Way) -> None:
-        def act(registry: Registry) -> httpx.Response:
-            try:
-                return way(registry.client, Digest.of(CONTENT), CONTENT)
-            except (AssertionError, KeyError):  # a part was refused already
-                return patch(registry.client, begin(registry.client), CONTENT)
-
-        assert self._code(tmp_path, Limits(blob_bytes=250_000), act) == (413, "SIZE_INVALID")
-
-    def test_a_disk_that_is_nearly_full_takes_no_uploads(self, tmp_path: Path) -> None:
-        limits = Limits(spare_bytes=2**62)
-        with running_registry(tmp_path, writable=True, limits=limits) as registry:
-            answer = registry.client.post("/v2/a/blobs/uploads/")
-            assert code(answer) == (507, "DENIED")
-            assert "there is no room" in answer.text
-            assert registry.client.get("/v2/").status_code == 200
-
-    def test_an_announced_body_that_has_no_room_is_refused_before_it_is_sent(self, tmp_path: Path) -> None:
-        with running_registry(tmp_path, writable=True) as registry:
-            location = begin(registry.client)
-            length = 2**60
-            with _send(registry, location, f"Content-Length: {length}\r\nExpect: 100-continue", b"") as sent:
-                assert sent.recv(4096).startswith(b"HTTP/1.1 507")
-            assert registry.client.get(location).status_code == 204
-
-    def test_sessions_are_capped(self, tmp_path: Path) -> None:
-        with running_registry(tmp_path, writable=True, limits=Limits(sessions=2)) as registry:
-            location = begin(registry.client)
-            begin(registry.client, "b")
-            answer = registry.client.post("/v2/c/blobs/uploads/")
-            assert (*code(answer), answer.headers["Retry-After"]) == (429, "TOOMANYREQUESTS", "60")
-            registry.client.delete(location)
-            push_blob(registry.client, b"content")
-
-    def test_sessions_of_one_client_are_capped(self, tmp_path: Path) -> None:
-        limits = Limits(client_sessions=1)
-        with running_registry(tmp_path, writable=True, limits=limits) as registry:
-            begin(registry.client)
-            assert code(registry.client.post("/v2/a/blobs/uploads/")) == (429, "TOOMANYREQUESTS")
-
-    def test_a_body_that_stands_still_is_given_up(self, tmp_path: Path) -> None:
-        limits = Limits(body_idle_seconds=0.2)
-        with running_registry(tmp_path, writable=True, limits=limits) as registry:
-            location = begin(registry.client)
-            with _send(registry, location, "Content-Length: 10", b"01234") as sent:
-                assert sent.recv(4096).startswith(b"HTTP/1.1 408")
-            assert patch(registry.client, location, b"0123456789", start=0).status_code == 202
-
-    def test_who_waits_too_long_for_a_session_is_told(self, tmp_path: Path) -> None:
-        with running_registry(tmp_path, writable=True, limits=Limits(busy_seconds=0.1)) as registry:
-            location = begin(registry.client)
-            with _send(registry, location, "Content-Length: 10", b"01234"):
-                _until(lambda: _is_busy(registry, location))
-                answer = patch(registry.client, location, b"0123456789")
-            assert (*code(answer), answer.headers["Retry-After"]) == (409, "BLOB_UPLOAD_INVALID", "5")
