@@ -13,6 +13,7 @@ from registry_server.store.errors import StoreMissing
 from registry_server.store.leftovers import leftovers
 from registry_server.store.marking import digest_of, digests_in
 from registry_server.store.store import folders
+from registry_server.store.uploads import Uploads
 from registry_server.store.verdicts import Removal
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Sweep:
             if self.care.dry_run or each.remove():
                 self.report.leftovers += 1
                 self.care.told(each.removal)
+        if not self.care.dry_run:
+            self._end_uploads(self.ages.now - self.ages.young)
+
+    def _end_uploads(self, idle: float) -> None:
+        ended = Uploads(self.root.disk).expire(idle=idle, empty=idle)
+        if ended:
+            self.report.leftovers += ended
+            self.care.told(Removal("leftover", f"{ended} upload sessions", "nobody wrote to them any more"))
 
     def purge(self) -> None:
         """Empty the trash of earlier collections, but for what is needed again."""

@@ -14,6 +14,7 @@ from registry_server.store.gc import Care, GcOptions, collect, last_report
 from registry_server.store.records import PollRecord
 from registry_server.store.retention import KeepTags, Limits, Policy, Retention
 from registry_server.store.store import Store
+from registry_server.store.upload_files import UploadUnknown
 from tests.registry_server.store.images import (
     check,
     files_below,
@@ -350,6 +351,19 @@ def test_old_incoming_blobs_go_unless_somebody_fills_them(store: Store, nginx: R
     assert gc(store).leftovers == 1
     with nginx.receive_blob(layer(B)) as incoming:
         assert incoming.offset == 0
+
+
+def test_upload_sessions_that_nobody_writes_to_end(store: Store, nginx: Repository) -> None:
+    uploads = store.uploads(nginx.name)
+    old = uploads.begin(nginx.name)
+    age(store)
+    for folder in (store.root / "uploads").iterdir():
+        os.utime(folder, (1.0, 1.0))
+    young = uploads.begin(nginx.name)
+    assert gc(store).leftovers == 1
+    with pytest.raises(UploadUnknown):
+        uploads.state(nginx.name, old)
+    assert uploads.state(nginx.name, young).offset == 0
 
 
 # The rest of the frame.
