@@ -162,17 +162,27 @@ def test_containerd_pulls_and_pushes(registry: Registry, source: Registry, tmp_p
             _run(*ctr, "content", "fetch", "--plain-http", "--all-platforms", pushed)
 
 
-def test_oras_pushes_an_artifact(registry: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_oras_pushes_an_artifact_and_a_referrer(registry: Registry, tmp_path: Path, *, chunked: bool) -> None:
     """The Python client, where it is installed; it is no dependency of the tests."""
     oras: Any = pytest.importorskip("oras.client", reason="the oras Python client is not installed")
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "readme.txt").write_text("an artifact\n")
+    oci: Any = pytest.importorskip("oras.oci")
+    readme = tmp_path / "readme.txt"
+    readme.write_text("an artifact\n")
     client = oras.OrasClient(hostname=registry.host, insecure=True)
-    target = f"{registry.host}/oras/artifact:1.0"
-    client.push(target, files=[str(tmp_path / "in" / "readme.txt")], disable_path_validation=True)
-    client.pull(target, outdir=str(tmp_path / "out"))
+    name = f"oras/artifact-{chunked}".lower()
+    given = {"files": [str(readme)], "disable_path_validation": True, "do_chunked": chunked}
+    client.push(f"{registry.host}/{name}:1.0", **given)
+    client.pull(f"{registry.host}/{name}:1.0", outdir=str(tmp_path / "out"))
     assert [each.read_text() for each in (tmp_path / "out").rglob("readme.txt")] == ["an artifact\n"]
-    assert client.get_tags(f"{registry.host}/oras/artifact") == ["1.0"]
+    subject = registry.client.head(f"/v2/{name}/manifests/1.0").headers
+    digest = subject["Docker-Content-Digest"]
+    pointer = oci.Subject(subject["Content-Type"], digest, int(subject["Content-Length"]))
+    client.push(f"{registry.host}/{name}:referrer", subject=pointer, **given)
+    (referrer,) = registry.client.get(f"/v2/{name}/referrers/{digest}").json()["manifests"]
+    assert client.get_tags(f"{registry.host}/{name}") == ["1.0", "referrer"]
+    pushed = registry.client.head(f"/v2/{name}/manifests/referrer").headers["Docker-Content-Digest"]
+    assert referrer["digest"] == pushed
 
 
 @pytest.fixture(scope="module")
