@@ -73,7 +73,7 @@ class FeedExecutor:
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._direct = ThreadPoolExecutor(64, thread_name_prefix="on-demand")
         self.stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
         threading.Thread(target=self._watch, name="on-demand-watch", daemon=True).start()
 
     def submit(self, work: Work) -> None:
@@ -91,8 +91,14 @@ class FeedExecutor:
         self.stopping.set()
         self._waiting.put(None)
         self._direct.shutdown(wait=False, cancel_futures=True)
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(_END)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a flow run takes work now."""
+        feed = self._feed
+        return feed is not None and feed.opened
 
     def close_feed(self, feed: Feed) -> None:
         """Nothing more comes through it: the next work opens another run."""
@@ -106,7 +112,7 @@ class FeedExecutor:
         if self._feed is None and time.monotonic() >= self._not_before and not self.stopping.is_set():
             self._feed = Feed()
             thread = threading.Thread(target=self._run, args=[self._feed], name="on-demand-run", daemon=True)
-            self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+            self.threads = [each for each in self.threads if each.is_alive()] + [thread]
             thread.start()
         return self._feed
 

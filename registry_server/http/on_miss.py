@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from registry_server.http.access.visible import VisibleStore
 from registry_server.http.calling import ReceiverFailed, call
 from registry_server.http.conditions import is_unchanged, range_applies
 from registry_server.http.content import identity
@@ -60,8 +61,8 @@ class OnMiss:
         self._blind_until = 0.0
 
     async def answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
-        """Like `handler`, with the webhook behind it."""
-        if request.method in ("GET", "HEAD"):
+        """Like `handler`, with the webhook behind it; not for who may not read the repository."""
+        if request.method in ("GET", "HEAD") and _may_read(store, route):
             if isinstance(route, ManifestOf) and not isinstance(route.reference, Digest):
                 return await self._tag(handler, store, route, request)
             if isinstance(route, ManifestOf | BlobOf):
@@ -143,6 +144,10 @@ class OnMiss:
             self._known[route.repository, route.reference] = _Known(digest, self._clock() + fresh)
             while len(self._known) > _MOST_FRESH:
                 self._known.popitem(last=False)
+
+
+def _may_read(store: Store, route: Any) -> bool:
+    return not isinstance(store, VisibleStore) or store.shows(route.repository)
 
 
 async def _by_digest(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry_server.oci.errors import ContentError, NotFound
 from registry_server.store.errors import StoreError
-from tasks.errors import NotYet
 from tasks.on_demand.breaker import NotAskedNow
 from tasks.upstream.errors import (
     UpstreamDenied,
@@ -17,6 +16,7 @@ from tasks.upstream.errors import (
     UpstreamSchema1,
     UpstreamUnavailable,
 )
+from tasks.verifying import NotAdmitted
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
@@ -118,7 +118,7 @@ def _kind_of(miss: Miss, error: BaseException) -> tuple[int, str, str, float | N
     match error:
         case UpstreamNotFound() | UpstreamDenied() | NotFound() | UpstreamSchema1():
             found = (404, _UNKNOWN[miss.kind], f"{miss} cannot be had upstream", None)
-        case NotYet():
+        case NotAdmitted():
             found = (403, "DENIED", f"{miss} is not admitted", None)
         case UpstreamLimited():
             wait = error.retry_after or _RETRY_LATER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import matches_selection
@@ -10,12 +10,12 @@ from profiles.tag_rules import choose_tags, is_companion_tag
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.reference import Tag
-from tasks.errors import NotYet
-from tasks.images import Image
+from tasks.images import Findings, Image, SourceRepository
+from tasks.ledger import Ledger
 from tasks.manifests import parsed
-from tasks.policies import refuse_policies
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
+from tasks.verifying import NotAdmitted, verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,14 +65,13 @@ class Looking:
         failures: list[MirrorflowError] = []
         for candidate in candidates:
             try:
-                refuse_policies(candidate.entry)
                 with self.breaker.guarding(candidate.entry.name):
                     return self._ask(candidate)
             except NOT_THERE as error:
                 failures.append(error)
             except MirrorflowError as error:
                 # What a policy refuses is not taken from somebody else without one.
-                if self.held is not None or isinstance(error, NotYet):
+                if self.held is not None or isinstance(error, NotAdmitted):
                     raise
                 failures.insert(0, error)
         raise failures[0]
@@ -92,6 +91,8 @@ class Looking:
         image = self._image(candidate, fetched.digest, fetched.media_type)
         run.recent.keep(candidate.source, fetched)
         self._check_selection(run, candidate, image)
+        if self.descriptor is None:  # else it belongs to a manifest that was admitted
+            _admit(run, image)
         named = self.descriptor or _unsized(image)
         return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
 
@@ -125,6 +126,13 @@ class Looking:
         return self.descriptor is not None or (
             isinstance(self.reference, Tag) and is_companion_tag(self.reference)
         )
+
+
+def _admit(run: MirrorRun, image: Image) -> None:
+    """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, or upstream's error."""
+    ledger = Ledger()
+    ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
+    verify_image(replace(run, ledger=ledger), image)
 
 
 def _unsized(image: Image) -> Descriptor:

@@ -108,7 +108,7 @@ class OnDemand:
             return still_busy(miss, patience)
         except MirrorflowError as error:
             answer = refusal(miss, error)
-            if answer.status == 404:
+            if answer.status in (403, 404):
                 self._absent.put(miss, answer)
             return answer
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model import Profile
+    from registry_server.http.access.options import AccessOptions
     from registry_server.store.store import Store
 
 SECRET = b"only for this test"
@@ -82,13 +83,16 @@ def document(*urls: str, **options: Any) -> dict[str, Any]:
 
 @contextmanager
 def minding(
-    folder: Path, *entries: dict[str, Any], **storage: Any
+    folder: Path, *entries: dict[str, Any], more: dict[str, Any] | None = None, **storage: Any
 ) -> Iterator[tuple[Profile, OnDemand, Store, Directly]]:
     """What answers misses, without a server in front of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {"storage": {"rootDirectory": "store", **storage}, "sync": {"registries": list(entries)}}
-    )
+    profile_document = {
+        "storage": {"rootDirectory": "store", **storage},
+        "sync": {"registries": list(entries)},
+        **(more or {}),
+    }
+    text = json.dumps(profile_document)
     profile = parse_profile(text, folder / "profile.json").profile
     store, work = open_store(profile), Directly()
     mind = OnDemand(profile, store, work)
@@ -100,7 +104,11 @@ def minding(
 
 @contextmanager
 def mirroring(
-    folder: Path, *entries: dict[str, Any], timeout: float = 20, **storage: Any
+    folder: Path,
+    *entries: dict[str, Any],
+    timeout: float = 20,
+    access: AccessOptions | None = None,
+    **storage: Any,
 ) -> Iterator[Mirror]:
     with minding(folder, *entries, **storage) as (profile, mind, store, work):
         listener = socket.create_server(("127.0.0.1", 0), backlog=200)
@@ -113,7 +121,9 @@ def mirroring(
         roots = profile.storage.roots()
         try:
             with (
-                running_server(store.root, on_miss=call, access_log=log.path, subpaths=roots) as server,
+                running_server(
+                    store.root, on_miss=call, access_log=log.path, subpaths=roots, access=access
+                ) as server,
                 httpx.Client(base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}) as client,
             ):
                 yield Mirror(store, server, client, mind, work, log, url, receiver.close)

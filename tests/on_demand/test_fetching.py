@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from registry_server.http.access.options import AccessOptions
+from registry_server.http.access.policy import READ, Policy, RepositoryRule
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.on_demand.answers import Miss, TheManifest
+from tasks.on_demand.answers import Miss, Refusal, TheManifest
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving
 from tests.tasks.runs import add_index, assert_complete, visible
+from tests.tasks.test_verifying import APP, fill, policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,11 +238,70 @@ def test_a_client_that_goes_away_cancels_nothing(tmp_path: Path, upstream: Misbe
         assert_complete(mirror.store, "library/nginx:1.25")
 
 
-def test_onlysigned_admits_nothing_unverified(tmp_path: Path, upstream: Misbehaving) -> None:
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        pytest.param("signed", "", id="signed by whom the profile trusts"),
+        pytest.param("unsigned", "it has no signature", id="not signed"),
+        pytest.param("stranger", "not admitted", id="signed by somebody else"),
+    ],
+)
+def test_nothing_is_handed_out_or_kept_without_the_verdict_that_the_policy_wants(
+    tmp_path: Path, upstream: Misbehaving, tag: str, reason: str
+) -> None:
     """Invariant 4."""
-    upstream.add_image("library/nginx", "1.25")
-    with mirroring(tmp_path, document(f"http://{upstream.host}", onlySigned=True)) as mirror:
-        refused = mirror.client.get("/v2/library/nginx/manifests/1.25")
-        assert refused.status_code == 403
-        assert refused.json()["errors"][0]["code"] == "DENIED"
-    assert upstream.seen == []
+    made = fill(upstream)
+    entry = document(f"http://{upstream.host}")
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, work):
+        by_tag = mind.answer(Miss("manifest", APP, Tag(tag)), 20)
+        by_digest = mind.answer(Miss("manifest", APP, made[tag]), 20)
+        work.wait()
+        for got in (by_tag, by_digest):
+            assert isinstance(got, Refusal) == bool(reason)
+            if isinstance(got, Refusal):
+                assert (got.status, got.code) == (403, "DENIED")
+                assert reason in got.cause
+        assert visible(store) == ([f"app:{tag}"] if not reason else [])
+        assert store.repository(APP).has_blob(made[tag]) == (not reason)
+
+
+def test_a_policy_whose_signatures_cannot_be_asked_for_is_an_error(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    """And what an earlier verdict let in stays, with a warning."""
+    made = fill(upstream)
+    signature = f"/v2/app/manifests/sha256-{made['signed'].hex}.sig"
+    upstream.on(signature, answers(503))
+    entry = document(f"http://{upstream.host}")
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, _):
+        got = mind.answer(Miss("manifest", APP, Tag("signed")), 20)
+        assert isinstance(got, Refusal)
+        assert got.status == 502
+        assert visible(store) == []
+
+
+def test_what_one_entry_refuses_is_not_taken_from_the_next(tmp_path: Path, upstream: Misbehaving) -> None:
+    fill(upstream)
+    with misbehaving() as second:
+        second.add_image("app", "unsigned")
+        entries = [
+            document(f"http://{upstream.host}"),
+            document(f"http://{second.host}") | {"name": "registry2"},
+        ]
+        with minding(tmp_path, *entries, more=policy(upstream)) as (_, mind, *_):
+            got = mind.answer(Miss("manifest", APP, Tag("unsigned")), 20)
+        assert isinstance(got, Refusal)
+        assert second.seen == []
+
+
+def test_for_who_may_not_read_nothing_is_fetched(tmp_path: Path, upstream: Misbehaving) -> None:
+    image = upstream.add_image("closed/app", "1")
+    upstream.add_image("open/app", "1")
+    rule = RepositoryRule("open/**", re.compile("open/.*"), anonymous=READ)
+    access = AccessOptions(Policy((rule,)))
+    with mirroring(tmp_path, document(f"http://{upstream.host}"), access=access) as mirror:
+        pull(mirror, "open/app", "1")
+        asked = len(upstream.seen)
+        for path in ("manifests/1", f"manifests/{image.manifest.digest}", f"blobs/{image.layers[0].digest}"):
+            assert mirror.client.get(f"/v2/closed/app/{path}").status_code == 404
+        assert len(upstream.seen) == asked

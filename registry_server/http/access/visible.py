@@ -24,6 +24,10 @@ class VisibleStore(Store):
         vars(self).update(vars(store))
         self._may_see = may_see
 
+    def shows(self, name: RepositoryName) -> bool:
+        """Whether the caller may read the repository: what is not here is fetched for nobody else."""
+        return self._may_see(name)
+
     def repository(self, name: RepositoryName) -> Repository:
         found = super().repository(name)
         return found if self._may_see(name) else _emptied(found)
