@@ -73,6 +73,8 @@ def _everywhere(source: SignatureSource, search: Search) -> Iterator[Candidate]:
         yield Unusable("referrers", reason)
     if "legacy" not in search.formats:
         return
+    if search.image.algorithm != "sha256":
+        return  # with a longer digest cosign's name would be no tag any more
     suffixes = ("sig", "att") if search.attestations else ("sig",)
     known = source.tags()
     for suffix in suffixes:

@@ -66,6 +66,8 @@ def _check_signer(signed: Any) -> None:
     if len(signed["signer_infos"]) != 1:
         raise Refused("the timestamp has to have one signer")
     info = signed["signer_infos"][0]
+    if info["version"].native != "v1":  # RFC 5652 section 5.3, for certificates named by issuer and number
+        raise Refused("the timestamp's signer is of an unknown version")
     der = _certificate(signed, info["sid"])
     certificate = x509.load_der_x509_certificate(der)
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
