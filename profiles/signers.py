@@ -8,7 +8,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr, WithJs
 
 from profiles.errors import Refusal
 from profiles.fields import ProfileModel, ProfilePath
-from profiles.tag_pattern import TagPattern
+from profiles.identity_pattern import IdentityPattern
 from profiles.trust import TrustName
 from profiles.trust_material import read_certificates, read_subject
 
@@ -27,17 +27,9 @@ _KEYS = {
 _SHARED = {"name", "type"}
 
 
-def _pattern(value: object) -> TagPattern:
-    """Linear in time, and always for the whole text: what a certificate says is the signer's own choice."""
-    try:
-        return TagPattern.parse(value)
-    except Refusal as refusal:
-        raise Refusal(refusal.found, r"write e.g. 'https://github\.com/acme/.+'") from refusal
-
-
 IdentityRegexp = Annotated[
-    TagPattern,
-    PlainValidator(_pattern),
+    IdentityPattern,
+    PlainValidator(IdentityPattern.parse),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "format": "regex", "examples": [r"https://github\.com/acme/.+"]}),
 ]

@@ -18,8 +18,8 @@ from tasks.trust.verdict import SIGNED_BY_COSIGN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from profiles.identity_pattern import IdentityPattern
     from profiles.signers import Signer
-    from profiles.tag_pattern import TagPattern
     from profiles.trust import Trust
     from profiles.verification import Signatures, Verify, VerifyRule
     from tasks.trust.certificate_identity import CertificateIdentity
@@ -192,8 +192,8 @@ def _default(verify: Verify) -> Policy:
 class SignerIdentity:
     """Issuer and subject, each as exact text or as a pattern for the whole of it."""
 
-    issuer: str | TagPattern
-    subject: str | TagPattern
+    issuer: str | IdentityPattern
+    subject: str | IdentityPattern
     extensions: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, identity: CertificateIdentity) -> None:
@@ -208,7 +208,7 @@ class SignerIdentity:
                 raise Refused(f"the certificate's {name} is {found!r}, not {value!r}")
 
 
-def _is(wanted: str | TagPattern, found: str) -> bool:
+def _is(wanted: str | IdentityPattern, found: str) -> bool:
     return found == wanted if isinstance(wanted, str) else wanted.matches(found)
 
 

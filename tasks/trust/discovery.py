@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.trust.source import SignatureSource
 
 MOST_SIGNATURES: Final = 100  # looked at for one image, as notation does by default
+MOST_BYTES: Final = 64 * 2**20  # of all signatures of one image
 MOST_REFERRERS: Final = 200  # whose manifests are fetched, those first that say they are signatures
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 _NOTATION: Final = "application/vnd.cncf.notary.signature"
@@ -57,11 +58,27 @@ def discover(source: SignatureSource, search: Search) -> Iterator[Candidate]:
 
     At most `MOST_SIGNATURES`; one more is answered as `Unusable`. Raises only what the source raises.
     """
-    for number, candidate in enumerate(_everywhere(source, search)):
+    for number, candidate in enumerate(_everywhere(_Metered(source), search)):
         if number == MOST_SIGNATURES:
             yield Unusable(candidate.where, f"only the first {MOST_SIGNATURES} signatures are looked at")
             return
         yield candidate
+
+
+class _Metered:
+    """A source that gives out `MOST_BYTES` of blobs: a hundred bundles of the largest size are gigabytes."""
+
+    def __init__(self, source: SignatureSource) -> None:
+        self._source = source
+        self._left = MOST_BYTES
+        self.referrers, self.manifest, self.tags = source.referrers, source.manifest, source.tags
+
+    def blob(self, descriptor: Descriptor) -> bytes | None:
+        """Raises `Refused` when there is nothing left to give."""
+        if descriptor.size > self._left:
+            raise Refused(f"all signatures of an image may have {MOST_BYTES} bytes together")
+        self._left -= descriptor.size
+        return self._source.blob(descriptor)
 
 
 def _everywhere(source: SignatureSource, search: Search) -> Iterator[Candidate]:

@@ -169,6 +169,16 @@ def test_what_is_too_large_is_not_fetched(repository: Repository, media_type: st
     assert "blob" not in repository.asked
 
 
+def test_all_signatures_together_have_a_limit(repository: Repository) -> None:
+    large = 30 * 2**20
+    for number in range(4):
+        content = bytes([number]) * large
+        repository.attach(subject_of(IMAGE), content, BUNDLE_TYPE, artifact_type=BUNDLE_TYPE)
+    reasons = _reasons(repository)
+    assert reasons[:2] == ["", ""]
+    assert all("together" in reason for reason in reasons[2:])
+
+
 def test_an_index_among_the_referrers_is_no_signature(repository: Repository) -> None:
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "subject": subject_of(IMAGE)}
     repository.put(index)

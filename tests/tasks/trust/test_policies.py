@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from profiles.identity_pattern import IdentityPattern
 from tasks.trust.counting import most_pairs
 from tasks.trust.policy import Mode
 from tasks.trust.verdict import Outcome
@@ -87,6 +88,13 @@ def test_a_pattern_is_not_found_inside_of_a_longer_identity(world: World) -> Non
     image = world.image().cosign(leaf=world.sigstore.leaf(f"https://evil.test/{SUBJECT}", ISSUER))
     who = signer("keyless", subject=None, subjectRegexp=r"https://github\.com/acme/.+")
     assert not world.ask(image, who).admits
+
+
+def test_no_identity_makes_a_pattern_slow() -> None:
+    """With `re` each of these would take hours; here a step for each letter."""
+    for text in (r"(a+)+b", r"https://.*/.*/.*/.*x", r"(a|a)*b"):
+        pattern = IdentityPattern.parse(text)
+        assert not pattern.matches("https://" + "a/" * 1000 + "a" * 40)
 
 
 def test_extensions_of_the_certificate_have_to_agree(world: World) -> None:

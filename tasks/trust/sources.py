@@ -1,0 +1,93 @@
+"""Where signatures can be: one repository of an upstream, or of the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import InvalidName, NotFound
+from registry_server.oci.reference import Tag
+from tasks.upstream.errors import UpstreamNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.store.repository import Repository
+    from tasks.upstream.registry import UpstreamRegistry
+
+
+class UpstreamSource:
+    """`known_tags`: all tags of the repository, unfiltered, if they have been listed anyway."""
+
+    def __init__(
+        self, registry: UpstreamRegistry, repository: str, known_tags: Collection[str] | None = None
+    ) -> None:
+        self._registry = registry
+        self._repository = repository
+        self._tags = None if known_tags is None else frozenset(known_tags)
+
+    def referrers(self, digest: Digest) -> Sequence[Descriptor] | None:
+        return self._registry.referrers_by_api(self._repository, digest)
+
+    def manifest(self, reference: str) -> bytes | None:
+        try:
+            return self._registry.manifest(self._repository, reference).body
+        except UpstreamNotFound:
+            return None
+
+    def blob(self, descriptor: Descriptor) -> bytes | None:
+        kept = _InMemory()
+        try:
+            self._registry.blob(self._repository, descriptor, kept)
+        except UpstreamNotFound:
+            return None
+        return bytes(kept.content)
+
+    def tags(self) -> Collection[str] | None:
+        return self._tags
+
+
+class _InMemory:
+    """A sink for blobs that are known to be small."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    @property
+    def offset(self) -> int:
+        return len(self.content)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.content += data
+
+    def restart(self) -> None:
+        self.content.clear()
+
+
+class StoreSource:
+    """What was mirrored, to verify it again."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def referrers(self, digest: Digest) -> Sequence[Descriptor] | None:
+        return self._repository.referrers(digest)
+
+    def manifest(self, reference: str) -> bytes | None:
+        from registry_server.oci.digest import Digest
+
+        try:
+            name = Digest(reference) if ":" in reference else Tag(reference)
+            return self._repository.read_manifest(name)[1]
+        except (NotFound, InvalidName):
+            return None
+
+    def blob(self, descriptor: Descriptor) -> bytes | None:
+        try:
+            return self._repository.find_blob(descriptor.digest).path.read_bytes()
+        except NotFound:
+            return None
+
+    def tags(self) -> Collection[str] | None:
+        return None
