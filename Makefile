@@ -1,12 +1,12 @@
 # Two commands do all the set-up on a machine that has Python >= 3.11 and make:
 #   make demo   mirror a sample registry, look at it in the Prefect UI, pull from it
-#   make test   lint, types, floors and every test
+#   make test   lint, types, floors and every test (make soak: the long ones)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types unit lock docs clean
+.PHONY: demo test soak lint types unit lock docs clean
 
 demo: $(STAMP)
 	$(BIN)/mirrorflow demo $(ARGS)
@@ -22,6 +22,10 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist loadgroup $(ARGS)
+
+# The long versions of the tests that race, kill and lie: some ten minutes.
+soak: $(STAMP)
+	MIRRORFLOW_SOAK=120 MIRRORFLOW_HOSTILE=100000 $(BIN)/pytest tests/registry_server -k "writers_beside or hostile" $(ARGS)
 
 docs: $(STAMP)
 	$(BIN)/python -m flows.reference docs/
