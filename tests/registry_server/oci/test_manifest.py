@@ -1,4 +1,4 @@
-"""Every refusal of an ambiguous or damaged manifest, and the oddities of real registries that must be accepted."""
+"""Every refusal of an ambiguous or damaged manifest, and the oddities that must be accepted."""
 
 from __future__ import annotations
 
