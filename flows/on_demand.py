@@ -43,7 +43,7 @@ def run(options: Options, stop: threading.Event) -> None:
     mind = OnDemand(profile, open_store(profile), executor)
     listener = socket.socket(fileno=options.listener)
     secret = OnMissOptions.read(Path(options.call)).secret
-    receiver = Receiver(listener, secret, mind.answer)
+    receiver = Receiver(listener, secret, mind.answer, resolve=mind.resolve)
     threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
     while not stop.wait(_WATCH):
         if watch.changed():

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from registry_server.http.signature import SIGNATURE, TIMESTAMP, CallRefused, Seen, check
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, parse_reference
 from tasks.on_demand.answers import Miss
 
@@ -49,10 +49,12 @@ class Receiver:
         secret: bytes,
         answer: Callable[[Miss, float], Answer],
         *,
+        resolve: Callable[[str, RepositoryName], Answer],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
         self._answer = answer
+        self._resolve = resolve
         self._clock = clock
         self._seen = Seen()
         self._server = ThreadingHTTPServer(
@@ -84,30 +86,49 @@ class Receiver:
         now = self._clock()
         try:
             check(self._secret, timestamp, signature, body, now=now)
-            name, miss, wait = read_call(body)
-            if not self._seen.first_time(name, now=now):
+            called = read_call(body)
+            if not self._seen.first_time(called.id, now=now):
                 raise CallRefused("this call was made before")
         except CallRefused as error:
             log.warning("a call was refused: %s", error)
             raise BadCall(401, str(error)) from error
-        return self._answer(miss, wait).to_json()
+        question = called.question
+        if isinstance(question, Miss):
+            return self._answer(question, called.wait).to_json()
+        return self._resolve(*question).to_json()
 
 
-def read_call(body: bytes) -> tuple[str, Miss, float]:
-    """The id of the call, what is missing, and the seconds that the caller waits. Raises `BadCall`."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`question` is a miss, or a registry and the name of a repository there; `wait` in seconds."""
+
+    id: str
+    question: Miss | tuple[str, RepositoryName]
+    wait: float
+
+
+def read_call(body: bytes) -> Call:
+    """Raises `BadCall`."""
     try:
         found = json.loads(body)
         if found["version"] != 1:
             raise BadCall(400, "`version` must be 1")
-        kind, reference = found["kind"], str(found["reference"])
-        if kind not in ("manifest", "blob"):
-            raise BadCall(400, "`kind` must be manifest or blob")
-        named = Digest(reference) if kind == "blob" else parse_reference(reference)
-        miss = Miss(kind, RepositoryName(str(found["repository"])), named)
         wait = min(max(float(found.get("timeout", 60)), 0.0), _LONGEST_WAIT)
-        return str(found["id"]), miss, max(wait - _MARGIN, wait / 2)
-    except (ValueError, TypeError, LookupError, RecursionError, InvalidName) as error:
+        return Call(str(found["id"]), _question(found), max(wait - _MARGIN, wait / 2))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise BadCall(400, f"the body is not what docs/on-demand.md says: {error}") from error
+
+
+def _question(found: dict[str, Any]) -> Miss | tuple[str, RepositoryName]:
+    kind, name = found["kind"], RepositoryName(str(found["repository"]))
+    match kind:
+        case "resolve":
+            return str(found["namespace"]), name
+        case "manifest":
+            return Miss(kind, name, parse_reference(str(found["reference"])))
+        case "blob":
+            return Miss(kind, name, Digest(str(found["reference"])))
+    raise BadCall(400, "`kind` must be manifest, blob or resolve")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -148,6 +148,8 @@ class _Application:
         if (beside := self._beside.get(request.scope["path"])) is not None:
             return await beside.answer(request)
         route = routes.parse_route(request.scope["raw_path"])
+        if self._on_miss is not None:
+            route = await self._on_miss.located(route, request)
         store = self._store
         if self._guard is not None:
             store = await self._guard.authorise(request, route, store)

@@ -7,9 +7,10 @@ wrong with the webhook, what is here is served.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from registry_server.http.ranges import parse_range
 from registry_server.http.routes import BlobOf, ManifestOf
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
+from registry_server.oci.reference import RepositoryName
 from registry_server.store.following import open_arriving
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from registry_server.http.calling import OnMissOptions
-    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.oci.reference import Tag
     from registry_server.store.store import Store
 
     Handler = Callable[[Store, Any, Request], Awaitable[Response]]
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 _PATIENCE = 15.0  # seconds, for a tag that is here: the receiver itself gives up on a slow upstream sooner
 _BLIND = 5.0  # seconds after a failed call in which tags that are here are served without asking
 _MOST_FRESH = 100_000
+NAMESPACE = "ns"
+_SCOPE = "mirrorflow.namespace"  # in the scope of a request that named one that there is
+_HOST = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}", re.ASCII)
 _NONSENSE = "the answer of the receiver of misses makes no sense"
 
 
@@ -51,6 +56,18 @@ class _Known:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    repository: RepositoryName
+    until: float
+
+
+class NamespaceUnknown(NotFound):
+    """`?ns=` names a registry that no entry of the profile names, or a repository that no rule takes."""
+
+    code = "NAME_UNKNOWN"
+
+
 class OnMiss:
     """Stands between the routes and the handlers of one application."""
 
@@ -58,16 +75,60 @@ class OnMiss:
         self._options = options
         self._clock = clock
         self._known: OrderedDict[tuple[RepositoryName, Tag], _Known] = OrderedDict()
+        self._places: OrderedDict[tuple[str, RepositoryName], _Place] = OrderedDict()
         self._blind_until = 0.0
 
     async def answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
         """Like `handler`, with the webhook behind it; not for who may not read the repository."""
+        response = await self._answer(handler, store, route, request)
+        if namespace := request.scope.get(_SCOPE):
+            response.headers["OCI-Namespace"] = namespace
+        return response
+
+    async def _answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
         if request.method in ("GET", "HEAD") and _may_read(store, route):
             if isinstance(route, ManifestOf) and not isinstance(route.reference, Digest):
                 return await self._tag(handler, store, route, request)
             if isinstance(route, ManifestOf | BlobOf):
                 return await self._content(handler, store, route, request)
         return await handler(store, route, request)
+
+    async def located(self, route: Any, request: Request) -> Any:
+        """The route with our own name in it, for `?ns=` (distribution-spec, "Registry Proxying").
+
+        Only the profile says which hosts there are: nothing that a client sends is ever connected to.
+        Raises `NamespaceUnknown`.
+        """
+        namespace = request.query_params.get(NAMESPACE, "")
+        if not namespace or request.method not in ("GET", "HEAD") or not hasattr(route, "repository"):
+            return route
+        if not _HOST.fullmatch(namespace):
+            raise NamespaceUnknown("`ns` is not a host")
+        key = (namespace, route.repository)
+        place = self._places.get(key)
+        if place is None or place.until <= self._clock():
+            place = await self._find(key) or place
+        if place is None:
+            raise NamespaceUnknown(f"{route.repository} of {namespace[:100]!r} is not mirrored here")
+        request.scope[_SCOPE] = namespace
+        return replace(route, repository=place.repository)
+
+    async def _find(self, key: tuple[str, RepositoryName]) -> _Place | None:
+        question = {"kind": "resolve", "namespace": key[0][:300], "repository": key[1]}
+        try:
+            found = await call(self._options, question, min(_PATIENCE, self._options.timeout))
+        except ReceiverFailed:
+            return None
+        try:
+            name = RepositoryName(str(found["repository"]))
+        except (KeyError, InvalidName):
+            self._places.pop(key, None)
+            raise NamespaceUnknown(f"{key[1]} of {key[0][:100]!r} is not mirrored here") from None
+        place = _Place(name, self._clock() + float(found.get("freshFor") or 0))
+        self._places[key] = place
+        while len(self._places) > _MOST_FRESH:
+            self._places.popitem(last=False)
+        return place
 
     async def _tag(self, handler: Handler, store: Store, route: ManifestOf, request: Request) -> Response:
         assert not isinstance(route.reference, Digest)

@@ -87,7 +87,18 @@ class Refusal:
         return {**document, "detail": detail, "retryAfter": self.retry_after}
 
 
-Answer = Local | TheManifest | TheBlob | Refusal
+@dataclass(frozen=True, slots=True)
+class TheRepository:
+    """Where the repository of another registry is here; good for `fresh_for` seconds."""
+
+    repository: RepositoryName
+    fresh_for: float = 60.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"outcome": "repository", "repository": self.repository, "freshFor": self.fresh_for}
+
+
+Answer = Local | TheManifest | TheBlob | TheRepository | Refusal
 
 
 def not_taken(miss: Miss, reasons: tuple[str, ...]) -> Refusal:

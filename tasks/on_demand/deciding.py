@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profiles.matching import listed_references, platforms_of, sources
+from profiles.errors import Refusal
+from profiles.matching import listed_references, mappings, platforms_of, sources
 from profiles.tag_rules import why_dropped
+from profiles.upstream_url import UpstreamUrl
 from registry_server.oci.digest import Digest
+from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
     from profiles.sync import Sync
     from registry_server.oci.descriptor import Platform
-    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.oci.reference import Tag
 
 NOT_LISTED = "is not listed in images"
 _BY_TAG = "is asked for by digest, and the rule takes images by their tags"
@@ -100,3 +103,36 @@ def _chooses(rule: ContentRule) -> bool:
         tags is not None
         and bool(tags.regex or tags.exclude_regex or tags.semver or tags.semver_range or tags.newest)
     )
+
+
+def resolve(sync: Sync, namespace: str, name: str) -> RepositoryName | None:
+    """Where the repository that the registry `namespace` calls `name` is here (`?ns=`, OCI-Namespace).
+
+    Closed world: None for a host that no entry names, and for what no rule takes. On-demand entries first.
+    """
+    try:
+        registry = UpstreamUrl.parse(namespace).registry
+    except Refusal:
+        return None
+    entries = sorted(sync.registries, key=lambda entry: not entry.on_demand) if sync.enable else ()
+    for entry in entries:
+        for ours in (ours for url in entry.urls if url.registry == registry for ours in _named(url, name)):
+            found = _local(entry, ours)
+            if found is not None:
+                return found
+    return None
+
+
+def _named(url: UpstreamUrl, name: str) -> tuple[str, ...]:
+    """What an entry with this url calls the repository: without the path of the url."""
+    if url.path_prefix:
+        rest = name.removeprefix(f"{url.path_prefix}/")
+        return (rest,) if rest != name else ()
+    short = name.removeprefix("library/") if url.is_docker_hub else name
+    return (name,) if short == name else (name, short)
+
+
+def _local(entry: RegistryEntry, name: str) -> RepositoryName | None:
+    if not entry.content:
+        return RepositoryName(name) if entry.on_demand else None
+    return next((local for _, local in mappings(entry, name)), None)

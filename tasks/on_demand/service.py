@@ -21,6 +21,7 @@ from tasks.on_demand.answers import (
     Refusal,
     TheBlob,
     TheManifest,
+    TheRepository,
     not_taken,
     refusal,
     still_busy,
@@ -28,7 +29,7 @@ from tasks.on_demand.answers import (
 from tasks.on_demand.arrivals import Arrivals
 from tasks.on_demand.breaker import Breaker
 from tasks.on_demand.completing import Pending
-from tasks.on_demand.deciding import Candidate, Takers, candidates, takers_of
+from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, takers_of
 from tasks.on_demand.families import Families, Lead
 from tasks.on_demand.finishing import Finishing
 from tasks.on_demand.looking import NOT_THERE, Found, Looking
@@ -111,6 +112,13 @@ class OnDemand:
             if answer.status in (403, 404):
                 self._absent.put(miss, answer)
             return answer
+
+    def resolve(self, namespace: str, name: RepositoryName) -> Answer:
+        """Where the repository `name` of the registry `namespace` is here."""
+        found = resolve(self._upstreams[-1].profile.sync, namespace, name)
+        if found is None:
+            return Refusal(404, "NAME_UNKNOWN", f"{name} of {namespace[:100]} is not mirrored here")
+        return TheRepository(found)
 
     # A tag
 

@@ -113,7 +113,7 @@ def mirroring(
     with minding(folder, *entries, **storage) as (profile, mind, store, work):
         listener = socket.create_server(("127.0.0.1", 0), backlog=200)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        receiver = Receiver(listener, SECRET, mind.answer)
+        receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
         call.write_text(OnMissOptions(url, SECRET, timeout).to_json())

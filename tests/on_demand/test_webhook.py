@@ -13,7 +13,8 @@ import pytest
 
 from flows.webhook import MAX_BODY, Receiver
 from registry_server.http.signature import SIGNATURE, TIMESTAMP, sign
-from tasks.on_demand.answers import Local
+from registry_server.oci.reference import RepositoryName
+from tasks.on_demand.answers import Local, TheRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +38,15 @@ class Listening:
         self.asked: list[Miss] = []
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self.receiver = Receiver(listener, SECRET, self._answer)
+        self.receiver = Receiver(listener, SECRET, self._answer, resolve=self._resolve)
         threading.Thread(target=self.receiver.serve, daemon=True).start()
 
     def _answer(self, miss: Miss, seconds: float) -> Answer:
         self.asked.append(miss)
         return Local(seconds)
+
+    def _resolve(self, namespace: str, name: RepositoryName) -> Answer:
+        return TheRepository(RepositoryName(f"{namespace}/{name}"))
 
     def post(self, body: bytes, headers: dict[str, str], method: str = "POST") -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -74,6 +78,12 @@ def test_a_signed_call_is_answered(receiver: Listening) -> None:
     assert status == 200
     assert answer["outcome"] == "local"
     assert [str(miss) for miss in receiver.asked] == ["library/nginx:1.25"]
+
+
+def test_where_a_repository_of_another_registry_is_can_be_asked(receiver: Listening) -> None:
+    status, answer = receiver.call({"kind": "resolve", "namespace": "quay.io"})
+    assert (status, answer["repository"]) == (200, "quay.io/library/nginx")
+    assert receiver.call({"id": "2", "kind": "resolve"})[0] == 400
 
 
 @pytest.mark.parametrize(
