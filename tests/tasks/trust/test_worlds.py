@@ -37,6 +37,25 @@ def _key_dsse(image: SignedImage, **more: Any) -> SignedImage:
     return image.bundle(image.world.sigstore.bundle_dsse(image.statement(), key=image.world.key, **more))
 
 
+def _key_in_rekor_v2(image: SignedImage) -> SignedImage:
+    """What sig_fixture does not make: a key in the place of the certificate in a Rekor v2 entry."""
+    fixture, world = fixture_module(), image.world
+    document = world.sigstore.bundle_dsse(image.statement(), key=world.key, tlog=False)
+    signature = document["dsseEnvelope"]["signatures"][0]["sig"]
+    pae = fixture.FakeSigstore.pae("application/vnd.in-toto+json", image.statement())
+    holder = {"publicKey": {"rawBytes": fixture.b64(fixture.spki(world.key.public_key()))}}
+    verifier = {"keyDetails": "PKIX_ECDSA_P256_SHA_256"} | holder
+    record = {
+        "data": {"algorithm": "SHA2_256", "digest": fixture.b64(fixture.hashlib.sha256(pae).digest())},
+        "signature": {"content": signature, "verifier": verifier},
+    }
+    spec = {"hashedRekordV002": record}
+    body = fixture.jcs({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": spec})
+    entry = world.sigstore.tlog_entry(body, "hashedrekord", "0.0.2", v2=True)
+    document["verificationMaterial"]["tlogEntries"] = [entry]
+    return image.bundle(document)
+
+
 def _message(image: SignedImage, **more: Any) -> SignedImage:
     sigstore = image.world.sigstore
     return image.bundle(sigstore.bundle_msgsig(image.body, sigstore.leaf(), **more))
@@ -48,6 +67,7 @@ ADMITTED: list[tuple[str, str, Callable[[SignedImage], SignedImage]]] = [
     ("key, log entry required", "logged", _legacy),
     ("key in a bundle", "key", lambda image: _key_dsse(image, tlog=False)),
     ("key in a bundle, log entry required", "logged", _key_dsse),
+    ("key in a bundle, Rekor v2", "logged", _key_in_rekor_v2),
     ("keyless", "keyless", _keyless),
     ("keyless with timestamp", "keyless", lambda image: _keyless(image, tsa=True)),
     ("keyless bundle", "keyless", _dsse),
