@@ -176,6 +176,11 @@ class Signer(ProfileModel):
     def wanted_transparency(self) -> Literal["required", "optional", "ignore"]:
         return self.transparency or ("required" if self.root else "ignore")
 
+    @property
+    def takes_anybody(self) -> bool:
+        """Whether it only logs that nobody trusted has signed."""
+        return (self.override.authenticity or ("log" if self.level == "audit" else "enforce")) == "log"
+
     def missing_trust(self, trust: Trust) -> list[Refusal]:
         """What it names and `trust` does not have."""
         found = []

@@ -175,7 +175,7 @@ class VerifyRule(ProfileModel):
         if not self.signatures.need and not self.attestations:
             found.append(Refusal("nothing is needed", "write 'mode: skip'", at=("signatures", "need")))
         if self.mode == "enforce":
-            found += [_audit(number) for number, signer in enumerate(signers) if signer.level == "audit"]
+            found += [_audit(number) for number, signer in enumerate(signers) if signer.takes_anybody]
         for number, wanted in enumerate(self.attestations):
             found += _unknown_names(wanted, names, number)
         return found
@@ -183,8 +183,8 @@ class VerifyRule(ProfileModel):
 
 def _audit(number: int) -> Refusal:
     return Refusal(
-        "the level audit lets everything pass, and the rule enforces",
-        "write 'mode: warn', or a stricter level",
+        "whoever signed is only logged, and the rule enforces",
+        "write 'mode: warn', or enforce authenticity",
         at=("signatures", "from", number, "level"),
     )
 

@@ -219,10 +219,11 @@ def test_a_condition_that_is_no_expression_is_refused_or_never_met(tmp_path: Pat
         assert "condition" in _refused(document, tmp_path)
 
 
-def test_audit_cannot_enforce(tmp_path: Path, world: World) -> None:
-    rule = {"match": ["**"], "signatures": {"from": [signer("notation", level="audit")]}}
+@pytest.mark.parametrize("more", [{"level": "audit"}, {"override": {"authenticity": "log"}}])
+def test_what_takes_anybody_cannot_enforce(world: World, more: dict[str, Any]) -> None:
+    rule = {"match": ["**"], "signatures": {"from": [signer("notation", **more)]}}
     document = {"trust": world.trust, "verify": {"rules": [rule]}}
-    assert "the level audit lets everything pass" in _refused(document, world.folder)
+    assert "whoever signed is only logged" in _refused(document, world.folder)
     _load({"trust": world.trust, "verify": {"rules": [rule | {"mode": "warn"}]}}, world.folder)
 
 
