@@ -129,6 +129,10 @@ class OnDemand:
         if not takers.candidates:
             return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
         pending = self._finishing.pending.get(key)
+        if held is not None and pending is None:
+            takers = Takers(self._owners(held, takers.candidates))
+            if not takers.candidates:
+                return Local(NOT_OURS)
         fresh = takers.candidates[0].entry.manifest_check_interval - self._age(
             key, takers.candidates[0].entry
         )
@@ -166,6 +170,21 @@ class OnDemand:
                 self._finishing.resume(pending)
             return _here(pending, entry.manifest_check_interval)
         return TheManifest(found.image.digest, entry.manifest_check_interval)
+
+    def _owners(self, held: TagRecord, takers: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        """Who may move a tag that is here: where it came from, and nobody if somebody pushed it.
+
+        Another registry that has the name too would otherwise take over what it never gave (invariant 5).
+        """
+        origin = held.origin
+        if origin is None:
+            return ()
+        known = origin.registry in self._upstreams[-1].profile.entry_names()
+        return tuple(
+            each
+            for each in takers
+            if each.source == origin.repository and (each.entry.name == origin.registry or not known)
+        )
 
     def _takers_of_tag(self, found: tuple[Candidate, ...], local: RepositoryName, tag: Tag) -> Takers:
         """A companion is taken with its image only, unless a rule takes any tag."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.sample_images import ImageMaker, layer
 from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, service
 from tasks.on_demand.answers import Local, Miss, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
@@ -89,6 +91,32 @@ def test_a_tag_that_moved_is_answered_anew_and_moves_when_all_is_here(
         record = mirror.store.repository(RepositoryName("library/nginx")).tag(Tag("1.25"))
         assert record is not None
         assert record.digest == moved.manifest.digest
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        pytest.param(None, id="pushed"),
+        pytest.param("registry2", id="from another entry"),
+    ],
+)
+def test_a_tag_from_elsewhere_is_not_taken_over(
+    tmp_path: Path, upstream: Misbehaving, origin: str | None
+) -> None:
+    """Invariant 5: upstream has the name too, and never gave what is here."""
+    upstream.add_image("library/nginx", "1.25", layers=(b"theirs",))
+    polled = {"name": "registry2", "urls": ["http://127.0.0.1:1"], "content": [{"prefix": "library/*"}]}
+    with minding(tmp_path, document(f"http://{upstream.host}"), polled) as (_, mind, store, _):
+        repository = store.repository(RepositoryName("library/nginx"))
+        ours = ImageMaker(repository).image([layer("ours", 10)])
+        came = Origin(origin, "library/nginx", ours.digest) if origin else None
+        record = TagRecord(ours.digest, ours.media_type, ours.size, 0.0, came)
+        repository.put_tag(Tag("1.25"), record)
+        got = mind.answer(MISS, 20)
+        assert isinstance(got, Local)
+        assert not got.warning
+        assert repository.tag(Tag("1.25")) == record
+    assert upstream.seen == []
 
 
 @pytest.mark.parametrize(
