@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
+
+from registry_server.http.listening import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,6 @@ def advise(http: Http) -> Iterator[tuple[Path, str, str]]:
         yield from _on_auth(http.auth)
     if http.access_control is not None:
         yield from _on_control(http.access_control, signs_in=http.auth is not None)
-
-
-def is_local(address: str) -> bool:
-    """Whether only programs of this machine reach the address."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _on_address(http: Http) -> Iterator[tuple[Path, str, str]]:

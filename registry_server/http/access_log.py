@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +22,30 @@ if TYPE_CHECKING:
     OnRequest = Callable[["RequestRecord"], None]
 
 
+ROUTE = "mirrorflow.route"  # in the ASGI scope: what the request turned out to be about
+USER = "mirrorflow.user"  # and who sent it
+
+# What the specifications of this protocol name, none of it secret. Whatever else stands in a query may be.
+_SHOWN = {
+    b"account", b"artifactType", b"client_id", b"digest", b"digest-algorithm", b"from", b"last", b"mount",
+    b"n", b"ns", b"offline_token", b"scope", b"service", b"tag",
+}  # fmt: skip
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """A request that was answered, or broke off (`complete` is false)."""
 
+    id: str  # the client has it too, as X-Request-Id; a proxy in front may choose it
     time: str  # when it arrived, UTC, ISO 8601
     client: str
+    user: str | None  # who signed in; "" for nobody, None where nobody can
     method: str
-    kind: str  # base, catalog, tags, manifest, blob, referrers, upload; "other" if it names no endpoint
-    target: str  # path and query as they were sent; never holds credentials in this protocol
+    kind: str  # base, catalog, tags, manifest, blob, ...; "other" if it names no endpoint
+    repository: str | None
+    digest: str | None  # of the content that was served or taken, else the one asked for
+    target: str  # path and query as they were sent, without values that may be secret
     range: str | None
     status: int
     bytes: int  # of the body
@@ -42,14 +60,20 @@ class Recorder:
     It does so before the last message is passed on: who has an answer can read about it in the log.
     """
 
-    def __init__(self, scope: Scope, send: Send, kind: str, report: OnRequest) -> None:
-        self._scope, self._send, self._kind, self._report = scope, send, kind, report
-        self._arrived, self._began = datetime.now(UTC), time.perf_counter()
+    def __init__(self, scope: Scope, send: Send, report: OnRequest) -> None:
+        self._scope, self._send, self._report = scope, send, report
+        self._arrived, self._began = time.time(), time.perf_counter()
         self._status, self._bytes, self._reported = 0, 0, False
+        self._digest: bytes | None = None
+        self._headers = dict(scope["headers"])
+        given = self._headers.get(b"x-request-id", b"")
+        self._id = given if _ID.fullmatch(given) else os.urandom(8).hex().encode()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            message["headers"].append((b"x-request-id", self._id))
+            self._digest = dict(message["headers"]).get(b"docker-content-digest")
         else:
             self._bytes += len(message.get("body", b""))
             if not message.get("more_body", False):
@@ -63,20 +87,37 @@ class Recorder:
             self._report(self._record(complete=complete))
 
     def _record(self, *, complete: bool) -> RequestRecord:
-        headers = dict(self._scope["headers"])
+        route = self._scope.get(ROUTE)
+        asked = getattr(route, "digest", None) or getattr(route, "reference", None)
+        digest = _text(self._digest) or (asked if isinstance(asked, Digest) else None)
+        arrived = datetime.fromtimestamp(self._arrived, UTC)
         return RequestRecord(
-            time=self._arrived.isoformat(timespec="milliseconds"),
+            id=self._id.decode(),
+            time=arrived.isoformat(timespec="milliseconds"),
             client=(self._scope.get("client") or ("",))[0],
+            user=self._scope.get(USER),
             method=self._scope["method"],
-            kind=self._kind,
+            kind=getattr(route, "kind", "other"),
+            repository=getattr(route, "repository", None),
+            digest=digest,
             target=_target(self._scope),
-            range=_text(headers.get(b"range")),
+            range=_text(self._headers.get(b"range")),
             status=self._status,
             bytes=self._bytes,
             seconds=round(time.perf_counter() - self._began, 6),
             complete=complete,
-            agent=_text(headers.get(b"user-agent")),
+            agent=_text(self._headers.get(b"user-agent")),
         )
+
+
+def to_all(*reports: OnRequest) -> OnRequest:
+    """Reports each request to each of them."""
+
+    def report(record: RequestRecord) -> None:
+        for one in reports:
+            one(record)
+
+    return report
 
 
 class AccessLog:
@@ -98,8 +139,13 @@ class AccessLog:
 
 
 def _target(scope: Scope) -> str:
-    query = scope["query_string"]
+    query = b"&".join(map(_without_secret, scope["query_string"].split(b"&")))
     return str((scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"))
+
+
+def _without_secret(parameter: bytes) -> bytes:
+    name, equals, _ = parameter.partition(b"=")
+    return parameter if not equals or name in _SHOWN else name + b"=-"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from registry_server.http import content, listings, routes
 from registry_server.http.access.answers import AccessRefused
-from registry_server.http.access_log import Recorder
+from registry_server.http.access_log import ROUTE, Recorder
 from registry_server.http.bodies import BodyReceiver
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
 from registry_server.http.limits import Limits
@@ -111,7 +111,7 @@ class _Application:
         if self._on_request is None:
             await self._serve(scope, receive, send)
             return
-        recorder = Recorder(scope, send, self._kind(scope), self._on_request)
+        recorder = Recorder(scope, send, self._on_request)
         try:
             await self._serve(scope, receive, recorder.send)
         finally:
@@ -146,10 +146,11 @@ class _Application:
 
     async def _answer(self, request: Request) -> Response:
         if (beside := self._beside.get(request.scope["path"])) is not None:
+            request.scope[ROUTE] = beside
             return await beside.answer(request)
-        route = routes.parse_route(request.scope["raw_path"])
+        route = request.scope[ROUTE] = routes.parse_route(request.scope["raw_path"])
         if self._on_miss is not None:
-            route = await self._on_miss.located(route, request)
+            route = request.scope[ROUTE] = await self._on_miss.located(route, request)
         store = self._store
         if self._guard is not None:
             store = await self._guard.authorise(request, route, store)
@@ -174,15 +175,3 @@ class _Application:
         if response.status_code >= 500:
             _log.error("%s %s: %s", request.method, request.scope["path"], error)
         return response
-
-    def _kind(self, scope: Scope) -> str:
-        if (beside := self._beside.get(scope["path"])) is not None:
-            return beside.kind
-        return _kind(scope)
-
-
-def _kind(scope: Scope) -> str:
-    try:
-        return routes.parse_route(scope["raw_path"]).kind
-    except MirrorflowError:
-        return "other"

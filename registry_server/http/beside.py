@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from registry_server.http.access.guard import Guard
+    from registry_server.http.metrics import Metrics
     from registry_server.store.store import Store
 
 
@@ -29,9 +30,10 @@ class Beside:
     answer: Callable[[Request], Awaitable[Response]]
 
 
-def endpoints(store: Store, guard: Guard | None) -> dict[str, Beside]:
+def endpoints(store: Store, guard: Guard | None, metrics: Metrics) -> dict[str, Beside]:
     """Those that a server has, by path."""
     found = {
+        "/metrics": Beside("metrics", partial(metrics.answer, guard)),
         "/livez": Beside("health", _alive),
         "/readyz": Beside("health", partial(_ready, store)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -38,6 +39,14 @@ def check_tls(tls: Tls) -> None:
         context.load_verify_locations(tls.client_ca)
     except OSError as error:
         raise TlsUnusable(f"cannot use the client CA {tls.client_ca}: {_why(error)}") from error
+
+
+def is_local(address: str) -> bool:
+    """Whether only programs of this machine reach the address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -40,6 +40,12 @@ class ServerOptions:
     limits: Limits = field(default_factory=Limits)
     on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether a client has to show who it is: by a certificate, or by a password."""
+        by_certificate = self.tls is not None and self.tls.client_ca is not None
+        return by_certificate or (self.access is not None and self.access.htpasswd is not None)
+
     def arguments(self, *, access: str = "") -> list[str]:
         """For `python -m registry_server`; `access` is a file with `self.access` as JSON."""
         given = ["--root", str(self.root), "--address", self.address, "--port", str(self.port)]

@@ -17,10 +17,11 @@ from granian.constants import Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from registry_server.http.access_log import AccessLog
+from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
 from registry_server.http.beside import endpoints
-from registry_server.http.listening import check_tls, listen, url_of
+from registry_server.http.listening import check_tls, is_local, listen, url_of
+from registry_server.http.metrics_folder import shared_folder
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
 
@@ -46,10 +47,9 @@ def serve(options: ServerOptions, *, on_listening: Callable[[str], None] | None 
     Installs signal handlers, so it belongs into the main thread of a process of its own.
     Raises `CannotListen`, `TlsUnusable` and the store's errors before it serves anything.
     """
-    _app(options)  # for its errors; each worker opens its own
-    if options.tls:
-        check_tls(options.tls)
-    with listen(options.address, options.port) as listener:
+    _check(options)
+    _warn_if_open(options)
+    with shared_folder(), listen(options.address, options.port) as listener:
         server = _Server(listener, options)
         if on_listening is not None:
             server.on_startup(partial(on_listening, url_of(listener, tls=options.tls is not None)))
@@ -116,13 +116,41 @@ def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
 
 
 def _app(options: ServerOptions) -> ASGIApp:
+    # Late: prometheus-client decides at its import whether it shares a folder with other workers.
+    from registry_server.http.metrics import Metrics
+
     store = Store.open(options.root, subpaths=options.subpaths)
-    log = AccessLog.open(options.access_log) if options.access_log else None
+    metrics = Metrics({"/": options.root, **options.subpaths})
+    reports = [metrics.observe]
+    if options.access_log:
+        reports.append(AccessLog.open(options.access_log))
     guard = _guard(options, store)
+    beside = endpoints(store, guard, metrics)
     return create_app(
-        store, on_request=log, guard=guard, beside=endpoints(store, guard),
+        store, on_request=to_all(*reports), guard=guard, beside=beside,
         writable=options.writable, limits=options.limits, on_miss=_on_miss(options),
     )  # fmt: skip
+
+
+def _check(options: ServerOptions) -> None:
+    """For its errors: each worker opens its own."""
+    _guard(options, Store.open(options.root, subpaths=options.subpaths))
+    _on_miss(options)
+    if options.access_log:
+        AccessLog.open(options.access_log)
+    if options.tls:
+        check_tls(options.tls)
+
+
+def _warn_if_open(options: ServerOptions) -> None:
+    """Loudly, at every start: what other machines reach without TLS or without signing in."""
+    if is_local(options.address):
+        return
+    lacking = [] if options.tls else ["TLS"]
+    lacking += [] if options.signs_in else ["signing in"]
+    if lacking:
+        what = " and without ".join(lacking)
+        sys.stderr.write(f"warning: other machines reach {options.address} without {what}\n")
 
 
 def _guard(options: ServerOptions, store: Store) -> Guard | None:

@@ -16,6 +16,7 @@ from registry_server.http.access.policy import NONE, READ, Actions
 from registry_server.http.access.scopes import CATALOG, granted, wanted
 from registry_server.http.access.tokens import TokenOffice
 from registry_server.http.access.visible import VisibleStore
+from registry_server.http.access_log import USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from registry_server.http.access.options import AccessOptions
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.store import Store
-
-USER = "mirrorflow.user"  # in the ASGI scope: for the access log
 
 
 class Guard:
@@ -55,6 +54,8 @@ class Guard:
             self._admit_to_base(request, caller)
         elif isinstance(route, routes.Catalog):
             self._admit_to_catalog(request, caller)
+            # A token for the catalog stands for all that its user may read.
+            caller = Caller(caller.user)
         repository = needs.repository_of(route)
         allowed = repository is not None and await self._may(request, route, store, caller)
         return VisibleStore(
@@ -64,7 +65,8 @@ class Guard:
     async def recognise(self, request: Request) -> Caller:
         """Who calls; noted in the scope, for the access log. Raises `AccessRefused`."""
         caller = await self.doorman.recognise(request)
-        request.scope[USER] = caller.user
+        if self.doorman.can_sign_in:
+            request.scope[USER] = caller.user
         return caller
 
     def rights(self, caller: Caller, repository: str) -> Actions:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from registry_server.http.access.answers import unauthorised
 from registry_server.http.access.credentials import basic_challenge
-from registry_server.http.access.guard import USER
+from registry_server.http.access_log import USER
 from registry_server.http.errors import error_response
 
 if TYPE_CHECKING:

@@ -1,0 +1,129 @@
+"""What Prometheus scrapes at /metrics, for all workers together.
+
+Workers write their counts to small files that they map into memory, and whichever is asked reads those of all
+(prometheus-client's multiprocess mode). Labels are few and of our own making: no client can add a series.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from registry_server.http.access.answers import denied, unauthorised
+from registry_server.http.access.credentials import basic_challenge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from registry_server.http.access.guard import Guard
+    from registry_server.http.access_log import RequestRecord
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_FOUND = {200, 206, 304}
+
+
+class Metrics:
+    """The counts of one worker; `roots` are the folders of the store by the first segment they are for."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = roots
+        own = CollectorRegistry()  # not the one of all: an application has one of these, a test many
+        labels = ("route", "method")
+        self._requests = Counter(
+            "mirrorflow_http_requests", "Requests answered.", (*labels, "status"), registry=own
+        )
+        self._seconds = Histogram(
+            "mirrorflow_http_request_seconds",
+            "From the head of a request to the last byte of its answer.",
+            labels,
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._bytes = Counter(
+            "mirrorflow_http_response_bytes", "Bytes of bodies served.", ("route",), registry=own
+        )
+        self._lookups = Counter(
+            "mirrorflow_lookups",
+            "Manifests and blobs asked for: hit or miss.",
+            ("route", "result"),
+            registry=own,
+        )
+        self._broken = Counter(
+            "mirrorflow_http_broken_off", "Answers that did not reach their end.", ("route",), registry=own
+        )
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count a request."""
+        method = record.method if record.method in _METHODS else "other"
+        self._requests.labels(record.kind, method, str(record.status)).inc()
+        self._seconds.labels(record.kind, method).observe(record.seconds)
+        self._bytes.labels(record.kind).inc(record.bytes)
+        if not record.complete:
+            self._broken.labels(record.kind).inc()
+        if record.kind in ("manifest", "blob") and method in ("GET", "HEAD"):
+            if record.status in _FOUND:
+                self._lookups.labels(record.kind, "hit").inc()
+            elif record.status == 404:
+                self._lookups.labels(record.kind, "miss").inc()
+
+    async def answer(self, guard: Guard | None, request: Request) -> Response:
+        """`/metrics`, for whom `accessControl.metrics` names and for admins. Raises `AccessRefused`."""
+        if guard is not None:
+            caller = await guard.recognise(request)
+            if not guard.may_observe(caller):
+                raise denied("not permitted") if caller.user else unauthorised(basic_challenge())
+        body = await asyncio.to_thread(self._render)
+        return Response(body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"})
+
+    def _render(self) -> bytes:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
+        registry.register(_Disks(self._roots))
+        return generate_latest(registry)
+
+
+class _Disks(Collector):
+    """Looked at when asked. The size of the pool is not: that would be a walk through all blobs."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = roots
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        free = GaugeMetricFamily(
+            "mirrorflow_store_free_bytes", "Free on the disk of a storage root.", labels=["root"]
+        )
+        size = GaugeMetricFamily("mirrorflow_store_disk_bytes", "Size of that disk.", labels=["root"])
+        incoming = GaugeMetricFamily(
+            "mirrorflow_store_incoming_blobs",
+            "Blobs on their way in, or left there by a writer that was interrupted.",
+            labels=["root"],
+        )
+        for name, root in self._roots.items():
+            try:
+                disk = os.statvfs(root)
+                free.add_metric([name], disk.f_bavail * disk.f_frsize)
+                size.add_metric([name], disk.f_blocks * disk.f_frsize)
+                incoming.add_metric([name], _entries(root / "incoming"))
+            except OSError:
+                continue  # /readyz says that it cannot be read
+        yield from (free, size, incoming)
+
+
+def _entries(folder: Path) -> int:
+    try:
+        with os.scandir(folder) as entries:
+            return sum(1 for _ in entries)
+    except FileNotFoundError:
+        return 0
