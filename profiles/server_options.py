@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.globs import Glob
 from registry_server.http.access.options import AccessOptions, Tokens
 from registry_server.http.access.policy import READ, Grant, Policy, RepositoryRule, actions_of
+from registry_server.http.limits import Limits
 from registry_server.http.options import ServerOptions, Tls
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from profiles.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
     from profiles.content import ContentRule
+    from profiles.limits import HttpLimits
     from profiles.model import Profile
     from profiles.serving import Http
     from profiles.sync import Sync
@@ -25,15 +27,30 @@ _EVERYTHING = re.compile(Glob.parse("**").expression)
 def server_options(profile: Profile) -> ServerOptions:
     """How `serve` and `up` start the server."""
     http = profile.http
-    tls = http.tls
+    tls, access = http.tls, _access(http, profile.sync)
     return ServerOptions(
         profile.storage.root_directory,
         subpaths=profile.storage.roots(),
         address=http.address,
         port=http.port,
         tls=None if tls is None else Tls(tls.cert, tls.key, tls.cacert),
-        access=_access(http, profile.sync),
+        access=access,
         header_timeout=http.header_timeout,
+        writable=access is not None and access.policy.allows_writing,
+        limits=_limits(http.limits),
+    )
+
+
+def _limits(limits: HttpLimits) -> Limits:
+    return Limits(
+        blob_bytes=limits.blob_bytes,
+        spare_bytes=limits.spare_bytes,
+        body_idle_seconds=limits.body_timeout,
+        require_blobs=int(limits.require_blobs),
+        sessions=limits.sessions,
+        client_sessions=limits.client_sessions,
+        session_idle_seconds=limits.session_timeout,
+        session_empty_seconds=limits.empty_session_timeout,
     )
 
 

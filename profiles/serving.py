@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from profiles.access import AccessControl, Auth, Tls
 from profiles.errors import Refusal
 from profiles.fields import PositiveDuration, ProfileModel
+from profiles.limits import HttpLimits
 from profiles.on_miss import OnMiss
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\-\[\]:]+", re.ASCII)
@@ -59,6 +60,9 @@ class Http(ProfileModel):
         default=None,
         description="Who may do what. Default: everyone reads (with `auth`: everyone who has signed in), "
         "nobody writes.",
+    )
+    limits: HttpLimits = Field(
+        default_factory=HttpLimits, description="What those who push may take of the server."
     )
 
 

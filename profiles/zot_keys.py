@@ -84,7 +84,7 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
     "extensions": {
         "search": _unused(),
         "ui": _unused("the Prefect UI shows what is mirrored"),
-        "metrics": _not_yet("metrics"),
+        "metrics": _unused("the server always has /metrics"),
         "scrub": _not_yet("scrubbing"),
         "lint": _not_yet("mandatory annotations"),
         "mgmt": _unused(),

@@ -54,14 +54,21 @@ def guarded(folder: Path, http: str, *, rest: str = "", **more: Any) -> Iterator
     options = options_of(folder, http, rest=rest)
     store = Store.open(options.root, durability="none")
     log = RequestLog(folder / "access.log")
-    given = {"access": options.access, "tls": options.tls, "access_log": log.path} | more
+    given = {
+        "access": options.access,
+        "tls": options.tls,
+        "access_log": log.path,
+        "writable": options.writable,
+        "limits": options.limits,
+        "header_timeout": options.header_timeout,
+    } | more
     with running_server(store.root, **given) as url, httpx.Client(base_url=url) as client:
         yield Registry(store, url, log, client)
 
 
-def auth_of(user: str) -> tuple[str, str] | None:
-    """For httpx; "" is anonymous."""
-    return (user, USERS[user]) if user else None
+def auth_of(user: str) -> httpx.Auth:
+    """ "" is anonymous."""
+    return httpx.BasicAuth(user, USERS[user]) if user else httpx.Auth()
 
 
 def token(registry: Registry, user: str, *scopes: str) -> str:
@@ -70,8 +77,7 @@ def token(registry: Registry, user: str, *scopes: str) -> str:
     assert challenge.startswith('Bearer realm="')
     realm = challenge.split('"')[1]
     query = {"service": "mirrorflow", "scope": list(scopes), "account": user, "client_id": "test"}
-    basic = httpx.BasicAuth(user, USERS[user]) if user else None
-    answer = httpx.get(realm, params=query, auth=basic)
+    answer = httpx.get(realm, params=query, auth=auth_of(user))
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     return str(answer.json()["token"])

@@ -39,7 +39,7 @@ BLOB, CONFIG = Digest.of(BASE.content), Digest.of(b"nothing refers to this")
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with guarded(tmp_path_factory.mktemp("matrix"), f"{AUTH}{CONTROL}") as found:
+    with guarded(tmp_path_factory.mktemp("matrix"), f"{AUTH}{CONTROL}", writable=False) as found:
         for name in (OWN, FOREIGN, OPEN):
             maker = found.maker(name)
             maker.tag(maker.image([BASE]), "1")
@@ -131,7 +131,7 @@ def test_the_catalog_shows_each_caller_his_own(
     registry: Registry, who: str, names: list[str], *, by_token: bool
 ) -> None:
     headers = bearer(token(registry, who, "registry:catalog:*")) if by_token else {}
-    answer = registry.client.get("/v2/_catalog", auth=None if by_token else auth_of(who), headers=headers)
+    answer = registry.client.get("/v2/_catalog", auth=auth_of("" if by_token else who), headers=headers)
     assert answer.json() == {"repositories": names}
 
 
