@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from profiles.access import AccessControl, Auth, Tls
 from profiles.errors import Refusal
-from profiles.fields import PositiveDuration, ProfileModel
+from profiles.fields import PositiveDuration, ProfileModel, ProfilePath
 from profiles.limits import HttpLimits
 from profiles.on_miss import OnMiss
 
@@ -85,4 +85,10 @@ class Log(ProfileModel):
         default=LogLevel.INFO,
         description="Log messages of this level and above: trace, debug, info, warn, error, fatal or panic.",
         examples=["debug"],
+    )
+    access: ProfilePath | None = Field(
+        default=None,
+        description="File to which the registry server appends a line of JSON for each request; "
+        "`/dev/stdout` for standard output. Default: none.",
+        examples=["/var/log/mirrorflow/access.log"],
     )

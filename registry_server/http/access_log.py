@@ -6,9 +6,8 @@ import json
 import os
 import re
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from registry_server.oci.digest import Digest
 
@@ -33,12 +32,11 @@ _SHOWN = {
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):  # rather than a frozen dataclass, which takes four times as long to make
     """A request that was answered, or broke off (`complete` is false)."""
 
     id: str  # the client has it too, as X-Request-Id; a proxy in front may choose it
-    time: str  # when it arrived, UTC, ISO 8601
+    arrived: float  # seconds since 1970; the log has it as `time`, UTC, ISO 8601
     client: str
     user: str | None  # who signed in; "" for nobody, None where nobody can
     method: str
@@ -90,10 +88,9 @@ class Recorder:
         route = self._scope.get(ROUTE)
         asked = getattr(route, "digest", None) or getattr(route, "reference", None)
         digest = _text(self._digest) or (asked if isinstance(asked, Digest) else None)
-        arrived = datetime.fromtimestamp(self._arrived, UTC)
         return RequestRecord(
             id=self._id.decode(),
-            time=arrived.isoformat(timespec="milliseconds"),
+            arrived=self._arrived,
             client=(self._scope.get("client") or ("",))[0],
             user=self._scope.get(USER),
             method=self._scope["method"],
@@ -134,13 +131,17 @@ class AccessLog:
         return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def __call__(self, record: RequestRecord) -> None:
-        fields = {name: getattr(record, name) for name in RequestRecord.__slots__}
+        fields = record._asdict()
+        arrived = datetime.fromtimestamp(fields.pop("arrived"), UTC)
+        fields = {"time": arrived.isoformat(timespec="milliseconds")} | fields
         os.write(self._fd, json.dumps(fields).encode() + b"\n")
 
 
 def _target(scope: Scope) -> str:
-    query = b"&".join(map(_without_secret, scope["query_string"].split(b"&")))
-    return str((scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1"))
+    path: bytes = scope["raw_path"]
+    if query := scope["query_string"]:
+        path += b"?" + b"&".join(map(_without_secret, query.split(b"&")))
+    return path.decode("latin-1")
 
 
 def _without_secret(parameter: bytes) -> bytes:

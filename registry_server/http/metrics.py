@@ -7,8 +7,9 @@ Workers write their counts to small files that they map into memory, and whichev
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -32,6 +33,32 @@ if TYPE_CHECKING:
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _FOUND = {200, 206, 304}
+_UPKEEP = {
+    "gc": {
+        "started": "When the last garbage collection began, in seconds since 1970.",
+        "seconds": "How long it took.",
+        "kept": "Blobs that somebody needs.",
+        "trashed_bytes": "Bytes of blobs that it put aside.",
+        "purged_bytes": "Bytes of blobs that it removed for good.",
+        "problems": "Repositories that it could not look at.",
+    },
+    "scrub": {
+        "started": "When the last scrub began, in seconds since 1970.",
+        "seconds": "How long it took.",
+        "blobs": "Blobs that it hashed.",
+        "bytes": "Bytes that it hashed: of a whole scrub, the size of the store.",
+        "corrupt": "Blobs that were not what their names say.",
+    },
+}
+
+
+class _Series(NamedTuple):
+    """What one kind of request counts in, looked up once: labels cost more than counting does."""
+
+    requests: Counter
+    seconds: Histogram
+    bytes: Counter
+    lookups: Counter | None
 
 
 class Metrics:
@@ -39,6 +66,7 @@ class Metrics:
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = roots
+        self._series: dict[tuple[str, str, int], _Series] = {}
         own = CollectorRegistry()  # not the one of all: an application has one of these, a test many
         labels = ("route", "method")
         self._requests = Counter(
@@ -67,16 +95,29 @@ class Metrics:
     def observe(self, record: RequestRecord) -> None:
         """Count a request."""
         method = record.method if record.method in _METHODS else "other"
-        self._requests.labels(record.kind, method, str(record.status)).inc()
-        self._seconds.labels(record.kind, method).observe(record.seconds)
-        self._bytes.labels(record.kind).inc(record.bytes)
+        key = (record.kind, method, record.status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._made(*key)
+        series.requests.inc()
+        series.seconds.observe(record.seconds)
+        if record.bytes:
+            series.bytes.inc(record.bytes)
+        if series.lookups is not None:
+            series.lookups.inc()
         if not record.complete:
             self._broken.labels(record.kind).inc()
-        if record.kind in ("manifest", "blob") and method in ("GET", "HEAD"):
-            if record.status in _FOUND:
-                self._lookups.labels(record.kind, "hit").inc()
-            elif record.status == 404:
-                self._lookups.labels(record.kind, "miss").inc()
+
+    def _made(self, kind: str, method: str, status: int) -> _Series:
+        lookups = None
+        if kind in ("manifest", "blob") and method in ("GET", "HEAD") and status in (*_FOUND, 404):
+            lookups = self._lookups.labels(kind, "miss" if status == 404 else "hit")
+        return _Series(
+            self._requests.labels(kind, method, str(status)),
+            self._seconds.labels(kind, method),
+            self._bytes.labels(kind),
+            lookups,
+        )
 
     async def answer(self, guard: Guard | None, request: Request) -> Response:
         """`/metrics`, for whom `accessControl.metrics` names and for admins. Raises `AccessRefused`."""
@@ -91,6 +132,7 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
         registry.register(_Disks(self._roots))
+        registry.register(_Upkeep(self._roots["/"]))
         return generate_latest(registry)
 
 
@@ -119,6 +161,30 @@ class _Disks(Collector):
             except OSError:
                 continue  # /readyz says that it cannot be read
         yield from (free, size, incoming)
+
+
+class _Upkeep(Collector):
+    """What the last garbage collection and the last scrub left on record in the store."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, values in _UPKEEP.items():
+            found = _document(self._root / f"{name}.json")
+            for key, meaning in values.items():
+                value = found.get(key)
+                number = len(value) if isinstance(value, list) else value
+                if isinstance(number, int | float):
+                    yield GaugeMetricFamily(f"mirrorflow_{name}_last_{key}", meaning, value=number)
+
+
+def _document(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _entries(folder: Path) -> int:

@@ -57,6 +57,17 @@ def test_requests_of_all_workers_are_counted(tmp_path: Path) -> None:
     assert found['mirrorflow_store_incoming_blobs{root="/"}'] == 0
 
 
+def test_upkeep_is_shown_once_there_was_some(tmp_path: Path) -> None:
+    with running_registry(tmp_path) as registry:
+        assert not [name for name in _samples(registry) if "_last_" in name]
+        (registry.store.root / "gc.json").write_text(
+            '{"seconds": 2.5, "problems": ["a", "b"], "kept": "odd"}'
+        )
+        (registry.store.root / "scrub.json").write_text("[1]")
+        found = {name: value for name, value in _samples(registry).items() if "_last_" in name}
+    assert found == {"mirrorflow_gc_last_seconds": 2.5, "mirrorflow_gc_last_problems": 2}
+
+
 @pytest.mark.parametrize(("who", "status"), [("", 401), ("alice", 403), ("zoe", 200), ("admin", 200)])
 def test_metrics_are_for_whom_the_profile_names(tmp_path: Path, who: str, status: int) -> None:
     with guarded(tmp_path, f"{AUTH}{CONTROL}") as registry:
