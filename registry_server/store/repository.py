@@ -46,8 +46,8 @@ class Repository(RepositoryReader):
         """Take a blob that the pool already has; False when it must be fetched.
 
         The intent is on record before the look, so that a garbage collector sees the one or the other: it
-        counts `staging/*.sha256-<hex>` as a marker (reference: oci.md 6.1). It is a file of our own until the
-        blob turns out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
+        counts `staging/*.sha256-<hex>` as a marker (see gc.py). It is a file of our own until the blob turns
+        out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
         """
         marker = self._blob_path(digest)
         if files.touch(marker) and self._pool.size(digest) is not None:
