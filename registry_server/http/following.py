@@ -51,6 +51,15 @@ class FollowingResponse(Response):
             self._file.close()
 
 
+async def wait_for_start(file: Arriving, positions: range) -> None:
+    """Until the first of `positions` can be sent: before that, a failure can still be a proper answer.
+
+    Raises `ArrivalBroken`.
+    """
+    async with _hub().watching(file) as changed:
+        await _Follower(file, positions.stop, changed, asyncio.Event()).reach(positions.start)
+
+
 class _Follower:
     def __init__(self, file: Arriving, stop: int, changed: asyncio.Event, gone: asyncio.Event) -> None:
         self._file, self._stop = file, stop

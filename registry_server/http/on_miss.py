@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ from registry_server.http.calling import ReceiverFailed, call
 from registry_server.http.conditions import is_unchanged, range_applies
 from registry_server.http.content import identity
 from registry_server.http.errors import error_response
-from registry_server.http.following import FollowingResponse
+from registry_server.http.following import FollowingResponse, wait_for_start
 from registry_server.http.ranges import parse_range
 from registry_server.http.routes import BlobOf, ManifestOf
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.following import open_arriving
+from registry_server.store.following import ArrivalBroken, open_arriving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _PATIENCE = 15.0  # seconds, for a tag that is here: the receiver itself gives up on a slow upstream sooner
 _BLIND = 5.0  # seconds after a failed call in which tags that are here are served without asking
 _MOST_FRESH = 100_000
+_ATTEMPTS = 3  # to follow a blob whose arrival breaks off before its first byte
 NAMESPACE = "ns"
 _SCOPE = "mirrorflow.namespace"  # in the scope of a request that named one that there is
 _HOST = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}", re.ASCII)
@@ -174,10 +176,21 @@ class OnMiss:
             return await handler(store, route, request)
         except NotFound as error:
             missing = error
-        try:
-            found = await self._ask(route, request, self._options.timeout)
-        except ReceiverFailed as error:
-            return _unavailable(error)
+        broken = ArrivalBroken("it never arrived")
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._asked(handler, store, route, request, missing)
+            except ReceiverFailed as error:
+                return _unavailable(error)
+            except ArrivalBroken as error:  # before its first byte: the receiver knows by now why
+                broken = error
+        return _unavailable(ReceiverFailed(str(broken)))
+
+    async def _asked(
+        self, handler: Handler, store: Store, route: ManifestOf | BlobOf, request: Request, missing: NotFound
+    ) -> Response:
+        """As the receiver says. Raises `ReceiverFailed`, `ArrivalBroken`, or `missing`."""
+        found = await self._ask(route, request, self._options.timeout)
         match found["outcome"]:
             case "local":
                 raise missing
@@ -224,10 +237,8 @@ async def _by_digest(
 
 async def _arriving(handler: Handler, store: Store, route: BlobOf, request: Request, size: int) -> Response:
     """A blob that the receiver lets us have: from the pool if it is there by now, else while it arrives."""
-    try:
+    with suppress(NotFound):
         return await handler(store, route, request)
-    except NotFound as error:
-        missing = error
     headers = identity(route.digest, immutable=True) | {
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
@@ -238,13 +249,19 @@ async def _arriving(handler: Handler, store: Store, route: BlobOf, request: Requ
         return Response(headers=headers | {"Content-Length": str(size)})
     applies = range_applies(request.headers.get("If-Range"), route.digest)
     part = parse_range(request.headers.get("Range"), size) if applies else None
+    positions = range(size) if part is None else part
     file = open_arriving(store.repository(route.repository), route.digest)
     if file is None:
-        raise missing
+        raise ArrivalBroken("what had arrived of the blob was thrown away")
+    try:
+        await wait_for_start(file, positions)
+    except BaseException:
+        file.close()
+        raise
     if part is None:
-        return FollowingResponse(file, range(size), 200, headers)
+        return FollowingResponse(file, positions, 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return FollowingResponse(file, part, 206, headers)
+    return FollowingResponse(file, positions, 206, headers)
 
 
 def _stale(response: Response, reason: str) -> Response:

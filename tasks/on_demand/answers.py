@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry_server.oci.errors import ContentError, NotFound
 from registry_server.store.errors import StoreError
+from tasks.on_demand.arrivals import NotArrived
 from tasks.on_demand.breaker import NotAskedNow
 from tasks.upstream.errors import (
     UpstreamDenied,
@@ -134,6 +135,8 @@ def _kind_of(miss: Miss, error: BaseException) -> tuple[int, str, str, float | N
         case UpstreamLimited():
             wait = error.retry_after or _RETRY_LATER
             found = (503, "TOOMANYREQUESTS", f"upstream limits requests: {miss}", wait)
+        case NotArrived():
+            found = (503, "UNKNOWN", f"{miss} has not arrived; ask again", _RETRY_LATER)
         case NotAskedNow():
             found = (503, "UNKNOWN", f"upstream does not answer: {miss}", error.seconds)
         case UpstreamUnavailable():

@@ -7,14 +7,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registry_server.oci.errors import MirrorflowError
 from tasks.ledger import Ledger
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
-    from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
 
 _Key = tuple[str, "Digest"]
+
+
+class NotArrived(MirrorflowError):
+    """The image was given up before the blob's turn came; the next request begins anew."""
+
+    retryable = True
 
 
 @dataclass
@@ -52,6 +58,13 @@ class Arrivals:
         future = self._forget(local, digest)
         if future is not None and not future.done():
             future.set_exception(error)
+
+    def given_up(self, local: RepositoryName, digest: Digest, expected: Future[None]) -> None:
+        """Whoever got `expected` will not fetch the blob; what somebody expects since then is not touched."""
+        with self._lock:
+            if self._waiting.get(self._key(local, digest), {}).get(local) is not expected:
+                return
+        self.failed(local, digest, NotArrived(f"{local}: {digest} did not arrive"))
 
     def _forget(self, local: RepositoryName, digest: Digest) -> Future[None] | None:
         with self._lock:

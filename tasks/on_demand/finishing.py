@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_server.oci import media_types
-from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
 from tasks.copy_blob import copy_all
 from tasks.copying import BlobJob
@@ -16,6 +16,7 @@ from tasks.on_demand.work import Step, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
 # A completion that was cut off without a word (its flow run crashed) does not block the next one for longer.
 _SURELY_OVER = 600.0  # seconds
-
-
-class NotArrived(MirrorflowError):
-    """The image was given up before its turn came; the next request begins anew."""
-
-    retryable = True
 
 
 class Finishing:
@@ -99,25 +94,25 @@ class Finishing:
             return
         self._completing.put(key, None)
         run = self._run_for(candidate, image)
-        held = self._store.repository(image.local)
-        expected = [digest for digest in blobs if not held.has_blob(digest) and self._expect(image, digest)]
+        expected = self._expect(image, blobs)
 
         def claimed(fetched: set[Digest]) -> None:
-            for digest in set(expected) - fetched:
+            for digest in expected.keys() - fetched:
                 self._arrivals.copied(image.local, digest)
 
         def ended() -> None:
             self._completing.drop(key)
-            for digest in expected:
-                self._arrivals.failed(
-                    image.local, digest, NotArrived(f"{image.name}: {digest} did not arrive")
-                )
+            for digest, arriving in expected.items():
+                self._arrivals.given_up(image.local, digest, arriving)
 
         work = complete_image(run, image, claimed=claimed, then=lambda: self._completed(image))
         self._executor.submit(Work(run, work.label, _ending(work.steps, ended)))
 
-    def _expect(self, image: Image, digest: Digest) -> bool:
-        return self._arrivals.expect(image.local, digest)[1]
+    def _expect(self, image: Image, blobs: tuple[Digest, ...]) -> dict[Digest, Future[None]]:
+        """Those that are not here and that nobody else expects already."""
+        held = self._store.repository(image.local)
+        found = {each: self._arrivals.expect(image.local, each) for each in blobs if not held.has_blob(each)}
+        return {digest: arriving for digest, (arriving, new) in found.items() if new}
 
     def _completed(self, image: Image) -> None:
         self._published(image)
