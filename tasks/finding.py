@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from profiles.matching import listed_references, matches_selection, platforms_of
-from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_take
+from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_drop, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError
@@ -123,15 +123,23 @@ def _is_asked_for(search: _Search, target: Target, reference: Reference) -> bool
 
 
 def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) -> Iterator[str]:
-    """zot searches a regex anywhere in a tag: nobody who comes from there shall mirror less unknowingly."""
-    wider = zot_would_take(target.rule, tags)
-    if wider and target.rule.tags and target.rule.tags.regex:
-        regex = target.rule.tags.regex
-        shown = ", ".join(wider[:3]) + (", …" if wider[3:] else "")
+    """zot searches a regex anywhere in a tag: who comes from there shall know what that changes."""
+    rule = target.rule.tags
+    if rule and rule.regex and (wider := zot_would_take(target.rule, tags)):
         yield (
-            f"{source.name}: zot would take {len(wider)} more tags ({shown}), because it looks for "
-            f"regex '{regex}' anywhere in a tag; write '.*(?:{regex}).*' to take them too"
+            f"{source.name}: zot would take {len(wider)} more tags ({_some(wider)}), because it looks for "
+            f"regex '{rule.regex}' anywhere in a tag; write '.*(?:{rule.regex}).*' to take them too"
         )
+    if rule and rule.exclude_regex and (kept := zot_would_drop(target.rule, tags)):
+        yield (
+            f"{source.name}: zot would drop {len(kept)} tags that are taken here ({_some(kept)}), because it "
+            f"looks for excludeRegex '{rule.exclude_regex}' anywhere in a tag; write "
+            f"'.*(?:{rule.exclude_regex}).*' to drop them too"
+        )
+
+
+def _some(tags: Sequence[str]) -> str:
+    return ", ".join(tags[:3]) + (", …" if tags[3:] else "")
 
 
 def _is_tag(text: str) -> bool:

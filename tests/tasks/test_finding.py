@@ -223,3 +223,17 @@ def test_who_comes_from_zot_is_told_which_tags_a_regex_would_have_taken_there(
     [note] = findings.notes
     assert "zot would take 1 more tags (1.25-alpine)" in note
     assert "'.*(?:alpine).*'" in note
+
+
+def test_who_comes_from_zot_is_told_which_tags_an_exclusion_would_have_dropped_there(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    for tag in ("1.25-alpine", "alpine", "1.25"):
+        upstream.add_image(NAME, tag)
+    rule = {"prefix": "**", "tags": {"excludeRegex": "alpine"}}
+    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
+        search(run)
+        [findings] = run.ledger.findings()
+    [note] = findings.notes
+    assert "zot would drop 1 tags that are taken here (1.25-alpine)" in note
+    assert "'.*(?:alpine).*'" in note
