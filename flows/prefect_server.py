@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from flows.lifeline import tied
+from flows.prefect_port import ADDRESS, ChosenPort, PrefectServerError, choose_port
 from flows.prefect_record import (
     ServerRecord,
     await_other_users,
@@ -30,7 +30,6 @@ from flows.prefect_record import (
     write_record,
 )
 from flows.settings import own_server_wanted, prefect_home, server_environment
-from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,17 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PrefectServer", "PrefectServerBusy", "PrefectServerError", "prefect_api", "running_server"]
 
-ADDRESS = "127.0.0.1"
-USUAL_PORT = 4200
 START_TIMEOUT = 120.0
 """Seconds. The first start migrates an empty database: 8-16 s on 2 cores, later ones 4-5 s."""
 _STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; SQLite's journal survives either
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")  # the end of a traceback; wrappers print more after it
 _TAIL = 4096  # bytes of the log that are searched for a cause
-
-
-class PrefectServerError(MirrorflowError):
-    """Our own Prefect server did not start."""
 
 
 class PrefectServerBusy(PrefectServerError):
@@ -82,6 +75,7 @@ class PrefectServer:
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         self._claim: int | None = None
+        self._port: ChosenPort | None = None
 
     @property
     def ui_url(self) -> str:
@@ -105,9 +99,9 @@ class PrefectServer:
                 "wait until it ends, or stop it"
             )
         try:
-            port = _choose_port(self._wanted_port)
-            self.url = f"http://{ADDRESS}:{port}/api"
-            self._process = self._spawn(port)
+            self._port = choose_port(self._wanted_port)
+            self.url = f"http://{ADDRESS}:{self._port.number}/api"
+            self._process = self._spawn(self._port.number)
             self._await_health()
             write_record(self.home, ServerRecord(self.url, self._process.pid, time.time()))
         except BaseException:
@@ -127,6 +121,9 @@ class PrefectServer:
             forget_record(self.home, self._process.pid)
             end_process(self._process, grace=_STOP_GRACE)
             self._process = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
         if self._claim is not None:
             os.close(self._claim)
             self._claim = None
@@ -241,25 +238,3 @@ def last_words(log: Path) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "Server stopped!"]
     exceptions = [line for line in lines if _EXCEPTION.match(line)]
     return (exceptions or lines or ["it said nothing"])[-1]
-
-
-def _choose_port(wanted: int | None) -> int:
-    if wanted:
-        if not _is_free(wanted):
-            raise PrefectServerError(
-                f"port {wanted} on {ADDRESS} is taken, so the Prefect server cannot start there: stop "
-                "what uses it, choose another port, or set PREFECT_API_URL if it is a Prefect server"
-            )
-        return wanted
-    if wanted is None and _is_free(USUAL_PORT):
-        return USUAL_PORT
-    with socket.create_server((ADDRESS, 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    try:
-        with socket.create_server((ADDRESS, port)):
-            return True
-    except OSError:
-        return False
