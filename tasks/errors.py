@@ -6,7 +6,6 @@ MirrorflowError
 ├── NoPlatform       an index has none of the platforms that the rule wants
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
 ├── NotWanted        `only` names an image that no content rule takes
-├── NotYet           the profile asks for something that this version cannot do
 └── Unexpected       a bug, named with the image that it hit, so that the neighbours go on
 """
 
@@ -84,10 +83,6 @@ class BlobNotCopied(MirrorflowError):
 
 class NotWanted(MirrorflowError):
     """Asked for by name, but taken by no content rule."""
-
-
-class NotYet(MirrorflowError):
-    """A setting that loads, so that a zot profile can be read, but that this version cannot honour."""
 
 
 class Unexpected(MirrorflowError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
+from tasks.companions.lists import ReferrerLists
 from tasks.errors import StepFailed, Unexpected, is_stop
 from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
@@ -42,6 +43,7 @@ class MirrorRun:
     store: Store
     transfers: ThreadPoolExecutor
     stop: threading.Event
+    lists: ReferrerLists
     only: frozenset[str] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     manifests: KeyedLocks = field(default_factory=KeyedLocks)
@@ -105,8 +107,12 @@ def open_run(
     *,
     only: Iterable[str] = (),
     stop: threading.Event | None = None,
+    lasting: bool = False,
 ) -> Iterator[MirrorRun]:
-    """Connect one registry entry with the store; closes connections and threads at the end."""
+    """Connect one registry entry with the store; closes connections and threads at the end.
+
+    `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
+    """
     stop = stop or threading.Event()
     verification = Verification.of(profile, entry)
     upstream = UpstreamRegistry(
@@ -114,7 +120,10 @@ def open_run(
     )
     transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
     try:
-        yield MirrorRun(entry, upstream, store, transfers, stop, frozenset(only), verification=verification)
+        lists = ReferrerLists(upstream, remember=not lasting)
+        yield MirrorRun(
+            entry, upstream, store, transfers, stop, lists, frozenset(only), verification=verification
+        )
     finally:
         transfers.shutdown(wait=True, cancel_futures=True)
         upstream.close()

@@ -13,7 +13,6 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
-from tasks.signature_source import UpstreamSignatures
 
 if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
@@ -100,8 +99,10 @@ def judge_digest(
     if policy is None:
         return None
     from tasks.trust.judging import judge
+    from tasks.trust.sources import UpstreamSource
 
-    signatures = UpstreamSignatures(run.upstream, policy.repository or image.source)
+    repository = policy.repository or image.source
+    signatures = UpstreamSource(run.upstream, repository, run.lists.companion_tags(repository), run.lists)
     reference = f"{source}:{tag}" if tag else source
     verdict = judge(digest, image.media_type, signatures, policy, reference=reference, thorough=thorough)
     if not (policy.each_child and verdict.admits):

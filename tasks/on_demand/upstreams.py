@@ -36,7 +36,7 @@ class Upstreams:
         with self._lock:
             name = candidate.entry.name
             if name not in self._runs:
-                opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop)
+                opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop, lasting=True)
                 self._runs[name] = self._held.enter_context(opened)
             return self._runs[name]
 

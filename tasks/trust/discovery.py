@@ -107,7 +107,9 @@ def _referrers(source: SignatureSource, image: Digest) -> Sequence[Descriptor]:
 
 def _fallback(source: SignatureSource, image: Digest) -> Sequence[Descriptor]:
     """distribution-spec, "Referrers Tag Schema": an index under a tag made of the digest."""
-    body = source.manifest(f"{image.algorithm[:32]}-{image.hex[:64]}")
+    tag = f"{image.algorithm[:32]}-{image.hex[:64]}"
+    known = source.tags()
+    body = source.manifest(tag) if known is None or tag in known else None
     if body is None:
         return ()
     try:

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
+from tasks.selection import InMemory
 from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from registry_server.oci.descriptor import Descriptor
-    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.upstream.registry import UpstreamRegistry
 
 
+class ReferrersByApi(Protocol):
+    """Who asks for referrers: the upstream itself, or a run that remembers what it has been told."""
+
+    def referrers_by_api(self, repository: str, digest: Digest) -> Sequence[Descriptor] | None:
+        """None where the registry does not have the API. Raises `UpstreamError`."""
+        ...
+
+
 class UpstreamSource:
-    """`known_tags`: all tags of the repository, unfiltered, if they have been listed anyway."""
+    """`known_tags`: all tags of the repository that companions can have, if they have been listed anyway.
+
+    `lists` is asked for referrers; default: the upstream.
+    """
 
     def __init__(
-        self, registry: UpstreamRegistry, repository: str, known_tags: Collection[str] | None = None
+        self,
+        registry: UpstreamRegistry,
+        repository: str,
+        known_tags: Collection[str] | None = None,
+        lists: ReferrersByApi | None = None,
     ) -> None:
         self._registry = registry
         self._repository = repository
-        self._tags = None if known_tags is None else frozenset(known_tags)
+        self._tags = known_tags
+        self._lists: ReferrersByApi = lists or registry
 
     def referrers(self, digest: Digest) -> Sequence[Descriptor] | None:
-        return self._registry.referrers_by_api(self._repository, digest)
+        return self._lists.referrers_by_api(self._repository, digest)
 
     def manifest(self, reference: str) -> bytes | None:
         try:
@@ -37,7 +54,7 @@ class UpstreamSource:
             return None
 
     def blob(self, descriptor: Descriptor) -> bytes | None:
-        kept = _InMemory()
+        kept = InMemory()
         try:
             self._registry.blob(self._repository, descriptor, kept)
         except UpstreamNotFound:
@@ -46,23 +63,6 @@ class UpstreamSource:
 
     def tags(self) -> Collection[str] | None:
         return self._tags
-
-
-class _InMemory:
-    """A sink for blobs that are known to be small."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    @property
-    def offset(self) -> int:
-        return len(self.content)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.content += data
-
-    def restart(self) -> None:
-        self.content.clear()
 
 
 class StoreSource:
@@ -75,8 +75,6 @@ class StoreSource:
         return self._repository.referrers(digest)
 
     def manifest(self, reference: str) -> bytes | None:
-        from registry_server.oci.digest import Digest
-
         try:
             name = Digest(reference) if ":" in reference else Tag(reference)
             return self._repository.read_manifest(name)[1]

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from registry_server.oci.reference import ImageName
-from tasks.errors import NotYet
+from tasks.errors import NotWanted
 from tasks.images import Findings, Image, ImagePlan, Step
 from tasks.ledger import Ledger
 from tests.tasks.things import blob, image, source
 
 ONE, TWO, THREE = (image(f"library/nginx:{number}") for number in (1, 2, 3))
-ERROR = NotYet("not yet")
+ERROR = NotWanted("not yet")
 
 
 def ledger(*images: Image, unchanged: int = 0) -> Ledger:

@@ -8,7 +8,7 @@ import pytest
 
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.reference import ImageName
-from tasks.errors import NotYet
+from tasks.errors import NotWanted
 from tasks.images import Findings, ImagePlan, Step
 from tasks.ledger import Ledger
 from tasks.outcomes import ImageOutcome, Outcome, outcomes
@@ -112,7 +112,7 @@ def ledger() -> Ledger:
     for each in (images["new"], moved):
         made.passed(each, Step.PUBLISHED)
     made.passed(images["failed"], Step.VERIFIED)
-    made.failed(images["failed"], Step.CONVERTED, NotYet("not yet"))
+    made.failed(images["failed"], Step.CONVERTED, NotWanted("not yet"))
     made.skip(images["old"], "schema 1")
     return made
 

@@ -14,7 +14,7 @@ from registry_server.oci.errors import ManifestInvalid
 from tasks.convert_manifest import convert_manifest
 from tasks.copy_blob import copy_blob
 from tasks.copying import claim_jobs
-from tasks.errors import NotYet, StepFailed, Unexpected
+from tasks.errors import NotWanted, StepFailed, Unexpected
 from tasks.filter_tags import filter_tags
 from tasks.images import Findings, Step
 from tasks.list_catalog import list_catalog
@@ -168,12 +168,12 @@ def test_a_bug_in_one_image_stays_that_images(run: MirrorRun) -> None:
 def test_each_gives_results_in_order_and_an_items_error_as_its_result(run: MirrorRun) -> None:
     def work(number: int) -> float:
         if number == 3:
-            raise NotYet("three")
+            raise NotWanted("three")
         return 10 / number
 
     results = [result for _, result in run.each(work, [1, 2, 3, 0])]
     assert results[:2] == [10, 5]
-    assert [type(result) for result in results[2:]] == [NotYet, Unexpected]
+    assert [type(result) for result in results[2:]] == [NotWanted, Unexpected]
 
 
 def test_the_transfers_of_all_tasks_together_are_no_more_than_the_entry_allows(
