@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_mirror, cli_profile, cli_store, cli_store_care
+from flows import cli_clients, cli_mirror, cli_profile, cli_store, cli_store_care
 from flows.console import complain, err
 from registry_server.oci.errors import MirrorflowError
 
@@ -46,7 +46,7 @@ def _options(
         raise typer.Exit
 
 
-for group in (cli_profile, cli_mirror, cli_store, cli_store_care):
+for group in (cli_profile, cli_mirror, cli_store, cli_store_care, cli_clients):
     group.register(app)
 
 

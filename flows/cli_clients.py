@@ -1,0 +1,97 @@
+"""Commands for those who pull: client, doctor."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_profile import Json, ProfilePath, load
+from flows.console import say, warn
+
+if TYPE_CHECKING:
+    from flows.clients.setup import Setup
+
+
+class Kind(StrEnum):
+    """What pulls."""
+
+    CONTAINERD = "containerd"
+    DOCKER = "docker"
+    PODMAN = "podman"
+    CRI_O = "cri-o"
+    BUILDKIT = "buildkit"
+    K3S = "k3s"
+
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="How clients reach the server, or its URL. Default: what `http` in the profile says.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(client)
+
+
+def client(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=f"One of: {', '.join(Kind)}.")],
+    profile: ProfilePath,
+    *,
+    address: Address = None,
+    authority: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            metavar="FILE",
+            help="Certificate of the CA that signed the server's, for clients to trust.",
+        ),
+    ] = None,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Whether clients may go on to the upstream registry when the mirror fails or refuses.",
+        ),
+    ] = True,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", metavar="DIR", help="Write the files below this folder; `/` is this machine itself."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the configuration that makes a client pull through the mirror, each file with its place.
+
+    No password is in it: where one is needed, it says where it belongs.
+    """
+    from flows.clients.making import make, mirror_of, warnings
+    from flows.clients.setup import write_files
+
+    loaded = load(profile).profile
+    mirror = mirror_of(loaded, address=address or "", authority=authority, fallback=fallback)
+    warn(warnings(loaded, mirror, address=address or ""))
+    made = make(kind, loaded, mirror)
+    if write is not None:
+        for path in write_files(made.files, write):
+            say(f"wrote {path}")
+    if as_json:
+        typer.echo(json.dumps(_document(made), indent=2))
+    elif write is None:
+        typer.echo("\n".join(f"# {file.path}\n{file.content}" for file in made.files), nl=False)
+    if not as_json:
+        for step in made.steps:
+            say(f"- {step}")
+
+
+def _document(made: Setup) -> dict[str, object]:
+    files = [{"path": file.path, "content": file.content} for file in made.files]
+    return {"files": files, "steps": list(made.steps)}
