@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test soak lint types unit lock docs clean
+.PHONY: demo test soak bench lint types unit lock docs clean
 
 demo: $(STAMP)
 	$(BIN)/mirrorflow demo $(ARGS)
@@ -26,6 +26,11 @@ unit: $(STAMP)
 # The long versions of the tests that race, kill and lie: some ten minutes.
 soak: $(STAMP)
 	MIRRORFLOW_SOAK=120 MIRRORFLOW_HOSTILE=100000 $(BIN)/pytest tests/registry_server -k "writers_beside or hostile" $(ARGS)
+
+# Against the peers, on this machine, without network, in at most 15 minutes; needs skopeo, docker-registry,
+# nginx and wrk. ARGS="serve push" runs these only; ARGS=--small shows that all of it works.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(STAMP)
 	$(BIN)/python -m flows.reference docs/

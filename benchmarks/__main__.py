@@ -1,0 +1,95 @@
+"""`make bench`: run the benchmarks, print the table, keep it as JSON and as plots."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.harness.machine import describe
+from benchmarks.harness.peers import MissingPeer
+from benchmarks.harness.place import open_place
+from benchmarks.harness.table import markdown, render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.harness.place import Place
+    from benchmarks.harness.rows import Row
+
+NAMES: Final = ("start", "nothing_new")
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: all ran; 1: a benchmark broke; 3: a peer is missing. A missed budget is no error: it is a result."""
+    options = _options(arguments)
+    found: dict[str, list[Row]] = {}
+    problems: dict[str, str] = {}
+    with open_place(small=options.small, folder=options.folder) as place:
+        machine = describe(place.root)
+        for name in options.names or NAMES:
+            _run(place, name, found, problems)
+    rows = [row for each in found.values() for row in each]
+    print(render(rows))
+    for name, problem in problems.items():
+        print(f"{name}: {problem}")
+    if options.json:
+        options.json.write_text(json.dumps(_document(machine, rows, problems), indent=1) + "\n")
+    if options.results:
+        _keep(options.results, machine, found)
+    return 1 if problems else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--small", action="store_true", help="tiny: does it run? No figure means anything")
+    parser.add_argument("--json", type=Path, help="write every figure of every round into this file")
+    parser.add_argument("--results", type=Path, help="write table, JSON and plots into this folder")
+    parser.add_argument("--folder", type=Path, help="where to work (default: in memory, if there is room)")
+    return parser.parse_args(arguments)
+
+
+def run_one(place: Place, name: str) -> list[Row]:
+    """The rows of one benchmark. Raises `MissingPeer`."""
+    module: Any = importlib.import_module(f"benchmarks.{name}")
+    rows: list[Row] = module.measure(place, module.SMALL if place.small else module.FULL).rows()
+    return rows
+
+
+def _run(place: Place, name: str, found: dict[str, list[Row]], problems: dict[str, str]) -> None:
+    began = time.monotonic()
+    place.say(f"{name} ...")
+    try:
+        found[name] = run_one(place, name)
+    except MissingPeer as missing:
+        problems[name] = str(missing)
+    except Exception as error:  # noqa: BLE001 - the others are worth running all the same
+        traceback.print_exc()
+        problems[name] = f"{type(error).__name__}: {error}"
+    place.say(f"{name}: {time.monotonic() - began:.0f} s")
+
+
+def _document(machine: dict[str, str], rows: Sequence[Row], problems: dict[str, str]) -> dict[str, Any]:
+    return {"machine": machine, "rows": [row.to_json() for row in rows], "problems": problems}
+
+
+def _keep(folder: Path, machine: dict[str, str], found: dict[str, list[Row]]) -> None:
+    from benchmarks.harness.plots import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for each in found.values() for row in each]
+    (folder / "results.json").write_text(json.dumps(_document(machine, rows, {}), indent=1) + "\n")
+    (folder / "table.md").write_text(markdown(rows))
+    for name, each in found.items():
+        draw(name, each, machine, folder / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

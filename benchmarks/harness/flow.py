@@ -1,0 +1,39 @@
+"""One sync through Prefect, as `mirrorflow sync` does it, with a clock around the flow alone.
+
+`python -m benchmarks.harness.flow PROFILE`, with PREFECT_API_URL set; prints what it found as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    from flows.delivery import deliver
+    from flows.entries import open_store
+    from flows.settings import client_environment
+    from profiles.loading import load_profile
+
+    path = Path(sys.argv[1])
+    profile = load_profile(path).profile
+    store = open_store(profile)
+    api = os.environ["PREFECT_API_URL"]
+    os.environ.update(client_environment(os.environ, api_url=api, store_root=store.root, silent=True))
+    from flows.mirror_registry import mirror_registry
+
+    began, used = time.perf_counter(), time.process_time()
+    state: Any = mirror_registry(str(path), profile.sync.registries[0].name, None, return_state=True)
+    clock = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
+    deliver()
+    newest = max(store.reports.load_all(), key=lambda report: report["ended"])
+    keys = ("state", "message", "totals", "requests", "runId")
+    print(json.dumps({**clock, "flow": state.type.value, **{key: newest[key] for key in keys}}))
+
+
+if __name__ == "__main__":
+    main()

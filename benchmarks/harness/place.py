@@ -1,0 +1,78 @@
+"""Where a benchmark works, and what it may use there."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from benchmarks.harness.peers import MissingPeer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of ours is made in it
+_ROOM = 20 * 2**30  # bytes that a full run wants at once, at most
+
+
+@dataclass(slots=True)
+class Place:
+    """A folder that is gone at the end. `small`: everything is tiny, and no figure means anything."""
+
+    small: bool
+    root: Path
+    _prefect: str = ""
+    _held: ExitStack = field(default_factory=ExitStack)
+    _number: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def fresh(self, name: str) -> Path:
+        """A new, empty folder."""
+        self._number += 1
+        path = self.root / f"{self._number:03}-{name}"
+        path.mkdir(parents=True)
+        return path
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    def program(self, name: str) -> str:
+        """The path of a peer. Raises `MissingPeer`."""
+        path = shutil.which(name)
+        if path is None:
+            raise MissingPeer(name)
+        return path
+
+    @property
+    def prefect_url(self) -> str:
+        """Of one Prefect server that all benchmarks of this run share, started when it is first needed."""
+        if not self._prefect:
+            from flows.prefect_server import PrefectServer
+
+            self.say("starting Prefect")
+            server = PrefectServer(self.root / "prefect", port=0)
+            self._prefect = self._held.enter_context(server).url
+        return self._prefect
+
+
+def open_place(*, small: bool, folder: Path | None = None) -> Place:
+    """In memory, if a full run fits there: the disk of a virtual machine has moods."""
+    parent = folder or (_MEMORY if small or _room(_MEMORY) >= _ROOM else None)
+    return Place(small, Path(tempfile.mkdtemp(prefix="mirrorflow-bench-", dir=parent)))
+
+
+def _room(path: Path) -> int:
+    return shutil.disk_usage(path).free if path.is_dir() else 0

@@ -1,0 +1,58 @@
+"""One plot a benchmark: how many times as good as the peer, the line at 1, and the rounds as a whisker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.harness.rows import Row
+
+
+def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path) -> bool:
+    """An SVG of the rows that have a ratio; False when none has one."""
+    shown = [row for row in rows if row.ratio is not None][::-1]
+    if not shown:
+        return False
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "mirrorflow"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 1.4 + 0.42 * len(shown)), layout="constrained")
+    for place, row in enumerate(shown):
+        _bar(axes, place, row)
+    axes.set_yticks(range(len(shown)), [f"{row.what}\nagainst {row.against}" for row in shown], fontsize=7)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("times as good as the peer (right of 1: better); a mark: what the budget asks for")
+    axes.set_title(name, loc="left")
+    figure.text(0.01, -0.02, _machine(machine), fontsize=6, va="top")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return True
+
+
+def _bar(on: Any, place: int, row: Row) -> None:
+    assert row.ratio is not None
+    assert row.ratios is not None
+    missed = row.verdict.startswith("missed")
+    on.plot(
+        [1, row.ratio], [place, place], color="tab:red" if missed else "tab:green", linewidth=7, alpha=0.7
+    )
+    on.plot([min(row.ratios.values), max(row.ratios.values)], [place, place], color="black", linewidth=1)
+    on.annotate(f" {row.ratio:.2f} x", (max(row.ratio, 1), place), fontsize=7, va="center")
+    wanted = getattr(row.budget, "ratio", None)
+    if wanted is not None:
+        on.plot([wanted], [place], marker="|", markersize=14, color="tab:blue")
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    from textwrap import fill
+
+    from benchmarks.harness.machine import sentence
+
+    return fill(sentence(machine), 150)

@@ -1,0 +1,125 @@
+"""A poll that finds nothing new: one HEAD a tag and the lists of tags, and what the rest of a poll costs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.content import Poll
+from benchmarks.harness.ours import environment, sync_plainly
+from benchmarks.harness.processes import run
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtMost, Exactly, Row, Sample
+from benchmarks.harness.upstreams import bundled
+from profiles.entry import RegistryEntry
+from registry_server.store.store import Store
+from tasks.upstream.paging import PAGE
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.harness.place import Place
+    from benchmarks.harness.upstreams import Bundled
+
+WIDTH = int(RegistryEntry.model_fields["req_concurrent"].default)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    tags: int
+    repositories: int
+    rounds: int
+
+
+FULL = Size(tags=10_000, repositories=50, rounds=3)
+SMALL = Size(tags=60, repositories=3, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One contender's turn: seconds of its work alone, bytes of memory, and what upstream was asked."""
+
+    wall: float
+    cpu: float
+    peak: int
+    asked: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    size: Size
+    ours: tuple[Round, ...]
+    bare: tuple[Round, ...]
+
+    def rows(self) -> list[Row]:
+        pages = self.size.repositories * list_pages(self.size.tags // self.size.repositories)
+        return [
+            asked("nothing_new", "HEADs of manifests", self.ours, "HEAD manifest", self.size.tags),
+            asked("nothing_new", "GETs of manifests", self.ours, "GET manifest", 0),
+            asked("nothing_new", "pages of tags", self.ours, "GET tags", pages),
+            *costs("nothing_new", f"poll of {self.size.tags:,} tags", self.ours, self.bare),
+        ]
+
+
+def list_pages(tags: int) -> int:
+    """Requests for the tags of one repository. A list that ends at a round number may have been cut there
+    without a word, so one more page is asked for (tasks/upstream/paging.py)."""
+    return math.ceil(tags / PAGE) + (tags % 50 == 0)
+
+
+def asked(name: str, what: str, ours: Sequence[Round], kind: str, number: int) -> Row:
+    return Row(name, what, "", Sample.of(each.asked[kind] for each in ours), budget=Exactly(number))
+
+
+def costs(name: str, what: str, ours: Sequence[Round], bare: Sequence[Round]) -> list[Row]:
+    """Wall and CPU against the bare HEADs, and memory."""
+    against = f"the HEADs alone, http.client, {WIDTH} threads"
+    walls, bare_walls = ([each.wall for each in side] for side in (ours, bare))
+    cpus, bare_cpus = ([each.cpu for each in side] for side in (ours, bare))
+    memory = Sample.of(each.peak / 1e6 for each in ours)
+    return [
+        Row(name, what, "s", Sample.of(walls), against, Sample.of(bare_walls)),
+        Row(name, f"{what}, CPU", "s", Sample.of(cpus), against, Sample.of(bare_cpus)),
+        Row(name, f"{what}, peak memory", "MB", memory, budget=AtMost(300, "MB")),
+    ]
+
+
+def measure(place: Place, size: Size) -> Result:
+    folder = place.fresh("nothing_new")
+    poll = Poll(size.tags, size.repositories)
+    poll.fill(Store.open(folder / "upstream", durability="none"))
+    poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
+    with bundled(folder / "upstream") as upstream:
+        profile = write_profile(folder, upstream.url, folder / "mirror")
+        paths = _paths(folder, poll)
+        turns = alternately(
+            size.rounds,
+            {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)},
+        )
+    return Result(size, tuple(turns["ours"]), tuple(turns["bare"]))
+
+
+def _ours(profile: Path, upstream: Bundled) -> Round:
+    done = sync_plainly(profile)
+    if done.totals["copied"]:
+        raise AssertionError(f"nothing was new, and yet: {done.totals}")
+    return Round(done.wall, done.cpu, done.usage.peak, upstream.asked())
+
+
+def bare_heads(paths: Path, upstream: Bundled) -> Round:
+    command = [sys.executable, "-m", "benchmarks.harness.bare_heads", upstream.host, str(WIDTH), str(paths)]
+    done = run(command, environment=environment())
+    found = json.loads(done.output)
+    return Round(found["wall"], found["cpu"], done.usage.peak, upstream.asked())
+
+
+def _paths(folder: Path, poll: Poll) -> Path:
+    path = folder / "paths"
+    path.write_text("\n".join(f"/v2/{poll.name(tag)}/manifests/v{tag}" for tag in range(poll.tags)))
+    return path

@@ -1,0 +1,70 @@
+"""How long a command takes before it does anything: imports are lazy, or `--help` would wait for Prefect."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.content import Poll
+from benchmarks.harness.ours import MIRRORFLOW, environment
+from benchmarks.harness.processes import run
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtMost, Row, Sample
+from benchmarks.harness.upstreams import bundled
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.harness.place import Place
+    from benchmarks.harness.processes import Finished
+
+_BUDGETS = {"mirrorflow --help": 0.3, "mirrorflow check": 0.5, "mirrorflow plan, 6 tags": 1.0}  # seconds
+_BARE = "python -c pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    rounds: int
+
+
+FULL = Size(rounds=7)
+SMALL = Size(rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Seconds of each command, round by round."""
+
+    walls: Mapping[str, tuple[float, ...]]
+
+    def rows(self) -> list[Row]:
+        bare = Sample(self.walls[_BARE])
+        return [
+            Row("start", what, "s", Sample(self.walls[what]), _BARE, bare, budget=AtMost(seconds, "s"))
+            for what, seconds in _BUDGETS.items()
+        ]
+
+
+def measure(place: Place, size: Size) -> Result:
+    folder = place.fresh("start")
+    Poll(tags=6, repositories=2, images=1).fill(Store.open(folder / "upstream", durability="none"))
+    with bundled(folder / "upstream") as upstream:
+        profile = str(write_profile(folder, upstream.url, folder / "mirror"))
+        commands = {
+            _BARE: [sys.executable, "-c", "pass"],
+            "mirrorflow --help": [*MIRRORFLOW, "--help"],
+            "mirrorflow check": [*MIRRORFLOW, "check", profile],
+            "mirrorflow plan, 6 tags": [*MIRRORFLOW, "plan", profile],
+        }
+        for command in commands.values():
+            _run(command)  # byte code is written, files are in memory
+        turns = alternately(size.rounds, {what: partial(_run, each) for what, each in commands.items()})
+    return Result({what: tuple(done.usage.wall for done in each) for what, each in turns.items()})
+
+
+def _run(command: list[str]) -> Finished:
+    return run(command, environment=environment(), statuses=(0, 2))

@@ -1,0 +1,65 @@
+"""Ratios, verdicts and the table: pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
+from benchmarks.harness.table import markdown, render
+
+
+def _row(*ours: float, peer: tuple[float, ...] = (), more: bool = False, budget: Budget | None = None) -> Row:
+    other = Sample(peer) if peer else None
+    return Row("pull", "a blob", "s", Sample(ours), "wget", other, more_is_better=more, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("row", "ratio"),
+    [
+        pytest.param(_row(2, peer=(4,)), 2, id="half the time is twice as good"),
+        pytest.param(_row(2, peer=(4,), more=True), 0.5, id="half the speed is half as good"),
+        pytest.param(_row(1, 10, 3, peer=(2, 20, 6)), 2, id="a slow round slows both"),
+        pytest.param(_row(1), None, id="nobody to compare with"),
+        pytest.param(_row(0, peer=(1,)), None, id="no ratio to nothing"),
+    ],
+)
+def test_a_ratio_says_how_many_times_as_good(row: Row, ratio: float | None) -> None:
+    assert row.ratio == ratio
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        pytest.param(_row(2, peer=(4,)), "", id="nothing promised"),
+        pytest.param(_row(2, peer=(4,), budget=AtLeast(2)), "met", id="ratio, met"),
+        pytest.param(_row(4, peer=(4,), budget=AtLeast(2)), "missed by 50%", id="ratio, missed"),
+        pytest.param(_row(3, budget=AtMost(4)), "met", id="limit, met"),
+        pytest.param(_row(6, budget=AtMost(4)), "missed by 50%", id="limit, missed"),
+        pytest.param(_row(7, 7, budget=Exactly(7)), "met", id="number, met"),
+        pytest.param(_row(7, 8, budget=Exactly(7)), "missed", id="number, missed in one round"),
+        pytest.param(_row(5, peer=(4,), budget=Beyond(1)), "met", id="beyond the peer, met"),
+        pytest.param(_row(6, peer=(4,), budget=Beyond(1)), "missed: 2 s on top", id="beyond, missed"),
+    ],
+)
+def test_a_verdict_says_by_how_much(row: Row, verdict: str) -> None:
+    assert row.verdict == verdict
+
+
+def test_the_table_has_figures_with_their_spread() -> None:
+    text = render([_row(1, 2, 3, peer=(2, 4, 6), budget=AtLeast(1.5))])
+    assert "2 s (100%)" in text
+    assert "2.00 x" in text
+    assert ">= 1.5 x" in text
+
+
+def test_the_readme_shows_only_what_is_compared_or_promised() -> None:
+    assert markdown([_row(1)]).count("\n") == 2
+    assert "pull: a blob" in markdown([_row(1, budget=AtMost(2))])
+
+
+def test_contenders_take_turns_and_none_is_always_first() -> None:
+    calls: list[str] = []
+    found = alternately(2, {name: lambda name=name: calls.append(name) for name in ("ours", "theirs")})  # type: ignore[misc] # the usual way to bind in a loop
+    assert calls == ["ours", "theirs", "theirs", "ours"]
+    assert found == {"ours": [None, None], "theirs": [None, None]}
