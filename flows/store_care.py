@@ -50,8 +50,17 @@ def collect_garbage(
     stopped: Callable[[], bool] = lambda: False,
 ) -> GcReport:
     """As the profile wants it, in every root. Raises `StoreLocked`, `StoreError`."""
-    care = Care(dry_run=dry_run, pinned=pinned_digests(profile), told=told, stopped=stopped)
+    care = Care(dry_run=dry_run, told=told, stopped=stopped, **_cared_for(profile))
     return collect(store, profile.storage.gc_options(), care)
+
+
+def _cared_for(profile: Profile) -> dict[str, Any]:
+    limits = profile.http.limits
+    return {
+        "pinned": pinned_digests(profile),
+        "session_idle": limits.session_timeout,
+        "session_empty": limits.empty_session_timeout,
+    }
 
 
 class GcSchedule:
@@ -96,7 +105,7 @@ class GcSchedule:
         options = {
             root: replace(each, enabled=root in due) for root, each in self._storage.gc_options().items()
         }
-        care = Care(pinned=pinned_digests(self._profile()), stopped=self._stop.is_set)
+        care = Care(stopped=self._stop.is_set, **_cared_for(self._profile()))
         with suppress(StoreLocked):  # somebody does it by hand
             for line in told_by(collect(self._store, options, care)):
                 self._say(line)

@@ -29,6 +29,7 @@ async def manifest(store: Store, route: ManifestOf, request: Request) -> Respons
     body = b""
     if request.method == "GET":
         descriptor, body = repository.read_manifest(route.reference)
+        repository.note_pull(route.reference)
     else:
         descriptor = repository.find_manifest(route.reference).descriptor
     headers = identity(descriptor.digest, immutable=isinstance(route.reference, Digest))

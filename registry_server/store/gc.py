@@ -57,13 +57,18 @@ class GcOptions:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How one collection goes about it, in all roots."""
+    """How one collection goes about it, in all roots.
+
+    An upload ends when nobody wrote to it for `session_idle` seconds, or `session_empty` without a byte.
+    """
 
     dry_run: bool = False
     pinned: Pinned = field(default_factory=dict)
     told: Callable[[Removal], None] = lambda _: None
     stopped: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
+    session_idle: float = 86400.0
+    session_empty: float = 3600.0
 
 
 def collect(

@@ -116,15 +116,16 @@ class RepositoryView:
         tags = self.tags.items()
         return self.policy.doomed_tags(
             [
-                Candidate(tag, record.pushed, self._pulled(tag))
+                # Most clients ask for a tag's digest by HEAD, and pull that.
+                Candidate(tag, record.pushed, max(self._pulled(tag), self._pulled(_file(record.digest))))
                 for tag, record in tags
                 if subject_of_companion(tag) is None
             ],
             now,
         )
 
-    def _pulled(self, tag: str) -> float:
-        return files.modified(f"{self.folder}/pulls/{tag}") or 0.0
+    def _pulled(self, name: str) -> float:
+        return files.modified(f"{self.folder}/pulls/{name}") or 0.0
 
     def _spread(self, live: set[str], queue: list[str]) -> None:
         """Whatever these need, and whatever refers to one of them."""

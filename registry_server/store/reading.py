@@ -136,7 +136,7 @@ class RepositoryReader:
     @translated
     def note_pull(self, reference: Tag | Digest) -> None:
         """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails."""
-        path = f"{self._folder}/pulls/{file_name(reference) if isinstance(reference, Digest) else reference}"
+        path = self._pull_path(reference)
         found = files.modified(path)
         if found is not None and abs(time.time() - found) < _PULL_SECONDS:
             return
@@ -162,6 +162,10 @@ class RepositoryReader:
 
     def _manifest_path(self, digest: Digest) -> str:
         return f"{self._folder}/manifests/{file_name(digest)}"
+
+    def _pull_path(self, reference: Tag | Digest) -> str:
+        name = file_name(reference) if isinstance(reference, Digest) else reference
+        return f"{self._folder}/pulls/{name}"
 
     def _tag_record(self, tag: Tag) -> TagRecord | None:
         return records.decoded(files.read(self._tag_path(tag)), records.tag_from_json)

@@ -151,6 +151,7 @@ class Repository(RepositoryReader):
         self._let_go(tag)
         with contextlib.suppress(FileNotFoundError):
             self._disk.remove(self._tag_path(tag))
+        files.remove(self._pull_path(tag))
 
     def _let_go(self, tag: Tag, following: Digest | None = None) -> None:
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
@@ -179,6 +180,9 @@ class Repository(RepositoryReader):
             self._withdraw_referrer(digest)
             self._disk.remove(self._manifest_path(digest))
         return mine
+            gone: list[Tag | Digest] = [digest, *mine]
+            for pulled in gone:
+                files.remove(self._pull_path(pulled))
 
     @translated
     def delete_blob(self, digest: Digest) -> None:

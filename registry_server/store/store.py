@@ -85,9 +85,10 @@ class Store:
         return self._uploads[self._root_of(name).disk.root]
 
     @translated
-    def expire_uploads(self, *, idle: float, empty: float) -> int:
+    def expire_uploads(self, *, idle: float, empty: float) -> None:
         """`Uploads.expire` in all roots."""
-        return sum(each.expire(idle=idle, empty=empty) for each in self._uploads.values())
+        for each in self._uploads.values():
+            each.expire(idle=idle, empty=empty)
 
     @translated
     def repositories(self) -> list[RepositoryName]:

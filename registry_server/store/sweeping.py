@@ -54,14 +54,12 @@ class Sweep:
             if self.care.dry_run or each.remove():
                 self.report.leftovers += 1
                 self.care.told(each.removal)
-        if not self.care.dry_run:
-            self._end_uploads(self.ages.now - self.ages.young)
-
-    def _end_uploads(self, idle: float) -> None:
-        ended = Uploads(self.root.disk).expire(idle=idle, empty=idle)
-        if ended:
-            self.report.leftovers += ended
-            self.care.told(Removal("leftover", f"{ended} upload sessions", "nobody wrote to them any more"))
+        care = self.care
+        for session in Uploads(self.root.disk).expire(
+            idle=care.session_idle, empty=care.session_empty, dry_run=care.dry_run
+        ):
+            self.report.leftovers += 1
+            care.told(Removal("leftover", f"uploads/{session}", "an upload that nobody went on with"))
 
     def purge(self) -> None:
         """Empty the trash of earlier collections, but for what is needed again."""

@@ -46,6 +46,7 @@ class UploadFiles:
     """One session on the disk. Methods raise OSError."""
 
     def __init__(self, disk: Disk, session: str) -> None:
+        self.session = session
         self.folder = f"{disk.root}/uploads/{session}"
         self.data = f"{self.folder}/data"
         self._meta = f"{self.folder}/meta"

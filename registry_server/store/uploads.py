@@ -88,18 +88,20 @@ class Uploads:
         return found.f_bavail * found.f_frsize
 
     @translated
-    def expire(self, *, idle: float, empty: float) -> int:
+    def expire(self, *, idle: float, empty: float, dry_run: bool = False) -> list[str]:
         """End sessions that nobody wrote to for `idle` seconds, and those without a byte after `empty`.
 
-        Clients leave an empty one behind for each mount that did not work out. Returns how many ended.
+        Clients leave an empty one behind for each mount that did not work out. Returns the ids of those that
+        ended, or would have.
         """
-        now, ended = time.time(), 0
+        now, ended = time.time(), []
         for session in self._all():
             state = session.read()
             limit = empty if state is not None and state.offset == 0 else idle
             if now - session.touched() > limit and not session.is_in_use():
-                session.forget()
-                ended += 1
+                ended.append(session.session)
+                if not dry_run:
+                    session.forget()
         return ended
 
     def _all(self) -> list[UploadFiles]:

@@ -15,8 +15,8 @@ from profiles.loading import load_profile, parse_profile
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.scrub import lacking
 from tests.flows.test_cli import mirrorflow
+from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
-from tests.registry_server.store.test_gc import age
 from tests.registry_server.store.test_scrub import corrupt
 from tests.tasks.runs import mirror, opened
 

@@ -249,8 +249,9 @@ def test_sessions_expire_by_their_last_write(store: Store) -> None:
             os.utime(path, (0, 0))
     assert uploads.count() == uploads.count("user:anna") == 4
     assert uploads.count("user:berta") == 0
-    assert uploads.expire(idle=2**40, empty=3600) == 1
-    assert uploads.expire(idle=3600, empty=3600) == 1
+    assert uploads.expire(idle=2**40, empty=3600) == [empty]
+    assert uploads.expire(idle=3600, empty=3600, dry_run=True) == [begun]
+    assert uploads.expire(idle=3600, empty=3600) == [begun]
     held.close()
     assert {each.name for each in (store.root / "uploads").iterdir()} == {busy, fresh}
 
@@ -261,7 +262,7 @@ def test_half_a_session_expires_too(store: Store) -> None:
     (folder / "meta").unlink()
     for path in (folder / "data", folder):
         os.utime(path, (0, 0))
-    assert store.uploads(NAME).expire(idle=3600, empty=3600) == 1
+    assert store.uploads(NAME).expire(idle=3600, empty=3600) == [session]
     assert not folder.exists()
 
 

@@ -10,8 +10,8 @@ import pytest
 from registry_server.http.limits import Limits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import begin, code, patch, push_blob, push_image
+from tests.registry_server.store.disks import mounted, read_only
 from tests.registry_server.store.images import check
-from tests.registry_server.store.test_trouble import mounted, read_only
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:

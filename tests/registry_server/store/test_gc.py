@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from registry_server.oci.digest import Digest
-from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.errors import StoreError, StoreLocked, StoreMissing
-from registry_server.store.gc import Care, GcOptions, collect, last_report
+from registry_server.oci.reference import Tag
+from registry_server.store.gc import GcOptions
 from registry_server.store.records import PollRecord
-from registry_server.store.retention import KeepTags, Limits, Policy, Retention
-from registry_server.store.store import Store
-from registry_server.store.upload_files import UploadUnknown
+from registry_server.store.retention import Policy, Retention
+from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     check,
     files_below,
@@ -27,33 +23,9 @@ from tests.registry_server.store.images import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from registry_server.store.repository import Repository
-    from registry_server.store.verdicts import GcReport, Removal
-
-A, B, C = b"layer a", b"layer b", b"layer c"
-OPTIONS = GcOptions(delay=3600.0, settle=0.0)
-
-
-def gc(store: Store, options: GcOptions = OPTIONS, **care: object) -> GcReport:
-    return collect(store, {store.root: options}, Care(**care))  # type: ignore[arg-type]  # any of its fields
-
-
-def age(store: Store, days: float = 1.0) -> None:
-    """Everything in the store was written so many days earlier."""
-    for path in files_below(store.root):
-        found = os.lstat(path)
-        os.utime(path, (found.st_atime, found.st_mtime - days * 86400), follow_symlinks=False)
-
-
-def in_pool(store: Store, content: bytes) -> bool:
-    name = layer(content).digest.hex
-    return (store.root / "blobs/sha256" / name[:2] / name).exists()
-
-
-def untag(repository: Repository, tag: str) -> None:
-    repository.delete_tag(Tag(tag))
+    from registry_server.store.store import Store
+    from registry_server.store.verdicts import Removal
 
 
 def test_what_a_tag_needs_stays_however_old_it_is(store: Store, nginx: Repository) -> None:
@@ -280,220 +252,3 @@ def test_a_collector_that_died_half_way_is_followed_by_one_that_looks_again(
     assert report.restored == 1
     assert path.read_bytes() == A
     assert check(store) == 1
-
-
-# What cannot be read is kept.
-
-
-def test_a_manifest_that_is_lost_leaves_everything_of_its_repository_alone(
-    store: Store, nginx: Repository, other: Repository
-) -> None:
-    lost = tag_image(nginx, "1", A)
-    tag_image(nginx, "2", B)
-    tag_image(other, "1", C)
-    untag(nginx, "2")
-    untag(other, "1")
-    nginx.find_manifest(lost.digest).path.unlink()
-    age(store)
-    report = gc(store)
-    assert len(report.problems) == 1
-    assert f"library/nginx@{lost.digest}: the manifest is missing" in report.problems[0]
-    assert not report.well
-    assert in_pool(store, A)
-    assert in_pool(store, B)
-    assert not in_pool(store, C)
-
-
-def test_a_damaged_manifest_and_an_unreadable_tag_count_as_unknown(store: Store, nginx: Repository) -> None:
-    tag_image(nginx, "1", A)
-    put_image(nginx, B)
-    path = nginx.find_manifest(Tag("1")).path
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes().replace(b"2", b"3", 1))
-    age(store)
-    assert "is damaged" in gc(store).problems[0]
-    assert in_pool(store, B)
-
-
-def test_an_unreadable_tag_leaves_everything_alone(store: Store, nginx: Repository) -> None:
-    tag_image(nginx, "1", A)
-    (store.root / "repos/library/nginx/_r/tags/1").write_bytes(b"")
-    age(store)
-    assert "the tag cannot be read" in gc(store).problems[0]
-    assert in_pool(store, A)
-
-
-def test_without_its_repositories_nothing_is_swept(store: Store, nginx: Repository) -> None:
-    tag_image(nginx, "1", A)
-    age(store)
-    (store.root / "repos").rename(store.root / "unmounted")
-    with pytest.raises(StoreMissing, match="is its volume mounted"):
-        gc(store)
-    assert in_pool(store, A)
-
-
-# Leftovers.
-
-
-def test_old_incoming_blobs_go_unless_somebody_fills_them(store: Store, nginx: Repository) -> None:
-    with nginx.receive_blob(layer(A)) as incoming:
-        incoming.write(A[:3])
-        age(store)
-        gc(store)
-        incoming.write(A[3:])
-        incoming.commit()
-    with nginx.receive_blob(layer(B)) as incoming:
-        incoming.write(B[:3])
-    gc(store)
-    with nginx.receive_blob(layer(B)) as incoming:
-        assert incoming.offset == 3
-    age(store)
-    assert gc(store).leftovers == 1
-    with nginx.receive_blob(layer(B)) as incoming:
-        assert incoming.offset == 0
-
-
-def test_upload_sessions_that_nobody_writes_to_end(store: Store, nginx: Repository) -> None:
-    uploads = store.uploads(nginx.name)
-    old = uploads.begin(nginx.name)
-    age(store)
-    for folder in (store.root / "uploads").iterdir():
-        os.utime(folder, (1.0, 1.0))
-    young = uploads.begin(nginx.name)
-    assert gc(store).leftovers == 1
-    with pytest.raises(UploadUnknown):
-        uploads.state(nginx.name, old)
-    assert uploads.state(nginx.name, young).offset == 0
-
-
-# The rest of the frame.
-
-
-def test_one_collection_at_a_time(store: Store) -> None:
-    with store.claim("gc"), pytest.raises(StoreLocked, match=str(os.getpid())):
-        gc(store)
-
-
-def test_it_ends_between_two_repositories_when_it_is_told_to(store: Store, nginx: Repository) -> None:
-    nginx.put_blob(layer(A), A)
-    age(store)
-    gc(store, stopped=lambda: True)
-    assert in_pool(store, A)
-
-
-def test_each_root_is_collected_by_its_own_options(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "a", subpaths={"/kube": tmp_path / "b"}, durability="none")
-    main = store.repository(RepositoryName("library/nginx"))
-    kube = store.repository(RepositoryName("kube/proxy"))
-    for repository in (main, kube):
-        repository.put_blob(layer(A), A)
-    for root in ("a", "b"):
-        for path in files_below(tmp_path / root):
-            os.utime(path, (1.0, 1.0), follow_symlinks=False)
-    collect(store, {tmp_path / "a": OPTIONS, tmp_path / "b": GcOptions(enabled=False)})
-    assert not main.has_blob(layer(A).digest)
-    assert kube.has_blob(layer(A).digest)
-    collect(store, {tmp_path / "b": OPTIONS})
-    assert not kube.has_blob(layer(A).digest)
-
-
-def test_what_the_last_collection_did_is_remembered(store: Store) -> None:
-    assert last_report(store) is None
-    gc(store, dry_run=True)
-    assert last_report(store) is None
-    report = gc(store)
-    assert last_report(store) == report.to_json()
-
-
-@pytest.mark.parametrize("jump", [-86400.0, 86400.0], ids=["back", "forth"])
-def test_a_clock_that_jumps_costs_no_tag(store: Store, nginx: Repository, jump: float) -> None:
-    """What was written by one clock is judged by another: young things may go or stay, tagged ones stay."""
-    tag_image(nginx, "1", A)
-    put_image(nginx, B)
-    for path in files_below(store.root):
-        found = os.lstat(path)
-        os.utime(path, (found.st_atime, found.st_mtime - jump), follow_symlinks=False)
-    gc(store)
-    gc(store)
-    assert check(store) == 1
-    assert in_pool(store, B) is (jump < 0)
-
-
-# Retention.
-
-
-def keep(pattern: str, **limits: float) -> KeepTags:
-    return KeepTags(lambda tag: pattern in tag, Limits(**limits))  # type: ignore[arg-type]  # by name
-
-
-def test_tags_that_no_rule_keeps_go_with_their_images(store: Store, nginx: Repository) -> None:
-    for tag, content in (("v1", A), ("v2", B), ("nightly", C)):
-        tag_image(nginx, tag, content)
-    retention = Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0)
-    age(store)
-    told: list[Removal] = []
-    report = gc(store, GcOptions(settle=0.0, retention=retention), told=told.append)
-    assert nginx.tags() == ["v1", "v2"]
-    assert report.tags == 1
-    assert ("library/nginx:nightly", "no keepTags pattern takes it") in {(e.name, e.reason) for e in told}
-    assert not in_pool(store, C)
-    assert check(store) == 2
-
-
-def test_retention_in_a_dry_run_of_its_own_tells_and_keeps(store: Store, nginx: Repository) -> None:
-    tag_image(nginx, "nightly", A)
-    put_image(nginx, B)
-    nginx.put_blob(layer(C), C)
-    age(store)
-    retention = Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0, dry_run=True)
-    told: list[Removal] = []
-    gc(store, GcOptions(settle=0.0, retention=retention), told=told.append)
-    assert nginx.tags() == ["nightly"]
-    assert {e.name for e in told if e.kind == "rehearsal"} == {
-        "library/nginx:nightly",
-        f"library/nginx@{image(A).descriptor().digest}",
-        f"library/nginx@{image(B).descriptor().digest}",
-    }
-    assert in_pool(store, B)
-    assert not in_pool(store, C)  # that is garbage, and nothing that retention is asked about
-
-
-def test_companion_tags_stay_with_their_image_and_go_with_it(store: Store, nginx: Repository) -> None:
-    for tag, content in (("v1", A), ("old", B)):
-        found = tag_image(nginx, tag, content)
-        tag_image(nginx, found.digest.replace(":", "-") + ".sig", b"signature of " + content)
-    tag_image(nginx, f"sha256-{'0' * 64}.att", b"of something that is not here")
-    age(store)
-    policy = Policy(keep_tags=(keep("v"),))
-    gc(store, GcOptions(settle=0.0, retention=Retention((policy,), delay=0.0)))
-    kept = image(A).descriptor().digest.replace(":", "-") + ".sig"
-    assert nginx.tags() == [f"sha256-{'0' * 64}.att", kept, "v1"]
-    assert check(store) == 3
-    assert not nginx.has_blob(Digest(image(B).descriptor().digest))
-
-
-def test_what_was_pulled_lately_is_kept_by_its_pulls(store: Store, nginx: Repository) -> None:
-    for tag, content in (("pulled", A), ("idle", B)):
-        tag_image(nginx, tag, content)
-    untagged = put_image(nginx, C)
-    age(store, days=60)
-    nginx.note_pull(Tag("pulled"))
-    nginx.note_pull(untagged.digest)
-    policy = Policy(keep_tags=(keep("", pulled_within=86400.0),), keep_untagged=Limits(pulled_within=86400.0))
-    gc(store, GcOptions(settle=0.0, retention=Retention((policy,))))
-    assert nginx.tags() == ["pulled"]
-    assert nginx.has_blob(untagged.digest)
-    pulls = store.root / "repos/library/nginx/_r/pulls"
-    seen = (pulls / "pulled").stat().st_mtime_ns
-    nginx.note_pull(Tag("pulled"))  # once an hour is enough
-    assert (pulls / "pulled").stat().st_mtime_ns == seen
-    age(store, days=60)
-    gc(store, GcOptions(settle=0.0, retention=Retention((policy,))))
-    assert nginx.tags() == []
-    assert list(pulls.iterdir()) == []
-
-
-def test_a_full_store_is_an_error_of_ours(store: Store) -> None:
-    (store.root / "locks" / "gc").mkdir()
-    with pytest.raises(StoreError):
-        gc(store)

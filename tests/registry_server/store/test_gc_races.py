@@ -21,8 +21,8 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.gc import GcOptions, collect
 from registry_server.store.store import Store
+from tests.registry_server.store.disks import fill_up, mounted
 from tests.registry_server.store.images import check, check_closure, layer, tag_image
-from tests.registry_server.store.test_trouble import fill_up, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from registry_server.store.gc import GcOptions, collect
 from registry_server.store.stats import RepositoryStats, stats
+from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import image, layer, tag_image
-from tests.registry_server.store.test_gc import age
 
 if TYPE_CHECKING:
     from registry_server.store.repository import Repository

@@ -1,4 +1,4 @@
-"""Full disks, read-only roots, planted links: one clear error, nothing lost, neighbours left alone."""
+"""Full disks and read-only roots: one clear error, and nothing lost."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import os
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from registry_server.oci.errors import BlobUnknown, ManifestUnknown, MirrorflowError, RepositoryUnknown
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import errors
 from registry_server.store.errors import StoreDamaged, StoreError, StoreFull, StoreMissing, StoreUnwritable
 from registry_server.store.records import PollRecord
 from registry_server.store.store import Store
+from tests.registry_server.store.disks import fill_up, mounted, read_only
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
 
 if TYPE_CHECKING:
@@ -28,29 +28,6 @@ if TYPE_CHECKING:
 
 LAYER = b"layer"
 MIB = 1 << 20
-
-
-@contextmanager
-def mounted(*arguments: str) -> Iterator[None]:
-    mount(*arguments)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", arguments[-1]], check=True)
-
-
-@contextmanager
-def read_only(path: Path) -> Iterator[None]:
-    """Permission bits do not stop root; a mount does."""
-    with mounted("--bind", str(path), str(path)):
-        mount("-o", "remount,bind,ro", str(path))
-        yield
-
-
-def mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
 
 
 @pytest.fixture
@@ -87,12 +64,6 @@ def test_a_full_disk_is_told_keeps_what_is_there_and_goes_on_when_there_is_space
         incoming.commit()
     assert start > 0
     assert nginx.find_blob(layer(content).digest).path.read_bytes() == content
-
-
-def fill_up(path: Path) -> None:
-    with suppress(OSError), path.open("wb", buffering=0) as filler:
-        while filler.write(bytes(4096)):
-            pass
 
 
 def test_on_a_full_disk_every_small_write_says_so_and_the_old_tag_stays(small: Store) -> None:
@@ -185,115 +156,6 @@ def test_a_read_only_store_says_so_on_every_write(frozen: Store) -> None:
 def test_a_new_store_on_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     with read_only(tmp_path), pytest.raises(StoreUnwritable):
         Store.open(tmp_path / "store")
-
-
-# Planted links (oras CVE-2026-50163): they lead nowhere, and their neighbours stay.
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret"
-    path.write_bytes(b"secret")
-    return path
-
-
-def test_a_link_in_the_pool_is_no_content_and_is_replaced(nginx: Repository, secret: Path) -> None:
-    nginx.put_blob(layer(LAYER), LAYER)
-    path = nginx.find_blob(layer(LAYER).digest).path
-    path.unlink()
-    path.symlink_to(secret)
-    assert not nginx.has_blob(layer(LAYER).digest)
-    with pytest.raises((BlobUnknown, RepositoryUnknown)):
-        nginx.find_blob(layer(LAYER).digest)
-    nginx.put_blob(layer(LAYER), LAYER)
-    assert path.read_bytes() == LAYER
-    assert secret.read_bytes() == b"secret"
-
-
-def test_a_link_in_the_place_of_a_manifest_is_not_read(nginx: Repository, secret: Path) -> None:
-    tag_image(nginx, "1", LAYER)
-    path = nginx.find_manifest(Tag("1")).path
-    path.unlink()
-    path.symlink_to(secret)
-    with pytest.raises(ManifestUnknown):
-        nginx.read_manifest(Tag("1"))
-
-
-@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe", "dangling"])
-def test_what_is_planted_among_incoming_blobs_is_not_written_to(
-    store: Store, nginx: Repository, secret: Path, kind: str
-) -> None:
-    path = store.root / "incoming" / layer(LAYER).digest.replace(":", "-")
-    if kind == "symlink":
-        path.symlink_to(secret)
-    elif kind == "hard link":
-        path.hardlink_to(secret)
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(secret.with_name("made by the attacker"))
-    with nginx.receive_blob(layer(LAYER)) as incoming:
-        assert incoming.offset == 0
-        incoming.write(LAYER)
-        incoming.commit()
-    assert nginx.find_blob(layer(LAYER).digest).path.read_bytes() == LAYER
-    assert secret.read_bytes() == b"secret"
-    assert sorted(each.name for each in secret.parent.iterdir()) == ["secret", "store"]
-
-
-def test_a_folder_among_incoming_blobs_is_told(store: Store, nginx: Repository) -> None:
-    (store.root / "incoming" / layer(LAYER).digest.replace(":", "-")).mkdir()
-    with pytest.raises(StoreDamaged, match="remove that file"), nginx.receive_blob(layer(LAYER)):
-        pass
-
-
-def test_a_link_among_tags_is_no_tag_and_is_replaced(store: Store, nginx: Repository, secret: Path) -> None:
-    tag_image(nginx, "good", LAYER)
-    folder = store.root / "repos/library/nginx/_r/tags"
-    (folder / "bad").symlink_to(folder / "good")
-    (folder / "folder").mkdir()
-    assert nginx.tag(Tag("bad")) is None
-    assert list(nginx.tag_records()) == ["good"]
-    with pytest.raises(ManifestUnknown):
-        nginx.find_manifest(Tag("bad"))
-    tag_image(nginx, "bad", b"other")
-    assert not (folder / "bad").is_symlink()
-    assert nginx.find_manifest(Tag("good")).descriptor.digest == image(LAYER).descriptor().digest
-
-
-@pytest.mark.parametrize("folder", ["tags", "referrers"])
-def test_a_link_in_the_place_of_a_folder_is_empty(
-    store: Store, nginx: Repository, other: Repository, folder: str
-) -> None:
-    tag_image(other, "1", LAYER)
-    other.put_manifest(image(subject=image(LAYER).descriptor().to_json()))
-    put_image(nginx, LAYER)
-    nginx.put_manifest(image(subject=image(LAYER).descriptor().to_json()))
-    there = store.root / "repos/library/other/_r" / folder
-    here = store.root / "repos/library/nginx/_r" / folder
-    if here.exists():
-        here.rename(here.with_name("away"))
-    here.symlink_to(there)
-    assert nginx.tags() == []
-    assert nginx.tag_records() == {}
-
-
-def test_a_planted_marker_is_no_right(
-    store: Store, nginx: Repository, other: Repository, secret: Path
-) -> None:
-    nginx.put_blob(layer(LAYER), LAYER)
-    put_image(other)
-    marker = store.root / "repos/library/other/_r/blobs" / layer(LAYER).digest.replace(":", "-")
-    marker.symlink_to(secret)
-    assert not other.has_blob(layer(LAYER).digest)
-    assert other.adopt_blob(layer(LAYER).digest)
-    assert not marker.is_symlink()
-
-
-def test_a_link_to_a_folder_among_repositories_is_not_followed(store: Store, nginx: Repository) -> None:
-    put_image(nginx)
-    (store.root / "repos" / "loop").symlink_to(store.root / "repos")
-    assert store.repositories() == ["library/nginx"]
 
 
 # The border.

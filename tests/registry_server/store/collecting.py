@@ -1,0 +1,38 @@
+"""What the tests of garbage collection have in common: a short way to collect, and to grow old."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from registry_server.oci.reference import Tag
+from registry_server.store.gc import Care, GcOptions, collect
+from tests.registry_server.store.images import files_below, layer
+
+if TYPE_CHECKING:
+    from registry_server.store.repository import Repository
+    from registry_server.store.store import Store
+    from registry_server.store.verdicts import GcReport
+
+A, B, C = b"layer a", b"layer b", b"layer c"
+OPTIONS = GcOptions(delay=3600.0, settle=0.0)
+
+
+def gc(store: Store, options: GcOptions = OPTIONS, **care: object) -> GcReport:
+    return collect(store, {store.root: options}, Care(**care))  # type: ignore[arg-type]  # any of its fields
+
+
+def age(store: Store, days: float = 1.0) -> None:
+    """Everything in the store was written so many days earlier."""
+    for path in files_below(store.root):
+        found = os.lstat(path)
+        os.utime(path, (found.st_atime, found.st_mtime - days * 86400), follow_symlinks=False)
+
+
+def in_pool(store: Store, content: bytes) -> bool:
+    name = layer(content).digest.hex
+    return (store.root / "blobs/sha256" / name[:2] / name).exists()
+
+
+def untag(repository: Repository, tag: str) -> None:
+    repository.delete_tag(Tag(tag))
