@@ -56,8 +56,10 @@ def describe_rule(rule: ContentRule) -> str:
     parts = [what]
     if rule.select is not None:
         parts.append(f"where `{rule.select}`")
-    if rule.platforms:
-        parts.append("for " + ", ".join(f"`{platform}`" for platform in rule.platforms))
+    if rule.platforms and rule.platforms.only:
+        parts.append("for " + ", ".join(f"`{platform}`" for platform in rule.platforms.only))
+    if rule.convert:
+        parts.append("converted to OCI")
     if rule.destination.strip("/") or rule.strip_prefix:
         parts.append(f"into `/{rule.destination.strip('/')}`" + (" without its prefix" * rule.strip_prefix))
     return ", ".join(parts)

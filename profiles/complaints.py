@@ -97,7 +97,8 @@ def _words(detail: ErrorDetails, path: Path) -> tuple[str, str]:
         return f"{shown(value)} is not known here", f"write {context['expected']}"
     if kind in ("too_short", "string_too_short"):
         return "nothing is listed" if kind == "too_short" else "an empty text", f"write one{_example(path)}"
-    expected, advice = _KINDS.get(kind.partition("_")[0], ("", ""))
+    named = kind.partition("_")[0]
+    expected, advice = _KINDS.get("tuple" if named == "model" and _is_a_list(path) else named, ("", ""))
     if expected:
         return f"{shown(value)} is not {expected}", f"{advice}{_example(path)}"
     return detail["msg"].lower(), "correct it"
@@ -109,6 +110,13 @@ def _example(path: Path) -> str:
         return ""
     example = info.examples[0]
     return f", e.g. {info.alias}: {example if not isinstance(example, str) else repr(example)}"
+
+
+def _is_a_list(path: Path) -> bool:
+    """Whether a list is the short way to write the section that belongs there."""
+    info = _field(path)
+    model = model_in(info.annotation) if info else None
+    return model is not None and bool(model.list_for)
 
 
 def _field(path: Path) -> FieldInfo | None:

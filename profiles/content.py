@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Image, ProfileModel, RepositoryGlob, Select, WantedPlatform
+from profiles.fields import Image, ProfileModel, RepositoryGlob, Select
 from profiles.globs import Glob
+from profiles.platforms import PlatformChoice
 from profiles.tags import TagRule
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
@@ -68,11 +69,18 @@ class ContentRule(ProfileModel):
         "leave.",
         examples=["contains(platforms, 'linux/arm64')"],
     )
-    platforms: tuple[WantedPlatform, ...] | None = Field(
+    platforms: PlatformChoice | None = Field(
         default=None,
-        description="Platforms to copy of multi-platform images: `os/architecture[/variant]` or an "
-        "architecture. An empty list means all. Default: what the registry entry says.",
+        description="Platforms to copy of multi-platform images: a list of `os/architecture[/variant]`, or a "
+        "section. An empty list means all. Default: what the registry entry says.",
         examples=[["linux/amd64", "linux/arm64"]],
+    )
+    convert: Literal["oci"] | None = Field(
+        default=None,
+        description="`oci`: tags name Docker images converted to OCI, with another digest; the original "
+        "stays beside them and is pulled by the upstream's digest. Images that are listed by digest, and "
+        "signatures, are kept as they are. Default: everything is.",
+        examples=["oci"],
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url, WantedPlatform
+from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url
+from profiles.platforms import PlatformChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +100,8 @@ class RegistryEntry(ProfileModel):
     )
     preserve_digest: bool = Field(
         default=True,
-        description="Accepted for zot's sake: digests are always preserved, Docker media types are kept as "
-        "they are.",
+        description="Accepted for zot's sake, and true whatever it says: digests and Docker's media types "
+        "are preserved, unless a content rule says `convert`.",
     )
     sync_legacy_cosign_tags: bool = Field(
         default=True,
@@ -162,10 +163,10 @@ class RegistryEntry(ProfileModel):
         description="Idle connections kept open to one upstream host (a count). Default: `reqConcurrent`.",
         examples=[8],
     )
-    platforms: tuple[WantedPlatform, ...] = Field(
-        default=(),
-        description="Platforms to copy of multi-platform images: `os/architecture[/variant]` or an "
-        "architecture. Entries of an index that name no platform are always copied. Default: all.",
+    platforms: PlatformChoice | None = Field(
+        default=None,
+        description="Platforms to copy of multi-platform images: a list of `os/architecture[/variant]`, or a "
+        "section. Default: all.",
         examples=[["linux/amd64", "linux/arm64"]],
     )
     stream: bool = Field(
@@ -198,14 +199,6 @@ class RegistryEntry(ProfileModel):
     @classmethod
     def _zero_is_never(cls, seconds: float | None) -> float | None:
         return seconds or None
-
-    @field_validator("platforms", mode="before")
-    @classmethod
-    def _no_empty_platform(cls, value: object) -> object:
-        """zot's "" means "entries without a platform too"; those are always taken here."""
-        if isinstance(value, list | tuple) and len(value) > 1:
-            return tuple(item for item in value if item != "")
-        return value
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,9 @@ from registry_server.oci.reference import ImageName
 
 class ProfileModel(BaseModel):
     """A part of a profile: immutable, and every key is known or refused."""
+
+    # The key whose value a list in place of the whole section is short for.
+    list_for: ClassVar[str] = ""
 
     model_config = ConfigDict(
         frozen=True,

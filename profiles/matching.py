@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import InvalidName
+from registry_server.oci.forms import Form
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from profiles.content import ContentRule
+    from profiles.platforms import PlatformChoice
     from profiles.sync import RegistryEntry
     from registry_server.oci.descriptor import Platform
     from registry_server.oci.digest import Digest
@@ -86,6 +88,22 @@ def listed_references(rule: ContentRule, upstream_name: str) -> tuple[Tag | Dige
 
 def platforms_of(entry: RegistryEntry, rule: ContentRule | None) -> tuple[Platform, ...]:
     """The platforms to copy: the rule's, else the entry's; () means all."""
+    choice = _choice(entry, rule)
+    return choice.only if choice else ()
+
+
+def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], platforms: Sequence[Platform]) -> Form:
+    """What becomes of an image that several rules take: the form that one of them asks for.
+
+    `platforms` are those that they want together.
+    """
+    choices = [_choice(entry, rule) for rule in rules]
+    rewrite = any(choice is not None and choice.rewrite for choice in choices)
+    oci = any(rule is not None and rule.convert == "oci" for rule in rules)
+    return Form(oci, tuple(sorted(platforms)) if rewrite else ())
+
+
+def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | None:
     return entry.platforms if rule is None or rule.platforms is None else rule.platforms
 
 

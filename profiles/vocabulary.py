@@ -44,6 +44,7 @@ class Vocabulary:
         self.warnings: list[Remark] = []
         self.misspelled: set[Path] = set()  # what unknown keys were probably meant to be
         self.places: dict[Path, Place] = {(): root.place}
+        self._short: set[Path] = set()  # keys that the file leaves out, with a list in their section's place
         self._prefix = ""  # "extensions." when the file has sync there, as zot does
         self.data = self._value(root, Profile, ())
 
@@ -54,7 +55,9 @@ class Vocabulary:
     def spell(self, path: Path) -> str:
         """`sync.registries[0].urls`, as the file has it."""
         text = ""
-        for part in path:
+        for at, part in enumerate(path, 1):
+            if path[:at] in self._short:
+                continue
             text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
         return self._prefix + text if path[:1] == ("sync",) else text
 
@@ -63,6 +66,10 @@ class Vocabulary:
         if node.members is not None:
             return self._model(node, model, path) if model else self._plain_mapping(node, path)
         if node.items is not None:
+            if model is not None and model.list_for:  # where its items are for the models
+                self._short.add((*path, model.list_for))
+                places = {(*path, model.list_for, at): item.place for at, item in enumerate(node.items)}
+                self.places.update(places)
             return [self._value(item, model, (*path, at)) for at, item in enumerate(node.items)]
         return node.value
 

@@ -1,12 +1,13 @@
-"""Reading the tree of manifests under one digest, and saying what has to be stored for it."""
+"""Reading the tree of manifests under one digest, and saying what has to be stored for it, in which form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registry_server.oci import media_types
+from registry_server.oci import conversion, media_types
 from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, ManifestInvalid
 from tasks.errors import NoPlatform
 from tasks.images import ImagePlan
@@ -15,8 +16,10 @@ from tasks.platforms import wanted_children
 from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry_server.oci.descriptor import Platform
-    from registry_server.oci.digest import Digest
+    from registry_server.oci.forms import Form
     from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
     from tasks.images import Image
@@ -36,15 +39,28 @@ class ManifestSource(Protocol):
         ...
 
 
+def _forget(_descriptor: Descriptor, _body: bytes) -> None:
+    """For who only wants to know what would be made."""
+
+
 @dataclass(slots=True)
 class _Tree:
-    """Collects while the tree is walked; children come before what refers to them."""
+    """Collects while the tree is walked; children come before what refers to them.
+
+    `converted` is what was made of `manifests` where the form is another one, `renamed` from the digest of
+    the one to the other; `keep` is given its bodies, so that none of them stays in memory.
+    """
 
     source: ManifestSource
     platforms: tuple[Platform, ...]
+    form: Form
+    keep: Callable[[Descriptor, bytes], None] = _forget
     manifests: dict[Digest, Descriptor] = field(default_factory=dict)
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
     sparse: list[Digest] = field(default_factory=list)
+    converted: dict[Digest, Descriptor] = field(default_factory=dict)
+    renamed: dict[Digest, Descriptor] = field(default_factory=dict)
+    expected: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def visit(self, descriptor: Descriptor, depth: int = 0) -> None:
         """Read one manifest and everything below it. A digest that is met twice counts once."""
@@ -65,6 +81,21 @@ class _Tree:
         self.manifests[descriptor.digest] = Descriptor(
             manifest.media_type, descriptor.digest, len(manifest.body)
         )
+        if self.form:
+            self._convert(descriptor, manifest, depth)
+
+    def _convert(self, descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
+        subject = manifest.subject and self.expected.get(manifest.subject.digest)
+        if subject is not None:
+            self.visit(subject, depth + 1)  # its new name comes first
+        kept = {child.digest for child in wanted_children(manifest, self.form.platforms)}
+        left_out = {child.digest for child in manifest.manifests} - kept
+        found = conversion.changed(manifest, oci=self.form.oci, renamed=self.renamed, left_out=left_out)
+        if found is not manifest:
+            digest = Digest.of(found.body, descriptor.digest.algorithm)
+            made = Descriptor(found.media_type, digest, len(found.body))
+            self.keep(made, found.body)
+            self.renamed[descriptor.digest] = self.converted[digest] = made
 
     def _visit_children(self, manifest: Manifest, depth: int) -> None:
         wanted = wanted_children(manifest, self.platforms)
@@ -72,6 +103,8 @@ class _Tree:
             raise NoPlatform(self.platforms)
         kept = {child.digest for child in wanted}
         self.sparse.extend(child.digest for child in manifest.manifests if child.digest not in kept)
+        manifests = [child for child in wanted if child.media_type in media_types.MANIFESTS]
+        self.expected |= {child.digest: child for child in manifests}
         for child in wanted:
             if child.media_type in media_types.MANIFESTS:
                 self.visit(child, depth + 1)
@@ -121,17 +154,26 @@ class _Keeping:
         return manifest
 
 
-def walk(run: MirrorRun, image: Image, source: ManifestSource) -> ImagePlan:
-    """Walk the manifest tree of an image. Raises what `plan_image` raises."""
-    tree = _Tree(source, image.platforms)
+def walk(
+    run: MirrorRun,
+    image: Image,
+    source: ManifestSource,
+    keep: Callable[[Descriptor, bytes], None] = _forget,
+) -> ImagePlan:
+    """Walk the manifest tree of an image. `keep` is given every manifest that is made of another one.
+
+    Raises what `plan_image` raises.
+    """
+    tree = _Tree(source, image.platforms, image.form, keep)
     with blamed(run, image, image.digest):
         tree.visit(Descriptor(image.media_type, image.digest, -1))
     kept = set(tree.manifests) | set(tree.blobs)
     return ImagePlan(
         image,
-        tuple(tree.manifests.values()),
+        tuple({**tree.manifests, **tree.converted}.values()),
         tuple(tree.blobs.values()),
         tuple(dict.fromkeys(digest for digest in tree.sparse if digest not in kept)),
+        tree.renamed,
     )
 
 
@@ -141,4 +183,5 @@ def plan_image(run: MirrorRun, image: Image) -> ImagePlan:
     Raises `ContentError` (`WrongContent`), `NoPlatform`, `UpstreamError` (also `UpstreamSchema1`),
     `StoreError`, `Stopped`.
     """
-    return walk(run, image, _Keeping(run, image, run.store.repository(image.local)))
+    repository = run.store.repository(image.local)
+    return walk(run, image, _Keeping(run, image, repository), repository.put_blob)

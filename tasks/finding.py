@@ -14,6 +14,7 @@ from registry_server.oci.errors import InvalidName, MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
 from tasks.errors import NoPlatform, is_stop
+from tasks.forms import wanted_form
 from tasks.images import Findings, Image
 from tasks.in_place import is_in_place, moves
 from tasks.selection import describe
@@ -177,7 +178,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     image = _image(search, name, targets, head, repository)
     search.upstream[name] = image.digest
     try:
-        if is_in_place(repository, image.reference, image.digest, image.platforms):
+        if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
         elif reason := _declined_before(repository, targets, image) or _decline(run, targets, image):
             search.declined[name] = reason
@@ -192,14 +193,18 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
 def _image(
     search: _Search, name: ImageName, targets: Sequence[Target], head: Head, repository: Repository
 ) -> Image:
+    entry, rules = search.run.entry, [target.rule for target in targets]
+    platforms = _all_platforms([platforms_of(entry, rule) for rule in rules])
+    form = wanted_form(entry, rules, name.reference, platforms)
     return Image(
         source=search.source.name,
         local=name.repository,
         reference=name.reference,
         digest=head.digest,
         media_type=head.media_type,
-        platforms=_all_platforms([platforms_of(search.run.entry, target.rule) for target in targets]),
-        moves=moves(repository, name.reference, head.digest),
+        platforms=platforms,
+        moves=moves(repository, name.reference, head.digest, form),
+        form=form,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import ImageName, Tag
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor, Platform
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
+    from tasks.companions.model import Company, Following
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Image:
     """One image that is to be brought in: the upstream's name for it, and ours.
 
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
+    `held`: the image itself is here, only companions are to follow. `following` None: none follow.
     """
 
     source: str
@@ -47,6 +50,10 @@ class Image:
     media_type: str
     platforms: tuple[Platform, ...] = ()
     moves: bool = False
+    form: Form = KEPT
+
+    held: bool = False
+    following: Following | None = field(default=None, compare=False)
 
     @property
     def name(self) -> ImageName:
@@ -66,7 +73,8 @@ class Findings:
     `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
     tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
     good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
-    reason why a rule does not take them; `notes` are for who comes from zot.
+    reason why a rule does not take them; `notes` are for who comes from zot. `companions` says why it is not
+    known what refers to images that are here.
     """
 
     source: SourceRepository
@@ -77,6 +85,7 @@ class Findings:
     declined: Mapping[ImageName, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    companions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +94,27 @@ class ImagePlan:
 
     The bodies of the manifests are in the store's pool already, where nobody sees them. `sparse` are the
     entries of indexes that the rule's platforms leave out (image-spec image-index.md allows their absence).
+    Where the image takes another form here, `manifests` has the originals and then what was made of them, and
+    `renamed` says what was made of which.
     """
 
     image: Image
     manifests: tuple[Descriptor, ...]
     blobs: tuple[Descriptor, ...]
     sparse: tuple[Digest, ...] = ()
+    renamed: Mapping[Digest, Descriptor] = field(default_factory=dict)
+
+    company: Company | None = None
+
+    @property
+    def all_blobs(self) -> tuple[Descriptor, ...]:
+        """Those of the image, and those of the companions that come with it."""
+        more = self.company.blobs if self.company is not None else ()
+        return tuple({blob.digest: blob for blob in (*self.blobs, *more)}.values())
 
     @property
     def root(self) -> Descriptor:
+        """What the tag will name."""
         return self.manifests[-1]
 
 

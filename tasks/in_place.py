@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
+from registry_server.oci.forms import KEPT
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreDamaged
 from tasks.platforms import wanted_children
@@ -14,31 +15,42 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registry_server.oci.descriptor import Platform
+    from registry_server.oci.forms import Form
     from registry_server.oci.reference import Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
 
 
 def is_in_place(
-    repository: Repository, reference: Tag | Digest, upstream: Digest, platforms: Sequence[Platform]
+    repository: Repository,
+    reference: Tag | Digest,
+    upstream: Digest,
+    platforms: Sequence[Platform],
+    form: Form = KEPT,
 ) -> bool:
     """Whether the store has what the upstream has now. An unchanged tag costs a read and two looks."""
     if isinstance(reference, Digest):
         return _holds(repository, reference, platforms)
     record = repository.tag(reference)
-    if record is None or _came_from(record) != upstream or not repository.has_blob(record.digest):
+    if record is None or not is_made_of(record, upstream, form):
+        return False
+    if not all(repository.has_blob(root) for root in record.roots):
         return False
     return not record.sparse or _holds(repository, record.digest, platforms)
 
 
-def moves(repository: Repository, reference: Tag | Digest, upstream: Digest) -> bool:
-    """Whether the tag is here and names something else by now."""
+def moves(repository: Repository, reference: Tag | Digest, upstream: Digest, form: Form = KEPT) -> bool:
+    """Whether the tag is here and names something else by now, or what it names takes another form."""
     record = None if isinstance(reference, Digest) else repository.tag(reference)
-    return record is not None and _came_from(record) != upstream
+    return record is not None and not is_made_of(record, upstream, form)
 
 
-def _came_from(record: TagRecord) -> Digest:
-    return record.origin.digest if record.origin else record.digest
+def is_made_of(record: TagRecord, upstream: Digest, form: Form) -> bool:
+    """Whether a tag is what becomes of this upstream digest in this form."""
+    origin = record.origin
+    if origin is None:
+        return record.digest == upstream and not form
+    return origin.digest == upstream and origin.form == form
 
 
 def _holds(repository: Repository, digest: Digest, platforms: Sequence[Platform]) -> bool:

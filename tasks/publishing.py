@@ -66,6 +66,6 @@ def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
         media_type=root.media_type,
         size=root.size,
         pushed=time.time(),
-        origin=Origin(registry=run.entry.name, repository=plan.image.source, digest=plan.image.digest),
+        origin=Origin(run.entry.name, plan.image.source, plan.image.digest, plan.image.form),
         sparse=plan.sparse,
     )

@@ -25,7 +25,7 @@ def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[T
     """
     seen: set[Digest] = set()
     for tag, record in tagged.items():
-        queue = [record.digest]
+        queue = [*record.roots]
         while queue:
             current = queue.pop()
             if current == digest:

@@ -86,9 +86,9 @@ class RepositoryView:
             for tag in self.tags
             if self.policy.keep_tags and (subject := subject_of_companion(tag))
         }
-        roots = [self.tags[tag].digest for tag in self.tags.keys() - doomed.keys() - companions.keys()]
+        kept = self.tags.keys() - doomed.keys() - companions.keys()
         live: set[str] = set()
-        self._spread(live, [*roots, *self.pinned])
+        self._spread(live, [*self.pinned, *(root for tag in kept for root in self.tags[tag].roots)])
         self._keep_companions(live, companions)
         self._keep_untagged(live, ages)
         self._keep_companions(live, companions)
@@ -148,7 +148,7 @@ class RepositoryView:
     def _keep_companions(self, live: set[str], companions: dict[str, str]) -> None:
         """Companion tags (`sha256-<hex>.sig`) stay with their image; those that do leave `companions`."""
         while kept := [tag for tag, subject in companions.items() if self._stays_with(subject, live)]:
-            self._spread(live, [self.tags[tag].digest for tag in kept])
+            self._spread(live, [root for tag in kept for root in self.tags[tag].roots])
             for tag in kept:
                 del companions[tag]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
+from registry_server.oci.forms import KEPT, Form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,11 +40,16 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a tag came from: registry entry, repository and digest there (it differs when converted)."""
+    """Where a tag came from: registry entry, repository and digest there, and the form it was given here.
+
+    The digest differs from the tag's when that form is another one: then the tag stands on both, and this
+    is the table that tells a poll which upstream digest became which.
+    """
 
     registry: str
     repository: str
     digest: Digest
+    form: Form = KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,23 @@ class TagRecord:
     @property
     def descriptor(self) -> Descriptor:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+
+    @property
+    def roots(self) -> tuple[Digest, ...]:
+        """The manifests that the tag stands on: its own, and the original that it was converted from."""
+        return (self.digest,) if self.converted_from is None else (self.digest, self.converted_from)
+
+    @property
+    def originals(self) -> tuple[Descriptor, ...]:
+        """What `converted_from` names, as far as it is known: not its type (""), nor its size (-1)."""
+        return () if self.converted_from is None else (Descriptor("", self.converted_from, -1),)
+
+    @property
+    def converted_from(self) -> Digest | None:
+        """The upstream's digest, where the image has another form here; it can be pulled as well."""
+        if self.origin is None or not self.origin.form or self.origin.digest == self.digest:
+            return None
+        return self.origin.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +120,7 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
             "registry": origin.registry,
             "repository": origin.repository,
             "digest": origin.digest,
-        }
+        } | ({"form": origin.form.to_json()} if origin.form else {})
     if record.sparse:
         body["sparse"] = list(record.sparse)
     return body
@@ -111,9 +134,14 @@ def tag_from_json(body: Any) -> TagRecord:
         media_type=body["mediaType"],
         size=body["size"],
         pushed=body["pushed"],
-        origin=origin and Origin(origin["registry"], origin["repository"], Digest(origin["digest"])),
+        origin=origin and _origin_from_json(origin),
         sparse=tuple(Digest(each) for each in body.get("sparse", ())),
     )
+
+
+def _origin_from_json(body: Any) -> Origin:
+    form = Form.from_json(body.get("form"))
+    return Origin(body["registry"], body["repository"], Digest(body["digest"]), form)
 
 
 def poll_to_json(record: PollRecord) -> dict[str, Any]:

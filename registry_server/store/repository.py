@@ -157,7 +157,8 @@ class Repository(RepositoryReader):
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
         record = self._tag_record(tag)
         if record is not None and record.digest != following:
-            files.touch(self._manifest_path(record.digest))
+            for root in record.roots:
+                files.touch(self._manifest_path(root))
 
     @translated
     def delete_manifest(self, digest: Digest) -> list[Tag]:
@@ -265,10 +266,11 @@ class Repository(RepositoryReader):
 
     def _missing_of(self, record: TagRecord) -> list[Digest]:
         """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""
-        if self._manifest_record(record.digest) is None:
-            raise ManifestUnknown(f"there is no manifest {self.name}@{record.digest} to be tagged")
+        for root in record.roots:
+            if self._manifest_record(root) is None:
+                raise ManifestUnknown(f"there is no manifest {self.name}@{root} to be tagged")
         seen = set(record.sparse)
-        queue = [record.digest]
+        queue = [*record.roots]
         missing: list[Digest] = []
         while queue:
             digest = queue.pop()

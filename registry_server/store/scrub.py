@@ -187,7 +187,7 @@ class _Scrub:
 
 def _lacking(repository: Repository, tag: Tag, record: TagRecord) -> Iterator[Lack]:
     seen = set(record.sparse)
-    queue = [(record.descriptor, True)]
+    queue = [(record.descriptor, True), *((each, True) for each in record.originals)]
     while queue:
         descriptor, is_manifest = queue.pop()
         if descriptor.digest in seen:

@@ -1,0 +1,46 @@
+"""Which form a mirrored image takes here: its own, byte for byte, or another one that is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from registry_server.oci.descriptor import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Goes up when conversion.py writes other bytes than before: then every tag is made anew, from what is here.
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Falsy: the image is kept as it is. `platforms`: those that indexes are cut down to, sorted."""
+
+    oci: bool = False
+    platforms: tuple[Platform, ...] = ()
+    version: int = VERSION
+
+    def __bool__(self) -> bool:
+        return self.oci or bool(self.platforms)
+
+    def __str__(self) -> str:
+        """In words, e.g. `converted to OCI, cut down to linux/amd64`."""
+        parts = ["converted to OCI"] if self.oci else []
+        parts += [f"cut down to {', '.join(map(str, self.platforms))}"] if self.platforms else []
+        return ", ".join(parts) or "kept as it is"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": self.version, "oci": self.oci, "platforms": [str(each) for each in self.platforms]}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any] | None) -> Form:
+        """Raises LookupError, TypeError or ValueError. None is an image that is kept as it is."""
+        if body is None:
+            return KEPT
+        platforms = tuple(Platform.parse(each) for each in body["platforms"])
+        return cls(bool(body["oci"]), platforms, int(body["version"]))
+
+
+KEPT: Final = Form()
