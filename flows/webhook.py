@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from registry_server.http.paging import LONGEST_PAGE
 from registry_server.http.signature import SIGNATURE, TIMESTAMP, CallRefused, Seen, check
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, parse_reference
-from tasks.on_demand.answers import Miss
+from tasks.on_demand.answers import Miss, Place, TagPage
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from tasks.on_demand.answers import Answer
+    from tasks.on_demand.answers import Answer, Question
 
 log = logging.getLogger("mirrorflow.webhook")
 
@@ -47,9 +48,9 @@ class Receiver:
         self,
         listener: socket.socket,
         secret: bytes,
-        answer: Callable[[Miss, float], Answer],
+        answer: Callable[[Miss | TagPage, float], Answer],
         *,
-        resolve: Callable[[str, RepositoryName], Answer],
+        resolve: Callable[[Place], Answer],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
@@ -93,17 +94,17 @@ class Receiver:
             log.warning("a call was refused: %s", error)
             raise BadCall(401, str(error)) from error
         question = called.question
-        if isinstance(question, Miss):
-            return self._answer(question, called.wait).to_json()
-        return self._resolve(*question).to_json()
+        if isinstance(question, Place):
+            return self._resolve(question).to_json()
+        return self._answer(question, called.wait).to_json()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`question` is a miss, or a registry and the name of a repository there; `wait` in seconds."""
+    """`wait` in seconds."""
 
     id: str
-    question: Miss | tuple[str, RepositoryName]
+    question: Question
     wait: float
 
 
@@ -119,16 +120,22 @@ def read_call(body: bytes) -> Call:
         raise BadCall(400, f"the body is not what docs/on-demand.md says: {error}") from error
 
 
-def _question(found: dict[str, Any]) -> Miss | tuple[str, RepositoryName]:
+def _question(found: dict[str, Any]) -> Question:
     kind, name = found["kind"], RepositoryName(str(found["repository"]))
     match kind:
+        case "resolve" if "entry" in found:
+            return Place(name, entry=str(found["entry"]))
         case "resolve":
-            return str(found["namespace"]), name
+            return Place(name, namespace=str(found["namespace"]))
+        case "tags":
+            return TagPage(
+                name, str(found.get("last", "")), min(max(int(found["limit"]), 0), LONGEST_PAGE + 1)
+            )
         case "manifest":
             return Miss(kind, name, parse_reference(str(found["reference"])))
-        case "blob":
+        case "blob" | "referrers":
             return Miss(kind, name, Digest(str(found["reference"])))
-    raise BadCall(400, "`kind` must be manifest, blob or resolve")
+    raise BadCall(400, "`kind` must be manifest, blob, referrers, tags or resolve")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from profiles import access_advice, credentials_advice, entry_advice, retention_advice, rule_advice
 from profiles.collisions import collisions
+from profiles.own_address import is_own
 from profiles.vocabulary import Remark
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def advise(profile: Profile, words: Vocabulary) -> Iterator[Remark]:
         entry_advice.advise(profile.sync),
         rule_advice.advise(profile.sync),
         credentials_advice.advise(profile.sync),
+        _on_own_addresses(profile),
+        _on_cache(profile),
         _on_collisions(profile.sync, words),
     )
     for path, text, write in found:
@@ -51,6 +54,25 @@ def _on_sync(sync: Sync) -> Iterator[tuple[Path, str, str]]:
     if sync.download_dir is not None:
         found = "not used: what arrives is kept in the store itself until it is whole"
         yield ("sync", "downloadDir"), found, "drop it"
+
+
+def _on_own_addresses(profile: Profile) -> Iterator[tuple[Path, str, str]]:
+    for number, entry in enumerate(profile.sync.registries):
+        for at, url in enumerate(entry.urls):
+            if is_own(url, profile.http):
+                found = f"{url} is this mirror itself: it is left out, and the others are asked"
+                yield (
+                    ("sync", "registries", number, "urls", at),
+                    found,
+                    "nothing, if its peers have this profile",
+                )
+
+
+def _on_cache(profile: Profile) -> Iterator[tuple[Path, str, str]]:
+    for number, entry in enumerate(profile.sync.registries):
+        if entry.cache is not None and not profile.storage.gc:
+            found = "has no effect while storage.gc is false: garbage collection gives the bytes back"
+            yield ("sync", "registries", number, "cache"), found, "set 'gc: true', or drop it"
 
 
 def _on_collisions(sync: Sync, words: Vocabulary) -> Iterator[tuple[Path, str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from profiles.cache import Cache
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
 from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url
@@ -197,6 +198,17 @@ class RegistryEntry(ProfileModel):
 
     @field_validator("poll_interval")
     @classmethod
+    tag_listing: Literal["local", "upstream", "merged"] = Field(
+        default="local",
+        description="What the list of a repository's tags has on demand: `local` what is here, `upstream` "
+        "what upstream has and the rules' tag filters take (so that Renovate and Flux see new versions), "
+        "`merged` both. Needs `onDemand`.",
+        examples=["merged"],
+    )
+    cache: Cache | None = Field(
+        default=None,
+        description="How much of what came on demand is kept. Needs `onDemand`. Default: all of it.",
+    )
     def _zero_is_never(cls, seconds: float | None) -> float | None:
         return seconds or None
 
@@ -209,18 +221,17 @@ class RegistryEntry(ProfileModel):
 
     def _contradictions(self) -> Iterator[Refusal]:
         yield from self._retry_contradictions()
-        if self.manifest_check_interval and not self.on_demand:
+        given = {
+            "manifestCheckInterval": self.manifest_check_interval,
+            "onDemandInBackground": self.on_demand_in_background,
+            "tagListing": self.tag_listing != "local",
+            "cache": self.cache,
+        }
+        for key in (key for key, value in given.items() if value and not self.on_demand):
             yield Refusal(
-                "manifestCheckInterval requires onDemand",
-                "add 'onDemand: true', or drop manifestCheckInterval",
-                at=("manifestCheckInterval",),
-                involves=("onDemand",),
-            )
-        if self.on_demand_in_background and not self.on_demand:
-            yield Refusal(
-                "onDemandInBackground requires onDemand",
-                "add 'onDemand: true', or drop onDemandInBackground",
-                at=("onDemandInBackground",),
+                f"{key} requires onDemand",
+                f"add 'onDemand: true', or drop {key}",
+                at=(key,),
                 involves=("onDemand",),
             )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
+from pydantic import Field, model_validator
+
+from profiles.errors import Refusals
+from profiles.own_address import contradictions
 from profiles.serving import Http, Log
 from profiles.storage import Storage
 from profiles.sync import Sync
@@ -25,6 +29,13 @@ class Profile(VerificationPart):
         default_factory=Sync,
         description="What is mirrored. zot's files have it as `extensions.sync`, which is taken too.",
     )
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        refusals = tuple(contradictions(self.sync, self.http))
+        if refusals:
+            raise Refusals(refusals)
+        return self
 
     def entry_names(self) -> tuple[str, ...]:
         """The names of the registry entries, in the profile's order."""

@@ -122,7 +122,7 @@ def _words(annotation: Any, schema: dict[str, Any] | None = None) -> str:
     if origin is tuple:
         return f"list of {_plural(_words(arguments[0]))}"
     if origin is dict:
-        return "section" if arguments[1] is Any else "sections by name"
+        return {Any: "section", str: "texts by name"}.get(arguments[1], "sections by name")
     if isinstance(annotation, type) and issubclass(annotation, ProfileModel):
         return f"list (its `{annotation.list_for}`) or section" if annotation.list_for else "section"
     return _word(annotation, schema or {})

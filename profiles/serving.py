@@ -6,15 +6,17 @@ import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from profiles.access import AccessControl, Auth, Tls
-from profiles.errors import Refusal
+from profiles.errors import Refusal, Refusals
 from profiles.fields import PositiveDuration, ProfileModel, ProfilePath
 from profiles.limits import HttpLimits
 from profiles.on_miss import OnMiss
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\-\[\]:]+", re.ASCII)
+
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?\.?", re.ASCII)
 
 
 def _check_origin(text: str) -> str:
@@ -54,6 +56,12 @@ class Http(ProfileModel):
     on_miss: OnMiss = Field(
         default_factory=OnMiss, description="Who is told what clients want that is not here (onDemand)."
     )
+    vhosts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Host names that stand for one upstream registry each, whose own repository names are "
+        "used there: {host: name of the registry entry}. Default: none.",
+        examples=[{"docker.mirror.example": "docker-hub"}],
+    )
     tls: Tls | None = Field(default=None, description="Serve https. Default: http.")
     auth: Auth | None = Field(default=None, description="How clients sign in. Default: nobody can.")
     access_control: AccessControl | None = Field(
@@ -64,6 +72,22 @@ class Http(ProfileModel):
     limits: HttpLimits = Field(
         default_factory=HttpLimits, description="What those who push may take of the server."
     )
+
+    @field_validator("vhosts")
+    @classmethod
+    def _hosts(cls, vhosts: dict[str, str]) -> dict[str, str]:
+        refusals = tuple(
+            Refusal(
+                f"{host!r} is not a host name",
+                "write e.g. 'docker.mirror.example', without a port",
+                at=(host,),
+            )
+            for host in vhosts
+            if not _HOST.fullmatch(host.lower())
+        )
+        if refusals:
+            raise Refusals(refusals)
+        return {host.lower().rstrip("."): entry for host, entry in vhosts.items()}
 
 
 class LogLevel(StrEnum):

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from profiles.entry import RegistryEntry
 from profiles.errors import Refusal, Refusals
 from profiles.fields import ProfileModel, ProfilePath
+from profiles.notifications import Notifications
 
 if TYPE_CHECKING:
     from profiles.upstream_url import UpstreamUrl
@@ -31,6 +32,11 @@ class Sync(ProfileModel):
         default=None,
         description="Accepted for zot's sake: what arrives is kept in the store itself until it is whole.",
         examples=["/tmp/zot-downloads"],  # noqa: S108 - a text in the documentation
+    )
+    notifications: Notifications | None = Field(
+        default=None,
+        description="Where upstream registries say that something was pushed. Default: nowhere, it is found "
+        "when it is polled or asked for.",
     )
     registries: tuple[RegistryEntry, ...] = Field(
         default=(),

@@ -7,7 +7,7 @@ import json
 import secrets
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from registry_server.http.signature import SIGNATURE, TIMESTAMP, sign
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _LONGEST_ANSWER = 64 * 1024  # bytes
@@ -33,6 +34,8 @@ class OnMissOptions:
     url: str
     secret: bytes
     timeout: float = 60.0
+    vhosts: Mapping[str, str] = field(default_factory=dict)  # host -> the registry entry that it stands for
+    via: str = ""  # what marks the mirror's own requests to upstream registries
 
     def __repr__(self) -> str:
         return f"OnMissOptions(url={self.url!r}, timeout={self.timeout!r})"
@@ -42,28 +45,36 @@ class OnMissOptions:
         """From a file of JSON, `{"url", "secret", "timeout"}`. Raises OSError, `ReceiverFailed`."""
         try:
             found = json.loads(path.read_text())
-            return cls(str(found["url"]), str(found["secret"]).encode(), float(found["timeout"]))
+            url, secret, timeout = str(found["url"]), str(found["secret"]).encode(), float(found["timeout"])
+            return cls(url, secret, timeout, dict(found.get("vhosts", {})), str(found.get("via", "")))
         except (ValueError, KeyError, TypeError) as error:
             raise ReceiverFailed(
                 f'{path} is not {{"url": …, "secret": …, "timeout": seconds}} as JSON'
             ) from error
 
     def to_json(self) -> str:
-        return json.dumps({"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout})
+        document = {"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout}
+        return json.dumps(document | {"vhosts": dict(self.vhosts), "via": self.via})
 
 
-async def call(options: OnMissOptions, question: dict[str, Any], timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - the caller's patience differs
-    """Ask, and return the answer's JSON. Raises `ReceiverFailed`."""
+async def call(
+    options: OnMissOptions,
+    question: dict[str, Any],
+    timeout: float,  # noqa: ASYNC109 - the caller's patience differs
+    *,
+    longest: int = _LONGEST_ANSWER,
+) -> dict[str, Any]:
+    """Ask, and return the answer's JSON, of at most `longest` bytes. Raises `ReceiverFailed`."""
     try:
         async with asyncio.timeout(timeout):
-            return _read_answer(await _exchange(options, question))
+            return _read_answer(await _exchange(options, question, longest))
     except TimeoutError:
         raise ReceiverFailed(f"no answer from {options.url} within {timeout:g} s") from None
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise ReceiverFailed(f"no answer from {options.url}: {error}") from error
 
 
-async def _exchange(options: OnMissOptions, question: dict[str, Any]) -> bytes:
+async def _exchange(options: OnMissOptions, question: dict[str, Any], longest: int) -> bytes:
     parts = urlsplit(options.url)
     secure = ssl.create_default_context() if parts.scheme == "https" else None
     port = parts.port or (443 if secure else 80)
@@ -75,8 +86,8 @@ async def _exchange(options: OnMissOptions, question: dict[str, Any]) -> bytes:
         answer = bytearray()
         while piece := await reader.read(_LONGEST_ANSWER):
             answer += piece
-            if len(answer) > _LONGEST_ANSWER:
-                raise ReceiverFailed(f"the answer of {options.url} is longer than {_LONGEST_ANSWER} bytes")
+            if len(answer) > longest:
+                raise ReceiverFailed(f"the answer of {options.url} is longer than {longest} bytes")
         return bytes(answer)
     finally:
         writer.close()

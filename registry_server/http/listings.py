@@ -10,16 +10,20 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from registry_server.http.fallback import fallback_referrers
+from registry_server.http.names_elsewhere import ASKED, FOUND, NAMESPACE
 from registry_server.http.paging import Page
 from registry_server.oci.errors import RepositoryUnknown
 from registry_server.oci.media_types import OCI_INDEX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
     from registry_server.http.routes import Catalog, Referrers, Tags
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
 
@@ -32,8 +36,14 @@ async def tags(store: Store, route: Tags, request: Request) -> Response:
     page = Page.parse(request.query_params)
     repository = store.repository(route.repository)
     found = await asyncio.to_thread(repository.tags, last=page.last, limit=page.wanted)
-    link = page.link(f"/v2/{route.repository}/tags/list", found)
-    return _json({"name": route.repository, "tags": page.cut(found)}, link)
+    return tags_page(route, request, found)
+
+
+def tags_page(route: Tags, request: Request, found: Sequence[Tag]) -> Response:
+    """The page of the request; `found` are its tags and, if there is one, the first of the next page."""
+    page, name = Page.parse(request.query_params), _asked_name(route, request)
+    link = page.link(f"/v2/{name}/tags/list", found, _of_registry(request))
+    return _json({"name": name, "tags": page.cut(found)}, link)
 
 
 async def catalog(store: Store, _route: Catalog, request: Request) -> Response:
@@ -58,9 +68,21 @@ async def referrers(store: Store, route: Referrers, request: Request) -> Respons
         if not wanted or each.artifact_type == wanted
     ]
     filters = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
-    shown, link = _referrers_page(entries, request, f"/v2/{route.repository}/referrers/{route.digest}")
+    shown, link = _referrers_page(
+        entries, request, f"/v2/{_asked_name(route, request)}/referrers/{route.digest}"
+    )
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}
     return _json(body, filters | link, media_type=OCI_INDEX)
+
+
+def _asked_name(route: Tags | Referrers, request: Request) -> RepositoryName:
+    """As the client calls it: with `?ns=`, or at a host of another registry, it has that one's name."""
+    name: RepositoryName = request.scope.get(ASKED, route.repository)
+    return name
+
+
+def _of_registry(request: Request) -> dict[str, str]:
+    return {NAMESPACE: request.scope[FOUND]} if FOUND in request.scope else {}
 
 
 def _all_referrers(repository: Repository, subject: Digest) -> list[Descriptor]:

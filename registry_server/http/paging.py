@@ -56,9 +56,12 @@ class Page:
         """The page of a whole sorted list, with the one name more of `wanted`."""
         return [name for name in names if name > self.last][: self.wanted]
 
-    def link(self, path: str, names: Sequence[str]) -> dict[str, str]:
-        """The Link header to the next page, if `names` (asked for with `wanted`) show that there is one."""
+    def link(self, path: str, names: Sequence[str], more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The Link header to the next page, if `names` (asked for with `wanted`) show that there is one.
+
+        `more` goes into its query.
+        """
         if len(names) <= self.limit or not self.limit:
             return {}
-        query = urlencode({"n": self.limit, "last": names[self.limit - 1]})
+        query = urlencode({"n": self.limit, "last": names[self.limit - 1], **(more or {})})
         return {"Link": f'<{path}?{query}>; rel="next"'}

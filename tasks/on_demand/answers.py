@@ -23,21 +23,52 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName, Tag
 
-Kind = Literal["manifest", "blob"]
-_UNKNOWN = {"manifest": "MANIFEST_UNKNOWN", "blob": "BLOB_UNKNOWN"}
+Kind = Literal["manifest", "blob", "referrers"]
+_UNKNOWN = {
+    "manifest": "MANIFEST_UNKNOWN",
+    "blob": "BLOB_UNKNOWN",
+    "referrers": "MANIFEST_UNKNOWN",
+    "tags": "NAME_UNKNOWN",
+}
 _RETRY_LATER = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """What a client wants and the server's store does not have, or may have in an older version."""
+    """What a client wants and the server's store does not have, or may have in an older version.
+
+    Of `referrers` the reference is the subject.
+    """
 
     kind: Kind
     repository: RepositoryName
     reference: Tag | Digest
 
     def __str__(self) -> str:
-        return f"{self.repository}{'@' if ':' in self.reference else ':'}{self.reference}"
+        name = f"{self.repository}{'@' if ':' in self.reference else ':'}{self.reference}"
+        return f"referrers of {name}" if self.kind == "referrers" else name
+
+
+@dataclass(frozen=True, slots=True)
+class TagPage:
+    """The names of tags that a client wants: at most `limit` behind `last`, in ASCII order."""
+
+    repository: RepositoryName
+    last: str = ""
+    limit: int = 10_001
+    kind: Literal["tags"] = "tags"
+
+    def __str__(self) -> str:
+        return f"tags of {self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A repository as another registry calls it; that is an `entry` of the profile, or a host."""
+
+    repository: RepositoryName
+    namespace: str = ""
+    entry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +130,19 @@ class TheRepository:
         return {"outcome": "repository", "repository": self.repository, "freshFor": self.fresh_for}
 
 
-Answer = Local | TheManifest | TheBlob | TheRepository | Refusal
+@dataclass(frozen=True, slots=True)
+class TheTags:
+    """The tags of one page; `warning`: as far as we know."""
+
+    tags: tuple[str, ...]
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"outcome": "tags", "tags": list(self.tags), "warning": self.warning}
+
+
+Question = Miss | TagPage | Place
+Answer = Local | TheTags | TheManifest | TheBlob | TheRepository | Refusal
 
 
 def not_taken(miss: Miss, reasons: tuple[str, ...]) -> Refusal:
@@ -107,7 +150,7 @@ def not_taken(miss: Miss, reasons: tuple[str, ...]) -> Refusal:
     return Refusal(404, _UNKNOWN[miss.kind], f"{miss} is not mirrored", "; ".join(reasons))
 
 
-def still_busy(miss: Miss, seconds: float) -> Refusal:
+def still_busy(miss: Miss | TagPage, seconds: float) -> Refusal:
     return Refusal(
         504,
         "UNKNOWN",
@@ -117,7 +160,7 @@ def still_busy(miss: Miss, seconds: float) -> Refusal:
     )
 
 
-def refusal(miss: Miss, error: BaseException) -> Refusal:
+def refusal(miss: Miss | TagPage, error: BaseException) -> Refusal:
     """404 only for what is not there or not allowed; the cause is in the detail."""
     status, code, message, wait = _kind_of(miss, error)
     # The words of the store may name paths: they are for the log.
@@ -125,7 +168,7 @@ def refusal(miss: Miss, error: BaseException) -> Refusal:
     return Refusal(status, code, message, type(error).__name__ if internal else str(error), wait)
 
 
-def _kind_of(miss: Miss, error: BaseException) -> tuple[int, str, str, float | None]:
+def _kind_of(miss: Miss | TagPage, error: BaseException) -> tuple[int, str, str, float | None]:
     found: tuple[int, str, str, float | None] = (500, "UNKNOWN", f"{miss} cannot be fetched", None)
     match error:
         case UpstreamNotFound() | UpstreamDenied() | NotFound() | UpstreamSchema1():

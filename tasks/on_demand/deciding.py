@@ -123,6 +123,21 @@ def resolve(sync: Sync, namespace: str, name: str) -> RepositoryName | None:
     return None
 
 
+def resolve_entry(sync: Sync, name: str, repository: str) -> RepositoryName | None:
+    """Where the repository that the registry of the entry `name` calls so is here (http.vhosts)."""
+    for entry in sync.registries if sync.enable else ():
+        if entry.name == name:
+            return next(
+                (found for ours in upstream_names(entry, repository) if (found := _local(entry, ours))), None
+            )
+    return None
+
+
+def upstream_names(entry: RegistryEntry, repository: str) -> tuple[str, ...]:
+    """What the entry's rules may call a repository of its registry: without the path of a url."""
+    return tuple(dict.fromkeys(ours for url in entry.urls for ours in _named(url, repository)))
+
+
 def _named(url: UpstreamUrl, name: str) -> tuple[str, ...]:
     """What an entry with this url calls the repository: without the path of the url."""
     if url.path_prefix:

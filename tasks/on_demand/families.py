@@ -113,3 +113,14 @@ def _came_from(repository: Repository, found: Sequence[Candidate]) -> Candidate 
         if (candidate.entry.name, candidate.source) in origins:
             return candidate
     return found[0] if found else None
+
+
+def led(lead: Lead, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Where the manifest came from that names it, if the profile still has that; else all."""
+    bringer = lead.bringer
+    same = [
+        each
+        for each in found
+        if bringer and (each.entry.name, each.source) == (bringer.entry.name, bringer.source)
+    ]
+    return tuple(same) or tuple(found)

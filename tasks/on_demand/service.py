@@ -6,7 +6,6 @@ that goes away cancels nothing.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,9 @@ from tasks.on_demand.answers import (
     Answer,
     Local,
     Miss,
+    Place,
     Refusal,
+    TagPage,
     TheBlob,
     TheManifest,
     TheRepository,
@@ -26,16 +27,15 @@ from tasks.on_demand.answers import (
     refusal,
     still_busy,
 )
-from tasks.on_demand.arrivals import Arrivals
-from tasks.on_demand.breaker import Breaker
 from tasks.on_demand.completing import Pending
-from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, takers_of
-from tasks.on_demand.families import Families, Lead
-from tasks.on_demand.finishing import Finishing
+from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, resolve_entry, takers_of
+from tasks.on_demand.families import led
+from tasks.on_demand.ground import Ground, patience_of
 from tasks.on_demand.looking import NOT_THERE, Found, Looking
 from tasks.on_demand.memory import Memory
-from tasks.on_demand.upstreams import Upstreams
-from tasks.on_demand.work import Answering, Step, Work
+from tasks.on_demand.referring import Referring
+from tasks.on_demand.tag_lists import TagLists
+from tasks.on_demand.waiting import NotChecked, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +45,11 @@ if TYPE_CHECKING:
     from profiles.model import Profile
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.store import Store
-    from tasks.images import Image
+    from tasks.on_demand.families import Lead
     from tasks.on_demand.work import Executor
-    from tasks.run import MirrorRun
 
 NEGATIVE = 5.0  # seconds that "not there" is remembered
 NOT_OURS = 10.0  # seconds that the server need not ask again about what no entry takes
-PATIENCE = 2.0  # seconds that a tag which is here waits for upstream, unless connectTimeout says otherwise
 
 
 class OnDemand:
@@ -65,59 +63,62 @@ class OnDemand:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ground = ground = Ground(profile, store, executor, clock)
         self._store = store
-        self._executor = executor
-        self._arrivals = Arrivals(frozenset(key.strip("/") for key in profile.storage.sub_paths))
-        self._upstreams = [Upstreams(profile, store, self._arrivals)]
-        self._breaker = Breaker(clock)
-        self._families = Families(store)
-        self._finishing = Finishing(store, executor, self._run_for, self._arrivals, clock)
         self._checked: Memory[tuple[RepositoryName, Tag], None] = Memory(100_000, clock)
         self._absent: Memory[Miss, Refusal] = Memory(10_000, clock)
-        self._running: dict[object, Future[Found]] = {}
-        self._lock = threading.Lock()
+        self._referring = Referring(ground, self._subject)
+        self._tag_lists = TagLists(ground)
 
     def replace_profile(self, profile: Profile) -> None:
         """From now on by another profile."""
-        with self._lock:
-            self._upstreams.append(self._upstreams[-1].replace_profile(profile))
-            self._absent = Memory(10_000)
+        self._ground.replace_profile(profile)
+        self._absent = Memory(10_000)
+        self._tag_lists.forget()
 
     def stop(self) -> None:
         """Ask all transfers to end; what has arrived is resumed the next time."""
-        for upstreams in self._upstreams:
-            upstreams.stop.set()
+        self._ground.stop()
 
     def close(self) -> None:
         """Stop, and wait for the end."""
-        self.stop()
-        for upstreams in self._upstreams:
-            upstreams.close()
+        self._ground.close()
 
-    def answer(self, miss: Miss, patience: float) -> Answer:
-        """What to tell the client, at most `patience` seconds from now (a tag that is here: sooner)."""
+    def answer(self, miss: Miss | TagPage, patience: float) -> Answer:
+        """What to tell the client, at most `patience` seconds from now (of what is here: sooner)."""
         try:
-            found = candidates(self._upstreams[-1].profile.sync, miss.repository)
+            found = candidates(self._ground.profile.sync, miss.repository)
             if not found:
                 return Local(NOT_OURS)
-            if miss.kind == "blob":
-                return self._blob(miss, found, patience)
-            if isinstance(miss.reference, Digest):
-                return self._by_digest(miss, found, patience)
-            return self._by_tag(miss, miss.reference, found, patience)
+            if isinstance(miss, TagPage):
+                return self._tag_lists.answer(miss, found, patience)
+            return self._one(miss, found, patience)
         except TimeoutError:
             return still_busy(miss, patience)
         except MirrorflowError as error:
             answer = refusal(miss, error)
-            if answer.status in (403, 404):
+            if answer.status in (403, 404) and isinstance(miss, Miss):
                 self._absent.put(miss, answer)
             return answer
 
-    def resolve(self, namespace: str, name: RepositoryName) -> Answer:
-        """Where the repository `name` of the registry `namespace` is here."""
-        found = resolve(self._upstreams[-1].profile.sync, namespace, name)
+    def _one(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+        if miss.kind == "blob":
+            return self._blob(miss, found, patience)
+        if miss.kind == "referrers":
+            return self._referring.answer(miss, found, patience)
+        if isinstance(miss.reference, Digest):
+            return self._by_digest(miss, found, patience)
+        return self._by_tag(miss, miss.reference, found, patience)
+
+    def resolve(self, place: Place) -> Answer:
+        """Where a repository of another registry is here."""
+        sync, name = self._ground.profile.sync, place.repository
+        found = (
+            resolve_entry(sync, place.entry, name) if place.entry else resolve(sync, place.namespace, name)
+        )
         if found is None:
-            return Refusal(404, "NAME_UNKNOWN", f"{name} of {namespace[:100]} is not mirrored here")
+            whose = (place.entry or place.namespace)[:100]
+            return Refusal(404, "NAME_UNKNOWN", f"{name} of {whose} is not mirrored here")
         return TheRepository(found)
 
     # A tag
@@ -128,7 +129,7 @@ class OnDemand:
         held = self._store.repository(miss.repository).tag(tag)
         if not takers.candidates:
             return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
-        pending = self._finishing.pending.get(key)
+        pending = self._ground.finishing.pending.get(key)
         if held is not None and pending is None:
             takers = Takers(self._owners(held, takers.candidates))
             if not takers.candidates:
@@ -158,16 +159,12 @@ class OnDemand:
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, _record_of(pending) or held)
         try:
-            found = future.result(patience_of(entry))
-        except TimeoutError:
-            reason = f"{entry.name} did not answer within {patience_of(entry):g} s"
-            self._breaker.failed(entry.name, reason)
-            return _here(pending, 0, f"not checked: {reason}")
-        except MirrorflowError as error:
-            return _here(pending, 0, f"not checked: {error}")
+            found = in_time(future, patience_of(entry), entry, self._ground.breaker)
+        except NotChecked as reason:
+            return _here(pending, 0, str(reason))
         if found.manifest is None:
             if pending is not None:
-                self._finishing.resume(pending)
+                self._ground.finishing.resume(pending)
             return _here(pending, entry.manifest_check_interval)
         return TheManifest(found.image.digest, entry.manifest_check_interval)
 
@@ -179,7 +176,7 @@ class OnDemand:
         origin = held.origin
         if origin is None:
             return ()
-        known = origin.registry in self._upstreams[-1].profile.entry_names()
+        known = origin.registry in self._ground.profile.entry_names()
         return tuple(
             each
             for each in takers
@@ -206,8 +203,8 @@ class OnDemand:
 
     def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._families.find(miss.repository, miss.reference, found)
-        takers = Takers(_led(lead, found)) if lead else takers_of(found, miss.reference)
+        lead = self._ground.families.find(miss.repository, miss.reference, found)
+        takers = Takers(led(lead, found)) if lead else takers_of(found, miss.reference)
         if not takers.candidates:
             return not_taken(miss, takers.reasons)
         absent = self._absent.get(miss, younger_than=NEGATIVE)
@@ -215,6 +212,12 @@ class OnDemand:
             return absent
         future = self._look(miss, takers.candidates, None, lead)
         return TheManifest(future.result(patience).image.digest)
+
+    def _subject(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Refusal | None:
+        """Bring what `miss` refers to: without it, be it for a policy, there are no referrers here either."""
+        subject = Miss("manifest", miss.repository, miss.reference)
+        answer = self._by_digest(subject, found, patience)
+        return answer if isinstance(answer, Refusal) else None
 
     # Upstream, once for all who ask the same
 
@@ -226,17 +229,13 @@ class OnDemand:
         lead: Lead | None = None,
     ) -> Future[Found]:
         descriptor = lead.descriptor if lead else None
-        run = self._run_of(takers[0])
-        looking = Looking(self._run_of, self._breaker, miss.repository, miss.reference, held, descriptor)
-        with self._lock:
-            running = self._running.get(miss)
-            if running is not None:
-                return running
-            asking = Answering(lambda: self._bring(miss, looking, takers), expected=NOT_THERE)
-            self._running[miss] = asking.first
-        asking.first.add_done_callback(lambda _: self._running.pop(miss, None))
-        self._executor.submit(Work(run, str(miss), (Step("fetch_manifest", asking),)))
-        return asking.first
+        run = self._ground.run_of(takers[0])
+        looking = Looking(
+            self._ground.run_of, self._ground.breaker, miss.repository, miss.reference, held, descriptor
+        )
+        return self._ground.asking.once(
+            miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NOT_THERE
+        )
 
     def _bring(self, miss: Miss, looking: Looking, takers: tuple[Candidate, ...]) -> Found:
         """Ask, keep the manifest, and begin with the rest."""
@@ -245,11 +244,11 @@ class OnDemand:
         if found.manifest is not None:
             repository = self._store.repository(miss.repository)
             descriptor = repository.put_manifest(found.manifest, found.image.digest)
-            self._families.add(miss.repository, descriptor.digest, found.manifest, found.candidate)
+            self._ground.families.add(miss.repository, descriptor.digest, found.manifest, found.candidate)
             if key is not None:
                 pending = Pending(found.candidate, found.image, descriptor)
-                self._finishing.pending.put(key, pending)
-            self._finishing.begin(found.candidate, found.image, found.manifest)
+                self._ground.finishing.pending.put(key, pending)
+            self._ground.finishing.begin(found.candidate, found.image, found.manifest)
         if key is not None:
             self._checked.put(key, None)
         return found
@@ -258,28 +257,17 @@ class OnDemand:
 
     def _blob(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._families.find(miss.repository, miss.reference, found)
-        takers = _led(lead, found) if lead else ()
+        lead = self._ground.families.find(miss.repository, miss.reference, found)
+        takers = led(lead, found) if lead else ()
         if lead is None or not takers:
             return Local()
         if self._store.repository(miss.repository).adopt_blob(miss.reference):
             return TheBlob(lead.descriptor.size)
-        arriving, new = self._arrivals.expect(miss.repository, miss.reference)
+        arriving, new = self._ground.arrivals.expect(miss.repository, miss.reference)
         if new:
-            self._finishing.copy(takers[0], lead, miss.repository)
+            self._ground.finishing.copy(takers[0], lead, miss.repository)
         arriving.result(patience)
         return TheBlob(lead.descriptor.size)
-
-    def _run_of(self, candidate: Candidate) -> MirrorRun:
-        return self._upstreams[-1].run_of(candidate)
-
-    def _run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
-        return self._upstreams[-1].run_for(candidate, image)
-
-
-def patience_of(entry: RegistryEntry) -> float:
-    """Seconds that a client waits for the revalidation of what is here."""
-    return entry.connect_timeout if "connect_timeout" in entry.model_fields_set else PATIENCE
 
 
 def _here(pending: Pending | None, fresh: float, warning: str = "") -> Answer:
@@ -292,14 +280,3 @@ def _record_of(pending: Pending | None) -> TagRecord | None:
         return None
     found = pending.descriptor
     return TagRecord(found.digest, found.media_type, found.size, 0.0)
-
-
-def _led(lead: Lead, found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Where the manifest came from that names it, if the profile still has that; else all."""
-    bringer = lead.bringer
-    same = [
-        each
-        for each in found
-        if bringer and (each.entry.name, each.source) == (bringer.entry.name, bringer.source)
-    ]
-    return tuple(same) or found

@@ -11,7 +11,7 @@ import pytest
 from flows.sample_images import ImageMaker, layer
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
-from tasks.on_demand import breaker, service
+from tasks.on_demand import breaker, ground
 from tasks.on_demand.answers import Local, Miss, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
@@ -245,5 +245,5 @@ def test_who_says_how_long_a_connection_may_take_says_how_long_a_client_waits() 
     from profiles.entry import RegistryEntry
 
     entry = {"urls": ["https://r"]}
-    assert service.patience_of(RegistryEntry.model_validate(entry)) == service.PATIENCE
-    assert service.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0
+    assert ground.patience_of(RegistryEntry.model_validate(entry)) == ground.PATIENCE
+    assert ground.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0

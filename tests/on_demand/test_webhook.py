@@ -19,7 +19,7 @@ from tasks.on_demand.answers import Local, TheRepository
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks.on_demand.answers import Answer, Miss
+    from tasks.on_demand.answers import Answer, Miss, Place, TagPage
 
 SECRET = b"a secret"
 CALL: dict[str, Any] = {
@@ -35,18 +35,18 @@ CALL: dict[str, Any] = {
 
 class Listening:
     def __init__(self) -> None:
-        self.asked: list[Miss] = []
+        self.asked: list[Miss | TagPage] = []
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.receiver = Receiver(listener, SECRET, self._answer, resolve=self._resolve)
         threading.Thread(target=self.receiver.serve, daemon=True).start()
 
-    def _answer(self, miss: Miss, seconds: float) -> Answer:
+    def _answer(self, miss: Miss | TagPage, seconds: float) -> Answer:
         self.asked.append(miss)
         return Local(seconds)
 
-    def _resolve(self, namespace: str, name: RepositoryName) -> Answer:
-        return TheRepository(RepositoryName(f"{namespace}/{name}"))
+    def _resolve(self, place: Place) -> Answer:
+        return TheRepository(RepositoryName(f"{place.namespace or place.entry}/{place.repository}"))
 
     def post(self, body: bytes, headers: dict[str, str], method: str = "POST") -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

@@ -1,0 +1,47 @@
+"""Of equal questions one goes upstream, and all who asked hear its answer."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.on_demand.work import Answering, Step, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from concurrent.futures import Future
+
+    from registry_server.oci.errors import MirrorflowError
+    from tasks.on_demand.work import Executor
+    from tasks.run import MirrorRun
+
+T = TypeVar("T")
+
+
+class Asking:
+    """Gives questions to the executor, each as work of one step. Thread-safe."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._running: dict[Hashable, Future[Any]] = {}
+        self._lock = threading.Lock()
+
+    def once(
+        self,
+        question: Hashable,
+        run: MirrorRun,
+        step: str,
+        body: Callable[[], T],
+        *,
+        expected: tuple[type[MirrorflowError], ...] = (),
+    ) -> Future[T]:
+        """The answer that somebody waits for already, or the first outcome of `body`."""
+        with self._lock:
+            running = self._running.get(question)
+            if running is not None:
+                return running
+            asking = Answering(body, expected=expected)
+            self._running[question] = asking.first
+        asking.first.add_done_callback(lambda _: self._running.pop(question, None))
+        self._executor.submit(Work(run, str(question), (Step(step, asking),)))
+        return asking.first

@@ -1,0 +1,192 @@
+"""GET of referrers is a trigger too: what refers to a subject upstream is brought in, and listed from here.
+
+The artifact manifests are stored, and with them what is small (a signature, an SBOM of some kilobytes);
+larger blobs come when somebody asks for them. (distribution-spec, "Listing Referrers".)
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import MirrorflowError, NotFound
+from tasks.errors import is_stop
+from tasks.images import Image
+from tasks.manifests import parsed
+from tasks.on_demand.answers import Local
+from tasks.on_demand.deciding import takers_of
+from tasks.on_demand.families import led
+from tasks.on_demand.ground import FIRST_PATIENCE, patience_of
+from tasks.on_demand.looking import NOT_THERE
+from tasks.on_demand.memory import Memory
+from tasks.on_demand.waiting import NotChecked, in_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName
+    from tasks.on_demand.answers import Answer, Miss, Refusal
+    from tasks.on_demand.deciding import Candidate
+    from tasks.on_demand.ground import Ground
+    from tasks.run import MirrorRun
+
+    Subject = Callable[[Miss, tuple[Candidate, ...], float], Refusal | None]
+
+log = logging.getLogger("mirrorflow.on_demand")
+
+_MOST: Final = 1000  # of one subject; who has more has a bug, or wants to fill our disk
+_AT_ONCE: Final = 6
+_SMALL: Final = 1024 * 1024  # bytes of all blobs of an artifact
+_CONFIGS: Final = frozenset({media_types.OCI_CONFIG, media_types.DOCKER_CONFIG})
+_ACCOMPANIES: Final = ("simplesigning", "dsse", "in-toto", "spdx", "cyclonedx", "syft", "sigstore")
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """`lacking`: why some of them are not here, "" when all are."""
+
+    lacking: str = ""
+
+
+class Referring:
+    """`subject` brings what is referred to, or says why not."""
+
+    def __init__(self, ground: Ground, subject: Subject) -> None:
+        self._ground = ground
+        self._subject = subject
+        self._checked: Memory[Miss, None] = Memory(100_000, ground.clock)
+
+    def answer(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+        """Answers from the store, after a look upstream. Raises what upstream raises if nothing is here."""
+        assert isinstance(miss.reference, Digest)
+        held = self._is_here(miss.repository, miss.reference)
+        takers = self._takers(miss.repository, miss.reference, found)
+        if not takers:
+            return Local()
+        entry = takers[0].entry
+        age = self._checked.age(miss)
+        if held and age < entry.manifest_check_interval:
+            return Local(entry.manifest_check_interval - age)
+        if not held and (refused := self._subject(miss, found, patience)):
+            # A list, be it empty, is never 404; but what a policy refuses is refused.
+            return Local() if refused.status == 404 else refused
+        run = self._ground.run_of(takers[0])
+        body = lambda: self._bring(miss, takers)  # noqa: E731 - it is the question's answer
+        future = self._ground.asking.once(miss, run, "fetch_referrers", body)
+        if not held:
+            return Local(entry.manifest_check_interval, future.result(patience).lacking)
+        wait = patience_of(entry) if age < float("inf") else min(patience, FIRST_PATIENCE)
+        try:
+            brought = in_time(future, wait, entry, self._ground.breaker)
+        except NotChecked as reason:
+            return Local(0, str(reason))
+        return Local(0 if brought.lacking else entry.manifest_check_interval, brought.lacking)
+
+    def _is_here(self, local: RepositoryName, subject: Digest) -> bool:
+        try:
+            self._ground.store.repository(local).find_manifest(subject)
+        except NotFound:
+            return False
+        return True
+
+    def _takers(
+        self, local: RepositoryName, subject: Digest, found: tuple[Candidate, ...]
+    ) -> tuple[Candidate, ...]:
+        """From where the subject came; what somebody pushed here has its referrers here."""
+        records = self._ground.store.repository(local).tag_records().values()
+        tagged = [record for record in records if record.digest == subject]
+        if tagged:
+            origins = {(each.origin.registry, each.origin.repository) for each in tagged if each.origin}
+            return tuple(each for each in found if (each.entry.name, each.source) in origins)
+        pending = self._ground.finishing.pending.items()
+        for (name, _), each in pending:
+            if name == local and each.descriptor.digest == subject:
+                return (each.candidate,)
+        lead = self._ground.families.find(local, subject, found)
+        return led(lead, found) if lead else takers_of(found, subject).candidates
+
+    def _bring(self, miss: Miss, takers: tuple[Candidate, ...]) -> _Brought:
+        """Of the first that has a list. Raises `UpstreamError`."""
+        subject = Digest(miss.reference)
+        for candidate in takers:
+            run = self._ground.run_of(candidate)
+            try:
+                with self._ground.breaker.guarding(candidate.entry.name):
+                    listed = run.upstream.referrers(candidate.source, subject)
+            except NOT_THERE:
+                continue
+            brought = _Keeping(self._ground, run, candidate, miss.repository, subject).keep(listed)
+            if not brought.lacking:
+                self._checked.put(miss, None)
+            return brought
+        self._checked.put(miss, None)
+        return _Brought()
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """Puts the manifests of artifacts into the store, where their list is made of them."""
+
+    ground: Ground
+    run: MirrorRun
+    candidate: Candidate
+    local: RepositoryName
+    subject: Digest
+
+    def keep(self, listed: Sequence[Descriptor]) -> _Brought:
+        repository = self.ground.store.repository(self.local)
+        known = {each.digest for each in repository.referrers(self.subject)} if repository.exists else set()
+        new = [each for each in dict.fromkeys(listed) if each.digest not in known]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="referrers") as threads:
+            problems = [each for each in threads.map(self._attempt, new[:_MOST]) if each]
+        if len(new) > _MOST:
+            problems.append(f"upstream lists {len(listed):,} of them, and {_MOST:,} are taken")
+        return _Brought(f"some referrers are not here: {problems[0]}" if problems else "")
+
+    def _attempt(self, descriptor: Descriptor) -> str:
+        """Why it is not here, for the client's Warning; what a policy leaves out is said in the log."""
+        try:
+            self._keep(descriptor)
+        except MirrorflowError as error:
+            if is_stop(error):
+                raise
+            log.warning("%s: a referrer of %s is left out: %s", self.local, self.subject, error)
+            return str(error)
+        return ""
+
+    def _keep(self, descriptor: Descriptor) -> None:
+        self.run.check_stopped()
+        source, digest = self.candidate.source, descriptor.digest
+        image = Image(source, self.local, digest, digest, descriptor.media_type)
+        fetched = self.run.upstream.manifest(source, digest, expected=descriptor)
+        manifest = parsed(self.run, image, descriptor, fetched.body, fetched.media_type)
+        if manifest.subject is None or manifest.subject.digest != self.subject:
+            log.info("%s: %s is listed as a referrer of %s, and is none", self.local, digest, self.subject)
+            return
+        if self._is_judged() and not _accompanies(manifest):
+            log.warning("%s: %s refers to %s, and could be run: left out", self.local, digest, self.subject)
+            return
+        self.ground.store.repository(self.local).put_manifest(manifest, digest)
+        self.ground.families.add(self.local, digest, manifest, self.candidate)
+        if not manifest.is_index and sum(blob.size for blob in manifest.blobs) <= _SMALL:
+            self.ground.finishing.begin(self.candidate, image, manifest)
+
+    def _is_judged(self) -> bool:
+        """Whether a policy covers the repository: then its verdict on the subject covers no other image."""
+        source = f"{self.run.upstream.name}/{self.run.entry.urls[0].repository(self.candidate.source)}"
+        return self.run.verification.policy_for(source, None) is not None
+
+
+def _accompanies(manifest: Manifest) -> bool:
+    """Nothing that a client could run under another image's verdict (invariant 4)."""
+    if manifest.is_index:
+        return False
+    if manifest.config is None or manifest.config.media_type not in _CONFIGS:
+        return True
+    return all(any(part in layer.media_type for part in _ACCOMPANIES) for layer in manifest.layers)

@@ -1,0 +1,31 @@
+"""Waiting for upstream where something is here already: a moment, and then what is here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from registry_server.oci.errors import MirrorflowError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from profiles.entry import RegistryEntry
+    from tasks.on_demand.breaker import Breaker
+
+T = TypeVar("T")
+
+
+class NotChecked(Exception):
+    """Upstream did not say; the text is for the client's Warning."""
+
+
+def in_time(future: Future[T], seconds: float, entry: RegistryEntry, breaker: Breaker) -> T:
+    """What upstream said. Raises `NotChecked`; an upstream that takes longer is left alone for a while."""
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        reason = f"{entry.name} did not answer within {seconds:g} s"
+        breaker.failed(entry.name, reason)
+        raise NotChecked(f"not checked: {reason}") from None
+    except MirrorflowError as error:
+        raise NotChecked(f"not checked: {error}") from error
