@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROUTE = "mirrorflow.route"  # in the ASGI scope: what the request turned out to be about
 USER = "mirrorflow.user"  # and who sent it
+MISSED = "mirrorflow.missed"  # set where it was not here, and somebody was asked to fetch it
 
 # What the specifications of this protocol name, none of it secret. Whatever else stands in a query may be.
 _SHOWN = {
@@ -49,6 +50,7 @@ class RequestRecord(NamedTuple):  # rather than a frozen dataclass, which takes 
     bytes: int  # of the body
     seconds: float
     complete: bool
+    missed: bool  # it was not here when it was asked for, so it was fetched, or should have been
     agent: str | None
 
 
@@ -103,6 +105,7 @@ class Recorder:
             bytes=self._bytes,
             seconds=round(time.perf_counter() - self._began, 6),
             complete=complete,
+            missed=MISSED in self._scope,
             agent=_text(self._headers.get(b"user-agent")),
         )
 

@@ -17,7 +17,9 @@ from registry_server.http.access.answers import AccessRefused
 from registry_server.http.access_log import ROUTE, Recorder
 from registry_server.http.bodies import BodyReceiver
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
+from registry_server.http.framing import check_framing
 from registry_server.http.limits import Limits
+from registry_server.http.misses import answer_noting
 from registry_server.http.publishing import PublishingHandlers
 from registry_server.http.uploads import UploadHandlers
 from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
@@ -145,6 +147,7 @@ class _Application:
             return error_response(500, "UNKNOWN", "the registry failed to answer; its log says why")
 
     async def _answer(self, request: Request) -> Response:
+        check_framing(request.scope["headers"])
         if (beside := self._beside.get(request.scope["path"])) is not None:
             request.scope[ROUTE] = beside
             return await beside.answer(request)
@@ -156,7 +159,7 @@ class _Application:
             store = await self._guard.authorise(request, route, store)
         handler = self._handler(route, request.method)
         if self._on_miss is not None:
-            return await self._on_miss.answer(handler, store, route, request)
+            return await answer_noting(self._on_miss, handler, store, route, request)
         return await handler(store, route, request)
 
     def _handler(self, route: routes.Route, method: str) -> Handler:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from registry_server.http.access.answers import denied, unauthorised
 from registry_server.http.access.credentials import basic_challenge
+from registry_server.http.pool_size import PoolSize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_FOUND = {200, 206, 304}
 _UPKEEP = {
     "gc": {
         "started": "When the last garbage collection began, in seconds since 1970.",
@@ -66,7 +66,8 @@ class Metrics:
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = roots
-        self._series: dict[tuple[str, str, int], _Series] = {}
+        self._pools = {name: PoolSize(root) for name, root in roots.items()}
+        self._series: dict[tuple[str, str, int, bool], _Series] = {}
         own = CollectorRegistry()  # not the one of all: an application has one of these, a test many
         labels = ("route", "method")
         self._requests = Counter(
@@ -95,7 +96,7 @@ class Metrics:
     def observe(self, record: RequestRecord) -> None:
         """Count a request."""
         method = record.method if record.method in _METHODS else "other"
-        key = (record.kind, method, record.status)
+        key = (record.kind, method, record.status, record.missed or record.status == 404)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._made(*key)
@@ -108,10 +109,10 @@ class Metrics:
         if not record.complete:
             self._broken.labels(record.kind).inc()
 
-    def _made(self, kind: str, method: str, status: int) -> _Series:
+    def _made(self, kind: str, method: str, status: int, missed: bool) -> _Series:  # noqa: FBT001 - a key's parts
         lookups = None
-        if kind in ("manifest", "blob") and method in ("GET", "HEAD") and status in (*_FOUND, 404):
-            lookups = self._lookups.labels(kind, "miss" if status == 404 else "hit")
+        if kind in ("manifest", "blob") and method in ("GET", "HEAD") and (missed or status < 400):
+            lookups = self._lookups.labels(kind, "miss" if missed else "hit")
         return _Series(
             self._requests.labels(kind, method, str(status)),
             self._seconds.labels(kind, method),
@@ -131,16 +132,16 @@ class Metrics:
     def _render(self) -> bytes:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
-        registry.register(_Disks(self._roots))
+        registry.register(_Disks(self._roots, self._pools))
         registry.register(_Upkeep(self._roots["/"]))
         return generate_latest(registry)
 
 
 class _Disks(Collector):
-    """Looked at when asked. The size of the pool is not: that would be a walk through all blobs."""
+    """Looked at when asked."""
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
-        self._roots = roots
+    def __init__(self, roots: Mapping[str, Path], pools: Mapping[str, PoolSize]) -> None:
+        self._roots, self._pools = roots, pools
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         free = GaugeMetricFamily(
@@ -152,7 +153,12 @@ class _Disks(Collector):
             "Blobs on their way in, or left there by a writer that was interrupted.",
             labels=["root"],
         )
+        held = GaugeMetricFamily(
+            "mirrorflow_store_bytes", "Bytes of all blobs and manifests of a storage root.", labels=["root"]
+        )
         for name, root in self._roots.items():
+            if (found := self._pools[name].bytes()) is not None:
+                held.add_metric([name], found)
             try:
                 disk = os.statvfs(root)
                 free.add_metric([name], disk.f_bavail * disk.f_frsize)
@@ -160,7 +166,7 @@ class _Disks(Collector):
                 incoming.add_metric([name], _entries(root / "incoming"))
             except OSError:
                 continue  # /readyz says that it cannot be read
-        yield from (free, size, incoming)
+        yield from (free, size, incoming, held)
 
 
 class _Upkeep(Collector):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flows.sample_images import layer
+from registry_server.http.options import ServerOptions
 from registry_server.http.process import ServerProcess
+from registry_server.oci.digest import Digest
+from registry_server.store.store import Store
 from tests.registry_server.http.access.support import AUTH, USERS, auth_of, bearer, guarded, options_of, token
-from tests.support.registries import running_registry
+from tests.registry_server.http.fetching import fetching
+from tests.support.registries import put_blob, running_registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.registries import Registry
@@ -55,6 +63,62 @@ def test_requests_of_all_workers_are_counted(tmp_path: Path) -> None:
     assert found['mirrorflow_http_requests_total{method="other",route="base",status="405"}'] == 1
     assert found['mirrorflow_store_free_bytes{root="/"}'] > 0
     assert found['mirrorflow_store_incoming_blobs{root="/"}'] == 0
+
+
+def test_bytes_of_every_root_are_shown(tmp_path: Path) -> None:
+    with running_registry(tmp_path, subpaths={"/tools": tmp_path / "tools"}) as registry:
+        put_blob(registry.store, "a", b"12345")
+        put_blob(registry.store, "b", b"12345")
+        put_blob(registry.store, "tools/jq", b"123")
+        found = _samples(registry)
+    assert found['mirrorflow_store_bytes{root="/"}'] == 5
+    assert found['mirrorflow_store_bytes{root="/tools"}'] == 3
+
+
+def test_what_is_fetched_for_a_client_is_a_miss_and_then_a_hit(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", durability="none")
+    with fetching(store, tmp_path) as upstream, running_registry(tmp_path, on_miss=upstream.options) as found:
+        upstream.upstream = {"team/app": {"1": b"layer"}}
+        for _ in range(3):
+            assert found.client.get("/v2/team/app/manifests/1").status_code == 200
+        blob = f"/v2/team/app/blobs/{Digest.of(b'layer')}"
+        assert found.client.get(blob).status_code == 200
+        assert found.client.get(f"/v2/team/app/blobs/{Digest.of(b'nowhere')}").status_code == 404
+        samples = _samples(found)
+        missed = [each["missed"] for each in found.requests.all()[:5]]
+    assert missed == [True, False, False, False, True]
+    assert samples['mirrorflow_lookups_total{result="miss",route="manifest"}'] == 1
+    assert samples['mirrorflow_lookups_total{result="hit",route="manifest"}'] == 2
+    assert samples['mirrorflow_lookups_total{result="hit",route="blob"}'] == 1
+    assert samples['mirrorflow_lookups_total{result="miss",route="blob"}'] == 1
+
+
+def test_counts_of_a_server_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    def left() -> set[str]:
+        return {each.name for each in tmp_path.glob("mirrorflow-metrics-*")}
+
+    others = tmp_path / "mirrorflow-metrics-of-somebody"
+    others.mkdir()
+    with _temporary_files_in(tmp_path):
+        alive = ServerProcess(ServerOptions(tmp_path / "store", port=0))
+        (kept,) = left() - {others.name}
+        killed = ServerProcess(ServerOptions(tmp_path / "store", port=0))
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.stop()
+        assert len(left()) == 3
+        last = ServerProcess(ServerOptions(tmp_path / "store", port=0))
+        assert len(left()) == 3
+        assert kept in left()
+        last.stop()
+        alive.stop()
+    assert left() == {others.name}
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        yield
 
 
 def test_upkeep_is_shown_once_there_was_some(tmp_path: Path) -> None:
