@@ -190,14 +190,6 @@ class RegistryEntry(ProfileModel):
         description="Answer a miss with 404 at once and fetch the image in the background, instead of "
         "letting the client wait. Needs `onDemand`.",
     )
-    content: tuple[ContentRule, ...] = Field(
-        default=(),
-        description="Which repositories and tags to take, and where they land. Every rule that matches "
-        "applies. Without any rule nothing is polled, and everything is taken on demand.",
-    )
-
-    @field_validator("poll_interval")
-    @classmethod
     tag_listing: Literal["local", "upstream", "merged"] = Field(
         default="local",
         description="What the list of a repository's tags has on demand: `local` what is here, `upstream` "
@@ -209,6 +201,14 @@ class RegistryEntry(ProfileModel):
         default=None,
         description="How much of what came on demand is kept. Needs `onDemand`. Default: all of it.",
     )
+    content: tuple[ContentRule, ...] = Field(
+        default=(),
+        description="Which repositories and tags to take, and where they land. Every rule that matches "
+        "applies. Without any rule nothing is polled, and everything is taken on demand.",
+    )
+
+    @field_validator("poll_interval")
+    @classmethod
     def _zero_is_never(cls, seconds: float | None) -> float | None:
         return seconds or None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
+    from registry_server.oci.forms import Form
     from registry_server.oci.manifest import Manifest
 
 # BuildKit's attestation manifests name the image that they accompany in this annotation of their index entry.
@@ -60,7 +61,7 @@ def changed(
     before = json.dumps(document)
     if manifest.is_index and manifest.manifests:
         _change_entries(document, renamed, left_out)
-    if oci and manifest.media_type in media_types.IMAGES:
+    if oci and manifest.media_type == media_types.DOCKER_MANIFEST:
         _change_blobs(document)
     if manifest.subject is not None and manifest.subject.digest in renamed and may_be_readdressed(manifest):
         document["subject"] = _renamed(document["subject"], renamed[manifest.subject.digest])
@@ -68,6 +69,14 @@ def changed(
     if media_type == manifest.media_type and json.dumps(document) == before:
         return manifest
     return _written(document | {"mediaType": media_type})
+
+
+def may_change(manifest: Manifest, form: Form) -> bool:
+    """Whether `form` could make another one of this manifest: of an index, as far as its entries tell."""
+    if not form or not manifest.is_index:
+        return form.oci and manifest.media_type in _MANIFESTS
+    others = (child for child in manifest.manifests if child.media_type != media_types.OCI_MANIFEST)
+    return bool(form.platforms) or manifest.media_type in _MANIFESTS or any(others)
 
 
 def readdressed(manifest: Manifest, subject: Descriptor) -> Manifest:

@@ -180,10 +180,10 @@ class Repository(RepositoryReader):
                 self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
             self._withdraw_referrer(digest)
             self._disk.remove(self._manifest_path(digest))
-        return mine
             gone: list[Tag | Digest] = [digest, *mine]
             for pulled in gone:
                 files.remove(self._pull_path(pulled))
+        return mine
 
     @translated
     def delete_blob(self, digest: Digest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry_server.oci import media_types
@@ -20,7 +20,7 @@ from tasks.on_demand.work import Step, Work, log
 from tasks.publishing import publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.reference import RepositoryName
@@ -38,6 +38,13 @@ class Pending:
     candidate: Candidate
     image: Image
     descriptor: Descriptor
+
+    @property
+    def record(self) -> TagRecord:
+        """The tag as it will be."""
+        found = self.descriptor
+        origin = Origin(self.candidate.entry.name, self.image.source, self.image.digest, self.image.form)
+        return TagRecord(found.digest, found.media_type, found.size, 0.0, origin)
 
 
 def complete_image(
@@ -87,11 +94,11 @@ def publish_sparse(store: Store, pending: Pending) -> bool:
     (image-spec image-index.md allows the absence.) Raises `StoreError`.
     """
     repository = store.repository(pending.image.local)
-    present, sparse = shape(repository, pending.descriptor.digest)
+    record = pending.record
+    present, sparse = _shape_of(repository, record)
     if present:
         store.sync()
-        origin = Origin(pending.candidate.entry.name, pending.image.source, pending.image.digest)
-        _put(repository, pending.image.reference, pending.descriptor, origin, sparse)
+        _put(repository, pending.image.reference, record, sparse)
     return present
 
 
@@ -100,18 +107,20 @@ def extend_tags(store: Store, local: RepositoryName, arrived: Digest) -> None:
     repository = store.repository(local)
     for tag, record in repository.tag_records().items():
         if arrived in record.sparse:
-            present, sparse = shape(repository, record.digest)
+            present, sparse = _shape_of(repository, record)
             if present:
-                _put(repository, tag, record.descriptor, record.origin, sparse)
+                _put(repository, tag, record, sparse)
 
 
-def _put(
-    repository: Repository, tag: str, descriptor: Descriptor, origin: Origin | None, sparse: list[Digest]
-) -> None:
-    record = TagRecord(
-        descriptor.digest, descriptor.media_type, descriptor.size, time.time(), origin, tuple(sparse)
-    )
-    repository.put_tag(Tag(tag), record)
+def _put(repository: Repository, tag: str, record: TagRecord, sparse: Sequence[Digest]) -> None:
+    repository.put_tag(Tag(tag), replace(record, pushed=time.time(), sparse=tuple(sparse)))
+
+
+def _shape_of(repository: Repository, record: TagRecord) -> tuple[bool, list[Digest]]:
+    """`shape`, of all that a tag stands on."""
+    shapes = [shape(repository, root) for root in record.roots]
+    sparse = (digest for _, lacking in shapes for digest in lacking)
+    return all(present for present, _ in shapes), list(dict.fromkeys(sparse))
 
 
 def shape(repository: Repository, digest: Digest) -> tuple[bool, list[Digest]]:

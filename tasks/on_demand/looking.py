@@ -10,7 +10,9 @@ from profiles.tag_rules import choose_tags, is_companion_tag
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.reference import Tag
+from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository
+from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
 from tasks.manifests import parsed
 from tasks.selection import describe
@@ -43,6 +45,12 @@ class Found:
     candidate: Candidate
     image: Image
     manifest: Manifest | None
+    here: Digest | None = None  # what is made of it, where the image has another form here
+
+    @property
+    def digest(self) -> Digest:
+        """What the reference names here."""
+        return self.here or self.image.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Looking:
         if self.held is not None and isinstance(self.reference, Tag):
             head = run.upstream.head(candidate.source, self.reference)
             image = self._image(candidate, head.digest, head.media_type)
-            if head.digest == (self.held.origin.digest if self.held.origin else self.held.digest):
+            if is_made_of(self.held, head.digest, image.form):
                 return Found(candidate, image, None)
             reference: str = head.digest
         else:
@@ -99,7 +107,8 @@ class Looking:
     def _image(self, candidate: Candidate, digest: Digest, media_type: str) -> Image:
         # Of a child manifest everything is wanted: which children are is decided at their index.
         platforms = () if self.descriptor is not None else candidate.platforms
-        return Image(candidate.source, self.local, self.reference, digest, media_type, platforms)
+        form = wanted_form(candidate.entry, candidate.rules, self.reference, platforms)
+        return Image(candidate.source, self.local, self.reference, digest, media_type, platforms, form=form)
 
     def _check_newest(self, run: MirrorRun, candidate: Candidate) -> None:
         """`newest` needs all tags. Raises `NotTaken`."""

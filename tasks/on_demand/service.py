@@ -7,12 +7,12 @@ that goes away cancels nothing.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
-from registry_server.store.records import TagRecord
 from tasks.on_demand.answers import (
     Answer,
     Local,
@@ -30,6 +30,7 @@ from tasks.on_demand.answers import (
 from tasks.on_demand.completing import Pending
 from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, resolve_entry, takers_of
 from tasks.on_demand.families import led
+from tasks.on_demand.forming import put_in_form
 from tasks.on_demand.ground import Ground, patience_of
 from tasks.on_demand.looking import NOT_THERE, Found, Looking
 from tasks.on_demand.memory import Memory
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
     from profiles.model import Profile
     from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
     from tasks.on_demand.families import Lead
     from tasks.on_demand.work import Executor
@@ -150,7 +152,7 @@ class OnDemand:
         future = self._look(miss, takers.candidates, None)
         if entry.on_demand_in_background and not future.done():
             return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; ask again later")
-        return TheManifest(future.result(patience).image.digest, entry.manifest_check_interval)
+        return TheManifest(future.result(patience).digest, entry.manifest_check_interval)
 
     def _revalidate(
         self, miss: Miss, takers: Takers, held: TagRecord | None, pending: Pending | None
@@ -166,7 +168,7 @@ class OnDemand:
             if pending is not None:
                 self._ground.finishing.resume(pending)
             return _here(pending, entry.manifest_check_interval)
-        return TheManifest(found.image.digest, entry.manifest_check_interval)
+        return TheManifest(found.digest, entry.manifest_check_interval)
 
     def _owners(self, held: TagRecord, takers: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """Who may move a tag that is here: where it came from, and nobody if somebody pushed it.
@@ -241,14 +243,14 @@ class OnDemand:
         """Ask, keep the manifest, and begin with the rest."""
         found = looking.ask(takers)
         key = None if isinstance(miss.reference, Digest) else (miss.repository, miss.reference)
-        if found.manifest is not None:
-            repository = self._store.repository(miss.repository)
-            descriptor = repository.put_manifest(found.manifest, found.image.digest)
-            self._ground.families.add(miss.repository, descriptor.digest, found.manifest, found.candidate)
+        manifest = found.manifest
+        if manifest is not None:
+            descriptor = put_in_form(self._ground.run_of(found.candidate), found, self._ground.families)
+            found = replace(found, here=descriptor.digest)
             if key is not None:
                 pending = Pending(found.candidate, found.image, descriptor)
                 self._ground.finishing.pending.put(key, pending)
-            self._ground.finishing.begin(found.candidate, found.image, found.manifest)
+            self._ground.finishing.begin(found.candidate, found.image, manifest)
         if key is not None:
             self._checked.put(key, None)
         return found
@@ -276,7 +278,4 @@ def _here(pending: Pending | None, fresh: float, warning: str = "") -> Answer:
 
 def _record_of(pending: Pending | None) -> TagRecord | None:
     """A tag that is not set yet, as if it were: it is not fetched again either."""
-    if pending is None:
-        return None
-    found = pending.descriptor
-    return TagRecord(found.digest, found.media_type, found.size, 0.0)
+    return pending.record if pending else None

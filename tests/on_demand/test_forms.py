@@ -1,0 +1,119 @@
+"""`convert: oci` on demand: who asks for a tag gets the converted image, and the original by its digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry_server.oci import media_types
+from registry_server.oci.reference import RepositoryName, Tag
+from tests.on_demand.mirrors import document, mirroring
+from tests.support_misbehaving import misbehaving
+from tests.tasks.docker_images import add_docker_image, add_docker_list
+from tests.tasks.runs import add_document, asked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registry_server.store.records import TagRecord
+    from tests.on_demand.mirrors import Mirror
+    from tests.support_misbehaving import Misbehaving
+
+NAME = "library/nginx"
+BY_TAG = f"/v2/{NAME}/manifests/1.25"
+
+
+@pytest.fixture
+def upstream() -> Iterator[Misbehaving]:
+    with misbehaving() as found:
+        yield found
+
+
+def entry(upstream: Misbehaving, **rule: Any) -> dict[str, Any]:
+    return document(f"http://{upstream.host}", content=[{"prefix": "**", "convert": "oci", **rule}])
+
+
+def tagged(mirror: Mirror) -> TagRecord:
+    mirror.work.wait()
+    record = mirror.store.repository(RepositoryName(NAME)).tag(Tag("1.25"))
+    assert record is not None
+    return record
+
+
+def test_a_tag_answers_the_converted_image_and_its_original_is_here_too(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    original = add_docker_image(upstream, NAME, "1.25")
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        answer = mirror.client.get(BY_TAG)
+        found = answer.json()
+        assert answer.headers["Content-Type"] == found["mediaType"] == media_types.OCI_MANIFEST
+        for blob in (found["config"], *found["layers"]):
+            assert mirror.client.get(f"/v2/{NAME}/blobs/{blob['digest']}").status_code == 200
+        record = tagged(mirror)
+        assert (record.digest, record.converted_from) == (
+            answer.headers["Docker-Content-Digest"],
+            original.digest,
+        )
+        asked(upstream)
+        again = mirror.client.get(BY_TAG)
+        assert again.content == answer.content
+        assert asked(upstream) == {"HEAD manifests": 1}
+        by_digest = mirror.client.get(f"/v2/{NAME}/manifests/{original.digest}")
+        assert by_digest.headers["Content-Type"] == media_types.DOCKER_MANIFEST
+        assert not asked(upstream)
+
+
+def test_of_a_list_all_manifests_come_at_once_and_blobs_when_a_client_asks(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    original = add_docker_list(upstream, NAME, "1.25", "amd64", "arm64")
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        index = mirror.client.get(BY_TAG).json()
+        assert index["mediaType"] == media_types.OCI_INDEX
+        mirror.work.wait()
+        assert asked(upstream) == {"GET manifests": 3}
+        child = mirror.client.get(f"/v2/{NAME}/manifests/{index['manifests'][0]['digest']}").json()
+        for blob in (child["config"], *child["layers"]):
+            assert mirror.client.get(f"/v2/{NAME}/blobs/{blob['digest']}").status_code == 200
+        record = tagged(mirror)
+        assert record.converted_from == original.digest
+        assert index["manifests"][1]["digest"] in record.sparse
+        assert index["manifests"][0]["digest"] not in record.sparse
+        assert asked(upstream) == {"GET blobs": 3}
+
+
+def test_an_oci_index_is_answered_before_its_children_are_asked_for(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    child = upstream.add_image(NAME, "amd64")
+    entries = [child.manifest.to_json()]
+    add_document(upstream, NAME, "1.25", media_types.OCI_INDEX, manifests=entries)
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        assert mirror.client.get(BY_TAG).status_code == 200
+        mirror.work.wait()
+        assert asked(upstream) == {"GET manifests": 1}
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        pytest.param({}, 200, id="a rule that takes digests fetches the rest too"),
+        pytest.param({"tags": {"regex": "1.*"}}, 404, id="one that chooses by tag hands out what it chose"),
+    ],
+)
+def test_a_smaller_index_has_what_the_rule_wants_and_the_upstreams_is_had_by_its_digest(
+    upstream: Misbehaving, tmp_path: Path, tags: dict[str, Any], status: int
+) -> None:
+    original = add_docker_list(upstream, NAME, "1.25", "amd64", "arm64")
+    platforms = {"only": ["linux/arm64"], "rewrite": True}
+    with mirroring(tmp_path, entry(upstream, convert=None, platforms=platforms, **tags)) as mirror:
+        index = mirror.client.get(BY_TAG).json()
+        assert [each["platform"]["architecture"] for each in index["manifests"]] == ["arm64"]
+        assert index["mediaType"] == media_types.DOCKER_LIST
+        whole = mirror.client.get(f"/v2/{NAME}/manifests/{original.digest}").json()
+        assert len(whole["manifests"]) == 2
+        left_out = whole["manifests"][0]["digest"]
+        assert mirror.client.get(f"/v2/{NAME}/manifests/{left_out}").status_code == status
