@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_profile import Json, ProfilePath, load
-from flows.console import say, warn
+from flows.cli_profile import Json, ProfilePath, Registries, load
+from flows.console import out, say, warn
 
 if TYPE_CHECKING:
     from flows.clients.setup import Setup
@@ -39,6 +40,7 @@ Address = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command()(client)
+    app.command()(doctor)
 
 
 def client(
@@ -95,3 +97,55 @@ def client(
 def _document(made: Setup) -> dict[str, object]:
     files = [{"path": file.path, "content": file.content} for file in made.files]
     return {"files": files, "steps": list(made.steps)}
+
+
+def doctor(
+    profile: ProfilePath,
+    *,
+    registry: Registries = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image", "-i", metavar="REF", help="REPO[:TAG] to ask upstream for, by its name there."
+        ),
+    ] = None,
+    address: Address = None,
+    cert_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert-dir",
+            metavar="DIR",
+            help="Folder with the CA of the server (*.crt) and, if it wants one, a client certificate "
+            "(*.cert, *.key).",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", metavar="SECONDS", min=1, help="Wait no longer than this for any of it."),
+    ] = 30,
+    as_json: Json = False,
+) -> None:
+    """Ask the upstreams and the server what clients will ask them, and say what to do about what fails.
+
+    Looks at the store, the disk, the port, clocks and Prefect too. Some ten requests an upstream, no counted
+    pull. Exit code 0: nothing failed; 1: something did.
+    """
+    from flows.doctor.examining import checks_of, examine
+    from flows.doctor.findings import Outcome
+    from flows.doctor.render import render
+    from flows.entries import find_entry
+
+    loaded = load(profile).profile
+    entries = [find_entry(loaded, name) for name in registry] if registry else loaded.sync.registries
+    checks = checks_of(
+        loaded, entries, os.environ, address=address or "", cert_dir=cert_dir, image=image or ""
+    )
+    findings = examine(checks, seconds=timeout)
+    failed = any(each.outcome is Outcome.FAILED for each in findings)
+    if as_json:
+        document = {"ok": not failed, "findings": [each.to_json() for each in findings]}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        for part in render(findings):
+            out.print(part)
+    raise typer.Exit(int(failed))

@@ -1,0 +1,104 @@
+"""All checks at once, and no longer than asked for."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from flows.clients.making import mirror_of
+from flows.doctor.examples import held_image
+from flows.doctor.machine import MachineCheck, open_store
+from flows.doctor.server import ServerCheck
+from flows.doctor.upstream import UpstreamCheck
+from tasks.upstream.credential_sources import StandardCredentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from flows.doctor.examples import Held
+    from flows.doctor.findings import Finding, Subject
+    from profiles.model import Profile
+    from profiles.sync import RegistryEntry
+    from profiles.upstream_url import UpstreamUrl
+
+
+class Check(Protocol):
+    @property
+    def subject(self) -> Subject: ...
+    def findings(self) -> Iterator[Finding]: ...
+
+
+def checks_of(
+    profile: Profile,
+    entries: Sequence[RegistryEntry],
+    environment: Mapping[str, str],
+    *,
+    address: str = "",
+    cert_dir: Path | None = None,
+    image: str = "",
+) -> list[Check]:
+    """Of the machine, the server and every url of `entries`. Raises `AddressUnusable`."""
+    store = open_store(profile)
+    held = held_image(store) if store is not None else None
+    mirror = mirror_of(profile, address=address or _here(profile))
+    server = ServerCheck(mirror, StandardCredentials(), held, _origin(profile, held), cert_dir)
+    credentials = StandardCredentials(profile.sync.credentials_file)
+    upstreams = [
+        UpstreamCheck(entry, url, credentials, store, image) for entry in entries for url in entry.urls
+    ]
+    return [MachineCheck(profile, environment), server, *upstreams]
+
+
+def examine(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
+    """The findings of all checks, in their order; those that take longer say so."""
+    found: list[list[Finding]] = [[] for _ in checks]
+    done: queue.Queue[int] = queue.Queue()
+
+    def work(number: int, check: Check) -> None:
+        try:
+            for finding in check.findings():
+                found[number].append(finding)
+        except Exception as error:  # noqa: BLE001 - a bug in one check must not hide what the others found
+            found[number].append(check.subject.failed("check", f"{type(error).__name__}: {error}"))
+        done.put(number)
+
+    # Not a pool: Python waits for its threads at the end, and one of these may hang.
+    for number, check in enumerate(checks):
+        threading.Thread(target=work, args=[number, check], daemon=True).start()
+    finished = _await(done, len(checks), seconds)
+    return [
+        finding
+        for number, check in enumerate(checks)
+        for finding in (*found[number], *(() if number in finished else (_late(check, seconds),)))
+    ]
+
+
+def _await(done: queue.Queue[int], number: int, seconds: float) -> set[int]:
+    finished: set[int] = set()
+    end = time.monotonic() + seconds
+    while len(finished) < number:
+        try:
+            finished.add(done.get(timeout=max(0.0, end - time.monotonic())))
+        except queue.Empty:
+            break
+    return finished
+
+
+def _late(check: Check, seconds: float) -> Finding:
+    return check.subject.failed("time", f"not finished after {seconds:g} s", "say --timeout to wait longer")
+
+
+def _here(profile: Profile) -> str:
+    """The server as this machine reaches it, where clients need not be asked."""
+    http = profile.http
+    if http.external_url or not http.port:
+        return ""
+    return {"0.0.0.0": f"127.0.0.1:{http.port}", "::": f"[::1]:{http.port}"}.get(http.address, "")  # noqa: S104 - looked up
+
+
+def _origin(profile: Profile, held: Held | None) -> UpstreamUrl | None:
+    entries = [entry for entry in profile.sync.registries if held is not None and entry.name == held.registry]
+    return entries[0].urls[0] if entries else None

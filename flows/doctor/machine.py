@@ -1,0 +1,119 @@
+"""What the mirror stands on: its folders, their disks, its port, Prefect."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.doctor.findings import Subject
+from flows.prefect_record import is_healthy, running_server
+from flows.settings import own_server_wanted
+from registry_server.http.listening import CannotListen, listen
+from registry_server.oci.errors import MirrorflowError
+from registry_server.store.store import Store
+from tasks.sizes import human_bytes
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from flows.doctor.findings import Finding
+    from profiles.model import Profile
+
+_MACHINE = Subject("this machine")
+_LOW = 0.05  # of a disk
+_FEW_FILES = 10_000  # a small image has some thirty
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCheck:
+    profile: Profile
+    environment: Mapping[str, str]
+
+    @property
+    def subject(self) -> Subject:
+        return _MACHINE
+
+    def findings(self) -> Iterator[Finding]:
+        storage = self.profile.storage
+        roots = dict.fromkeys((storage.root_directory, *storage.roots().values()))
+        for root in roots:
+            yield _folder(root)
+            yield from _disk(root, self.profile.http.limits.spare_bytes)
+        serving = _is_serving(self.profile)
+        if not serving:
+            yield _port(self.profile)
+        yield _prefect(storage.root_directory, self.environment)
+
+
+def open_store(profile: Profile) -> Store | None:
+    """The store, if there is one that can be read."""
+    storage = profile.storage
+    try:
+        return Store.open(storage.root_directory, subpaths=storage.roots(), create=False)
+    except (MirrorflowError, OSError):
+        return None
+
+
+def _folder(root: Path) -> Finding:
+    """Whether files can be made there, by whoever asks."""
+    home = next(each for each in (root, *root.absolute().parents) if each.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=home, prefix=".mirrorflow-doctor-") as file:
+            file.write(b"doctor")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        advice = f"let the user that runs mirrorflow write there: chown USER {home}"
+        return _MACHINE.failed("store", f"{home} cannot be written to: {error.strerror}", advice)
+    if home != root:
+        return _MACHINE.note("store", f"{root} is not there yet; it can be made")
+    return _MACHINE.ok("store", f"{root} can be written to")
+
+
+def _disk(root: Path, spare: int) -> Iterator[Finding]:
+    home = next(each for each in (root, *root.absolute().parents) if each.exists())
+    usage = shutil.disk_usage(home)
+    found = f"{human_bytes(usage.free)} of {human_bytes(usage.total)} are free at {home}"
+    advice = "make room: mirrorflow store gc PROFILE, a `retention`, or a larger disk"
+    if usage.free <= spare:
+        yield _MACHINE.failed("disk", found, advice)
+    elif usage.free < usage.total * _LOW:
+        yield _MACHINE.note("disk", found, advice)
+    else:
+        yield _MACHINE.ok("disk", found)
+    files = os.statvfs(home)
+    if files.f_files and files.f_favail < _FEW_FILES:
+        yield _MACHINE.note("files", f"only {files.f_favail:,} more files fit at {home} (inodes)", advice)
+
+
+def _is_serving(profile: Profile) -> bool:
+    store = open_store(profile)
+    return store is not None and store.is_claimed("up")
+
+
+def _port(profile: Profile) -> Finding:
+    """Whether `up` could listen."""
+    try:
+        listener: socket.socket = listen(profile.http.address, profile.http.port)
+    except CannotListen as error:
+        return _MACHINE.note("port", str(error), "unless that is `mirrorflow serve`")
+    listener.close()
+    return _MACHINE.ok("port", f"{profile.http.address}:{profile.http.port} is free for `mirrorflow up`")
+
+
+def _prefect(root: Path, environment: Mapping[str, str]) -> Finding:
+    if not own_server_wanted(environment):
+        url = environment["PREFECT_API_URL"]
+        if is_healthy(url):
+            return _MACHINE.ok("Prefect", "the API of PREFECT_API_URL answers")
+        advice = "start it, correct PREFECT_API_URL, or unset it for a server of mirrorflow's own"
+        return _MACHINE.failed("Prefect", "the API of PREFECT_API_URL does not answer", advice)
+    url_of_ours = running_server(root)
+    if url_of_ours is None:
+        return _MACHINE.note("Prefect", "no server of this store runs", "`mirrorflow up` starts one")
+    return _MACHINE.ok("Prefect", url_of_ours.removesuffix("/api"))

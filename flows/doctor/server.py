@@ -1,0 +1,190 @@
+"""The registry server, asked as its clients ask it: the login dance, names here, `?ns=`, Range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from flows.doctor.asking import Asking
+from flows.doctor.findings import Outcome, Subject
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.manifest import MAX_MANIFEST_BYTES
+from tasks.upstream import bodies
+from tasks.upstream.challenge import choose, parse_challenges
+from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamUntrusted
+from tasks.upstream.options import PlainUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flows.clients.setup import Mirror
+    from flows.doctor.asking import Greeting
+    from flows.doctor.examples import Held
+    from flows.doctor.findings import Finding
+    from profiles.upstream_url import UpstreamUrl
+    from tasks.upstream.credentials import Credentials
+
+# What containerd and docker send (containerd/remotes/docker, resolver.go).
+_ACCEPT = (
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
+)
+_NEEDED = ("Docker-Content-Digest", "Content-Length", "Content-Type")
+_START = "start it: mirrorflow up PROFILE"
+_ELSEWHERE = "is it another program? Stop that, choose another http.port, or say --address"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCheck:
+    """`held` is an image of the store to ask for, `origin` the url that it came from."""
+
+    mirror: Mirror
+    credentials: Credentials
+    held: Held | None = None
+    origin: UpstreamUrl | None = None
+    cert_dir: Path | None = None
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(f"server {self.mirror.url}")
+
+    def findings(self) -> Iterator[Finding]:
+        """As they are made. Nothing is raised for what the server does."""
+        try:
+            with Asking(_as_url(self.mirror), self.credentials, cert_dir=self.cert_dir) as asking:
+                yield from self._ask(asking)
+        except UpstreamUntrusted as error:
+            yield self.subject.failed("answers", error.reason.partition(";")[0], _trust(self.mirror))
+        except UpstreamError as error:
+            yield self.subject.failed("answers", error.reason.partition(";")[0], _START)
+        except MirrorflowError as error:
+            yield self.subject.failed("answers", str(error))
+
+    def _ask(self, asking: Asking) -> Iterator[Finding]:
+        greeting = asking.greet()
+        reached = self._reached(greeting)
+        yield reached
+        if reached.outcome is Outcome.FAILED:
+            return
+        if greeting.status == 401:
+            yield self._login(asking, greeting)
+        ready = asking.greet("/readyz")
+        if ready.status != 200:
+            yield self.subject.failed("ready", f"/readyz says {ready.status}", "its log says why")
+        if self.held is None:
+            yield self.subject.note("pull", "not tried: no image is here yet", "pull one, or sync")
+            return
+        yield from self._pulls(asking, self.held)
+
+    def _reached(self, greeting: Greeting) -> Finding:
+        if greeting.status not in (200, 401):
+            return self.subject.failed("answers", f"{greeting.status} to GET /v2/", _ELSEWHERE)
+        if "Docker-Distribution-Api-Version" not in greeting.headers:
+            return self.subject.failed("answers", "not as a registry does", _ELSEWHERE)
+        return self.subject.ok("answers", f"{greeting.status} to GET /v2/, {greeting.seconds * 1000:.0f} ms")
+
+    def _login(self, asking: Asking, greeting: Greeting) -> Finding:
+        challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
+        realm = httpx.URL(challenge.realm) if challenge is not None else None
+        if (
+            realm is not None
+            and realm.host
+            and f"{realm.scheme}://{realm.netloc.decode()}" != self.mirror.url
+        ):
+            found = f"clients are sent to {realm.scheme}://{realm.netloc.decode()} for tokens"
+            return self.subject.failed("login", found, f"write http.externalUrl: {self.mirror.url}")
+        who = self.credentials.find(self.mirror.host)
+        name = f"as {who.username}" if who is not None else "anonymously"
+        try:
+            with asking.ask("GET ping", ""):
+                return self.subject.ok("login", f"{name}, by the way of clients")
+        except UpstreamDenied as error:
+            advice = f"docker login {self.mirror.host} (or podman login), or give anonymousPolicy: [read]"
+            return self.subject.failed("login", f"{name}: {error.reason}", advice)
+
+    def _pulls(self, asking: Asking, held: Held) -> Iterator[Finding]:
+        yield self._head("podman, skopeo", asking, held, str(held.repository))
+        if self.origin is not None and self.mirror.names_upstream:
+            yield self._by_namespace(asking, held, self.origin)
+        if self.origin is not None and self.origin.is_docker_hub:
+            yield self._at_the_root(asking, held, self.origin)
+        yield self._digest(asking, held)
+        yield self._range(asking, held)
+
+    def _head(self, who: str, asking: Asking, held: Held, repository: str, query: str = "") -> Finding:
+        """As `who` asks for a tag."""
+        name = f"{repository}:{held.tag}{query}"
+        try:
+            with asking.ask(
+                "HEAD manifest", f"manifests/{held.tag}{query}", repository, held.tag, accept=_ACCEPT
+            ) as answer:
+                headers = answer.headers
+        except UpstreamError as error:
+            return self.subject.failed(who, f"HEAD {name}: {error.reason}", _pull_advice(error))
+        if lacking := [each for each in _NEEDED if each not in headers]:
+            return self.subject.failed(who, f"HEAD {name}: no {', '.join(lacking)}", "what is in between?")
+        if "Warning" in headers:
+            return self.subject.note(who, f"HEAD {name}: {headers['Warning'][:200]}", "the upstream fails")
+        return self.subject.ok(who, f"HEAD {name}")
+
+    def _by_namespace(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
+        there = origin.repository(held.source)
+        asking.stands_for(there, str(held.repository))
+        return self._head("containerd, k3s", asking, held, there, f"?ns={origin.registry}")
+
+    def _at_the_root(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
+        there = origin.repository(held.source)
+        found = self._head("docker", asking, held, there)
+        if found.outcome is Outcome.FAILED and there != held.repository:
+            advice = "drop `destination` of the Docker Hub entry, or use Docker 29 with hosts.toml"
+            return self.subject.note("docker", f"{there} is {held.repository} here", advice)
+        return found
+
+    def _digest(self, asking: Asking, held: Held) -> Finding:
+        """By digest, and its bytes."""
+        name = f"{held.repository}@{held.manifest}"
+        try:
+            with asking.ask(
+                "GET manifest", f"manifests/{held.manifest}", held.repository, accept=_ACCEPT
+            ) as answer:
+                body = bodies.read_whole(answer, MAX_MANIFEST_BYTES, "the manifest")
+        except UpstreamError as error:
+            return self.subject.failed("by digest", error.reason, _pull_advice(error))
+        if Digest.of(body, held.manifest.algorithm) != held.manifest:
+            return self.subject.failed(
+                "by digest", f"{name} has other bytes", "mirrorflow store scrub PROFILE"
+            )
+        return self.subject.ok("by digest", f"{held.repository}@{held.manifest[:19]}")
+
+    def _range(self, asking: Asking, held: Held) -> Finding:
+        try:
+            with asking.ask(
+                "GET blob", f"blobs/{held.blob}", held.repository, held.blob, range="bytes=0-0"
+            ) as answer:
+                status = answer.status
+        except UpstreamError as error:
+            return self.subject.failed("range", error.reason, _pull_advice(error))
+        if status != 206:
+            return self.subject.failed("range", f"{status} instead of 206", "what is in between?")
+        return self.subject.ok("range", "206 for a part of a blob")
+
+
+def _as_url(mirror: Mirror) -> PlainUrl:
+    return PlainUrl(mirror.scheme, mirror.host)
+
+
+def _trust(mirror: Mirror) -> str:
+    if mirror.wants_certificate:
+        return "say --cert-dir with the CA (NAME.crt) and a client certificate (NAME.cert, NAME.key)"
+    return "clients must know its CA: say --cert-dir with it (NAME.crt) to see whether that is all"
+
+
+def _pull_advice(error: UpstreamError) -> str:
+    if isinstance(error, UpstreamDenied):
+        return "give the client's user, or everybody (anonymousPolicy), the action read"
+    return "the server's log says why"

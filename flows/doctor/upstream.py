@@ -1,0 +1,152 @@
+"""What an upstream registry can do, found out with some ten requests, none of them a counted pull."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from flows.doctor.asking import Asking
+from flows.doctor.contents import Contents
+from flows.doctor.examples import upstream_example
+from flows.doctor.findings import Subject
+from profiles.matching import needs_catalog
+from registry_server.oci.errors import MirrorflowError
+from tasks.upstream import bodies
+from tasks.upstream.challenge import choose, parse_challenges
+from tasks.upstream.errors import UpstreamError
+from tasks.upstream.paging import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.doctor.asking import Greeting
+    from flows.doctor.findings import Finding
+    from profiles.entry import RegistryEntry
+    from profiles.upstream_url import UpstreamUrl
+    from registry_server.store.store import Store
+    from tasks.upstream.credentials import Credentials
+
+_LISTED = 50  # names asked of a catalog
+_SLOW = 2.0  # seconds
+_SKEW = 60.0  # seconds that clocks may differ
+_CATALOG_ADVICE = "name the repositories in `prefix` (prefix: library/nginx), or mirror this entry onDemand"
+_NO_EXAMPLE = "nothing in the profile or the store names a repository of it: say one with --image REPO[:TAG]"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCheck:
+    """One url of a registry entry; `wanted` is an image to ask for, by its upstream name, "" for any."""
+
+    entry: RegistryEntry
+    url: UpstreamUrl
+    credentials: Credentials
+    store: Store | None
+    wanted: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(f"{self.entry.name} at {self.url}" if len(self.entry.urls) > 1 else self.entry.name)
+
+    def findings(self) -> Iterator[Finding]:
+        """As they are made. Nothing is raised for what the registry does."""
+        entry = self.entry
+        try:
+            with Asking(
+                self.url,
+                self.credentials,
+                tls_verify=entry.tls_verify,
+                cert_dir=entry.cert_dir,
+                connect_timeout=entry.connect_timeout,
+                answer_timeout=entry.response_header_timeout,
+            ) as asking:
+                yield from self._ask(asking)
+        except MirrorflowError as error:
+            yield self.subject.failed("reachable", _reason(error))
+
+    def _ask(self, asking: Asking) -> Iterator[Finding]:
+        greeting = asking.greet()
+        yield _reached(self.subject, self.url, greeting)
+        yield from clock(self.subject, greeting)
+        yield _identity(self.subject, self.url, self.credentials)
+        listed: list[str] = []
+        yield _catalog(self.subject, asking, self.entry, listed)
+        repository, reference = self._example(tuple(listed))
+        if not repository:
+            yield self.subject.note("content", "not looked at", _NO_EXAMPLE)
+            return
+        yield from Contents(self.subject, asking, repository, reference).examine()
+
+    def _example(self, listed: tuple[str, ...]) -> tuple[str, str]:
+        if self.wanted:
+            return _split(self.wanted)
+        return upstream_example(self.entry, self.url, self.store, listed)
+
+
+def _reached(subject: Subject, url: UpstreamUrl, greeting: Greeting) -> Finding:
+    took = f"{url.base}, {greeting.seconds * 1000:.0f} ms"
+    if greeting.status == 401:
+        challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
+        kind = {"bearer": "tokens", "basic": "a password"}.get(challenge.scheme if challenge else "", "")
+        took += f", asks for {kind}" if kind else ", refuses without saying what it wants"
+    elif greeting.status != 200:
+        return subject.failed(
+            "reachable",
+            f"{took}, answers {greeting.status} to GET /v2/",
+            "a registry answers 200 or 401 there: is it another service, or a path too much in `urls`?",
+        )
+    if greeting.seconds > _SLOW:
+        return subject.note("reachable", took, "slow; a proxy, DNS, or a long way?")
+    return subject.ok("reachable", took)
+
+
+def clock(subject: Subject, greeting: Greeting) -> Iterator[Finding]:
+    """Where its clock and ours differ: tokens and certificates hold for a while only."""
+    try:
+        theirs = parsedate_to_datetime(greeting.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return
+    skew = time.time() - theirs
+    if abs(skew) > _SKEW:
+        found = f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} it"
+        yield subject.note("clock", found, "set the clock (chrony, systemd-timesyncd) of whoever is wrong")
+
+
+def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> Finding:
+    try:
+        credential = credentials.find(url.registry)
+    except MirrorflowError as error:
+        return subject.failed("login", str(error))
+    if credential is None:
+        return subject.ok("login", "anonymous")
+    return subject.ok("login", f"as {credential.username or 'the bearer of a token'} ({credential.source})")
+
+
+def _catalog(subject: Subject, asking: Asking, entry: RegistryEntry, listed: list[str]) -> Finding:
+    polled = needs_catalog(entry) and (entry.poll_interval is not None or not entry.on_demand)
+    try:
+        with asking.ask("GET catalog", f"_catalog?n={_LISTED}") as answer:
+            document = bodies.read_object(answer, bodies.MAX_LIST, "the catalog")
+            listed += names(document.get("repositories"), "`repositories`", answer.where)
+    except UpstreamError as error:
+        if polled:
+            return subject.failed("catalog", _reason(error), _CATALOG_ADVICE)
+        return subject.ok("catalog", "none, and none is needed")
+    prefix = f"{asking.url.path_prefix}/" if asking.url.path_prefix else ""
+    listed[:] = [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
+    return subject.ok("catalog", f"{len(listed)}{' or more' if len(listed) >= _LISTED else ''} repositories")
+
+
+def _split(image: str) -> tuple[str, str]:
+    if "@" in image:
+        repository, _, digest = image.partition("@")
+        return repository, digest
+    match = re.fullmatch(r"(.+?)(?::([^:/]+))?", image)
+    assert match is not None
+    return match[1], match[2] or ""
+
+
+def _reason(error: MirrorflowError) -> str:
+    return error.reason if isinstance(error, UpstreamError) else str(error)

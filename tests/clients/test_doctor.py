@@ -1,0 +1,323 @@
+"""`mirrorflow doctor`: what it finds, what it advises, and how little it asks for that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import bcrypt
+import httpx
+import pytest
+
+from flows.clients.making import mirror_of
+from flows.clients.setup import Mirror
+from flows.doctor.asking import Greeting
+from flows.doctor.examining import checks_of, examine
+from flows.doctor.examples import held_image
+from flows.doctor.findings import Finding, Outcome, Subject
+from flows.doctor.machine import MachineCheck
+from flows.doctor.server import ServerCheck
+from flows.doctor.upstream import UpstreamCheck, clock
+from flows.entries import open_store
+from profiles.loading import parse_profile
+from profiles.server_options import server_options
+from registry_server.http.process import ServerProcess
+from registry_server.store.store import Store
+from tasks.upstream.credentials import Credential, NoCredentials
+from tests.on_demand.mirrors import document, mirroring
+from tests.support.certificates import Authority
+from tests.support_misbehaving import Misbehaving, answers, hangs, redirects, says, well_behaved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from profiles.model import Profile
+    from tests.support.registries import Registry
+
+APP = "/v2/library/app"
+COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+def profile(tmp_path: Path, *entries: dict[str, Any], **http: Any) -> Profile:
+    found = {"storage": {"rootDirectory": "store"}, "sync": {"registries": list(entries)}, "http": http}
+    return parse_profile(json.dumps(found), tmp_path / "profile.json").profile
+
+
+def upstream_findings(tmp_path: Path, entry: dict[str, Any], wanted: str = "") -> dict[str, Finding]:
+    found = profile(tmp_path, entry).sync.registries[0]
+    check = UpstreamCheck(found, found.urls[0], NoCredentials(), None, wanted)
+    return {finding.check: finding for finding in check.findings()}
+
+
+@pytest.fixture
+def sick() -> Iterator[Misbehaving]:
+    with Misbehaving() as upstream:
+        upstream.add_image("library/app", "1.0", (b"layer",))
+        yield upstream
+
+
+def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> None:
+    entry = {"urls": [sample_upstream.url], "content": [{"prefix": "library/nginx"}]}
+    found = upstream_findings(tmp_path, entry)
+    assert {each.outcome for each in found.values()} == {Outcome.OK}, found
+    assert list(found) == [
+        *("reachable", "login", "catalog", "tags", "manifest", "rate limit", "referrers", "range")
+    ]
+    assert "pages by Link" in found["tags"].found
+    assert found["referrers"].found.startswith("API")
+    assert sum(sample_upstream.requests.counts().values()) <= 12
+
+
+@pytest.mark.parametrize(
+    ("path", "behaviour", "expected"),
+    [
+        pytest.param("/v2/", answers(404), ("reachable", Outcome.FAILED, "answers 404"), id="no registry"),
+        pytest.param(
+            "/v2/", answers(401), ("reachable", Outcome.OK, "without saying what it wants"), id="no challenge"
+        ),
+        pytest.param(
+            "/v2/_catalog", says(401, "DENIED", "no"), ("catalog", Outcome.FAILED, "401"), id="no catalog"
+        ),
+        pytest.param(
+            f"{APP}/tags/list", says(404, "NAME_UNKNOWN", "?"), ("tags", Outcome.FAILED, "404"), id="no tags"
+        ),
+        pytest.param(
+            f"{APP}/manifests/1.0", answers(405), ("manifest", Outcome.NOTE, "no HEAD"), id="no HEAD"
+        ),
+        pytest.param(
+            f"{APP}/manifests/1.0",
+            answers(200, b"x", Content_Type="a/b"),
+            ("manifest", Outcome.NOTE, "no Docker-Content-Digest"),
+            id="no digest",
+        ),
+        pytest.param("", well_behaved, ("range", Outcome.NOTE, "begins again"), id="no Range"),
+        pytest.param("", well_behaved, ("referrers", Outcome.OK, "fallback tag"), id="no referrers API"),
+    ],
+)
+def test_what_an_upstream_lacks(
+    tmp_path: Path,
+    sick: Misbehaving,
+    path: str,
+    behaviour: Callable[..., None],
+    expected: tuple[str, Outcome, str],
+) -> None:
+    check, outcome, words = expected
+    sick.on(path, behaviour)
+    entry = {"urls": [f"http://{sick.host}"], "content": [{"prefix": "**"}, {"prefix": "library/app"}]}
+    found = upstream_findings(tmp_path, entry)[check]
+    assert found.outcome is outcome, found
+    assert words in found.found
+    assert found.advice or outcome is Outcome.OK or check in ("manifest", "range")
+
+
+def test_a_metered_registry_is_asked_for_no_manifest(tmp_path: Path, sick: Misbehaving) -> None:
+    image = sick.add_image("library/app", "1.0", (b"layer",))
+    limits = {"RateLimit_Limit": "100;w=21600", "RateLimit_Remaining": "1;w=21600"}
+    path = "/v2/library/app/manifests/1.0"
+    headers = {"Docker_Content_Digest": image.manifest.digest, "Content_Type": "a/b"}
+    sick.on(path, answers(200, b"x", **headers, **limits))
+    entry = {"urls": [f"http://{sick.host}"], "content": [{"prefix": "library/app"}]}
+    found = upstream_findings(tmp_path, entry)
+    assert found["rate limit"].outcome is Outcome.NOTE
+    assert "1 of 100 pulls are left" in found["rate limit"].found
+    assert found["range"].outcome is Outcome.NOTE
+    assert not sick.requests("GET", "/manifests/")
+    assert not sick.requests("GET", "/blobs/")
+
+
+def test_where_blobs_come_from_is_said(tmp_path: Path, sick: Misbehaving) -> None:
+    """Firewalls let the registry through, and forget the host that it sends clients to."""
+    with Misbehaving("127.0.0.2") as storage:
+        layer = storage.add_image("library/app", "1.0", (b"layer",)).config.digest
+        sick.on(
+            f"/v2/library/app/blobs/{layer}", redirects(f"http://{storage.host}/v2/library/app/blobs/{layer}")
+        )
+        entry = {"urls": [f"http://{sick.host}"], "content": [{"images": ["library/app:1.0"]}]}
+        assert "blobs come from 127.0.0.2" in upstream_findings(tmp_path, entry)["range"].found
+
+
+def test_nothing_is_known_of_a_registry_without_a_catalog(tmp_path: Path, sick: Misbehaving) -> None:
+    sick.on("/v2/_catalog", answers(401))
+    entry = {"urls": [f"http://{sick.host}"], "onDemand": True}
+    found = upstream_findings(tmp_path, entry)
+    assert found["catalog"].found == "none, and none is needed"
+    assert "--image" in found["content"].advice
+    assert "manifest" in upstream_findings(tmp_path, entry, "library/app:1.0")
+
+
+def test_a_clock_that_is_wrong() -> None:
+    headers = httpx.Headers({"Date": "Mon, 01 Jan 2024 00:00:00 GMT"})
+    [found] = clock(Subject("up"), Greeting(200, headers, 0.1))
+    assert "ahead of it" in found.found
+    assert list(clock(Subject("up"), Greeting(200, httpx.Headers({"Date": "noon"}), 0.1))) == []
+
+
+def test_one_that_hangs_keeps_nobody_waiting(tmp_path: Path, sick: Misbehaving) -> None:
+    sick.on("/v2/_catalog", hangs)
+    entries = profile(
+        tmp_path, {"name": "ill", "urls": [f"http://{sick.host}"], "onDemand": True}
+    ).sync.registries
+    check = UpstreamCheck(entries[0], entries[0].urls[0], NoCredentials(), None)
+
+    class Broken:
+        subject = Subject("broken")
+
+        def findings(self) -> Iterator[Finding]:
+            yield self.subject.ok("first", "fine")
+            raise ValueError("a bug")
+
+    found = examine([check, Broken()], seconds=0.5)
+    assert [(each.subject, each.check, each.outcome) for each in found] == [
+        ("ill", "reachable", Outcome.OK),
+        ("ill", "login", Outcome.OK),
+        ("ill", "time", Outcome.FAILED),
+        ("broken", "first", Outcome.OK),
+        ("broken", "check", Outcome.FAILED),
+    ]
+
+
+def test_the_server_is_asked_as_each_client_asks(tmp_path: Path, sick: Misbehaving) -> None:
+    content = [{"prefix": "**", "destination": "/dest"}]
+    with mirroring(tmp_path, document(f"http://{sick.host}", content=content)) as mirror:
+        of = profile(tmp_path, document(f"http://{sick.host}", content=content))
+        url = of.sync.registries[0].urls[0]
+        seen = Mirror("http", mirror.host)
+        [empty] = [each for each in ServerCheck(seen, NoCredentials()).findings() if each.check == "pull"]
+        assert empty.outcome is Outcome.NOTE
+        assert mirror.client.get("/v2/dest/library/app/manifests/1.0").status_code == 200
+        mirror.work.wait()
+        held = held_image(mirror.store)
+        assert held is not None
+        found = {each.check: each for each in ServerCheck(seen, NoCredentials(), held, url).findings()}
+        assert {each.outcome for each in found.values()} == {Outcome.OK}, found
+        assert found["containerd, k3s"].found == f"HEAD library/app:1.0?ns={sick.host}"
+        # What `mirrorflow serve` is for containerd: nobody understands `?ns=`.
+        mirror.stop_receiver()
+        stale = ServerCheck(seen, NoCredentials(), held, replace(url, registry="gone.example")).findings()
+        assert {each.check: each for each in stale}["containerd, k3s"].outcome is Outcome.FAILED
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[tuple[Profile, str, Path]]:
+    """A server with TLS by a CA of its own, which wants alice's password; and the folder of the CA."""
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    password = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "htpasswd").write_text(f"alice:{password}\n")
+    (tmp_path / "trust").mkdir()
+    (tmp_path / "trust/ca.crt").write_text(authority.cert.read_text())
+    of = profile(
+        tmp_path,
+        port=0,
+        tls={"cert": str(pair.cert), "key": str(pair.key)},
+        auth={"htpasswd": {"path": "htpasswd"}, "failDelay": "0s"},
+    )
+    Store.open(tmp_path / "store", durability="none")
+    server = ServerProcess(server_options(of))
+    try:
+        yield of, server.url.partition("//")[2], tmp_path / "trust"
+    finally:
+        server.stop()
+
+
+class _As:
+    def __init__(self, password: str) -> None:
+        self._credential = Credential("alice", password)
+
+    def find(self, *_: str) -> Credential | None:
+        return self._credential
+
+
+@pytest.mark.parametrize(
+    ("password", "outcome"), [("secret", Outcome.OK), ("wrong", Outcome.FAILED)], ids=["right", "wrong"]
+)
+def test_a_login_is_tried_the_way_of_clients(
+    locked: tuple[Profile, str, Path], password: str, outcome: Outcome
+) -> None:
+    of, host, trust = locked
+    mirror = mirror_of(of, address=host)
+    found = {each.check: each for each in ServerCheck(mirror, _As(password), cert_dir=trust).findings()}
+    assert found["login"].outcome is outcome
+    assert password not in found["login"].found + found["login"].advice
+    [untrusted] = ServerCheck(mirror, _As(password)).findings()
+    assert "--cert-dir" in untrusted.advice
+    elsewhere = ServerCheck(mirror_of(of, address=host.replace("127.0.0.1", "localhost")), _As(password))
+    assert {each.check for each in elsewhere.findings()} == {"answers"}  # its certificate is for 127.0.0.1
+
+
+def test_a_server_that_is_something_else_or_not_there(tmp_path: Path, sick: Misbehaving) -> None:
+    for host, words in ((sick.host, "not as a registry does"), ("127.0.0.1:9", "connection refused")):
+        [finding] = ServerCheck(Mirror("http", host), NoCredentials()).findings()
+        assert finding.outcome is Outcome.FAILED
+        assert words in finding.found
+        assert finding.advice
+
+
+def test_the_machine(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        of = profile(tmp_path, port=taken.getsockname()[1])
+        found = {each.check: each for each in MachineCheck(of, {}).findings()}
+        assert found["store"].outcome is Outcome.NOTE
+        assert "another program listens" in found["port"].found
+        assert not (tmp_path / "store").exists()
+        open_store(of)
+        dead = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+        again = {each.check: each for each in MachineCheck(of, dead).findings()}
+    assert again["store"].outcome is Outcome.OK
+    assert again["Prefect"].outcome is Outcome.FAILED
+    assert list((tmp_path / "store").glob(".mirrorflow-doctor-*")) == []
+    (tmp_path / "file").write_text("")
+    storage = of.storage.model_copy(update={"root_directory": tmp_path / "file" / "store"})
+    unwritable = MachineCheck(of.model_copy(update={"storage": storage}), {}).findings()
+    assert next(iter(unwritable)).outcome is Outcome.FAILED
+
+
+def test_every_url_of_every_entry_is_checked(tmp_path: Path) -> None:
+    urls = ["http://127.0.0.1:9", "http://127.0.0.2:9"]
+    of = profile(tmp_path, {"name": "two", "urls": urls, "onDemand": True})
+    checks = checks_of(of, of.sync.registries, {})
+    assert [each.subject.name for each in checks] == [
+        "this machine",
+        "server http://127.0.0.1:8080",
+        f"two at {urls[0]}",
+        f"two at {urls[1]}",
+    ]
+
+
+def doctor(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "doctor", str(path), *arguments],
+        env={**os.environ, "COLUMNS": "120", "HOME": str(path.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_says_what_failed_and_no_secret(tmp_path: Path, sick: Misbehaving) -> None:
+    (tmp_path / "auth.json").write_text(json.dumps({sick.host: {"username": "bob", "password": "hunter2"}}))
+    path = tmp_path / "profile.yaml"
+    path.write_text(
+        "storage: {rootDirectory: store}\nhttp: {port: 9}\n"
+        "sync:\n  credentialsFile: auth.json\n"
+        f"  registries: [{{name: up, urls: ['http://{sick.host}'], content: [{{prefix: library/app}}]}}]\n"
+    )
+    told = doctor(path)
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr
+    assert re.search(r"answers +failed +connection refused *\n +→ start it: mirrorflow up", told.stdout)
+    assert re.search(r"login +ok +as bob", told.stdout)
+    assert re.search(r"1 of \d+ checks failed", told.stdout)
+    for_programs = doctor(path, "--json", "--registry", "up")
+    found = json.loads(for_programs.stdout)
+    assert found["ok"] is False
+    assert set(found["findings"][0]) == {"subject", "check", "outcome", "found", "advice"}
+    assert "hunter2" not in told.stdout + told.stderr + for_programs.stdout
