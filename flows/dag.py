@@ -144,7 +144,7 @@ def _blob_label(jobs: Sequence[BlobJob]) -> str:
 def _copies_of(run: MirrorRun, images: Iterable[Image], copying: dict[Digest, Future]) -> Iterable[Future]:
     for image in images:
         plan = run.ledger.plan_of(image)
-        for blob in plan.blobs if plan else ():
+        for blob in plan.all_blobs if plan else ():
             if blob.digest in copying:
                 yield copying[blob.digest]
 

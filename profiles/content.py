@@ -11,6 +11,7 @@ from profiles.errors import Refusal, Refusals
 from profiles.fields import Image, ProfileModel, RepositoryGlob, Select
 from profiles.globs import Glob
 from profiles.platforms import PlatformChoice
+from profiles.referrers import Referrers
 from profiles.tags import TagRule
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
@@ -81,6 +82,12 @@ class ContentRule(ProfileModel):
         "stays beside them and is pulled by the upstream's digest. Images that are listed by digest, and "
         "signatures, are kept as they are. Default: everything is.",
         examples=["oci"],
+    )
+
+    referrers: Referrers | None = Field(
+        default=None,
+        description="Which referrers (signatures, attestations, SBOMs, …) follow an image. Default: what the "
+        "registry entry says.",
     )
 
     @model_validator(mode="after")

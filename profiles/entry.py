@@ -13,6 +13,7 @@ from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
 from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url
 from profiles.platforms import PlatformChoice
+from profiles.referrers import Referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,9 @@ class RegistryEntry(ProfileModel):
         examples=["30m"],
     )
     only_signed: bool = Field(
-        default=False, description="Take only images that have a signature (cosign or notation)."
+        default=False,
+        description="Take only images that have a signature (cosign or notation): whoever made it, it is "
+        "not verified. What verifies is `verify`.",
     )
     preserve_digest: bool = Field(
         default=True,
@@ -108,6 +111,11 @@ class RegistryEntry(ProfileModel):
         default=True,
         description="Whether `sha256-<hex>.sig`, `.att` and `.sbom` tags accompany the image that they "
         "belong to.",
+    )
+    referrers: Referrers = Field(
+        default_factory=Referrers,
+        description="Which referrers (signatures, attestations, SBOMs, …) follow an image, where a content "
+        "rule does not say. Default: all.",
     )
     credential_helper: Annotated[str | None, BeforeValidator(_not_yet)] = Field(
         default=None, description="`ecr`, `gcp` or `oauth2`: known by name, not supported yet."

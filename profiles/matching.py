@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from profiles.content import ContentRule
     from profiles.platforms import PlatformChoice
+    from profiles.referrers import Referrers
     from profiles.sync import RegistryEntry
     from registry_server.oci.descriptor import Platform
     from registry_server.oci.digest import Digest
@@ -105,6 +106,11 @@ def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], platforms
 
 def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | None:
     return entry.platforms if rule is None or rule.platforms is None else rule.platforms
+
+
+def referrers_of(entry: RegistryEntry, rule: ContentRule | None) -> Referrers:
+    """Which referrers follow an image: the rule's word, else the entry's."""
+    return entry.referrers if rule is None or rule.referrers is None else rule.referrers
 
 
 def judge_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:

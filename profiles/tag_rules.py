@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiles.matching import listed_references
 from profiles.versions import parse_version
+from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +40,11 @@ class Choice:
 def is_companion_tag(tag: str) -> bool:
     """Whether the tag names a companion by its image's digest: `sha256-<hex>[.sig|.att|.sbom]`."""
     return _COMPANION.fullmatch(tag) is not None
+
+
+def subject_of(tag: str) -> Digest | None:
+    """The digest of what the companion under this tag belongs to; None for any other tag."""
+    return Digest(tag.partition(".")[0].replace("-", ":", 1)) if is_companion_tag(tag) else None
 
 
 def choose_tags(rule: ContentRule, tags: Sequence[str], repository: str = "") -> Choice:

@@ -220,6 +220,11 @@ class Verify(ProfileModel):
         default_factory=DefaultRule, description="What holds where no rule matches. Default: it stays out."
     )
     rules: tuple[VerifyRule, ...] = Field(default=(), description="In the order in which they are tried.")
+    record_verdicts: bool = Field(
+        default=False,
+        description="Whether the verdict on each image that is admitted is kept beside it, as a referrer of "
+        "type `application/vnd.mirrorflow.verdict.v1+json`.",
+    )
 
 
 class VerificationPart(ProfileModel):

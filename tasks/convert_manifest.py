@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
+from tasks.companions.gathering import with_companions
 from tasks.errors import NoPlatform
 from tasks.fetching import plan_image
 from tasks.finding import SCHEMA1
-from tasks.images import Step
+from tasks.images import ImagePlan, Step
 from tasks.steps import NO_REMEMBERING, summary
 from tasks.upstream.errors import UpstreamSchema1
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def convert(run: MirrorRun, image: Image) -> None:
     """Keep bytes and digests: of indexes (whole, sparse, nested), artifacts, Docker's media types."""
     try:
-        run.ledger.plan(image, plan_image(run, image))
+        plan = ImagePlan(image, (), ()) if image.held else plan_image(run, image)
+        run.ledger.plan(image, with_companions(run, image, plan))
     except UpstreamSchema1:
         run.ledger.skip(image, SCHEMA1)
     except NoPlatform as reason:

@@ -56,7 +56,7 @@ def claim_jobs(run: MirrorRun, images: Iterable[Image]) -> list[BlobJob]:
         if plan is None:
             continue
         repository = run.store.repository(image.local)
-        lacking = [blob for blob in plan.blobs if not _is_held(repository, blob)]
+        lacking = [blob for blob in plan.all_blobs if not _is_held(repository, blob)]
         jobs += [BlobJob(blob, image) for blob in run.ledger.claim(image, lacking)]
     return jobs
 

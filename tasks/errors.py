@@ -5,6 +5,7 @@ MirrorflowError
 ├── WrongContent     what an upstream sent is not what it promised; names the place (a `ContentError` too)
 ├── NoPlatform       an index has none of the platforms that the rule wants
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
+├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
 └── Unexpected       a bug, named with the image that it hit, so that the neighbours go on
 """
@@ -81,6 +82,21 @@ class BlobNotCopied(MirrorflowError):
         return f"the blob {blob.digest.short} ({blob.size:,} bytes) is not here{why}"
 
 
+class CompanionNotCopied(MirrorflowError):
+    """A companion (a signature, an SBOM, …) does not arrive, and the rule does not take its image without."""
+
+    def __init__(self, companion: str, cause: MirrorflowError) -> None:
+        super().__init__(companion, cause)
+
+    @property
+    def worth_retrying(self) -> bool:
+        return is_retryable(self.args[1])
+
+    def __str__(self) -> str:
+        companion, cause = self.args
+        return f"its companion {companion} cannot be copied: {cause}"
+
+
 class NotWanted(MirrorflowError):
     """Asked for by name, but taken by no content rule."""
 
@@ -99,7 +115,7 @@ class Unexpected(MirrorflowError):
 def is_retryable(error: BaseException) -> bool:
     """Whether doing the same again may end differently: never for a wrong digest that was refused for good or
     a 403, and never for a bug."""
-    if isinstance(error, StepFailed):
+    if isinstance(error, StepFailed | CompanionNotCopied):
         return error.worth_retrying
     return isinstance(error, MirrorflowError) and error.retryable
 

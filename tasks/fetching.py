@@ -154,6 +154,11 @@ class _Keeping:
         return manifest
 
 
+def keeping(run: MirrorRun, image: Image) -> ManifestSource:
+    """Manifests of the image's repository, from wherever they can be had, kept in the pool."""
+    return _Keeping(run, image, run.store.repository(image.local))
+
+
 def walk(
     run: MirrorRun,
     image: Image,

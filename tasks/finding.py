@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import listed_references, matches_selection, platforms_of
-from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_drop, zot_would_take
+from profiles.tag_rules import choose_tags, is_companion_tag, subject_of, zot_would_drop, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
+from tasks.companions.finding import find_companions, following
 from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image
@@ -52,6 +53,8 @@ class _Search:
     problems: dict[ImageName, str] = field(default_factory=dict)
     declined: dict[ImageName, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
+    held: list[Image] = field(default_factory=list)  # in place, and companions of theirs may be not
 
 
 def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
@@ -63,6 +66,8 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     search = _Search(run, source)
     listed = all(target.rule.images for target in source.targets)
     tags = [] if listed else run.upstream.tags(source.name)
+    if not listed:
+        run.lists.note_tags(source.name, tags)
     heads: Heads = {}
     for target in source.targets:
         _want(search, target, tags, heads)
@@ -73,6 +78,8 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
             search.problems[name] = str(head)
         else:
             _weigh(search, name, targets, head)
+    lost = find_companions(run, search.held, search.changed)
+    search.unchanged -= sum(image.held for image in search.changed)
     return Findings(
         source,
         tuple(search.changed),
@@ -82,6 +89,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         search.declined,
         dict(search.dropped),
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
+        lost,
     )
 
 
@@ -89,16 +97,33 @@ def _want(search: _Search, target: Target, tags: Sequence[str], heads: Heads) ->
     """Note what one rule keeps and this run was asked for, companions included."""
     kept = _references(search, target, tags)
     asked = [reference for reference in kept if _is_asked_for(search, target, reference)]
-    follows = search.run.entry.sync_legacy_cosign_tags and any(map(is_companion_tag, tags))
-    if follows:
+    if any(map(is_companion_tag, tags)) and search.run.entry.sync_legacy_cosign_tags:
         # A companion that was asked for by name belongs to one of the images that the rule keeps.
         by_name = any(":sha256-" in item or ":sha512-" in item for item in search.run.only)
-        subjects = kept if by_name else asked
-        _ask(search, subjects, heads)
-        companions = _companions(tags, subjects, heads)
+        companions = _all_companions(search, tags, kept if by_name else asked, heads)
         asked += [tag for tag in companions if not by_name or _follows(search, target, tag, asked, heads)]
     for reference in dict.fromkeys(asked):
         search.wanted[ImageName(target.local, reference)].append(target)
+
+
+def _all_companions(
+    search: _Search, tags: Sequence[str], subjects: Sequence[Reference], heads: Heads
+) -> list[Tag]:
+    """The companions of these, and theirs (a signature of an SBOM), each after what it belongs to."""
+    found: dict[Tag, None] = {}
+    while subjects:
+        _ask(search, subjects, heads)
+        roots = {_digest(heads[each]): search.roots.get(each) or _digest(heads[each]) for each in subjects}
+        new = [tag for tag in _companions(tags, subjects, heads) if tag not in found]
+        for tag in new:
+            found[tag] = None
+            search.roots[tag] = roots[subject_of(tag)]
+        subjects = new
+    return list(found)
+
+
+def _digest(head: Head | MirrorflowError) -> Digest | None:
+    return None if isinstance(head, MirrorflowError) else head.digest
 
 
 def _follows(
@@ -163,12 +188,11 @@ def _companions(tags: Sequence[str], references: Sequence[Reference], heads: Hea
     """Signatures, attestations and SBOMs under `sha256-<hex>.*` tags go where their image goes.
 
     They are looked for among all tags, not the filtered ones: a rule for versions must not lose signatures.
+    `sha256-<hex>` itself is no companion but a list of some (`ReferrerLists`).
     """
-    found = (heads[reference] for reference in references)
-    digests = {head.digest for head in found if not isinstance(head, MirrorflowError)}
-    subjects = {f"{digest.algorithm}-{digest.hex}" for digest in digests}
-    companions = (Tag(tag) for tag in tags if is_companion_tag(tag))
-    return [tag for tag in companions if tag.partition(".")[0] in subjects]
+    digests = {_digest(heads[reference]) for reference in references}
+    companions = (Tag(tag) for tag in tags if "." in tag and is_companion_tag(tag))
+    return [tag for tag in companions if subject_of(tag) in digests]
 
 
 def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: Head) -> None:
@@ -180,6 +204,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     try:
         if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
+            search.held += [replace(image, held=True)] if image.following else []
         elif reason := _declined_before(repository, targets, image) or _decline(run, targets, image):
             search.declined[name] = reason
         else:
@@ -204,6 +229,8 @@ def _image(
         media_type=head.media_type,
         platforms=platforms,
         moves=moves(repository, name.reference, head.digest, form),
+        root=search.roots.get(name.reference),
+        following=following(search.run, name.reference, rules),
         form=form,
     )
 

@@ -41,6 +41,7 @@ class Image:
 
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
+    `root`: of a companion's tag, the image that it leads to in the end (it may be the signature of an SBOM).
     """
 
     source: str
@@ -53,6 +54,7 @@ class Image:
     form: Form = KEPT
 
     held: bool = False
+    root: Digest | None = None
     following: Following | None = field(default=None, compare=False)
 
     @property

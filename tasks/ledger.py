@@ -9,16 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.images import Image, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
+    from registry_server.oci.reference import RepositoryName
+    from tasks.companions.model import Followed
     from tasks.images import Findings, ImagePlan, SourceRepository
 
 _BEFORE: Final = {
@@ -30,7 +32,10 @@ _BEFORE: Final = {
 
 @dataclass(slots=True)
 class Progress:
-    """Where one image stands. `skipped` is a reason to leave it out for good, which is not a failure."""
+    """Where one image stands. `skipped` is a reason to leave it out for good, which is not a failure.
+
+    `verdict` is for people; `signed_by` says who counted in it, `record` is what is kept of it in the store.
+    """
 
     image: Image
     step: Step = Step.FOUND
@@ -38,6 +43,9 @@ class Progress:
     error: MirrorflowError | None = None
     skipped: str = ""
     verdict: str = ""
+    signed_by: tuple[dict[str, Any], ...] = ()
+    record: bytes | None = None
+    companions: dict[str, Followed] = field(default_factory=dict)
     plan: ImagePlan | None = None
     claimed: tuple[Digest, ...] = ()
     started: float | None = None
@@ -68,6 +76,7 @@ class Ledger:
     _moved: dict[Digest, int] = field(default_factory=dict)
     _claimed: dict[Digest, Descriptor] = field(default_factory=dict)
     _copied: set[Digest] = field(default_factory=set)
+    _noted: dict[RepositoryName, dict[str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def found(self, findings: Findings) -> None:
@@ -120,13 +129,49 @@ class Ledger:
         with self._lock:
             self._progress[str(image.name)].skipped = reason
 
-    def verdict(self, image: Image, verdict: str) -> None:
+    def verdict(
+        self,
+        image: Image,
+        verdict: str,
+        signed_by: tuple[dict[str, Any], ...] = (),
+        record: bytes | None = None,
+    ) -> None:
         with self._lock:
-            self._progress[str(image.name)].verdict = verdict
+            progress = self._progress[str(image.name)]
+            progress.verdict, progress.signed_by, progress.record = verdict, signed_by, record
 
     def verdict_of(self, image: Image) -> str:
         with self._lock:
             return self._progress[str(image.name)].verdict
+
+    def record_of(self, image: Image) -> bytes | None:
+        """What is to be kept of the verdict beside the image."""
+        with self._lock:
+            return self._progress[str(image.name)].record
+
+    def followed(self, image: Image, found: Iterable[Followed]) -> None:
+        """What came of companions of an image; a later word on one of them replaces the first."""
+        with self._lock:
+            self._progress[str(image.name)].companions.update((each.companion, each) for each in found)
+
+    def companions_of(self, image: Image) -> list[Followed]:
+        with self._lock:
+            return list(self._progress[str(image.name)].companions.values())
+
+    def forget_companions(self, image: Image, companions: Iterable[str]) -> None:
+        """They are tried once more."""
+        with self._lock:
+            for companion in companions:
+                self._progress[str(image.name)].companions.pop(companion, None)
+
+    def note(self, local: RepositoryName, notes: Mapping[str, str]) -> None:
+        """For the next poll: what it need not look at again (`PollRecord.companions`)."""
+        with self._lock:
+            self._noted.setdefault(local, {}).update(notes)
+
+    def notes(self, local: RepositoryName) -> dict[str, str]:
+        with self._lock:
+            return dict(self._noted.get(local, {}))
 
     def plan(self, image: Image, plan: ImagePlan) -> None:
         with self._lock:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.manifest import total_size
+from tasks.companions.model import Fate
 from tasks.images import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tasks.ledger import Ledger, Progress
 
 
@@ -22,7 +25,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """One row of the report. `bytes_moved` came over the network for it; `size` is all its blobs."""
+    """One row of the report. `bytes_moved` came over the network for it; `size` is all its blobs.
+
+    `signed_by` says whose signatures counted for the verdict, `companions` what came along, or did not.
+    """
 
     image: str
     upstream: str
@@ -34,6 +40,8 @@ class ImageOutcome:
     size: int
     seconds: float
     verdict: str
+    signed_by: Sequence[Mapping[str, Any]] = ()
+    companions: Sequence[Mapping[str, Any]] = ()
 
 
 def outcomes(ledger: Ledger) -> list[ImageOutcome]:
@@ -65,9 +73,11 @@ def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
         step=str(progress.failed_step or progress.step),
         reason=reason,
         bytes_moved=ledger.moved_for(progress),
-        size=total_size(plan.blobs) if plan else 0,
+        size=total_size(plan.all_blobs) if plan else 0,
         seconds=round(progress.seconds, 3),
         verdict=progress.verdict,
+        signed_by=progress.signed_by,
+        companions=[each.to_json() for each in progress.companions.values()],
     )
 
 
@@ -75,10 +85,17 @@ def _judge(progress: Progress) -> tuple[Outcome, str]:
     if progress.skipped:
         return Outcome.SKIPPED, progress.skipped
     if progress.step is Step.PUBLISHED:
-        return Outcome.COPIED, "moved to a new digest" if progress.image.moves else "new"
+        return Outcome.COPIED, _what_is_new(progress)
     if progress.error is not None:
         return Outcome.FAILED, str(progress.error)
     return Outcome.NOT_REACHED, "the run ended before its turn"
+
+
+def _what_is_new(progress: Progress) -> str:
+    if progress.image.held:
+        copied = sum(each.outcome is Fate.COPIED for each in progress.companions.values())
+        return f"{copied} new companion{'s' * (copied != 1)}"
+    return "moved to a new digest" if progress.image.moves else "new"
 
 
 def _unstarted(image: str, source: str, reason: str, outcome: Outcome) -> ImageOutcome:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.catalog import wanted_repositories
+from tasks.companions.gathering import with_companions
 from tasks.errors import NoPlatform, is_stop
 from tasks.fetching import walk
 from tasks.finding import SCHEMA1, find_changes
+from tasks.images import ImagePlan
 from tasks.manifests import fetch, held_body, parsed
 from tasks.upstream.errors import UpstreamSchema1
 
@@ -19,13 +21,17 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.images import Findings, Image, ImagePlan
+    from tasks.images import Findings, Image
     from tasks.run import MirrorRun
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """One image that would be brought in. Bytes are of blobs: those to fetch, and those that are here."""
+    """One image that would be brought in. Bytes are of blobs: those to fetch, and those that are here.
+
+    `change` is "add", "move", or "follow": the image is here, only companions are new. `companions` counts
+    those that would come with it; 0 without `weigh`.
+    """
 
     image: str
     upstream: str
@@ -33,6 +39,7 @@ class PlannedImage:
     change: str
     new_bytes: int
     held_bytes: int
+    companions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Plan:
             "registry": self.registry,
             "add": [_row(image) for image in self.images if image.change == "add"],
             "move": [_row(image) for image in self.images if image.change == "move"],
+            "follow": [_row(image) for image in self.images if image.change == "follow"],
             "unchanged": self.unchanged,
             "leftOut": dict(self.left_out),
             "droppedTags": dict(self.dropped),
@@ -79,6 +87,7 @@ def _row(image: PlannedImage) -> dict[str, Any]:
         "digest": image.digest,
         "newBytes": image.new_bytes,
         "heldBytes": image.held_bytes,
+        "companions": image.companions,
     }
 
 
@@ -112,16 +121,17 @@ class _Weighing:
     claimed: set[Digest] = field(default_factory=set)
 
     def weigh(self, image: Image, plan: ImagePlan | None) -> PlannedImage:
-        new = [blob for blob in plan.blobs if self._is_new(image, blob)] if plan else []
+        new = [blob for blob in plan.all_blobs if self._is_new(image, blob)] if plan else []
         self.claimed.update(blob.digest for blob in new)
         fetched = total_size(new)
         return PlannedImage(
             image=str(image.name),
             upstream=image.upstream_name,
             digest=str(image.digest),
-            change="move" if image.moves else "add",
+            change="follow" if image.held else "move" if image.moves else "add",
             new_bytes=fetched,
-            held_bytes=total_size(plan.blobs) - fetched if plan else 0,
+            held_bytes=total_size(plan.all_blobs) - fetched if plan else 0,
+            companions=len(plan.company.plans) if plan and plan.company else 0,
         )
 
     def _is_new(self, image: Image, blob: Descriptor) -> bool:
@@ -170,7 +180,8 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
 
 
 def _peek(run: MirrorRun, image: Image, weighing: _Weighing) -> ImagePlan:
-    return walk(run, image, _Peeking(run, image, weighing.gets))
+    peeked = ImagePlan(image, (), ()) if image.held else walk(run, image, _Peeking(run, image, weighing.gets))
+    return with_companions(run, image, peeked, lambda each: _Peeking(run, each, weighing.gets))
 
 
 def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
@@ -187,6 +198,7 @@ def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
         else:
             findings.append(found)
             problems |= {str(name): reason for name, reason in found.problems.items()}
+            problems |= {source.name: found.companions} if found.companions else {}
     return findings, problems
 
 

@@ -81,6 +81,7 @@ def _by_repository(
 def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
     before = repository.poll()
     problems, declined = dict(seen.problems), dict(seen.declined)
+    companions = run.ledger.notes(repository.name)
     upstream: dict[str, str] = {
         tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)
     }
@@ -89,6 +90,7 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         problems |= _without(touched, before.problems)
         declined |= _without(touched, before.declined)
         upstream |= _without(touched, before.upstream)
+        companions = dict(before.companions) | companions
     succeeded = before.succeeded if before is not None else None
     return PollRecord(
         registry=run.entry.name,
@@ -97,6 +99,7 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         upstream=upstream,
         problems=problems,
         declined=declined,
+        companions=companions,
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks.companions.model import Fate
+from tasks.images import Step
 from tasks.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.searching import search_errors, unmet
 from tasks.upstream.errors import UpstreamError
@@ -117,6 +119,7 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
     problems = [failure] if failure else []
     problems += [_told(source, error) for source, error in search_errors(run)]
     problems += unwanted(run)
+    problems += lost_companions_of(run)
     budget = run.upstream.budget()
     return Report(
         registry=run.entry.name,
@@ -131,6 +134,17 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
         budget=str(budget) if budget else "",
         images=outcomes(run.ledger),
     )
+
+
+def lost_companions_of(run: MirrorRun) -> list[str]:
+    """What accompanies images that are here, and did not come: the mirror is not complete without."""
+    found = [f"{each.source.name}: {each.companions}" for each in run.ledger.findings() if each.companions]
+    for progress in run.ledger.progress():
+        lost = [each for each in progress.companions.values() if each.outcome is Fate.FAILED]
+        if lost and progress.step is Step.PUBLISHED:
+            more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+            found.append(f"{progress.image.name}: companion {lost[0].companion}{more}: {lost[0].reason}")
+    return found
 
 
 def unwanted(run: MirrorRun) -> list[str]:

@@ -5,12 +5,12 @@ What judges signatures is imported when a policy asks for it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from profiles.tag_rules import is_companion_tag
-from registry_server.oci.digest import Digest
-from registry_server.oci.errors import InvalidName, MirrorflowError
+from profiles.tag_rules import subject_of
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
     from profiles.model import Profile
     from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from tasks.images import Image
     from tasks.run import MirrorRun
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from tasks.trust.policy import Policy
     from tasks.trust.verdict import Verdict
 
+log = logging.getLogger("mirrorflow.verify_signature")
 NO_POLICY: Final = "no policy"
+IN_PLACE: Final = "admitted before"
 # What signatures, attestations and SBOMs are made of; whatever else stands under such a tag could be run.
 _COMPANION_CONTENT: Final = ("simplesigning", "dsse", "in-toto", "spdx", "cyclonedx", "syft", "sigstore")
 
@@ -36,10 +39,14 @@ class NotAdmitted(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What the profile asks of the images of one registry entry. Falsy when it asks for nothing."""
+    """What the profile asks of the images of one registry entry. Falsy when it asks for nothing.
+
+    `record`: verdicts are kept beside their images.
+    """
 
     policies: Policies | None = None
     only_signed: bool = False
+    record: bool = False
 
     @classmethod
     def of(cls, profile: Profile, entry: RegistryEntry) -> Verification:
@@ -53,7 +60,7 @@ class Verification:
 
         policies = Policies(profile.trust, profile.verify)
         policies.check()
-        return cls(policies, entry.only_signed)
+        return cls(policies, entry.only_signed, profile.verify is not None and profile.verify.record_verdicts)
 
     def __bool__(self) -> bool:
         return self.policies is not None
@@ -74,9 +81,12 @@ class Verification:
 def verify_image(run: MirrorRun, image: Image) -> None:
     """Get the verdict and write it down. Raises `NotAdmitted`, and what the upstream raises.
 
-    A network error is an error, and never "unsigned".
+    A network error is an error, and never "unsigned". What is here was judged when it came.
     """
-    subject = _subject(image)
+    if image.held:
+        run.ledger.verdict(image, IN_PLACE)
+        return
+    subject = (image.root or subject_of(image.reference)) if isinstance(image.reference, Tag) else None
     if subject is not None and run.verification:
         _verify_companion(run, image, subject)
         return
@@ -85,16 +95,28 @@ def verify_image(run: MirrorRun, image: Image) -> None:
     if verdict is None:
         run.ledger.verdict(image, NO_POLICY)
         return
-    run.ledger.verdict(image, words(verdict))
+    _write_down(run, image, verdict)
     if not verdict.admits:
         raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: not admitted: {words(verdict)}")
+
+
+def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
+    """Who signed, when, and which authority matched: for the task run, the report and the store."""
+    from tasks.companions.verdict_record import record_of, signed_by
+
+    said = words(verdict)
+    log.info("%s: %s", image.name, said)
+    record = None
+    if run.verification.record and verdict.admits:
+        record = record_of(verdict, image.digest, source_name(run, image.source))
+    run.ledger.verdict(image, said, signed_by(verdict), record)
 
 
 def judge_digest(
     run: MirrorRun, image: Image, digest: Digest, tag: str | None, *, thorough: bool = False
 ) -> Verdict | None:
     """What the policy of the image's repository says of a digest; None without a policy."""
-    source = f"{run.upstream.name}/{run.entry.urls[0].repository(image.source)}"
+    source = source_name(run, image.source)
     policy = run.verification.policy_for(source, tag)
     if policy is None:
         return None
@@ -113,6 +135,36 @@ def judge_digest(
     return next((found for found in judged if not found.admits), verdict)
 
 
+def enforces(run: MirrorRun, image: Image) -> bool:
+    """Whether a policy keeps out what is not signed by whom the profile trusts."""
+    if not run.verification:
+        return False
+    from tasks.trust.policy import Mode
+
+    policy = _policy_of(run, image)
+    return policy is not None and policy.mode is Mode.ENFORCE
+
+
+def is_strict(run: MirrorRun, image: Image) -> bool:
+    """Whether a policy keeps out anything at all."""
+    if not run.verification:
+        return False
+    from tasks.trust.policy import Mode
+
+    policy = _policy_of(run, image)
+    return policy is not None and policy.mode in (Mode.ENFORCE, Mode.PRESENCE)
+
+
+def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
+    tag = image.reference if isinstance(image.reference, Tag) else None
+    return run.verification.policy_for(source_name(run, image.source), tag)
+
+
+def source_name(run: MirrorRun, repository: str) -> str:
+    """`host/repository`, as policies name it."""
+    return f"{run.upstream.name}/{run.entry.urls[0].repository(repository)}"
+
+
 def words(verdict: Verdict) -> str:
     """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
     if verdict.reasons:
@@ -124,16 +176,6 @@ def words(verdict: Verdict) -> str:
     return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
 
 
-def _subject(image: Image) -> Digest | None:
-    """The digest whose companion a tag such as `sha256-<hex>.sig` says it is."""
-    if not isinstance(image.reference, Tag) or not is_companion_tag(image.reference):
-        return None
-    try:
-        return Digest(image.reference.partition(".")[0].replace("-", ":", 1))
-    except InvalidName:
-        return None
-
-
 def _verify_companion(run: MirrorRun, image: Image, subject: Digest) -> None:
     """A companion is admitted with its image, and only if it is none itself: its tag could hide anything."""
     verdict = judge_digest(run, image, subject, None)
@@ -143,14 +185,14 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Digest) -> None:
     if not verdict.admits:
         raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: its image is not admitted")
     manifest = _manifest(run, image, image.digest)
-    if manifest.is_index or not all(map(_is_companion_content, manifest.layers)):
+    if manifest.is_index or not all(map(is_companion_content, manifest.layers)):
         raise NotAdmitted(
             f"{run.upstream.name}: {image.upstream_name}: something else under the tag of a companion"
         )
     run.ledger.verdict(image, f"companion of {subject.short}")
 
 
-def _is_companion_content(layer: Descriptor) -> bool:
+def is_companion_content(layer: Descriptor) -> bool:
     return any(part in layer.media_type for part in _COMPANION_CONTENT)
 
 

@@ -54,7 +54,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class TagRecord:
-    """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose."""
+    """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose.
+
+    `verdict` is one line of signature verification, "" where nothing was asked.
+    """
 
     digest: Digest
     media_type: str
@@ -64,6 +67,7 @@ class TagRecord:
     sparse: tuple[Digest, ...] = ()
 
     @property
+    verdict: str = ""
     def descriptor(self) -> Descriptor:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
 
@@ -94,6 +98,8 @@ class PollRecord:
     `declined`: tag -> "digest reason", for what is left out as long as its digest stays.
     """
 
+    `companions`: fallback tag -> digest of the list of referrers that has been dealt with; digest of a
+    companion -> why it is left out.
     registry: str
     checked: float
     succeeded: float | None = None
@@ -102,6 +108,7 @@ class PollRecord:
     declined: Mapping[str, str] = field(default_factory=dict)
 
 
+    companions: Mapping[str, str] = field(default_factory=dict)
 def encode(document: Mapping[str, Any]) -> bytes:
     """One line of JSON, in ASCII: an annotation may hold half a surrogate pair, which UTF-8 cannot."""
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -127,6 +134,8 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
 
 
 def tag_from_json(body: Any) -> TagRecord:
+    if record.verdict:
+        body["verdict"] = record.verdict
     """Raises LookupError, TypeError or ValueError."""
     origin = body.get("origin")
     return TagRecord(
@@ -140,6 +149,7 @@ def tag_from_json(body: Any) -> TagRecord:
 
 
 def _origin_from_json(body: Any) -> Origin:
+        verdict=str(body.get("verdict", "")),
     form = Form.from_json(body.get("form"))
     return Origin(body["registry"], body["repository"], Digest(body["digest"]), form)
 
@@ -152,7 +162,7 @@ def poll_to_json(record: PollRecord) -> dict[str, Any]:
         "upstream": dict(record.upstream),
         "problems": dict(record.problems),
         "declined": dict(record.declined),
-    }
+    } | ({"companions": dict(record.companions)} if record.companions else {})
 
 
 def poll_from_json(body: Any) -> PollRecord:
@@ -169,6 +179,7 @@ def poll_from_json(body: Any) -> PollRecord:
 
 def descriptor_from_json(body: Any) -> Descriptor:
     """Of a manifest, as `Descriptor.to_json` wrote it. Raises LookupError, TypeError or ValueError."""
+        companions=dict(body.get("companions", {})),
     return Descriptor(
         media_type=body["mediaType"],
         digest=Digest(body["digest"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -112,9 +113,13 @@ class ReferrerLists:
         return self._by_tag(repository, digest, known) if found is None else Listed(found)
 
     def is_cheap(self, repository: str, digest: Digest) -> bool:
-        """Whether `of` is known to find something, or costs at most the API's one request."""
-        if self._has_api and not self._lacks(repository):
-            return True
+        """Whether `of` is known to find something, or costs at most the API's one request.
+
+        Raises `UpstreamError`.
+        """
+        with suppress(UpstreamDenied):
+            if self.referrers_by_api(repository, digest) is not None:
+                return True
         tags = self._tags.get(repository)
         return tags is not None and fallback_tag(digest) in tags
 
@@ -124,7 +129,7 @@ class ReferrerLists:
         if tags is not None and tag not in tags:
             return Listed(by_tag=True)
         try:
-            if known and self.upstream.head(repository, tag).digest == known:
+            if (known or tags is None) and self.upstream.head(repository, tag).digest == known:
                 return None
             fetched = self.upstream.manifest(repository, tag)
         except UpstreamNotFound:

@@ -1,0 +1,75 @@
+"""In filter_tags: which images have companions that are not here, at one request for each digest at most."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from profiles.matching import referrers_of
+from profiles.tag_rules import is_companion_tag
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.reference import Tag
+from tasks.companions.model import Following
+from tasks.companions.seeking import lacks_companions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from profiles.content import ContentRule
+    from registry_server.oci.digest import Digest
+    from tasks.images import Image
+    from tasks.run import MirrorRun
+
+
+def following(
+    run: MirrorRun, reference: Tag | Digest, rules: Sequence[ContentRule | None]
+) -> Following | None:
+    """What is to follow an image that these rules take; None: nothing.
+
+    cosign's tags are companions themselves, and are seen in the list of tags.
+    """
+    if isinstance(reference, Tag) and is_companion_tag(reference):
+        return None
+    found = (referrers_of(run.entry, rule) for rule in rules)
+    wishes = tuple(wish for wish in found if wish.follow)
+    if not wishes:
+        return None
+    return Following(wishes, deep=bool(run.only) or any(wish.nested for wish in wishes))
+
+
+def find_companions(run: MirrorRun, held: Iterable[Image], changed: list[Image]) -> str:
+    """Add to `changed` the images that are here and lack companions; why some could not be asked for.
+
+    Raises `Stopped`.
+    """
+    by_digest: defaultdict[Digest, list[Image]] = defaultdict(list)
+    for image in held:
+        by_digest[image.digest].append(image)
+    answers = run.each(lambda images: _lacking(run, images), by_digest.values())
+    run.check_stopped()
+    failures = []
+    for _, answer in answers:
+        if isinstance(answer, MirrorflowError):
+            failures.append(str(answer))
+        else:
+            lacking, reasons = answer
+            changed += lacking
+            failures += reasons
+    if not failures:
+        return ""
+    return f"what refers to {len(failures)} of its images could not be found out: {failures[0]}"
+
+
+def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[list[Image], list[str]]:
+    """Of images with one digest, those that lack companions; and why that could not be found out."""
+    lacking, reasons = [], []
+    for image in images:
+        assert image.following is not None
+        lacks, company = lacks_companions(run, image, image.following)
+        if lacks:
+            lacking.append(image)
+        elif company.failures:
+            reasons.append(company.failures[0].reason)
+        else:
+            run.ledger.note(image.local, company.versions)
+    return lacking, reasons

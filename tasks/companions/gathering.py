@@ -1,0 +1,172 @@
+"""Fetching the manifests of companions: signatures, attestations, SBOMs, and what refers to those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from registry_server.oci import media_types
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.errors import MirrorflowError
+from tasks.companions.model import CompanionPlan
+from tasks.companions.seeking import FOREIGN, RUNNABLE, children_here, seek, signature_tags
+from tasks.errors import CompanionNotCopied, is_stop
+from tasks.fetching import keeping, walk
+from tasks.images import Image
+from tasks.in_place import is_in_place
+from tasks.upstream.errors import UpstreamNotFound
+from tasks.verifying import enforces, is_companion_content, is_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import Tag
+    from tasks.companions.model import Company, Following
+    from tasks.companions.seeking import Lacking, Seeking
+    from tasks.fetching import ManifestSource
+    from tasks.images import ImagePlan
+    from tasks.run import MirrorRun
+
+    Source = Callable[[Image], ManifestSource]
+
+NOT_THERE: Final = "is listed, and is not there"
+# What makes a manifest something to run: cosign's signatures have the config of an image, but no such layers.
+_RUNNABLE: Final = (".layer.", ".rootfs.", "image.layer")
+
+
+def with_companions(run: MirrorRun, image: Image, plan: ImagePlan, source: Source | None = None) -> ImagePlan:
+    """The plan, with the companions that are not here yet.
+
+    Raises `CompanionNotCopied` where one of them cannot be had and the rule does not take the image without.
+    """
+    if image.following is None:
+        return plan
+    source = source or (lambda each: keeping(run, each))
+    company = _gather(_Gathering(run, image, image.following, source), plan)
+    for failure in company.failures:
+        if is_required(run, image) and failure.error is not None:
+            raise CompanionNotCopied(failure.companion, failure.error)
+    return replace(plan, company=company)
+
+
+def is_required(run: MirrorRun, image: Image) -> bool:
+    """Whether the image fails with its companions; what is here already does not go for that."""
+    wishes = image.following.wishes if image.following else ()
+    said = [wish.on_failure or ("image" if enforces(run, image) else "report") for wish in wishes]
+    return "image" in said
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathering:
+    run: MirrorRun
+    image: Image
+    following: Following
+    source: Source
+
+
+def _gather(this: _Gathering, plan: ImagePlan) -> Company:
+    run, image = this.run, this.image
+    seeking = seek(run, image, this.following)
+    _look_below(this, seeking, plan)
+    for lacking in seeking:
+        descriptor = lacking.descriptor
+        try:
+            found = _plan(this, seeking, lacking)
+        except UpstreamNotFound:
+            seeking.leave_out(descriptor, NOT_THERE)
+        except MirrorflowError as error:
+            if is_stop(error):
+                raise
+            seeking.fail(str(descriptor.digest), error, descriptor.artifact_type or "")
+        else:
+            if found is not None:
+                seeking.company.plans.append(found)
+                seeking.look_at(descriptor.digest, lacking.level + 1)
+    if not image.held:
+        _gather_tags(this, seeking, plan)
+    return seeking.company
+
+
+def _look_below(this: _Gathering, seeking: Seeking, plan: ImagePlan) -> None:
+    """Platforms, and attestations inside of the index, may have companions of their own."""
+    if this.image.held:
+        below = list(children_here(seeking.repository, this.image.digest)) if this.following.deep else []
+    else:
+        made = {each.digest for each in plan.renamed.values()}
+        below = [each.digest for each in plan.manifests if each.digest not in made]
+    for digest in below:
+        seeking.look_at(digest)
+
+
+def _plan(this: _Gathering, seeking: Seeking, lacking: Lacking) -> CompanionPlan | None:
+    """None for one that is left out. Raises what reading a manifest raises."""
+    digest = lacking.descriptor.digest
+    part = _as_image(this.image, lacking.descriptor.digest, lacking.descriptor.media_type)
+    source = this.source(part)
+    manifest = source.read(lacking.descriptor)
+    own = manifest.descriptor(digest.algorithm)
+    if not lacking.sure and not this.following.takes(own.artifact_type, own.annotations):
+        return None
+    reason = _why_not(this, manifest, lacking.subject)
+    if reason:
+        seeking.leave_out(own, reason)
+        seeking.company.versions[str(digest)] = reason
+        return None
+    found = walk(this.run, part, source)
+    return CompanionPlan(lacking.subject, own, found.manifests, found.blobs)
+
+
+def _why_not(this: _Gathering, manifest: Manifest, subject: Digest) -> str:
+    """Upstream content enters only as what the rule means: a companion of this image, and no other image."""
+    if manifest.subject is None or manifest.subject.digest != subject:
+        return FOREIGN
+    return RUNNABLE if is_strict(this.run, this.image) and _is_runnable(manifest) else ""
+
+
+def _is_runnable(manifest: Manifest) -> bool:
+    if manifest.is_index:
+        return True  # whatever its children are
+    if manifest.media_type not in media_types.IMAGES:
+        return False
+    return any(part in layer.media_type for layer in manifest.layers for part in _RUNNABLE)
+
+
+def _as_image(image: Image, digest: Digest, media_type: str, tag: Tag | None = None) -> Image:
+    return Image(image.source, image.local, tag or digest, digest, media_type)
+
+
+def _gather_tags(this: _Gathering, seeking: Seeking, plan: ImagePlan) -> None:
+    """cosign's tags for the image, its platforms and its companions, if there are any.
+
+    Those of the image itself are images of the run as well, with a row of their own in the report.
+    """
+    if not this.run.entry.sync_legacy_cosign_tags:
+        return
+    company = seeking.company
+    subjects = [each.digest for each in (*plan.manifests, *(each.descriptor for each in company.plans))]
+    tags = {subject: signature_tags(this.run, this.image.source, subject) for subject in subjects}
+    for tag, subject in [(tag, subject) for subject, found in tags.items() for tag in found]:
+        try:
+            found = _tagged(this, seeking, tag, subject)
+        except MirrorflowError as error:
+            if is_stop(error):
+                raise
+            seeking.fail(str(tag), error)
+        else:
+            company.plans += [found] if found else []
+
+
+def _tagged(this: _Gathering, seeking: Seeking, tag: Tag, subject: Digest) -> CompanionPlan | None:
+    head = this.run.upstream.head(this.image.source, tag)
+    if is_in_place(seeking.repository, tag, head.digest, ()):
+        return None
+    part = _as_image(this.image, head.digest, head.media_type, tag)
+    source = this.source(part)
+    manifest = source.read(Descriptor(head.media_type, head.digest, -1))
+    strict = is_strict(this.run, this.image)
+    if strict and (manifest.is_index or not all(map(is_companion_content, manifest.layers))):
+        return None  # its own row says so
+    found = walk(this.run, part, source)
+    return CompanionPlan(subject, found.root, found.manifests, found.blobs, tag)
