@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class Referrers(ProfileModel):
-    """What refers to an image - signatures, attestations, SBOMs, anything - follows it, as does what refers
-    to that. `sha256-….sig`, `.att` and `.sbom` tags are another matter: `syncLegacyCosignTags`.
-    """
+    """What refers to an image follows it, and what refers to that. (`sha256-….sig` tags: the entry says.)"""
 
     follow: bool = Field(
         default=True,
