@@ -49,5 +49,5 @@ def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
         pushed=time.time(),
         origin=Origin(run.entry.name, plan.image.source, plan.image.digest, plan.image.form),
         sparse=plan.sparse,
-    )
         verdict=run.ledger.verdict_of(plan.image),
+    )

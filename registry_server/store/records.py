@@ -65,9 +65,9 @@ class TagRecord:
     pushed: float
     origin: Origin | None = None
     sparse: tuple[Digest, ...] = ()
+    verdict: str = ""
 
     @property
-    verdict: str = ""
     def descriptor(self) -> Descriptor:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
 
@@ -96,19 +96,19 @@ class PollRecord:
     `upstream`: tag -> upstream digest, only where it differs from what the stored tag came from.
     `problems`: tag ("" is the repository) -> why it is not in place.
     `declined`: tag -> "digest reason", for what is left out as long as its digest stays.
-    """
-
     `companions`: fallback tag -> digest of the list of referrers that has been dealt with; digest of a
     companion -> why it is left out.
+    """
+
     registry: str
     checked: float
     succeeded: float | None = None
     upstream: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
-
-
     companions: Mapping[str, str] = field(default_factory=dict)
+
+
 def encode(document: Mapping[str, Any]) -> bytes:
     """One line of JSON, in ASCII: an annotation may hold half a surrogate pair, which UTF-8 cannot."""
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -130,12 +130,12 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
         } | ({"form": origin.form.to_json()} if origin.form else {})
     if record.sparse:
         body["sparse"] = list(record.sparse)
+    if record.verdict:
+        body["verdict"] = record.verdict
     return body
 
 
 def tag_from_json(body: Any) -> TagRecord:
-    if record.verdict:
-        body["verdict"] = record.verdict
     """Raises LookupError, TypeError or ValueError."""
     origin = body.get("origin")
     return TagRecord(
@@ -145,11 +145,11 @@ def tag_from_json(body: Any) -> TagRecord:
         pushed=body["pushed"],
         origin=origin and _origin_from_json(origin),
         sparse=tuple(Digest(each) for each in body.get("sparse", ())),
+        verdict=str(body.get("verdict", "")),
     )
 
 
 def _origin_from_json(body: Any) -> Origin:
-        verdict=str(body.get("verdict", "")),
     form = Form.from_json(body.get("form"))
     return Origin(body["registry"], body["repository"], Digest(body["digest"]), form)
 
@@ -174,12 +174,12 @@ def poll_from_json(body: Any) -> PollRecord:
         upstream=dict(body["upstream"]),
         problems=dict(body["problems"]),
         declined=dict(body.get("declined", {})),
+        companions=dict(body.get("companions", {})),
     )
 
 
 def descriptor_from_json(body: Any) -> Descriptor:
     """Of a manifest, as `Descriptor.to_json` wrote it. Raises LookupError, TypeError or ValueError."""
-        companions=dict(body.get("companions", {})),
     return Descriptor(
         media_type=body["mediaType"],
         digest=Digest(body["digest"]),
