@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from flows.sample_upstream import fill_sample_upstream
 from registry_server.store.store import Store
@@ -29,12 +30,19 @@ settings.load_profile("mirrorflow")
 ENGINE = ("tests/flows/", "tests/test_docs", "tests/test_notebooks")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several workers (`pytest -n`), a file stays together, as its fixtures are made once."""
-    for item in items:
-        name = item.path.relative_to(config.rootpath).as_posix()
-        item.add_marker(pytest.mark.xdist_group("engine" if name.startswith(ENGINE) else name))
+class FilesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """With several workers (`pytest -n`), a file stays together, as its fixtures are made once.
+
+    xdist's own `loadgroup` silently does nothing with pytest 9.2: items cannot be renamed any more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "engine" if path.startswith(ENGINE) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesTogether:
+    return FilesTogether(config, log)
 
 
 def require_program(name: str) -> str:
