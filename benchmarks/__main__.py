@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from benchmarks.harness.rows import Row
 
-NAMES: Final = ("start", "nothing_new")
+NAMES: Final = ("start", "nothing_new", "few_new", "one_blob", "first_mirror", "serve", "push")
 RESULTS: Final = Path(__file__).parent / "results"
 
 

@@ -97,7 +97,7 @@ def measure(place: Place, size: Size) -> Result:
     poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
     with bundled(folder / "upstream") as upstream:
         profile = write_profile(folder, upstream.url, folder / "mirror")
-        paths = _paths(folder, poll)
+        paths = write_paths(folder, poll)
         turns = alternately(
             size.rounds,
             {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)},
@@ -119,7 +119,7 @@ def bare_heads(paths: Path, upstream: Bundled) -> Round:
     return Round(found["wall"], found["cpu"], done.usage.peak, upstream.asked())
 
 
-def _paths(folder: Path, poll: Poll) -> Path:
+def write_paths(folder: Path, poll: Poll) -> Path:
     path = folder / "paths"
     path.write_text("\n".join(f"/v2/{poll.name(tag)}/manifests/v{tag}" for tag in range(poll.tags)))
     return path

@@ -1,0 +1,75 @@
+"""The same poll with a few tags that have moved: it costs the HEADs and those few images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.content import Poll
+from benchmarks.harness.ours import sync_plainly
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.upstreams import bundled
+from benchmarks.nothing_new import Round, asked, bare_heads, costs, write_paths
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.harness.place import Place
+    from benchmarks.harness.rows import Row
+    from benchmarks.harness.upstreams import Bundled
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    tags: int
+    repositories: int
+    changed: int
+    rounds: int
+
+
+FULL = Size(tags=10_000, repositories=50, changed=20, rounds=3)
+SMALL = Size(tags=60, repositories=3, changed=4, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    size: Size
+    ours: tuple[Round, ...]
+    bare: tuple[Round, ...]
+
+    def rows(self) -> list[Row]:
+        size = self.size
+        return [
+            asked("few_new", "HEADs of manifests", self.ours, "HEAD manifest", size.tags),
+            asked("few_new", "GETs of manifests", self.ours, "GET manifest", size.changed),
+            asked("few_new", "GETs of blobs: layer and config", self.ours, "GET blob", 2 * size.changed),
+            *costs("few_new", f"poll of {size.tags:,} tags, {size.changed} new", self.ours, self.bare),
+        ]
+
+
+def measure(place: Place, size: Size) -> Result:
+    folder = place.fresh("few_new")
+    poll = Poll(size.tags, size.repositories)
+    source = Store.open(folder / "upstream", durability="none")
+    poll.fill(source)
+    poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
+    with bundled(folder / "upstream") as upstream:
+        profile = write_profile(folder, upstream.url, folder / "mirror")
+        paths = write_paths(folder, poll)
+        rounds = iter(range(size.rounds))
+
+        def ours() -> Round:
+            poll.change(source, size.changed, next(rounds))
+            return _ours(profile, upstream, size)
+
+        turns = alternately(size.rounds, {"ours": ours, "bare": lambda: bare_heads(paths, upstream)})
+    return Result(size, tuple(turns["ours"]), tuple(turns["bare"]))
+
+
+def _ours(profile: Path, upstream: Bundled, size: Size) -> Round:
+    done = sync_plainly(profile)
+    if done.totals["copied"] != size.changed:
+        raise AssertionError(f"{size.changed} were new, and yet: {done.totals}")
+    return Round(done.wall, done.cpu, done.usage.peak, upstream.asked())

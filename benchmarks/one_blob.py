@@ -1,0 +1,141 @@
+"""One large blob into the store, one stream, over http and over TLS: near a bare socket, far before skopeo.
+
+Upstream: nginx over the pool of a store, which costs the machine the least.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.content import image, put
+from benchmarks.harness.ours import environment
+from benchmarks.harness.peers import nginx
+from benchmarks.harness.processes import run
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtLeast, AtMost, Row, Sample
+from benchmarks.harness.tls import certificate
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from benchmarks.harness.peers import Server
+    from benchmarks.harness.place import Place
+    from registry_server.oci.descriptor import Descriptor
+
+_NAME = "one/blob"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    bytes: int
+    rounds: int
+
+
+FULL = Size(bytes=2**30, rounds=3)
+SMALL = Size(bytes=6_000_000, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Seconds of the copy alone, of the whole process, CPU seconds of the copy, bytes of memory."""
+
+    copy: float
+    whole: float
+    cpu: float
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """By scheme, by contender."""
+
+    size: Size
+    rounds: Mapping[str, Mapping[str, tuple[Round, ...]]]
+
+    def rows(self) -> list[Row]:
+        return [row for scheme in self.rounds for row in self._of(scheme)]
+
+    def _of(self, scheme: str) -> list[Row]:
+        def speed(contender: str, *, whole: bool = False) -> Sample:
+            turns = self.rounds[scheme][contender]
+            return Sample.of(self.size.bytes / 1e6 / (each.whole if whole else each.copy) for each in turns)
+
+        def cpu(contender: str) -> Sample:
+            return Sample.of(each.cpu for each in self.rounds[scheme][contender])
+
+        what, limit = f"{self.size.bytes / 2**20:.0f} MiB over {scheme}", "bare socket, sha256, write"
+        peak = Sample.of(each.peak / 1e6 for each in self.rounds[scheme]["ours"])
+        skopeo, theirs = "skopeo copy to dir", speed("skopeo")
+        whole = speed("ours", whole=True)
+        return [
+            Row("one_blob", what, "MB/s", speed("ours"), limit, speed("raw"), True, AtLeast(0.9)),
+            Row("one_blob", what, "MB/s", speed("ours"), skopeo, theirs, True, AtLeast(2.5)),
+            Row("one_blob", f"{what}, with Python's start", "MB/s", whole, skopeo, theirs, True),
+            Row("one_blob", f"{what}, CPU", "s", cpu("ours"), limit, cpu("raw")),
+            Row("one_blob", f"{what}, peak memory", "MB", peak, budget=AtMost(300, "MB")),
+        ]
+
+
+def measure(place: Place, size: Size) -> Result:
+    skopeo, server = place.program("skopeo"), place.program("nginx")
+    folder = place.fresh("one_blob")
+    store = Store.open(folder / "upstream", durability="none")
+    blob = put(store, _NAME, "one", size.bytes)
+    tags = [(_NAME, "latest", image(store, _NAME, "one", [blob], "latest").digest)]
+    cert, key, trusted = certificate(folder)
+    found = {}
+    for scheme, tls in (("http", None), ("https", (cert, key))):
+        with nginx(server, folder, store.root, tags=tags, tls=tls) as upstream:
+            turns = _Turns(folder, upstream, blob, trusted, skopeo)
+            contenders = {"raw": turns.raw, "ours": turns.ours, "skopeo": turns.skopeo}
+            done = alternately(size.rounds, contenders)
+            found[scheme] = {name: tuple(each) for name, each in done.items()}
+    shutil.rmtree(folder)
+    return Result(size, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    folder: Path
+    upstream: Server
+    blob: Descriptor
+    trusted: Path
+    program: str
+
+    def raw(self) -> Round:
+        file = self.folder / "raw"
+        path = f"/v2/{_NAME}/blobs/{self.blob.digest}"
+        authority = [str(self.trusted / "ca.crt")] if self.upstream.scheme == "https" else []
+        found = _copy("raw", self.upstream.host, path, str(file), *authority)
+        file.unlink()
+        return found
+
+    def ours(self) -> Round:
+        profile = write_profile(
+            self.folder, self.upstream.url, self.folder / "mirror", certDir=str(self.trusted)
+        )
+        found = _copy("ours", str(profile), _NAME, self.blob.digest, str(self.blob.size))
+        shutil.rmtree(self.folder / "mirror")
+        return found
+
+    def skopeo(self) -> Round:
+        target = self.folder / "skopeo"
+        secure = ["--src-cert-dir", str(self.trusted)] if self.upstream.scheme == "https" else []
+        options = secure or ["--src-tls-verify=false"]
+        source = f"docker://{self.upstream.host}/{_NAME}:latest"
+        usage = run([self.program, "copy", *options, source, f"dir:{target}"]).usage
+        shutil.rmtree(target)
+        return Round(usage.wall, usage.wall, usage.cpu, usage.peak)
+
+
+def _copy(*arguments: str) -> Round:
+    done = run([sys.executable, "-m", "benchmarks.harness.copies", *arguments], environment=environment())
+    found = json.loads(done.output)
+    return Round(found["wall"], done.usage.wall, found["cpu"], done.usage.peak)
