@@ -13,6 +13,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
 from registry_server.store.gc import Care, collect, last_report
+from tasks.on_demand.evicting import evict
 from tasks.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -50,8 +51,11 @@ def collect_garbage(
     stopped: Callable[[], bool] = lambda: False,
 ) -> GcReport:
     """As the profile wants it, in every root. Raises `StoreLocked`, `StoreError`."""
+    evicted = evict(store, profile, dry_run=dry_run, told=told)
     care = Care(dry_run=dry_run, told=told, stopped=stopped, **_cared_for(profile))
-    return collect(store, profile.storage.gc_options(), care)
+    report = collect(store, profile.storage.gc_options(), care)
+    report.tags += evicted
+    return report
 
 
 def _cared_for(profile: Profile) -> dict[str, Any]:
@@ -105,7 +109,10 @@ class GcSchedule:
         options = {
             root: replace(each, enabled=root in due) for root, each in self._storage.gc_options().items()
         }
-        care = Care(stopped=self._stop.is_set, **_cared_for(self._profile()))
+        profile = self._profile()
+        if evicted := evict(self._store, profile):
+            self._say(f"{evicted:,} tags that came on demand went: their cache is full, or nobody pulls them")
+        care = Care(stopped=self._stop.is_set, **_cared_for(profile))
         with suppress(StoreLocked):  # somebody does it by hand
             for line in told_by(collect(self._store, options, care)):
                 self._say(line)

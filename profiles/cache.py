@@ -21,7 +21,7 @@ Size = Annotated[int, PlainValidator(parse_size), WithJsonSchema(_SCHEMA)]
 
 
 class Cache(ProfileModel):
-    """How much is kept of what came on demand. Images that nobody pulls go first; polled and pushed ones stay."""
+    """How much is kept of what came on demand. What nobody pulls goes first; polled or pushed tags stay."""
 
     max_size: Size | None = Field(
         default=None,

@@ -47,7 +47,9 @@ def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
         media_type=root.media_type,
         size=root.size,
         pushed=time.time(),
-        origin=Origin(run.entry.name, plan.image.source, plan.image.digest, plan.image.form),
+        origin=Origin(
+            run.entry.name, plan.image.source, plan.image.digest, plan.image.form, on_demand=run.on_demand
+        ),
         sparse=plan.sparse,
         verdict=run.ledger.verdict_of(plan.image),
     )

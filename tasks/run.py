@@ -49,6 +49,7 @@ class MirrorRun:
     manifests: KeyedLocks = field(default_factory=KeyedLocks)
     recent: RecentManifests = field(default_factory=RecentManifests)
     verification: Verification = field(default_factory=Verification)
+    on_demand: bool = False  # because a client asked for it
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""

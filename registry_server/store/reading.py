@@ -145,6 +145,11 @@ class RepositoryReader:
                 self._disk.mark(path)
 
     @translated
+    def pulled(self, reference: Tag | Digest) -> float:
+        """When somebody last pulled it by this name, in unix seconds and to the hour; 0: nobody did."""
+        return files.modified(self._pull_path(reference)) or 0.0
+
+    @translated
     def poll(self) -> PollRecord | None:
         """What the last poll of this repository remembered."""
         return records.decoded(files.read(self._poll_path), records.poll_from_json)

@@ -43,13 +43,15 @@ class Origin:
     """Where a tag came from: registry entry, repository and digest there, and the form it was given here.
 
     The digest differs from the tag's when that form is another one: then the tag stands on both, and this
-    is the table that tells a poll which upstream digest became which.
+    is the table that tells a poll which upstream digest became which. `on_demand`: because a client asked
+    for it, so that it may go again when nobody does.
     """
 
     registry: str
     repository: str
     digest: Digest
     form: Form = KEPT
+    on_demand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
             "repository": origin.repository,
             "digest": origin.digest,
         } | ({"form": origin.form.to_json()} if origin.form else {})
+        if origin.on_demand:
+            body["origin"]["onDemand"] = True
     if record.sparse:
         body["sparse"] = list(record.sparse)
     if record.verdict:
@@ -151,7 +155,8 @@ def tag_from_json(body: Any) -> TagRecord:
 
 def _origin_from_json(body: Any) -> Origin:
     form = Form.from_json(body.get("form"))
-    return Origin(body["registry"], body["repository"], Digest(body["digest"]), form)
+    on_demand = body.get("onDemand") is True
+    return Origin(body["registry"], body["repository"], Digest(body["digest"]), form, on_demand)
 
 
 def poll_to_json(record: PollRecord) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Pending:
     def record(self) -> TagRecord:
         """The tag as it will be."""
         found = self.descriptor
-        origin = Origin(self.candidate.entry.name, self.image.source, self.image.digest, self.image.form)
+        image, entry = self.image, self.candidate.entry
+        origin = Origin(entry.name, image.source, image.digest, image.form, on_demand=True)
         return TagRecord(found.digest, found.media_type, found.size, 0.0, origin)
 
 

@@ -64,9 +64,13 @@ class Families:
         """Who names this digest in the repository; `found` are its candidates now, for their platforms."""
         with self._lock:
             family = self._family(local)
+            repository = self._store.repository(local)
             lead = family.leads.get(digest)
+            if lead is not None and not repository.has_blob(lead.parent):
+                # Deleted, or evicted: its parts are what the manifests name that are here now.
+                family = self._families[local] = _Family()
+                lead = None
             if lead is None:
-                repository = self._store.repository(local)
                 stamp = manifests_changed(repository)
                 if stamp != family.stamp:
                     self._read_new(family, repository, found)

@@ -37,7 +37,7 @@ class Upstreams:
             name = candidate.entry.name
             if name not in self._runs:
                 opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop, lasting=True)
-                self._runs[name] = self._held.enter_context(opened)
+                self._runs[name] = replace(self._held.enter_context(opened), on_demand=True)
             return self._runs[name]
 
     def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
