@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from flows.clients.making import mirror_of
 from flows.doctor.examples import held_image
+from flows.doctor.findings import Subject
 from flows.doctor.machine import MachineCheck, open_store
 from flows.doctor.server import ServerCheck
 from flows.doctor.upstream import UpstreamCheck
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.doctor.examples import Held
-    from flows.doctor.findings import Finding, Subject
+    from flows.doctor.findings import Finding
     from profiles.model import Profile
     from profiles.sync import RegistryEntry
     from profiles.upstream_url import UpstreamUrl
+    from registry_server.store.store import Store
+
+
+_SERVER = Subject("server")
+# How this machine reaches a server that listens on every address.
+_AT_HOME = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - looked up, not listened on
 
 
 class Check(Protocol):
@@ -42,14 +50,32 @@ def checks_of(
 ) -> list[Check]:
     """Of the machine, the server and every url of `entries`. Raises `AddressUnusable`."""
     store = open_store(profile)
-    held = held_image(store) if store is not None else None
-    mirror = mirror_of(profile, address=address or _here(profile))
-    server = ServerCheck(mirror, StandardCredentials(), held, _origin(profile, held), cert_dir)
     credentials = StandardCredentials(profile.sync.credentials_file)
-    upstreams = [
+    upstreams = (
         UpstreamCheck(entry, url, credentials, store, image) for entry in entries for url in entry.urls
-    ]
+    )
+    server = _server_check(profile, store, address, cert_dir)
     return [MachineCheck(profile, environment), server, *upstreams]
+
+
+@dataclass(frozen=True, slots=True)
+class NowhereKnown:
+    """Instead of a server's: the profile lets it listen on any free port."""
+
+    subject: Subject = _SERVER
+
+    def findings(self) -> Iterator[Finding]:
+        yield self.subject.note("answers", "not asked: http.port is 0, any free port", "say --address")
+
+
+def _server_check(profile: Profile, store: Store | None, address: str, cert_dir: Path | None) -> Check:
+    http = profile.http
+    if not (address or http.external_url or http.port):
+        return NowhereKnown()
+    here = "" if http.external_url else _AT_HOME.get(http.address, "")
+    mirror = mirror_of(profile, address=address or (f"{here}:{http.port}" if here else ""))
+    held = held_image(store) if store is not None else None
+    return ServerCheck(mirror, StandardCredentials(), held, _origin(profile, held), cert_dir)
 
 
 def examine(checks: Sequence[Check], *, seconds: float) -> list[Finding]:
@@ -89,14 +115,6 @@ def _await(done: queue.Queue[int], number: int, seconds: float) -> set[int]:
 
 def _late(check: Check, seconds: float) -> Finding:
     return check.subject.failed("time", f"not finished after {seconds:g} s", "say --timeout to wait longer")
-
-
-def _here(profile: Profile) -> str:
-    """The server as this machine reaches it, where clients need not be asked."""
-    http = profile.http
-    if http.external_url or not http.port:
-        return ""
-    return {"0.0.0.0": f"127.0.0.1:{http.port}", "::": f"[::1]:{http.port}"}.get(http.address, "")  # noqa: S104 - looked up
 
 
 def _origin(profile: Profile, held: Held | None) -> UpstreamUrl | None:

@@ -291,6 +291,24 @@ def test_every_url_of_every_entry_is_checked(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("http", "address", "name"),
+    [
+        pytest.param(
+            {"address": "0.0.0.0", "port": 5000},  # noqa: S104 - nothing listens
+            "",
+            "server http://127.0.0.1:5000",
+            id="all of IPv4",
+        ),
+        pytest.param({"port": 0}, "", "server", id="any port"),
+        pytest.param({"port": 0}, "mirror:5000", "server http://mirror:5000", id="any port, but said"),
+    ],
+)
+def test_which_server_is_asked(tmp_path: Path, http: dict[str, Any], address: str, name: str) -> None:
+    of = profile(tmp_path, {"urls": ["http://127.0.0.1:9"], "onDemand": True}, **http)
+    assert checks_of(of, (), {}, address=address)[1].subject.name == name
+
+
 def doctor(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, "doctor", str(path), *arguments],
