@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registry_server.http.room import check_room
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 1024 * 1024
 
 
-def mount(store: Store, target: RepositoryName, digest: Digest, request: Request) -> bool:
+def mount(store: Store, target: RepositoryName, digest: Digest, request: Request, *, spare: int) -> bool:
     """Whether `target` has the blob now. `store` shows the caller's repositories only.
 
-    With `from` it is looked for there only, without it everywhere. Between storage roots it is copied.
-    Raises `InvalidName` for a `from` that cannot be a repository.
+    With `from` it is looked for there only, without it everywhere. Between storage roots it is copied, if
+    that leaves `spare` bytes of the disk. Raises `Refused`, `InvalidName` for a `from` that is no repository.
     """
     repository = store.repository(target)
     if repository.has_blob(digest):
@@ -35,7 +36,10 @@ def mount(store: Store, target: RepositoryName, digest: Digest, request: Request
         found = store.repository(source).find_blob(digest)
     except NotFound:
         return False
-    return repository.adopt_blob(digest) or _copy(store, target, found)
+    if repository.adopt_blob(digest):
+        return True
+    check_room(store, target, found.size, spare=spare)
+    return _copy(store, target, found)
 
 
 def _copy(store: Store, target: RepositoryName, found: StoredBlob) -> bool:

@@ -14,6 +14,7 @@ from registry_server.http.bodies import read_whole
 from registry_server.http.conditions import entity_tag, precondition
 from registry_server.http.errors import Refused
 from registry_server.http.pushed import warning
+from registry_server.http.room import check_room
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ManifestInvalid, ManifestUnknown, NotFound
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1, parse_manifest
@@ -51,6 +52,7 @@ class PublishingHandlers:
         tags = _tags(route, request)
         only_if = precondition(request.headers)
         body = await read_whole(request, limit=MAX_MANIFEST_BYTES, idle=self._limits.body_idle_seconds)
+        check_room(store, route.repository, len(body), spare=self._limits.spare_bytes)
         manifest = _parsed(body, request.headers.get("Content-Type"))
         repository = store.repository(route.repository)
         digest = route.reference if isinstance(route.reference, Digest) else None

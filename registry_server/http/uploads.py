@@ -18,6 +18,7 @@ from registry_server.http.content_range import check_length, parse_content_range
 from registry_server.http.errors import Refused
 from registry_server.http.mounting import mount
 from registry_server.http.pushed import blob_created, query_digest
+from registry_server.http.room import check_room
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 
@@ -49,8 +50,10 @@ class UploadHandlers:
         if route.session:
             raise Refused(405, "UNSUPPORTED", "POST begins an upload; it goes on with PATCH and PUT")
         mounted = query_digest(request, "mount")
-        if mounted is not None and await asyncio.to_thread(mount, store, route.repository, mounted, request):
-            return blob_created(route.repository, mounted)
+        if mounted is not None:
+            spare = self._limits.spare_bytes
+            if await asyncio.to_thread(mount, store, route.repository, mounted, request, spare=spare):
+                return blob_created(route.repository, mounted)
         digest = query_digest(request, "digest")
         algorithm = digest.algorithm if digest else _algorithm(request)
         session = await self._new_session(store, route, request, algorithm)
@@ -165,13 +168,7 @@ class UploadHandlers:
         return max(limit - upload.offset, 0) if limit else None
 
     def _check_room(self, store: Store, route: Route, needed: int) -> None:
-        free = store.uploads(route.repository).free_bytes()
-        if free - needed < self._limits.spare_bytes:
-            raise Refused(
-                507, "DENIED",
-                f"there is no room: {needed} bytes were announced and {free} are free, of which "
-                f"{self._limits.spare_bytes} are kept back; the registry's operator has to make room",
-            )  # fmt: skip
+        check_room(store, route.repository, needed, spare=self._limits.spare_bytes)
 
 
 class _Writer:

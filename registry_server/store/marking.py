@@ -117,7 +117,7 @@ class RepositoryView:
         return self.policy.doomed_tags(
             [
                 # Most clients ask for a tag's digest by HEAD, and pull that.
-                Candidate(tag, record.pushed, max(self._pulled(tag), self._pulled(_file(record.digest))))
+                Candidate(tag, record.pushed, max(map(self._pulled, (tag, *map(_file, record.roots)))))
                 for tag, record in tags
                 if subject_of_companion(tag) is None
             ],

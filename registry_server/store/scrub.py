@@ -7,6 +7,7 @@ is on record in each root, so that a scrub that was stopped goes on from there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import time
@@ -172,11 +173,16 @@ class _Scrub:
 
     def _is_intact(self, digest: Digest, fd: int) -> bool:
         hasher, size = hashlib.new(digest.algorithm), os.fstat(fd).st_size
-        for piece in files.chunks(fd, size):
-            hasher.update(piece)
-            self.pace.spend(len(piece))
         self.report.blobs += 1
         self.report.bytes += size
+        try:
+            for piece in files.chunks(fd, size):
+                hasher.update(piece)
+                self.pace.spend(len(piece))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return False  # a bad sector: nobody can be served it, and the next blob is looked at
         return hasher.hexdigest() == digest.hex
 
     def _put_away(self, digest: Digest, fd: int, path: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from registry_server.http.limits import Limits
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.pushing import begin, code, patch, push_blob, push_image
+from tests.registry_server.http.pushing import begin, code, patch, push_blob, push_image, put_manifest
 from tests.registry_server.store.disks import mounted, read_only
 from tests.registry_server.store.images import check
 from tests.support.registries import running_registry
@@ -47,11 +47,13 @@ def test_what_is_kept_back_is_there_for_deleting(small: Path, tmp_path: Path) ->
     """The watermark refuses new bytes long before nothing works any more."""
     limits = Limits(spare_bytes=8 * MIB)
     with running_registry(tmp_path, root=small, writable=True, limits=limits) as registry:
-        push_image(registry.client, "first", os.urandom(4 * MIB))
+        body = push_image(registry.client, "first", os.urandom(4 * MIB))
         location = begin(registry.client)
         answer = patch(registry.client, location, bytes(6 * MIB))
         assert code(answer) == (507, "DENIED")
         assert f"{8 * MIB} are kept back" in answer.text
+        (small / "filler").write_bytes(bytes(4 * MIB))
+        assert code(put_manifest(registry.client, body, "second")) == (507, "DENIED")
         assert registry.client.delete("/v2/a/manifests/first").status_code == 202
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,22 @@ def test_it_goes_on_where_it_was_stopped(store: Store, nginx: Repository) -> Non
     answers = iter([False] * 7 + [True])
     scrub(store, Pace(stopped=lambda: next(answers)))
     assert scrub(store, again=True).blobs == 20
+
+
+def test_a_blob_that_the_disk_cannot_read_is_corrupt_and_the_next_one_is_looked_at(
+    store: Store, nginx: Repository
+) -> None:
+    for content in (A, B, C):
+        nginx.put_blob(layer(content), content)
+    sectors = iter([True, False, True])
+
+    def read(_seconds: float) -> None:
+        if not next(sectors):
+            raise OSError(errno.EIO, "Input/output error")
+
+    report = scrub(store, Pace(rate=1e-9, sleep=read))
+    assert (report.blobs, len(report.corrupt), report.complete) == (3, 1, True)
+    assert len(quarantined(store)) == 1
 
 
 def test_a_rate_is_kept_by_sleeping() -> None:
