@@ -9,10 +9,13 @@ from flows.entries import find_entry
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.scrub import lacking
 from tasks.copying import BlobJob, copy_one
-from tasks.errors import is_stop
+from tasks.errors import WrongContent, is_stop
+from tasks.fetching import plan_image
 from tasks.images import Image
 from tasks.manifests import fetch, parsed
+from tasks.placing import put_manifests
 from tasks.run import open_run
+from tasks.upstream.errors import Where
 
 if TYPE_CHECKING:
     import threading
@@ -70,9 +73,19 @@ def _heal(
 def _heal_one(run: MirrorRun, lack: Lack, told: Callable[[str], None]) -> bool:
     origin = lack.record.origin
     assert origin is not None, "those without were sorted out"
-    image = Image(origin.repository, lack.repository, lack.tag, origin.digest, lack.record.media_type)
+    image = Image(
+        origin.repository,
+        lack.repository,
+        lack.tag,
+        origin.digest,
+        "" if origin.form else lack.record.media_type,
+        origin.form.platforms,
+        form=origin.form,
+    )
     try:
-        if lack.is_manifest:
+        if lack.is_manifest and image.form:
+            _make_again(run, image, lack.descriptor)
+        elif lack.is_manifest:
             _fetch_manifest(run, image, lack.descriptor)
         else:
             copy_one(run, BlobJob(lack.descriptor, image))
@@ -83,6 +96,17 @@ def _heal_one(run: MirrorRun, lack: Lack, told: Callable[[str], None]) -> bool:
         return False
     told(f"{lack.repository}:{lack.tag}: {lack.descriptor.digest} was fetched anew")
     return True
+
+
+def _make_again(run: MirrorRun, image: Image, descriptor: Descriptor) -> None:
+    """The upstream never had what an image was converted to: it is converted once more."""
+    repository = run.store.repository(image.local)
+    put_manifests(repository, plan_image(run, image).manifests)
+    if not repository.has_blob(descriptor.digest):
+        raise WrongContent(
+            Where(run.upstream.name, image.source, image.digest),
+            f"it does not become {descriptor.digest} now",
+        )
 
 
 def _fetch_manifest(run: MirrorRun, image: Image, descriptor: Descriptor) -> None:

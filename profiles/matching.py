@@ -99,9 +99,9 @@ def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], platforms
     `platforms` are those that they want together.
     """
     choices = [_choice(entry, rule) for rule in rules]
-    rewrite = any(choice is not None and choice.rewrite for choice in choices)
+    rewrite = bool(platforms) and any(choice is not None and choice.rewrite for choice in choices)
     oci = any(rule is not None and rule.convert == "oci" for rule in rules)
-    return Form(oci, tuple(sorted(platforms)) if rewrite else ())
+    return Form(oci, rewrite, tuple(sorted(platforms)) if oci or rewrite else ())
 
 
 def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | None:

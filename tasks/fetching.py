@@ -88,8 +88,8 @@ class _Tree:
         subject = manifest.subject and self.expected.get(manifest.subject.digest)
         if subject is not None:
             self.visit(subject, depth + 1)  # its new name comes first
-        kept = {child.digest for child in wanted_children(manifest, self.form.platforms)}
-        left_out = {child.digest for child in manifest.manifests} - kept
+        kept = wanted_children(manifest, self.platforms) if self.form.rewrite else manifest.manifests
+        left_out = {child.digest for child in manifest.manifests} - {child.digest for child in kept}
         found = conversion.changed(manifest, oci=self.form.oci, renamed=self.renamed, left_out=left_out)
         if found is not manifest:
             digest = Digest.of(found.body, descriptor.digest.algorithm)

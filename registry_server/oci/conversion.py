@@ -42,7 +42,17 @@ _MANIFESTS: Final = {
     media_types.DOCKER_LIST: media_types.OCI_INDEX,
 }
 # In the type of a referrer, its config or its layers: somebody signed the digest of the image that it names.
-_SIGNED: Final = ("signature", "simplesigning", "sigstore", "cosign", "notary", "notation", "in-toto", "dsse")
+_SIGNED: Final = (
+    "signature",
+    "simplesigning",
+    "sigstore",
+    "cosign",
+    "notary",
+    "notation",
+    "in-toto",
+    "dsse",
+    "verdict",
+)
 
 
 def changed(
@@ -76,7 +86,7 @@ def may_change(manifest: Manifest, form: Form) -> bool:
     if not form or not manifest.is_index:
         return form.oci and manifest.media_type in _MANIFESTS
     others = (child for child in manifest.manifests if child.media_type != media_types.OCI_MANIFEST)
-    return bool(form.platforms) or manifest.media_type in _MANIFESTS or any(others)
+    return form.rewrite or (form.oci and (manifest.media_type in _MANIFESTS or any(others)))
 
 
 def readdressed(manifest: Manifest, subject: Descriptor) -> Manifest:

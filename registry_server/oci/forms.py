@@ -16,23 +16,29 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Falsy: the image is kept as it is. `platforms`: those that indexes are cut down to, sorted."""
+    """Falsy: the image is kept as it is.
+
+    `oci`: converted to OCI; `rewrite`: indexes are cut down to `platforms`, which are sorted (() means all).
+    The platforms that are left out matter to a converted index too: it names them as the upstream does.
+    """
 
     oci: bool = False
+    rewrite: bool = False
     platforms: tuple[Platform, ...] = ()
     version: int = VERSION
 
     def __bool__(self) -> bool:
-        return self.oci or bool(self.platforms)
+        return self.oci or self.rewrite
 
     def __str__(self) -> str:
         """In words, e.g. `converted to OCI, cut down to linux/amd64`."""
         parts = ["converted to OCI"] if self.oci else []
-        parts += [f"cut down to {', '.join(map(str, self.platforms))}"] if self.platforms else []
+        parts += [f"cut down to {', '.join(map(str, self.platforms))}"] if self.rewrite else []
         return ", ".join(parts) or "kept as it is"
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": self.version, "oci": self.oci, "platforms": [str(each) for each in self.platforms]}
+        platforms = [str(each) for each in self.platforms]
+        return {"version": self.version, "oci": self.oci, "rewrite": self.rewrite, "platforms": platforms}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any] | None) -> Form:
@@ -40,7 +46,7 @@ class Form:
         if body is None:
             return KEPT
         platforms = tuple(Platform.parse(each) for each in body["platforms"])
-        return cls(bool(body["oci"]), platforms, int(body["version"]))
+        return cls(bool(body["oci"]), bool(body["rewrite"]), platforms, int(body["version"]))
 
 
 KEPT: Final = Form()
