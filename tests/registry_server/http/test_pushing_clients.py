@@ -1,25 +1,23 @@
-"""Clients that nobody here wrote push and pull; docker-registry answers the same requests beside us."""
+"""Clients that nobody here wrote push and pull: skopeo, buildah, podman, containerd, oras."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from flows.sample_images import AMD64, ARM64, layer
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.pushing import begin, finish, index, patch, push_image, put_manifest
-from tests.support.docker_registry import running_docker_registry
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.support.registries import Registry
 
@@ -105,12 +103,20 @@ class TestSkopeo:
         assert registry.client.get("/v2/deleted/image/manifests/1").status_code == 404
 
 
-class TestBuildah:
-    @pytest.mark.skipif(os.geteuid() != 0, reason="buildah without root needs user namespaces")
-    @pytest.mark.parametrize("to", ["oci", "v2s2"])
-    def test_pushes_and_pulls(self, registry: Registry, tmp_path: Path, to: str) -> None:
-        folders = [f"--root={tmp_path}/root", f"--runroot={tmp_path}/run"]
-        buildah = [_optional("buildah"), "--storage-driver=vfs", *folders]
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for podman, which takes no more than 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="pod-") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root these need user namespaces")
+@pytest.mark.parametrize("to", ["oci", "v2s2"])
+class TestContainers:
+    """podman and buildah, each with storage of its own."""
+
+    def test_buildah_pushes_and_pulls(self, registry: Registry, tmp_path: Path, to: str) -> None:
+        buildah = [_optional("buildah"), *_storage(tmp_path)]
         (tmp_path / "hello").write_text("hello\n")
         container = _run(*buildah, "from", "scratch").strip()
         _run(*buildah, "copy", container, f"{tmp_path}/hello", "/hello")
@@ -120,6 +126,25 @@ class TestBuildah:
         assert registry.client.get(f"/v2/buildah/{to}/tags/list").json()["tags"] == ["1.0"]
         _run(*buildah, "rmi", "--all", "--force")
         _run(*buildah, "pull", "--tls-verify=false", target)
+
+    def test_podman_pushes_and_pulls(self, registry: Registry, tmp_path: Path, short: Path, to: str) -> None:
+        podman = [_optional("podman"), *_storage(short), f"--tmpdir={short}/pods"]
+        (tmp_path / "root.tar").write_bytes(TOP.content)
+        _run(*podman, "import", f"{tmp_path}/root.tar", "made")
+        name = f"{registry.host}/podman/{to}:1.0"
+        insecure = "--tls-verify=false"
+        _run(*podman, "push", insecure, f"--format={to}", f"--digestfile={tmp_path}/digest", "made", name)
+        pushed = registry.client.get(f"/v2/podman/{to}/manifests/1.0").headers["Docker-Content-Digest"]
+        assert (tmp_path / "digest").read_text() == pushed
+        _run(*podman, "rmi", "--all", "--force")
+        for reference in (name, f"{registry.host}/podman/{to}@{pushed}"):
+            image = _run(*podman, "pull", "--quiet", insecure, reference).strip()
+            assert _run(*podman, "inspect", "--format={{.Digest}}", image).strip() == pushed
+            _run(*podman, "rmi", "--all", "--force")
+
+
+def _storage(folder: Path) -> list[str]:
+    return ["--storage-driver=vfs", f"--root={folder}/root", f"--runroot={folder}/run"]
 
 
 @contextmanager
@@ -183,107 +208,3 @@ def test_oras_pushes_an_artifact_and_a_referrer(registry: Registry, tmp_path: Pa
     assert client.get_tags(f"{registry.host}/{name}") == ["1.0", "referrer"]
     pushed = registry.client.head(f"/v2/{name}/manifests/referrer").headers["Docker-Content-Digest"]
     assert referrer["digest"] == pushed
-
-
-@pytest.fixture(scope="module")
-def peer(docker_registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("peer")
-    with (
-        running_docker_registry(docker_registry, folder, root=folder / "root") as running,
-        httpx.Client(base_url=running.url, timeout=30) as client,
-    ):
-        yield client
-
-
-CONTENT, WRONG = b"the content of a blob", Digest.of(b"other content")
-
-
-def _begin(client: httpx.Client) -> httpx.Response:
-    return client.post("/v2/peer/blobs/uploads/")
-
-
-def _status(client: httpx.Client) -> httpx.Response:
-    return client.get(begin(client, "peer"))
-
-
-def _patch(client: httpx.Client) -> httpx.Response:
-    return patch(client, begin(client, "peer"), CONTENT)
-
-
-def _put(client: httpx.Client) -> httpx.Response:
-    return finish(client, begin(client, "peer"), Digest.of(CONTENT), CONTENT)
-
-
-def _patch_and_put(client: httpx.Client) -> httpx.Response:
-    return finish(client, _patch(client).headers["Location"], Digest.of(CONTENT))
-
-
-def _mount(client: httpx.Client) -> httpx.Response:
-    _put(client)
-    return client.post(f"/v2/peer-two/blobs/uploads/?mount={Digest.of(CONTENT)}&from=peer")
-
-
-def _mount_nothing(client: httpx.Client) -> httpx.Response:
-    return client.post(f"/v2/peer-two/blobs/uploads/?mount={WRONG}&from=peer")
-
-
-def _cancel(client: httpx.Client) -> httpx.Response:
-    return client.delete(begin(client, "peer"))
-
-
-def _no_digest(client: httpx.Client) -> httpx.Response:
-    return client.put(begin(client, "peer"))
-
-
-def _no_such_session(client: httpx.Client) -> httpx.Response:
-    location = begin(client, "peer")
-    client.delete(location)
-    return client.get(location)
-
-
-def _manifest(client: httpx.Client) -> httpx.Response:
-    push_image(client, "1.0", CONTENT, name="peer")
-    return client.get(
-        "/v2/peer/manifests/1.0", headers={"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    )
-
-
-def _put_manifest(client: httpx.Client) -> httpx.Response:
-    body = push_image(client, "1.0", CONTENT, name="peer")
-    return put_manifest(client, body, "2.0", "peer")
-
-
-def _put_index(client: httpx.Client) -> httpx.Response:
-    body = push_image(client, "1.0", CONTENT, name="peer")
-    return put_manifest(client, index(body), "index", "peer")
-
-
-def _wrong_manifest_digest(client: httpx.Client) -> httpx.Response:
-    body = push_image(client, "1.0", CONTENT, name="peer")
-    return put_manifest(client, body, WRONG, "peer")
-
-
-def _not_json(client: httpx.Client) -> httpx.Response:
-    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
-    return client.put("/v2/peer/manifests/bad", content=b"{", headers=headers)
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        _begin, _status, _patch, _put, _patch_and_put, _mount, _mount_nothing, _cancel, _no_digest,
-        _no_such_session, _manifest, _put_manifest, _put_index, _wrong_manifest_digest, _not_json,
-    ],
-)  # fmt: skip
-def test_writers_are_answered_as_by_docker_registry(
-    registry: Registry, peer: httpx.Client, act: Callable[[httpx.Client], httpx.Response]
-) -> None:
-    ours, theirs = act(registry.client), act(peer)
-    assert ours.status_code == theirs.status_code
-    for name in ("Range", "Docker-Content-Digest"):
-        assert ours.headers.get(name) == theirs.headers.get(name), name
-    for name in ("Location", "Docker-Upload-UUID"):
-        assert (name in ours.headers) == (name in theirs.headers), name
-    if ours.status_code >= 400:
-        codes = [[error["code"] for error in answer.json()["errors"]] for answer in (ours, theirs)]
-        assert codes[0] == codes[1]
