@@ -13,6 +13,7 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
+from tasks.companions.lists import Listed
 from tasks.companions.model import Company, Fate, Followed
 from tasks.errors import is_stop
 from tasks.in_place import is_in_place
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
-    from tasks.companions.lists import Listed
     from tasks.companions.model import Following
     from tasks.images import Image
     from tasks.run import MirrorRun
@@ -111,6 +111,8 @@ class Seeking:
             return None
         if version := known if listed is None else listed.version:
             self.company.versions[tag] = version
+        if listed is None and self.following.deep:  # the same as before, but there may be news below
+            return Listed(tuple(self.repository.referrers(subject)), by_tag=True)
         return listed
 
     def _may_be_in_vain(self, subject: Digest, level: int) -> bool:

@@ -1,0 +1,383 @@
+"""What accompanies an image comes with it: from a registry with the referrers API, and from one without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.media_types import OCI_CONFIG
+from registry_server.oci.reference import Tag
+from registry_server.store.gc import collect
+from tasks.companions.publishing import lost_companions, retry_companions
+from tasks.errors import is_retryable
+from tasks.outcomes import Outcome
+from tasks.planning import plan_entry
+from tests.support_misbehaving import answers, well_behaved
+from tests.tasks.companies import (
+    APP,
+    LAYER,
+    Holder,
+    WithApi,
+    WithoutApi,
+    add_image,
+    attach,
+    holders,
+    index_of,
+)
+from tests.tasks.runs import mirror, opened, rows, store_of, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registry_server.oci.descriptor import Descriptor
+    from tasks.report import Report
+
+SBOM, BUNDLE = "application/spdx+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithApi]:
+    with holders(tmp_path_factory.mktemp("with_api"), api=True) as found:
+        assert isinstance(found, WithApi)
+        yield found
+
+
+@pytest.fixture
+def with_api(server: WithApi) -> Iterator[WithApi]:
+    """Empty, and nothing was asked of it."""
+    server.asked()
+    yield server
+    shutil.rmtree(server.registry.store.root / "repos")
+
+
+@pytest.fixture(params=["with_api", "without_api"])
+def upstream(request: pytest.FixtureRequest) -> Holder:
+    found: Holder = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def without_api(tmp_path: Path) -> Iterator[WithoutApi]:
+    with holders(tmp_path, api=False) as found:
+        assert isinstance(found, WithoutApi)
+        yield found
+
+
+def run(folder: Path, upstream: Holder, *content: dict[str, Any], **more: Any) -> Report:
+    with opened(folder, upstream.url, *content, **more) as running:
+        return mirror(running)
+
+
+def here(folder: Path, *found: Descriptor) -> list[bool]:
+    """Whether each is a manifest here, and all that it needs."""
+    repository = store_of(folder).repository(APP)
+    return [repository.exists and repository.has_blob(each.digest) for each in found]
+
+
+def listed(folder: Path, subject: Descriptor) -> set[Digest]:
+    return {each.digest for each in store_of(folder).repository(APP).referrers(subject.digest)}
+
+
+def test_what_refers_to_an_image_comes_with_it_and_what_refers_to_that(
+    upstream: Holder, tmp_path: Path
+) -> None:
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it")
+    signature = attach(upstream, image, BUNDLE, b"signed")
+    of_sbom = attach(upstream, sbom, BUNDLE, b"the SBOM is signed")
+    report = run(tmp_path, upstream)
+    assert report.complete
+    assert listed(tmp_path, image) == {sbom.digest, signature.digest}
+    assert listed(tmp_path, sbom) == {of_sbom.digest}
+    assert visible(store_of(tmp_path)) == ["app:v1"], "the list of a registry without the API is no image"
+    found = {each["companion"]: each["type"] for each in rows(report)["app:v1"].companions}
+    assert found == {str(sbom.digest): SBOM, str(signature.digest): BUNDLE, str(of_sbom.digest): BUNDLE}
+
+
+def test_what_refers_to_a_platform_comes_too(upstream: Holder, tmp_path: Path) -> None:
+    child = add_image(upstream, "child")
+    index_of(upstream, "v1", child)
+    signature = attach(upstream, child, BUNDLE, b"signed recursively")
+    run(tmp_path, upstream, {"prefix": "app", "tags": {"regex": "v1"}})
+    assert listed(tmp_path, child) == {signature.digest}
+
+
+def test_a_new_companion_of_an_unchanged_image_is_found_at_the_next_poll(
+    upstream: Holder, tmp_path: Path
+) -> None:
+    image = add_image(upstream, "v1")
+    run(tmp_path, upstream)
+    late = attach(upstream, image, BUNDLE, b"signed later")
+    of_late = attach(upstream, late, SBOM, b"and this about the signature")
+    report = run(tmp_path, upstream)
+    assert rows(report)["app:v1"].reason == "2 new companions"
+    assert listed(tmp_path, image) == {late.digest}
+    assert listed(tmp_path, late) == {of_late.digest}
+    assert report.complete
+    assert run(tmp_path, upstream).images == []
+
+
+def test_with_the_api_a_poll_costs_at_most_one_request_a_tag_more(with_api: WithApi, tmp_path: Path) -> None:
+    images = [add_image(with_api, f"v{number}") for number in range(4)]
+    for image in images[:2]:
+        attach(with_api, image, BUNDLE, b"signed")
+    repository = with_api.registry.store.repository(APP)
+    record = repository.tag(Tag("v0"))
+    assert record is not None
+    repository.put_tag(Tag("same"), record)
+    assert run(tmp_path, with_api).complete
+    with_api.asked()
+    assert run(tmp_path, with_api).unchanged == 5
+    counts = with_api.asked()
+    assert counts["HEAD manifest"] == 5
+    assert counts["GET referrers"] == 4, "tags with one digest share the question"
+    assert counts["GET manifest"] == counts["GET blob"] == 0
+
+
+def test_without_the_api_one_request_finds_that_out_and_only_lists_that_are_there_are_looked_at(
+    without_api: WithoutApi, tmp_path: Path
+) -> None:
+    images = [add_image(without_api, f"v{number}") for number in range(4)]
+    attach(without_api, images[0], BUNDLE, b"signed")
+    assert run(tmp_path, without_api).complete
+    without_api.asked()
+    assert run(tmp_path, without_api).unchanged == 4
+    counts = without_api.asked()
+    assert counts == {"GET tag": 1, "HEAD manifest": 5, "GET referrers": 1}
+
+
+def test_a_rule_can_do_without(upstream: Holder, tmp_path: Path) -> None:
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it")
+    run(tmp_path, upstream, {"prefix": "**", "referrers": {"follow": False}})
+    assert here(tmp_path, image, sbom) == [True, False]
+    assert upstream.asked()["GET referrers"] == 0
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param({"artifactTypes": ["application/spdx*"]}, id="by type"),
+        pytest.param({"annotations": {"org.example.kind": "sb*"}}, id="by annotation"),
+    ],
+)
+def test_a_rule_chooses_by_type_and_annotation(
+    upstream: Holder, tmp_path: Path, wish: dict[str, Any]
+) -> None:
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it", annotations={"org.example.kind": "sbom"})
+    other = attach(upstream, image, BUNDLE, b"signed", annotations={"org.example.kind": "signature"})
+    for _ in range(2):
+        report = run(tmp_path, upstream, {"prefix": "**", "referrers": wish})
+    assert here(tmp_path, sbom) == [True]
+    assert listed(tmp_path, image) == {sbom.digest}
+    assert other.digest not in listed(tmp_path, image)
+    assert report.images == [], "what the rule does not want is not new each time"
+
+
+def test_a_cycle_ends(without_api: WithoutApi, tmp_path: Path) -> None:
+    """Digests make a cycle impossible, and lists that somebody wrote by hand do not."""
+    image = add_image(without_api, "v1")
+    sbom = attach(without_api, image, SBOM, b"one")
+    without_api.list_under(sbom.digest, sbom)
+    without_api.list_under(sbom.digest, image)
+    report = run(tmp_path, without_api)
+    assert report.complete
+    assert listed(tmp_path, image) == {sbom.digest}
+
+
+def test_what_says_that_it_refers_to_something_else_does_not_come_in(
+    without_api: WithoutApi, tmp_path: Path
+) -> None:
+    image, other = add_image(without_api, "v1"), add_image(without_api, "other")
+    foreign = attach(without_api, other, SBOM, b"of another image")
+    without_api.list_under(image.digest, foreign)
+    rule = {"prefix": "**", "tags": {"regex": "v1"}}
+    report = run(tmp_path, without_api, rule)
+    [row] = rows(report)["app:v1"].companions
+    assert (row["outcome"], row["reason"]) == ("left out", "says that it refers to something else")
+    assert report.complete
+    assert run(tmp_path, without_api, rule).images == []
+
+
+def test_a_companion_that_cannot_be_copied_is_reported_and_tried_again(
+    upstream: Holder, tmp_path: Path
+) -> None:
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it")
+    kept = _break(upstream, b"what is in it")
+    report = run(tmp_path, upstream)
+    row = rows(report)["app:v1"]
+    assert row.outcome is Outcome.COPIED
+    assert [each["outcome"] for each in row.companions] == ["failed"]
+    assert not report.complete
+    assert any(str(sbom.digest) in problem for problem in report.problems)
+    assert listed(tmp_path, image) == set()
+    kept()
+    assert rows(run(tmp_path, upstream))["app:v1"].reason == "1 new companion"
+    assert listed(tmp_path, image) == {sbom.digest}
+
+
+def _break(upstream: Holder, blob: bytes) -> Any:
+    """A blob that cannot be had; call the result to mend that."""
+    if isinstance(upstream, WithoutApi):
+        address = f"/v2/app/blobs/{Digest.of(blob)}"
+        upstream.server.on(address, answers(500))
+        return lambda: upstream.server.on(address, well_behaved)
+    assert isinstance(upstream, WithApi)
+    path = upstream.registry.store.repository(APP).find_blob(Digest.of(blob)).path
+    away = path.with_name("away")
+    path.rename(away)
+    return lambda: away.rename(path)
+
+
+def test_a_rule_can_say_that_an_image_fails_with_its_companions(upstream: Holder, tmp_path: Path) -> None:
+    image = add_image(upstream, "v1")
+    attach(upstream, image, SBOM, b"what is in it")
+    mend = _break(upstream, b"what is in it")
+    rule = {"prefix": "**", "referrers": {"onFailure": "image"}}
+    row = rows(run(tmp_path, upstream, rule))["app:v1"]
+    assert row.outcome is Outcome.FAILED
+    assert "its companion" in row.reason
+    assert visible(store_of(tmp_path)) == []
+    mend()
+    assert run(tmp_path, upstream, rule).complete
+
+
+def test_a_list_that_cannot_be_read_is_no_empty_list(without_api: WithoutApi, tmp_path: Path) -> None:
+    image = add_image(without_api, "v1")
+    run(tmp_path, without_api)
+    without_api.server.on(f"/v2/app/referrers/{image.digest}", answers(500))
+    report = run(tmp_path, without_api)
+    assert report.unchanged == 1
+    assert not report.complete
+    assert "what refers to 1 of its images could not be found out" in report.problems[0]
+
+
+def test_a_task_that_is_tried_again_tries_its_lost_companions(
+    without_api: WithoutApi, tmp_path: Path
+) -> None:
+    sbom = attach(without_api, image := add_image(without_api, "v1"), SBOM, b"what is in it")
+    path = f"/v2/app/manifests/{sbom.digest}"
+    without_api.server.on(path, answers(503))
+    with opened(tmp_path, without_api.url) as running:
+        mirror(running)
+        [wanted] = running.ledger.changed()
+        [(name, error)] = lost_companions(running, [wanted]).items()
+        assert (name, is_retryable(error)) == ("app:v1", True)
+        without_api.server.on(path, well_behaved)
+        retry_companions(running, wanted)
+        assert lost_companions(running, [wanted]) == {}
+    assert listed(tmp_path, image) == {sbom.digest}
+
+
+def test_what_is_listed_and_is_not_there_is_left_out(without_api: WithoutApi, tmp_path: Path) -> None:
+    image = add_image(without_api, "v1")
+    gone = attach(without_api, image, SBOM, b"gone")
+    del without_api.server.repositories[APP].manifests[gone.digest]
+    report = run(tmp_path, without_api)
+    assert report.complete
+    [row] = rows(report)["app:v1"].companions
+    assert row["reason"] == "is listed, and is not there"
+
+
+def test_companions_are_there_before_their_image_is_visible(upstream: Holder, tmp_path: Path) -> None:
+    image = add_image(upstream, "v1")
+    attach(upstream, image, SBOM, b"what is in it")
+    seen = []
+    with opened(tmp_path, upstream.url) as running:
+        repository = type(running.store.repository(APP))
+        put_tag = repository.put_tag
+
+        def watched(self: Any, *args: Any, **more: Any) -> None:
+            seen.append(bool(self.referrers(image.digest)))
+            put_tag(self, *args, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(repository, "put_tag", watched)
+            mirror(running)
+    assert seen == [True]
+
+
+def test_the_plan_shows_what_would_follow(upstream: Holder, tmp_path: Path) -> None:
+    image = add_image(upstream, "v1")
+    attach(upstream, image, SBOM, b"what is in it")
+    with opened(tmp_path, upstream.url) as running:
+        [planned] = plan_entry(running).images
+    assert (planned.change, planned.companions) == ("add", 1)
+    run(tmp_path, upstream)
+    attach(upstream, image, BUNDLE, b"signed later")
+    with opened(tmp_path, upstream.url) as running:
+        plan = plan_entry(running)
+    assert [(each.change, each.companions, each.new_bytes) for each in plan.images] == [("follow", 1, 12)]
+    assert plan.to_json()["follow"][0]["companions"] == 1
+    assert len(listed(tmp_path, image)) == 1, "a plan writes nothing"
+
+
+def test_companions_stay_as_long_as_their_image(upstream: Holder, tmp_path: Path) -> None:
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it")
+    signature = attach(upstream, sbom, BUNDLE, b"signed")
+    run(tmp_path, upstream)
+    collect(store_of(tmp_path))
+    assert here(tmp_path, sbom, signature) == [True, True]
+    assert run(tmp_path, upstream).images == []
+
+
+def test_who_asks_for_an_image_by_name_gets_what_is_new_below_too(upstream: Holder, tmp_path: Path) -> None:
+    """A poll asks about images only; `nested` and a run for one image ask about their companions as well."""
+    image = add_image(upstream, "v1")
+    sbom = attach(upstream, image, SBOM, b"what is in it")
+    run(tmp_path, upstream)
+    late = attach(upstream, sbom, BUNDLE, b"the SBOM is signed later")
+    assert run(tmp_path, upstream).images == []
+    assert rows(run(tmp_path, upstream, only=["app:v1"]))["app:v1"].reason == "1 new companion"
+    assert listed(tmp_path, sbom) == {late.digest}
+
+
+def test_nested_companions_can_be_asked_for_each_time(upstream: Holder, tmp_path: Path) -> None:
+    rule = {"prefix": "**", "referrers": {"nested": True}}
+    sbom = attach(upstream, add_image(upstream, "v1"), SBOM, b"what is in it")
+    run(tmp_path, upstream, rule)
+    assert run(tmp_path, upstream, rule).images == []
+    late = attach(upstream, sbom, BUNDLE, b"the SBOM is signed later")
+    run(tmp_path, upstream, rule)
+    assert listed(tmp_path, sbom) == {late.digest}
+
+
+def test_too_many_companions_end(without_api: WithoutApi, tmp_path: Path) -> None:
+    image = add_image(without_api, "v1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.companions.seeking.MOST_COMPANIONS", 3)
+        for number in range(5):
+            attach(without_api, image, SBOM, b"%d" % number)
+        report = run(tmp_path, without_api)
+    assert len(listed(tmp_path, image)) == 3
+    assert any("only 3 companions" in each["reason"] for each in rows(report)["app:v1"].companions)
+
+
+def test_what_could_be_run_is_no_companion_where_only_signed_images_get_in(
+    upstream: Holder, tmp_path: Path
+) -> None:
+    """Presence, as zot has it, so that no key is needed here: the image has something like a signature."""
+    image = add_image(upstream, "v1")
+    claim = {"image": {"docker-manifest-digest": image.digest}, "type": "cosign container image signature"}
+    attach(
+        upstream,
+        image,
+        "application/vnd.dev.cosign.artifact.sig.v1+json",
+        json.dumps({"critical": claim | {"identity": {"docker-reference": ""}}, "optional": None}).encode(),
+        layer_type="application/vnd.dev.cosign.simplesigning.v1+json",
+        layer_annotations={"dev.cosignproject.cosign/signature": "c2lnbmVk"},
+    )
+    smuggled = attach(upstream, image, SBOM, b"run me", layer_type=LAYER, config=OCI_CONFIG)
+    report = run(tmp_path, upstream, onlySigned=True)
+    row = rows(report)["app:v1"]
+    assert row.outcome is Outcome.COPIED, row.reason
+    assert smuggled.digest not in listed(tmp_path, image)
+    assert any("could be run" in each["reason"] for each in row.companions)
