@@ -14,8 +14,8 @@ from registry_server.oci.errors import MirrorflowError
 _DESCRIPTION = """\
 Serve a folder as an OCI registry, for docker, containerd, podman, skopeo, helm and oras.
 
-The folder is a store that mirrorflow filled (or an empty one, which is then set up). It is served for
-reading: who pushes is told that this is not supported."""
+The folder is a store that mirrorflow filled (or an empty one, which is then set up). Without --writable it
+is served for reading: who pushes is told that this is not supported."""
 
 _EPILOG = """\
 examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from registry_server.http.options import Tls
 from registry_server.http.process import ServerFailed, running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
+from tests.registry_server.http.pushing import until
 from tests.support.certificates import Authority
 from tests.support.registries import put_blob
 
@@ -39,6 +41,36 @@ def test_blobs_come_over_https(tmp_path: Path) -> None:
             assert client.get(f"/v2/library/tls/blobs/{blob.digest}").content == content
         with pytest.raises(httpx.ConnectError):  # one that does not know the CA
             httpx.get(f"{url}/v2/")
+
+
+def test_over_http_2_an_answer_that_breaks_off_does_not_end_well(tmp_path: Path) -> None:
+    """Go clients speak it over TLS; without a connection to close, the stream has to be reset."""
+    curl = _curl_with_http_2()
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    store = Store.open(tmp_path / "store", durability="none")
+    blob = put_blob(store, "library/tls", bytes(64 * 1024 * 1024))
+    path = store.repository(RepositoryName("library/tls")).find_blob(blob.digest).path
+    got = tmp_path / "got"
+    with running_server(store.root, tls=Tls(pair.cert, pair.key)) as url:
+        command = [curl, "--silent", "--http2", "--cacert", str(authority.cert), "--limit-rate", "30M"]
+        command += ["--write-out", "%{http_version} %{http_code}", "--output", str(got)]
+        with subprocess.Popen(
+            [*command, f"{url}/v2/library/tls/blobs/{blob.digest}"], stdout=subprocess.PIPE, text=True
+        ) as asking:
+            until(lambda: got.exists() and got.stat().st_size > 0)
+            path.chmod(0o644)
+            os.truncate(path, 16 * 1024 * 1024)
+            assert asking.communicate(timeout=60)[0] == "2 200"
+    assert asking.returncode == 92  # CURLE_HTTP2_STREAM
+    assert got.stat().st_size <= 16 * 1024 * 1024
+
+
+def _curl_with_http_2() -> str:
+    curl = shutil.which("curl")
+    if curl is None or b"HTTP2" not in subprocess.check_output([curl, "--version"]):
+        pytest.skip("there is no curl that knows HTTP/2")
+    return curl
 
 
 def test_with_a_client_ca_only_its_clients_come_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from registry_server.http.limits import Limits
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.pushing import begin, code, patch, push_blob, push_image, put_manifest
+from tests.registry_server.http.pushing import begin, code, finish, patch, push_blob, push_image, put_manifest
 from tests.registry_server.store.disks import mounted, read_only
 from tests.registry_server.store.images import check
 from tests.support.registries import running_registry
@@ -72,3 +72,23 @@ def test_a_read_only_store_is_read(tmp_path: Path) -> None:
             assert answer.status_code == 500
             assert str(root) not in answer.text
         assert registry.client.get(f"/v2/a/blobs/{Digest.of(b'more')}").content == b"more"
+
+
+def test_a_store_that_becomes_read_only_is_served_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with running_registry(tmp_path, root=root, writable=True) as registry:
+        client = registry.client
+        body = push_image(client, "1.0", b"layer")
+        location = begin(client)
+        patch(client, location, b"first ")
+        with read_only(root):
+            assert client.get("/v2/a/manifests/1.0").content == body
+            assert client.get(f"/v2/a/blobs/{Digest.of(b'layer')}").content == b"layer"
+            assert client.get("/readyz").status_code == 200
+            assert patch(client, location, b"second").status_code == 500
+            assert put_manifest(client, body, "2.0").status_code == 500
+        assert client.get(location).headers["Range"] == "0-5"
+        assert patch(client, location, b"second").status_code == 202
+        assert finish(client, location, Digest.of(b"first second")).status_code == 201
+        assert client.get("/v2/a/tags/list").json()["tags"] == ["1.0"]
+        assert check(registry.store) == 1
