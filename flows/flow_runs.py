@@ -18,14 +18,15 @@ _PAGE = 200
 
 def find_flow_runs(
     client: SyncPrefectClient,
-    deployments: Sequence[UUID],
+    deployments: Sequence[UUID] = (),
     *,
+    tag: str = "",
     types: Sequence[str] = (),
     names: Sequence[str] = (),
     due_before: datetime | None = None,
     limit: int | None = None,
 ) -> list[FlowRun]:
-    """Runs of these deployments, the newest start first.
+    """Runs of these deployments, or with this tag, the newest start first.
 
     `types` and `names` are those of states ("FAILED"; "Late"), empty: any. `due_before` keeps what
     is scheduled for an earlier moment. `limit` None: all of them.
@@ -37,12 +38,14 @@ def find_flow_runs(
         FlowRunFilterState,
         FlowRunFilterStateName,
         FlowRunFilterStateType,
+        FlowRunFilterTags,
     )
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
 
     wanted = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)),
+        deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)) if deployments else None,
+        tags=FlowRunFilterTags(all_=[tag]) if tag else None,
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(any_=[StateType(name) for name in types]) if types else None,
             name=FlowRunFilterStateName(any_=list(names)) if names else None,
@@ -52,7 +55,7 @@ def find_flow_runs(
         ),
     )
     found: list[FlowRun] = []
-    while deployments and (limit is None or len(found) < limit):
+    while (deployments or tag) and (limit is None or len(found) < limit):
         size = _PAGE if limit is None else min(_PAGE, limit - len(found))
         page = client.read_flow_runs(
             flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=len(found)

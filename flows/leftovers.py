@@ -55,6 +55,19 @@ def clear_leftovers(client: SyncPrefectClient, store_uuid: str) -> Cleared:
     )
 
 
+def on_demand_tag(store_uuid: str) -> str:
+    """Of runs that no deployment has: those that a receiver of misses opens."""
+    return f"mirrorflow-on-demand:{store_uuid}"
+
+
+def clear_on_demand(client: SyncPrefectClient, store_uuid: str) -> int:
+    """End the runs that a receiver which was killed left Running; how many.
+
+    Only for a receiver that has opened none yet: a store has one receiver at a time.
+    """
+    return _crash(client, find_flow_runs(client, tag=on_demand_tag(store_uuid), types=_UNFINISHED))
+
+
 def superfluous(waiting: Iterable[FlowRun]) -> list[FlowRun]:
     """All but the newest waiting run of each deployment."""
     newest_first = sorted(
@@ -65,9 +78,12 @@ def superfluous(waiting: Iterable[FlowRun]) -> list[FlowRun]:
 
 
 def _mark_crashed(client: SyncPrefectClient, deployments: list[UUID]) -> int:
+    return _crash(client, find_flow_runs(client, deployments, types=_UNFINISHED))
+
+
+def _crash(client: SyncPrefectClient, unfinished: list[FlowRun]) -> int:
     from prefect.states import Crashed
 
-    unfinished = find_flow_runs(client, deployments, types=_UNFINISHED)
     for run in unfinished:
         client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
     return len(unfinished)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.entries import open_store
 from flows.feeding import FeedExecutor
+from flows.leftovers import clear_on_demand, on_demand_tag
 from flows.on_demand_options import Options
 from flows.watching import FileWatch
 from flows.webhook import Receiver
@@ -39,8 +40,9 @@ def run(options: Options, stop: threading.Event) -> None:
     path = Path(options.profile)
     watch = FileWatch(path)
     profile = load_profile(path).profile
-    executor = FeedExecutor(lambda feed: _open_run(options.profile, feed))
-    mind = OnDemand(profile, open_store(profile), executor)
+    store = open_store(profile)
+    executor = FeedExecutor(RunOpener(options.profile, store.uuid).open)
+    mind = OnDemand(profile, store, executor)
     listener = socket.socket(fileno=options.listener)
     secret = OnMissOptions.read(Path(options.call)).secret
     receiver = Receiver(listener, secret, mind.answer, resolve=mind.resolve)
@@ -64,11 +66,35 @@ def _take_over(mind: OnDemand, path: Path, first: Profile) -> None:
         mind.replace_profile(changed)
 
 
-def _open_run(profile: str, feed: str) -> Any:
-    # Late: an import of Prefect takes two seconds, in which misses are served already.
-    from flows.mirror_on_demand import mirror_on_demand
+class RunOpener:
+    """Calls the flow. Prefect is imported in a thread: that takes two seconds, in which misses are served."""
 
-    return mirror_on_demand(profile, feed, return_state=True)
+    def __init__(self, profile: str, store_uuid: str) -> None:
+        self._profile = profile
+        self._tag = on_demand_tag(store_uuid)
+        self._ready = threading.Thread(target=self._prepare, args=[store_uuid], name="prefect", daemon=True)
+        self._ready.start()
+
+    def open(self, feed: str) -> Any:
+        """Returns when the run has ended; raises whatever Prefect raises."""
+        self._ready.join()
+        from prefect import tags
+
+        from flows.mirror_on_demand import mirror_on_demand
+
+        with tags(self._tag):
+            return mirror_on_demand(self._profile, feed, return_state=True)
+
+    def _prepare(self, store_uuid: str) -> None:
+        """End what a receiver left over that was killed. Without a Prefect server it is left for the next."""
+        try:
+            from prefect.client.orchestration import get_client
+
+            with get_client(sync_client=True) as client:
+                if cleared := clear_on_demand(client, store_uuid):
+                    log.warning("%d flow runs of a receiver that is gone were ended", cleared)
+        except Exception as error:  # noqa: BLE001 - whatever Prefect raises: misses are served without it
+            log.warning("Prefect does not answer: %s", error)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from flows.lifeline import tied
 from flows.on_demand_options import Options
 from flows.prefect_server import end_process
-from registry_server.http.calling import OnMissOptions
+from registry_server.http.calling import OnMissOptions, mark_of
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -33,14 +33,15 @@ _BACKLOG = 512
 
 
 class SecretUnusable(MirrorflowError):
-    """http.onMiss.secretFile cannot be read, or is empty."""
+    """The file of a secret cannot be read, or is empty."""
 
 
 class ReceiverProcess:
     """Made before the registry server, which is given `call_file`; started when Prefect is known."""
 
-    def __init__(self, profile: Profile, profile_path: Path, home: Path) -> None:
+    def __init__(self, profile: Profile, profile_path: Path, home: Path, store_uuid: str) -> None:
         """`home`: a folder that only we read. Raises `SecretUnusable`, OSError."""
+        self._store_uuid = store_uuid
         self.call_file: Path | None = None
         self.pid: int | None = None
         self._path, self._home = profile_path, home
@@ -88,12 +89,13 @@ class ReceiverProcess:
     def _prepare(self, profile: Profile) -> Path:
         on_miss = profile.http.on_miss
         if on_miss.url and on_miss.secret_file is not None:
-            options = OnMissOptions(on_miss.url, _read_secret(on_miss.secret_file), on_miss.timeout)
+            url, secret = on_miss.url, read_secret(on_miss.secret_file, "http.onMiss.secretFile")
         else:
             self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
             port = self._listener.getsockname()[1]
-            secret = secrets.token_urlsafe(32).encode()
-            options = OnMissOptions(f"http://127.0.0.1:{port}/", secret, on_miss.timeout)
+            url, secret = f"http://127.0.0.1:{port}/", secrets.token_urlsafe(32).encode()
+        mark = mark_of(self._store_uuid)
+        options = OnMissOptions(url, secret, on_miss.timeout, profile.http.vhosts, mark)
         self._home.mkdir(parents=True, exist_ok=True)
         path = self._home / "on-miss.json"
         path.unlink(missing_ok=True)
@@ -122,15 +124,18 @@ class ReceiverProcess:
 
 
 def is_wanted(profile: Profile) -> bool:
-    """Whether anything is to be fetched on demand."""
-    return profile.sync.enable and any(entry.on_demand for entry in profile.sync.registries)
+    """Whether anything is to be fetched on demand, or a name of another registry to be found here."""
+    on_demand = any(entry.on_demand for entry in profile.sync.registries)
+    return profile.sync.enable and (on_demand or bool(profile.http.vhosts))
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path, key: str, *, shortest: int = 1) -> bytes:
+    """Raises `SecretUnusable`; `key` is the profile's."""
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise SecretUnusable(f"cannot read http.onMiss.secretFile {path}: {error.strerror}") from error
-    if not secret:
-        raise SecretUnusable(f"http.onMiss.secretFile {path} is empty; write some 32 random characters")
+        raise SecretUnusable(f"cannot read {key} {path}: {error.strerror}") from error
+    if len(secret) < shortest:
+        found = f"has {len(secret)} characters, which can be guessed" if secret else "is empty"
+        raise SecretUnusable(f"{key} {path} {found}; write some 32 random characters")
     return secret

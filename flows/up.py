@@ -94,7 +94,7 @@ class Up:
             )
             self._root = store.root
             self._claim(store)
-            self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root))
+            self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root), store.uuid)
             self._start_registry(profile, self._receiver.call_file)
             self._start_prefect(store.root)
             self._receiver.start(runner_environment(self._environment, self.api_url, store.root))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from registry_server.http.calling import marks_in
 from registry_server.http.paging import LONGEST_PAGE
 from registry_server.http.signature import SIGNATURE, TIMESTAMP, CallRefused, Seen, check
 from registry_server.oci.digest import Digest
@@ -122,19 +123,19 @@ def read_call(body: bytes) -> Call:
 
 def _question(found: dict[str, Any]) -> Question:
     kind, name = found["kind"], RepositoryName(str(found["repository"]))
+    via = tuple(each for each in found.get("via", ()) if marks_in(each) == [each])
     match kind:
         case "resolve" if "entry" in found:
             return Place(name, entry=str(found["entry"]))
         case "resolve":
             return Place(name, namespace=str(found["namespace"]))
         case "tags":
-            return TagPage(
-                name, str(found.get("last", "")), min(max(int(found["limit"]), 0), LONGEST_PAGE + 1)
-            )
+            limit = min(max(int(found["limit"]), 0), LONGEST_PAGE + 1)
+            return TagPage(name, str(found.get("last", "")), limit, via)
         case "manifest":
-            return Miss(kind, name, parse_reference(str(found["reference"])))
+            return Miss(kind, name, parse_reference(str(found["reference"])), via)
         case "blob" | "referrers":
-            return Miss(kind, name, Digest(str(found["reference"])))
+            return Miss(kind, name, Digest(str(found["reference"])), via)
     raise BadCall(400, "`kind` must be manifest, blob, referrers, tags or resolve")
 
 

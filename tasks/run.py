@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from profiles.own_address import without_own
+from registry_server.http.calling import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.lists import ReferrerLists
 from tasks.errors import StepFailed, Unexpected, is_stop
@@ -115,9 +117,13 @@ def open_run(
     `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
     """
     stop = stop or threading.Event()
+    entry = without_own(entry, profile.http)
     verification = Verification.of(profile, entry)
     upstream = UpstreamRegistry(
-        entry, StandardCredentials(profile.sync.credentials_file), cancelled=stop.is_set
+        entry,
+        StandardCredentials(profile.sync.credentials_file),
+        cancelled=stop.is_set,
+        mark=mark_of(store.uuid),
     )
     transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
     try:

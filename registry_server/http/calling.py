@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import ssl
 import time
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_MARK = "mirrorflow-"
+_MARKS = re.compile(rf"{_MARK}[0-9A-Za-z-]{{1,64}}")
+_MOST_MARKS = 8
 _LONGEST_ANSWER = 64 * 1024  # bytes
 
 
@@ -35,7 +39,7 @@ class OnMissOptions:
     secret: bytes
     timeout: float = 60.0
     vhosts: Mapping[str, str] = field(default_factory=dict)  # host -> the registry entry that it stands for
-    via: str = ""  # what marks the mirror's own requests to upstream registries
+    mark: str = ""  # what is in the `Via` of the mirror's own requests to upstream registries
 
     def __repr__(self) -> str:
         return f"OnMissOptions(url={self.url!r}, timeout={self.timeout!r})"
@@ -46,7 +50,7 @@ class OnMissOptions:
         try:
             found = json.loads(path.read_text())
             url, secret, timeout = str(found["url"]), str(found["secret"]).encode(), float(found["timeout"])
-            return cls(url, secret, timeout, dict(found.get("vhosts", {})), str(found.get("via", "")))
+            return cls(url, secret, timeout, dict(found.get("vhosts", {})), str(found.get("mark", "")))
         except (ValueError, KeyError, TypeError) as error:
             raise ReceiverFailed(
                 f'{path} is not {{"url": …, "secret": …, "timeout": seconds}} as JSON'
@@ -54,7 +58,17 @@ class OnMissOptions:
 
     def to_json(self) -> str:
         document = {"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout}
-        return json.dumps(document | {"vhosts": dict(self.vhosts), "via": self.via})
+        return json.dumps(document | {"vhosts": dict(self.vhosts), "mark": self.mark})
+
+
+def mark_of(store_uuid: str) -> str:
+    """What the mirror over this store is called in a `Via`."""
+    return f"{_MARK}{store_uuid}"
+
+
+def marks_in(via: str) -> list[str]:
+    """The mirrors that a `Via` names: it comes from anybody, and is good for nothing but being compared."""
+    return list(dict.fromkeys(_MARKS.findall(via[:2000])))[:_MOST_MARKS]
 
 
 async def call(

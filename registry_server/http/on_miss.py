@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from registry_server.http.access.visible import VisibleStore
-from registry_server.http.calling import ReceiverFailed, call
+from registry_server.http.calling import ReceiverFailed, call, marks_in
 from registry_server.http.conditions import is_unchanged, range_applies
 from registry_server.http.content import identity
 from registry_server.http.following import FollowingResponse, wait_for_start
@@ -162,6 +162,7 @@ class OnMiss:
             "method": request.method,
             "repository": route.repository,
             "reference": reference,
+            "via": marks_in(request.headers.get("Via", "")),
         }
         return await self._call(question, patience)
 
@@ -171,7 +172,7 @@ class OnMiss:
 
     def _is_ours(self, request: Request) -> bool:
         """We ask ourselves, directly or around a ring: the answer is what is here, else it would be us."""
-        return bool(self._options.via) and self._options.via in request.headers.get("Via", "")
+        return self._options.mark in marks_in(request.headers.get("Via", ""))
 
     def _remember(self, route: ManifestOf, digest: Digest | None, found: dict[str, Any]) -> None:
         fresh = float(found.get("freshFor") or 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from registry_server.http.calling import ReceiverFailed
+from registry_server.http.calling import ReceiverFailed, marks_in
 from registry_server.http.listings import tags_page
 from registry_server.http.on_miss_answers import NONSENSE, refused, stale, unavailable
 from registry_server.http.paging import Page
@@ -57,6 +57,7 @@ class Lists:
             "kind": route.kind,
             "method": request.method,
             "repository": route.repository,
+            "via": marks_in(request.headers.get("Via", "")),
         }
         if isinstance(route, Referrers):
             question["reference"] = route.digest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry_server.oci.errors import ContentError, NotFound
@@ -43,6 +43,7 @@ class Miss:
     kind: Kind
     repository: RepositoryName
     reference: Tag | Digest
+    via: tuple[str, ...] = field(default=(), compare=False)  # the mirrors that ask, through one another
 
     def __str__(self) -> str:
         name = f"{self.repository}{'@' if ':' in self.reference else ':'}{self.reference}"
@@ -56,6 +57,7 @@ class TagPage:
     repository: RepositoryName
     last: str = ""
     limit: int = 10_001
+    via: tuple[str, ...] = field(default=(), compare=False)
     kind: Literal["tags"] = "tags"
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ class NotArrived(MirrorflowError):
     """The image was given up before the blob's turn came; the next request begins anew."""
 
     retryable = True
+
+
+class TookTooLong(MirrorflowError):
+    """An operation on demand ended after the entry's syncTimeout; what has arrived is kept."""
 
 
 @dataclass
@@ -86,9 +91,14 @@ class WatchedLedger(Ledger):
 
     arrivals: Arrivals = field(default_factory=Arrivals)
     local: RepositoryName = field(default=None)  # type: ignore[assignment] # always given
+    seconds: float = float("inf")
+    _began: float = field(default_factory=time.monotonic)
 
     def moved(self, digest: Digest, count: int) -> None:
+        """Raises `TookTooLong`."""
         super().moved(digest, count)
+        if time.monotonic() - self._began > self.seconds:
+            raise TookTooLong(f"{self.local}: not complete after {self.seconds:g} s (syncTimeout)")
         self.arrivals.moved(self.local, digest)
 
     def blob_copied(self, digest: Digest, source: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.on_demand.answers import Miss
 from tasks.on_demand.work import Answering, Step, Work
+from tasks.upstream.via import on_behalf_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from concurrent.futures import Future
 
     from registry_server.oci.errors import MirrorflowError
+    from tasks.on_demand.answers import TagPage
     from tasks.on_demand.work import Executor
     from tasks.run import MirrorRun
 
@@ -28,7 +31,7 @@ class Asking:
 
     def once(
         self,
-        question: Hashable,
+        question: Miss | TagPage,
         run: MirrorRun,
         step: str,
         body: Callable[[], T],
@@ -36,12 +39,19 @@ class Asking:
         expected: tuple[type[MirrorflowError], ...] = (),
     ) -> Future[T]:
         """The answer that somebody waits for already, or the first outcome of `body`."""
+        # Of lists the whole is asked for, whatever the page.
+        key = question if isinstance(question, Miss) else ("tags", question.repository)
+
+        def asked() -> T:
+            with on_behalf_of(question.via):
+                return body()
+
         with self._lock:
-            running = self._running.get(question)
+            running = self._running.get(key)
             if running is not None:
                 return running
-            asking = Answering(body, expected=expected)
-            self._running[question] = asking.first
-        asking.first.add_done_callback(lambda _: self._running.pop(question, None))
+            asking = Answering(asked, expected=expected)
+            self._running[key] = asking.first
+        asking.first.add_done_callback(lambda _: self._running.pop(key, None))
         self._executor.submit(Work(run, str(question), (Step(step, asking),)))
         return asking.first

@@ -217,7 +217,7 @@ class OnDemand:
 
     def _subject(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Refusal | None:
         """Bring what `miss` refers to: without it, be it for a policy, there are no referrers here either."""
-        subject = Miss("manifest", miss.repository, miss.reference)
+        subject = Miss("manifest", miss.repository, miss.reference, miss.via)
         answer = self._by_digest(subject, found, patience)
         return answer if isinstance(answer, Refusal) else None
 

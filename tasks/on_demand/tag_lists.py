@@ -59,7 +59,7 @@ class TagLists:
         if listed is None:
             lists, run = self._lists, self._ground.run_of(asked[0])
             future = self._ground.asking.once(
-                ("tags", page.repository), run, "list_tags", lambda: self._list(lists, page.repository, asked)
+                page, run, "list_tags", lambda: self._list(lists, page.repository, asked)
             )
             known = lists.get(page.repository) is not None
             wait = patience_of(entry) if known else min(patience, FIRST_PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -37,12 +38,23 @@ class Upstreams:
             name = candidate.entry.name
             if name not in self._runs:
                 opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop, lasting=True)
-                self._runs[name] = replace(self._held.enter_context(opened), on_demand=True)
+                run = replace(self._held.enter_context(opened), on_demand=True)
+                self._runs[name] = self._limited(run)
             return self._runs[name]
+
+    def _limited(self, run: MirrorRun) -> MirrorRun:
+        """With as many blobs at once as `maxConcurrentStreams` says; `reqConcurrent` is more, or the same."""
+        most = run.entry.max_concurrent_streams
+        if most is None or most >= run.entry.req_concurrent:
+            return run
+        transfers = ThreadPoolExecutor(most, thread_name_prefix="transfer")
+        self._held.callback(transfers.shutdown, cancel_futures=True)
+        return replace(run, transfers=transfers)
 
     def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
         """The run with nothing but this image in its ledger."""
-        ledger = WatchedLedger(arrivals=self.arrivals, local=image.local)
+        seconds = candidate.entry.sync_timeout or float("inf")
+        ledger = WatchedLedger(arrivals=self.arrivals, local=image.local, seconds=seconds)
         ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
         return replace(self.run_of(candidate), ledger=ledger)
 

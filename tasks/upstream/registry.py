@@ -77,6 +77,7 @@ class UpstreamRegistry:
         credentials: Credentials,
         *,
         cancelled: Callable[[], bool] = lambda: False,
+        mark: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -84,7 +85,7 @@ class UpstreamRegistry:
         waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._counts = Counts()
         contexts = Contexts(options.cert_dir, verify=options.tls_verify, standard=standard_dirs())
-        self._wire = Wire(contexts, options, waits)
+        self._wire = Wire(contexts, options, waits, mark=mark)
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
         self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)

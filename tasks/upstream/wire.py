@@ -13,6 +13,7 @@ from tasks.upstream.addresses import Nearness, check_address, nearness, watch_co
 from tasks.upstream.border import mapped
 from tasks.upstream.clients import Clients, proxied
 from tasks.upstream.limits import HostLimits
+from tasks.upstream.via import via
 
 if TYPE_CHECKING:
     import ssl
@@ -58,7 +59,9 @@ class Answer:
 
 
 class Wire:
-    def __init__(self, contexts: Contexts, options: RegistryOptions, waits: Waits) -> None:
+    def __init__(self, contexts: Contexts, options: RegistryOptions, waits: Waits, *, mark: str = "") -> None:
+        """`mark` is what our requests are marked with (via.py)."""
+        self._mark = mark
         self._contexts = contexts
         self._options = options
         self._waits = waits
@@ -76,6 +79,8 @@ class Wire:
         `home`: the registry. Another host gets a connection only if it may (addresses.py).
         """
         request.headers.setdefault("User-Agent", USER_AGENT)
+        if self._mark:
+            request.headers["Via"] = via(self._mark)
         # A compressed answer would have another digest and no Content-Length (RFC 9110, 14.2).
         request.headers["Accept-Encoding"] = "identity"
         request.extensions = {"timeout": self._timeouts()}

@@ -11,6 +11,7 @@ import pytest
 
 from flows.delivery import deliver
 from flows.feeding import FeedExecutor
+from flows.leftovers import clear_on_demand, on_demand_tag
 from profiles.entry import RegistryEntry
 from tasks.on_demand.work import Answering, Step, Work
 from tasks.upstream.errors import UpstreamUnavailable, Where
@@ -123,6 +124,24 @@ def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_firs
     deliver()
     assert [state.name for state in states] == ["Completed"]
     assert states[0].message.endswith("on demand")
+
+
+def test_runs_that_a_killed_receiver_left_running_are_ended(client: SyncPrefectClient) -> None:
+    from prefect.states import Running
+
+    from flows.mirror_on_demand import mirror_on_demand
+
+    parameters = {"profile": "profile.yaml", "feed": "gone"}
+    ours, others = (
+        client.create_flow_run(
+            mirror_on_demand, parameters=parameters, tags=[on_demand_tag(uuid)], state=Running()
+        )
+        for uuid in ("ours", "others")
+    )
+    assert clear_on_demand(client, "ours") == 1
+    assert clear_on_demand(client, "ours") == 0
+    states = [client.read_flow_run(run.id).state for run in (ours, others)]
+    assert [state.name for state in states if state] == ["Crashed", "Running"]
 
 
 def test_the_flow_by_itself_says_that_it_is_fed_by_up(client: SyncPrefectClient) -> None:

@@ -15,7 +15,7 @@ import httpx
 from flows.entries import open_store
 from flows.webhook import Receiver
 from profiles.loading import parse_profile
-from registry_server.http.calling import OnMissOptions
+from registry_server.http.calling import OnMissOptions, mark_of
 from registry_server.http.process import running_server
 from tasks.on_demand.service import OnDemand
 from tasks.on_demand.work import Work, do
@@ -108,15 +108,17 @@ def mirroring(
     *entries: dict[str, Any],
     timeout: float = 20,
     access: AccessOptions | None = None,
+    more: dict[str, Any] | None = None,
     **storage: Any,
 ) -> Iterator[Mirror]:
-    with minding(folder, *entries, **storage) as (profile, mind, store, work):
+    with minding(folder, *entries, more=more, **storage) as (profile, mind, store, work):
         listener = socket.create_server(("127.0.0.1", 0), backlog=200)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
-        call.write_text(OnMissOptions(url, SECRET, timeout).to_json())
+        options = OnMissOptions(url, SECRET, timeout, profile.http.vhosts, mark_of(store.uuid))
+        call.write_text(options.to_json())
         log = RequestLog(folder / "access.log")
         roots = profile.storage.roots()
         try:

@@ -61,7 +61,7 @@ def test_a_receiver_that_is_killed_breaks_the_answer_and_the_next_one_resumes(
     }
     profile = load_profile(profile_path).profile
     store = Store.open(tmp_path / "store")
-    receiver = ReceiverProcess(profile, profile_path, tmp_path / "home")
+    receiver = ReceiverProcess(profile, profile_path, tmp_path / "home", "0")
     try:
         with (
             running_server(store.root, on_miss=receiver.call_file) as url,
@@ -92,7 +92,7 @@ def test_a_receiver_that_is_killed_breaks_the_answer_and_the_next_one_resumes(
 def test_without_ondemand_there_is_no_receiver(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text('{"storage": {"rootDirectory": "s"}, "sync": {"registries": [{"urls": ["https://r"]}]}}')
-    receiver = ReceiverProcess(load_profile(path).profile, path, tmp_path)
+    receiver = ReceiverProcess(load_profile(path).profile, path, tmp_path, "0")
     assert receiver.call_file is None
     receiver.start({})
     assert receiver.check() == ""
@@ -114,17 +114,19 @@ def test_a_receiver_of_ones_own_is_called_and_not_started(tmp_path: Path) -> Non
     )
     profile = load_profile(path).profile
     with pytest.raises(SecretUnusable, match="cannot read"):
-        ReceiverProcess(profile, path, tmp_path)
+        ReceiverProcess(profile, path, tmp_path, "0")
     (tmp_path / "secret").write_text(" \n")
     with pytest.raises(SecretUnusable, match="is empty"):
-        ReceiverProcess(profile, path, tmp_path)
+        ReceiverProcess(profile, path, tmp_path, "0")
     (tmp_path / "secret").write_text("s3cret\n")
-    receiver = ReceiverProcess(profile, path, tmp_path)
+    receiver = ReceiverProcess(profile, path, tmp_path, "0")
     receiver.start({})
     assert receiver.pid is None
     assert receiver.call_file is not None
     assert receiver.call_file.stat().st_mode & 0o777 == 0o600
-    assert OnMissOptions.read(receiver.call_file) == OnMissOptions("http://127.0.0.1:1/miss", b"s3cret", 5.0)
+    assert OnMissOptions.read(receiver.call_file) == OnMissOptions(
+        "http://127.0.0.1:1/miss", b"s3cret", 5.0, mark="mirrorflow-0"
+    )
     assert "s3cret" not in repr(OnMissOptions.read(receiver.call_file))
     receiver.stop()
     assert not receiver.call_file.exists()
