@@ -57,7 +57,8 @@ def describe_rule(rule: ContentRule) -> str:
     if rule.select is not None:
         parts.append(f"where `{rule.select}`")
     if rule.platforms and rule.platforms.only:
-        parts.append("for " + ", ".join(f"`{platform}`" for platform in rule.platforms.only))
+        alone = " in an index of their own" if rule.platforms.rewrite else ""
+        parts.append("for " + ", ".join(f"`{platform}`" for platform in rule.platforms.only) + alone)
     if rule.convert:
         parts.append("converted to OCI")
     if rule.destination.strip("/") or rule.strip_prefix:

@@ -89,7 +89,7 @@ def _planned(plan: Plan) -> Table:
         table.add_row(
             Text(f"  {image.image}"),
             Text(image.upstream),
-            image.change,
+            f"{image.change}, converted" if image.becomes else image.change,
             human_bytes(image.new_bytes),
             human_bytes(image.held_bytes),
         )

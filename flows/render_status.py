@@ -56,7 +56,10 @@ def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
 def _stored(row: TagStanding) -> str:
     if not row.stored_digest:
         return "-"
-    return "same" if row.stored_digest == row.upstream_digest else row.stored_digest[:_DIGEST]
+    stored = row.stored_digest[:_DIGEST]
+    if not row.converted_from:
+        return "same" if row.stored_digest == row.upstream_digest else stored
+    return f"{stored}, converted from {row.converted_from[:_DIGEST]}"
 
 
 def _ago(moment: float | None, now: float) -> str:

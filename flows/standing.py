@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class TagStanding:
     """One tag: what the upstream has, what the store has, when that was last known. Times in unix seconds.
 
-    `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole.
+    `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole. `converted_from`
+    is the upstream digest of what is stored, where that has another form; it can be pulled too.
     """
 
     registry: str
@@ -28,6 +29,7 @@ class TagStanding:
     last_check: float | None
     last_success: float | None
     problem: str
+    converted_from: str = ""
 
     @property
     def in_place(self) -> bool:
@@ -63,6 +65,7 @@ def _repository(
             last_check=poll.checked if poll else None,
             last_success=_success(poll, record, reference),
             problem=problems.get(reference, ""),
+            converted_from=str((record.converted_from if record else None) or ""),
         )
 
 

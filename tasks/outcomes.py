@@ -27,6 +27,7 @@ class Outcome(StrEnum):
 class ImageOutcome:
     """One row of the report. `bytes_moved` came over the network for it; `size` is all its blobs.
 
+    `stored` is the digest of the tag here, "" as long as it is not: `digest`, unless the image was converted.
     `signed_by` says whose signatures counted for the verdict, `companions` what came along, or did not.
     """
 
@@ -42,6 +43,7 @@ class ImageOutcome:
     verdict: str
     signed_by: Sequence[Mapping[str, Any]] = ()
     companions: Sequence[Mapping[str, Any]] = ()
+    stored: str = ""
 
 
 def outcomes(ledger: Ledger) -> list[ImageOutcome]:
@@ -78,6 +80,7 @@ def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
         verdict=progress.verdict,
         signed_by=progress.signed_by,
         companions=[each.to_json() for each in progress.companions.values()],
+        stored=str(plan.root.digest) if outcome is Outcome.COPIED and plan and plan.manifests else "",
     )
 
 
@@ -95,7 +98,10 @@ def _what_is_new(progress: Progress) -> str:
     if progress.image.held:
         copied = sum(each.outcome is Fate.COPIED for each in progress.companions.values())
         return f"{copied} new companion{'s' * (copied != 1)}"
-    return "moved to a new digest" if progress.image.moves else "new"
+    new = "moved to a new digest" if progress.image.moves else "new"
+    if progress.plan is None or not progress.plan.renamed:
+        return new
+    return f"{new}, converted from {progress.image.digest.short}"
 
 
 def _unstarted(image: str, source: str, reason: str, outcome: Outcome) -> ImageOutcome:

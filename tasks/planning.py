@@ -30,7 +30,8 @@ class PlannedImage:
     """One image that would be brought in. Bytes are of blobs: those to fetch, and those that are here.
 
     `change` is "add", "move", or "follow": the image is here, only companions are new. `companions` counts
-    those that would come with it; 0 without `weigh`.
+    those that would come with it; 0 without `weigh`. `becomes` is the digest that the tag will have here,
+    where the image is converted ("" otherwise, and without `weigh`).
     """
 
     image: str
@@ -40,6 +41,7 @@ class PlannedImage:
     new_bytes: int
     held_bytes: int
     companions: int = 0
+    becomes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def _row(image: PlannedImage) -> dict[str, Any]:
         "newBytes": image.new_bytes,
         "heldBytes": image.held_bytes,
         "companions": image.companions,
+        "becomes": image.becomes,
     }
 
 
@@ -132,6 +135,7 @@ class _Weighing:
             new_bytes=fetched,
             held_bytes=total_size(plan.all_blobs) - fetched if plan else 0,
             companions=len(plan.company.plans) if plan and plan.company else 0,
+            becomes=str(plan.root.digest) if plan and plan.renamed else "",
         )
 
     def _is_new(self, image: Image, blob: Descriptor) -> bool:

@@ -10,6 +10,7 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.companions.publishing import publish_companions, record_verdict
 from tasks.copying import BlobJob
 from tasks.placing import have_blob, put_manifests
+from tasks.readdressing import made_of, readdress
 
 if TYPE_CHECKING:
     from tasks.images import Image, ImagePlan
@@ -27,12 +28,15 @@ def publish(run: MirrorRun, image: Image) -> None:
     repository = run.store.repository(image.local)
     if image.held:
         publish_companions(run, image, plan)
+        record = repository.tag(image.reference) if isinstance(image.reference, Tag) else None
+        readdress(repository, made_of(repository, record) if record else {})
         run.store.sync()
         return
     for blob in plan.blobs:
         have_blob(run, repository, BlobJob(blob, image))
     publish_companions(run, image, plan)
     put_manifests(repository, plan.manifests)
+    readdress(repository, plan.renamed)
     record_verdict(run, image, plan.root)
     if isinstance(image.reference, Tag):
         repository.put_tag(image.reference, _record(run, plan))

@@ -91,3 +91,7 @@ def test_children_come_first_and_each_original_can_be_had_by_its_digest(
     ):
         held = repository(tmp_path).find_manifest(Digest(digest))
         assert held.descriptor.media_type.startswith("application/vnd.docker.")
+
+
+def test_what_was_lost_of_the_converted_image_is_found_missing(upstream: Misbehaving, tmp_path: Path) -> None:
+    pass
