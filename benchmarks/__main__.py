@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from benchmarks.harness.rows import Row
 
-NAMES: Final = ("start", "nothing_new", "few_new", "one_blob", "first_mirror", "serve", "push")
+NAMES: Final = (
+    "start",
+    "nothing_new",
+    "few_new",
+    "one_blob",
+    "first_mirror",
+    "serve",
+    "push",
+    "on_demand",
+    "orchestration",
+    "growth",
+)
 RESULTS: Final = Path(__file__).parent / "results"
 
 

@@ -47,7 +47,7 @@ class Size:
 
 
 FULL = Size(big=2**30, small=64, tags=20_000, seconds=1, rounds=3)
-SMALL = Size(big=3_000_000, small=4, tags=30, seconds=1, rounds=1, at_once=7)
+SMALL = Size(big=3_000_000, small=4, tags=30, seconds=1, rounds=1, at_once=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""What costs more when there is more: a poll by its tags, a first mirror by its images, a start by its store.
+
+The exponent of cost ~ number ** exponent: 1 is "each costs the same, however many there are".
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.content import Mirror, Poll
+from benchmarks.harness.ours import MIRRORFLOW, environment, sync_plainly
+from benchmarks.harness.processes import run
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtMost, Row, Sample
+from benchmarks.harness.upstreams import bundled
+from registry_server.oci.digest import Digest
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.harness.ours import Synced
+    from benchmarks.harness.place import Place
+
+_FLAT = 1.15  # of an exponent: over a range of 30 it is 1.7 x the cost a piece
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    tags: tuple[int, ...]
+    images: tuple[int, ...]
+    blobs: int
+    rounds: int
+
+
+FULL = Size(tags=(1_000, 3_000, 10_000, 30_000), images=(30, 100, 300), blobs=200_000, rounds=3)
+SMALL = Size(tags=(20, 40), images=(2, 4), blobs=200, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """CPU seconds (waiting for other programs does not grow) and bytes of memory, by number; and seconds."""
+
+    polls: Mapping[int, Synced]
+    mirrors: Mapping[int, Synced]
+    starts: Mapping[str, Mapping[str, tuple[float, ...]]]
+
+    def rows(self) -> list[Row]:
+        polls = {number: sync.cpu for number, sync in self.polls.items()}
+        mirrors = {number: sync.cpu for number, sync in self.mirrors.items()}
+        memory = {number: float(sync.usage.peak) for number, sync in self.polls.items()}
+        return [
+            *_costs("poll", "tag", polls),
+            *_costs("first mirror", "image", mirrors),
+            _exponent("memory of a poll", memory, 0.25),
+            *(self._start(command) for command in self.starts),
+        ]
+
+    def _start(self, command: str) -> Row:
+        full, empty = (Sample(self.starts[command][name]) for name in ("full", "empty"))
+        return Row("growth", f"start of {command}, blobs in the pool", "s", full, "an empty store", empty)
+
+
+def _costs(what: str, piece: str, costs: Mapping[int, float]) -> list[Row]:
+    each = [
+        Row("growth", f"{what}: CPU a {piece}, {number:,} of them", "ms", Sample.of([1000 * cost / number]))
+        for number, cost in costs.items()
+    ]
+    return [*each, _exponent(f"CPU of a {what}", costs, _FLAT)]
+
+
+def _exponent(what: str, costs: Mapping[int, float], limit: float) -> Row:
+    value = exponent(list(costs), list(costs.values()))
+    return Row("growth", f"exponent: {what}", "", Sample.of([value]), budget=AtMost(limit))
+
+
+def exponent(numbers: Sequence[float], costs: Sequence[float]) -> float:
+    """The slope of the straight line through the logarithms (least squares)."""
+    x, y = [math.log(each) for each in numbers], [math.log(max(each, 1e-9)) for each in costs]
+    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
+    over = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
+    return over / sum((a - middle_x) ** 2 for a in x)
+
+
+def measure(place: Place, size: Size) -> Result:
+    polls = {number: _poll(place.fresh("poll"), number) for number in size.tags}
+    mirrors = {number: _mirror(place.fresh("mirror"), number) for number in size.images}
+    return Result(polls, mirrors, _starts(place.fresh("starts"), size))
+
+
+def _poll(folder: Path, tags: int) -> Synced:
+    poll = Poll(tags, 10)
+    poll.fill(Store.open(folder / "upstream", durability="none"))
+    poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
+    return _sync(folder)
+
+
+def _mirror(folder: Path, images: int) -> Synced:
+    """Small ones: this is about images, not about bytes."""
+    Mirror(images, 10, 20_000).fill(Store.open(folder / "upstream", durability="none"))
+    return _sync(folder)
+
+
+def _sync(folder: Path) -> Synced:
+    with bundled(folder / "upstream") as upstream:
+        done = sync_plainly(write_profile(folder, upstream.url, folder / "mirror"))
+    shutil.rmtree(folder)
+    return done
+
+
+def _starts(folder: Path, size: Size) -> dict[str, dict[str, tuple[float, ...]]]:
+    Poll(6, 2, images=1).fill(Store.open(folder / "upstream", durability="none"))
+    for name in ("empty", "full"):
+        Store.open(folder / name, durability="none")
+    _fill_pool(folder / "full", size.blobs)
+    serve = {name: partial(_serve, folder / name) for name in ("empty", "full")}
+    found = {"serve": alternately(size.rounds, serve)}
+    with bundled(folder / "upstream") as upstream:
+        profiles = {name: _profile(folder, upstream.url, name) for name in ("empty", "full")}
+        plan = {name: partial(_plan, profile) for name, profile in profiles.items()}
+        found["plan"] = alternately(size.rounds, plan)
+    shutil.rmtree(folder)
+    return {command: {name: tuple(each) for name, each in by.items()} for command, by in found.items()}
+
+
+def _fill_pool(root: Path, blobs: int) -> None:
+    """As files: putting each would sync and mark, and the pool is all that counts here."""
+    for number in range(blobs):
+        digest = Digest.of(str(number).encode())
+        path = root / "blobs/sha256" / digest.hex[:2] / digest.hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(str(number).encode())
+
+
+def _serve(root: Path) -> float:
+    began = time.perf_counter()
+    with bundled(root):  # it has answered once by then
+        return time.perf_counter() - began
+
+
+def _profile(folder: Path, url: str, name: str) -> Path:
+    place = folder / f"{name}-profile"
+    place.mkdir()
+    return write_profile(place, url, folder / name)
+
+
+def _plan(profile: Path) -> float:
+    command = [*MIRRORFLOW, "plan", str(profile)]
+    return run(command, environment=environment(), statuses=(0, 2)).usage.wall
