@@ -66,24 +66,44 @@ def not_by_path(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> Iterator[str]:
 
 
 def _registry(mirror: Mirror, host: UpstreamHost, folder: str) -> Iterator[str]:
-    yield f"server = {quoted(host.url if mirror.fallback else mirror.url)}"
-    for destination in ("",) if mirror.names_upstream else host.destinations():
+    """Where there is no way on, the last place is the `server` too: it is asked after all hosts, always, and
+    a file without any host is refused by containerd 1.6, which goes on upstream then."""
+    places = ("",) if mirror.names_upstream else host.destinations()
+    if mirror.fallback:
+        yield f"server = {quoted(host.url)}"
+    else:
+        yield f"server = {quoted(_url(mirror, places[-1]))}"
+        yield from _reached(mirror, places[-1], folder)
+        yield from _login(mirror, "header")
+    for place in places:
         yield ""
-        yield from _host(mirror, destination, folder)
+        yield from _host(mirror, place, folder)
 
 
 def _host(mirror: Mirror, destination: str, folder: str) -> Iterator[str]:
-    url = f"{mirror.url}/v2/{destination}" if destination else mirror.url
+    table = f"host.{quoted(_url(mirror, destination))}"
+    yield f"[{table}]"
+    yield from (f"  {line}" for line in _reached(mirror, destination, folder))
+    yield from (f"  {line}" for line in _login(mirror, f"{table}.header"))
+
+
+def _url(mirror: Mirror, destination: str) -> str:
+    return f"{mirror.url}/v2/{destination}" if destination else mirror.url
+
+
+def _reached(mirror: Mirror, destination: str, folder: str) -> Iterator[str]:
     trusted = f"{folder}/{mirror.host}"
-    yield f"[host.{quoted(url)}]"
-    yield '  capabilities = ["pull", "resolve"]'
+    yield 'capabilities = ["pull", "resolve"]'
     if destination:
-        yield "  override_path = true"
+        yield "override_path = true"
     if mirror.authority:
-        yield f"  ca = {quoted(f'{trusted}/ca.crt')}"
+        yield f"ca = {quoted(f'{trusted}/ca.crt')}"
     if mirror.wants_certificate:
-        yield f"  client = [[{quoted(f'{trusted}/client.cert')}, {quoted(f'{trusted}/client.key')}]]"
-    yield f"  dial_timeout = {quoted(_DIAL)}"
+        yield f"client = [[{quoted(f'{trusted}/client.cert')}, {quoted(f'{trusted}/client.key')}]]"
+    yield f"dial_timeout = {quoted(_DIAL)}"
+
+
+def _login(mirror: Mirror, table: str) -> Iterator[str]:
     if mirror.wants_login:
-        yield f"  # [host.{quoted(url)}.header]"
-        yield '  #   authorization = "Basic …"  # of: printf %s USER:PASSWORD | base64'
+        yield f"# [{table}]"
+        yield '# authorization = "Basic …"  # of: printf %s USER:PASSWORD | base64'

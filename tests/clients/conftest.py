@@ -1,0 +1,45 @@
+"""Programs that these tests use where they are: .ci/run installs them, and nobody has to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+def optional_program(name: str) -> str:
+    """Its path. Without it the test is skipped, in CI too."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed; Debian has it as a package, see .ci/run")
+    return path
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Only root may mount, which unpacking an image needs."""
+    if os.geteuid() != 0:
+        pytest.skip("containerd, podman and namespaces need root here")
+
+
+@pytest.fixture(scope="session")
+def podman(root: None) -> str:
+    return optional_program("podman")
+
+
+@pytest.fixture(scope="session")
+def containerd(root: None) -> tuple[str, str]:
+    """The daemon and its tool."""
+    return optional_program("containerd"), optional_program("ctr")
+
+
+@pytest.fixture(scope="session")
+def own_world(root: None) -> tuple[str, ...]:
+    """A command that runs another one with mounts and a network of its own, and ends it with itself."""
+    command = (optional_program("unshare"), "--mount", "--net", "--kill-child", "--fork")
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no namespaces can be made here: {tried.stderr.strip()}")
+    return command
