@@ -63,6 +63,12 @@ class Breaker:
         else:
             self._answered(name)
 
+    def reason(self, name: str) -> str:
+        """Why it is left alone at the moment; "" when it is not."""
+        with self._lock:
+            state = self._states.get(name)
+            return state.reason if state is not None and state.until > self._clock() else ""
+
     def failed(self, name: str, reason: str) -> None:
         """Leave it alone: it did not answer, or not in time."""
         with self._lock:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Seconds for an upstream that is left alone: enough for who tries whether it is back, if it is.
+_LEFT_ALONE = 0.02
+
 
 class NotChecked(Exception):
     """Upstream did not say; the text is for the client's Warning."""
@@ -21,9 +24,13 @@ class NotChecked(Exception):
 
 def in_time(future: Future[T], seconds: float, entry: RegistryEntry, breaker: Breaker) -> T:
     """What upstream said. Raises `NotChecked`; an upstream that takes longer is left alone for a while."""
+    # The question may be one that somebody asked before that, and that still waits for its answer.
+    alone = breaker.reason(entry.name)
     try:
-        return future.result(seconds)
+        return future.result(min(seconds, _LEFT_ALONE) if alone else seconds)
     except TimeoutError:
+        if alone:
+            raise NotChecked(f"not checked: {alone}") from None
         reason = f"{entry.name} did not answer within {seconds:g} s"
         breaker.failed(entry.name, reason)
         raise NotChecked(f"not checked: {reason}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, ground
 from tasks.on_demand.answers import Local, Miss, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
+from tasks.on_demand.waiting import NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, hangs, misbehaving, resets, well_behaved
@@ -155,6 +156,16 @@ def test_an_upstream_that_hangs_delays_one_request(tmp_path: Path, upstream: Mis
         for _ in range(10):
             assert mirror.client.get(MANIFEST).status_code == 200
         assert len(upstream.seen) == asked  # it is left alone for some seconds
+
+
+def test_who_comes_while_the_first_question_still_hangs_does_not_wait_for_it(tmp_path: Path) -> None:
+    """The question of the first one goes on until `responseHeaderTimeout`, and is shared by equal ones."""
+    with minding(tmp_path, document("http://127.0.0.1:1")) as (profile, *_):
+        entry, guard, question = profile.sync.registries[0], Breaker(), Future[None]()
+        with pytest.raises(NotChecked, match="did not answer within"):
+            in_time(question, 0.01, entry, guard)
+        with pytest.raises(NotChecked, match="did not answer within"):
+            in_time(question, 3600, entry, guard)  # an hour, if it waited
 
 
 @pytest.mark.parametrize(
