@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _DAY = dt.timedelta(days=1)
@@ -37,10 +38,11 @@ class Authority:
         self.cert = folder / "ca.crt"
         self.cert.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
 
-    def server(self, *, address: str = "127.0.0.1") -> KeyPair:
-        """For a server at an IP address."""
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        return self._issue("server", names, ExtendedKeyUsageOID.SERVER_AUTH)
+    def server(self, *, address: str = "127.0.0.1", names: Iterable[str] = ()) -> KeyPair:
+        """For a server at an IP address, and under these names."""
+        known: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
+        known += map(x509.DNSName, names)
+        return self._issue("server", x509.SubjectAlternativeName(known), ExtendedKeyUsageOID.SERVER_AUTH)
 
     def client(self, name: str = "client") -> KeyPair:
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
