@@ -56,7 +56,7 @@ def measure(place: Place, size: Size) -> Result:
     poll.fill(source)
     poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
     with bundled(folder / "upstream") as upstream:
-        profile = write_profile(folder, upstream.url, folder / "mirror")
+        profile = write_profile(folder, upstream.url, folder / "mirror", referrers={"follow": False})
         paths = write_paths(folder, poll)
         rounds = iter(range(size.rounds))
 

@@ -116,7 +116,7 @@ def _sync(folder: Path) -> Synced:
 
 
 def _starts(folder: Path, size: Size) -> dict[str, dict[str, tuple[float, ...]]]:
-    Poll(6, 2, images=1).fill(Store.open(folder / "upstream", durability="none"))
+    Poll(6, 2).fill(Store.open(folder / "upstream", durability="none"))
     for name in ("empty", "full"):
         Store.open(folder / name, durability="none")
     _fill_pool(folder / "full", size.blobs)

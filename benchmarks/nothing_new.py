@@ -55,6 +55,7 @@ class Round:
 class Result:
     size: Size
     ours: tuple[Round, ...]
+    companions: tuple[Round, ...]
     bare: tuple[Round, ...]
 
     def rows(self) -> list[Row]:
@@ -64,7 +65,15 @@ class Result:
             asked("nothing_new", "GETs of manifests", self.ours, "GET manifest", 0),
             asked("nothing_new", "pages of tags", self.ours, "GET tags", pages),
             *costs("nothing_new", f"poll of {self.size.tags:,} tags", self.ours, self.bare),
+            self._companions(),
         ]
+
+    def _companions(self) -> Row:
+        """By default companions follow, which is one question more for each digest, and no manifest."""
+        what, without = "lists of referrers, where companions follow", self.ours
+        assert not any(each.asked["GET referrers"] for each in without)
+        digests = min(self.size.tags, self.size.repositories * Poll.images)
+        return asked("nothing_new", what, self.companions, "GET referrers", digests)
 
 
 def list_pages(tags: int) -> int:
@@ -96,13 +105,15 @@ def measure(place: Place, size: Size) -> Result:
     poll.fill(Store.open(folder / "upstream", durability="none"))
     poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
     with bundled(folder / "upstream") as upstream:
-        profile = write_profile(folder, upstream.url, folder / "mirror")
+        profile = write_profile(folder, upstream.url, folder / "mirror", referrers={"follow": False})
+        default = write_profile(place.fresh("default"), upstream.url, folder / "mirror")
         paths = write_paths(folder, poll)
         turns = alternately(
             size.rounds,
             {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)},
         )
-    return Result(size, tuple(turns["ours"]), tuple(turns["bare"]))
+        companions = _ours(default, upstream)
+    return Result(size, tuple(turns["ours"]), (companions,), tuple(turns["bare"]))
 
 
 def _ours(profile: Path, upstream: Bundled) -> Round:

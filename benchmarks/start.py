@@ -51,7 +51,7 @@ class Result:
 
 def measure(place: Place, size: Size) -> Result:
     folder = place.fresh("start")
-    Poll(tags=6, repositories=2, images=1).fill(Store.open(folder / "upstream", durability="none"))
+    Poll(tags=6, repositories=2).fill(Store.open(folder / "upstream", durability="none"))
     with bundled(folder / "upstream") as upstream:
         profile = str(write_profile(folder, upstream.url, folder / "mirror"))
         commands = {

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
@@ -89,7 +89,7 @@ class Poll:
 
     tags: int
     repositories: int
-    images: int = 10
+    images: ClassVar[int] = 10  # of one repository
 
     def fill(self, store: Store, *, mirrored: bool = False) -> None:
         for number in range(self.repositories):
