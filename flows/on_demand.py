@@ -20,6 +20,8 @@ from flows.entries import open_store
 from flows.feeding import FeedExecutor
 from flows.leftovers import clear_on_demand, on_demand_tag
 from flows.on_demand_options import Options
+from flows.push_receiver import PushReceiver
+from flows.receiver_process import notification_secret
 from flows.watching import FileWatch
 from flows.webhook import Receiver
 from profiles.loading import load_profile
@@ -28,6 +30,8 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.on_demand.service import OnDemand
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from profiles.model import Profile
 
 log = logging.getLogger("mirrorflow.on_demand")
@@ -43,17 +47,28 @@ def run(options: Options, stop: threading.Event) -> None:
     store = open_store(profile)
     executor = FeedExecutor(RunOpener(options.profile, store.uuid).open)
     mind = OnDemand(profile, store, executor)
-    listener = socket.socket(fileno=options.listener)
-    secret = OnMissOptions.read(Path(options.call)).secret
-    receiver = Receiver(listener, secret, mind.answer, resolve=mind.resolve)
-    threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
+    receivers = list(_receivers(options, profile, mind))
+    for receiver in receivers:
+        threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
     while not stop.wait(_WATCH):
         if watch.changed():
             _take_over(mind, path, profile)
-    receiver.close()
+    for receiver in receivers:
+        receiver.close()
     mind.stop()
     executor.close()
     mind.close()
+
+
+def _receivers(options: Options, profile: Profile, mind: OnDemand) -> Iterator[Receiver | PushReceiver]:
+    """Of misses, and of notifications. Raises `SecretUnusable`, `ReceiverFailed`."""
+    if options.listener >= 0:
+        secret = OnMissOptions.read(Path(options.call)).secret
+        listener = socket.socket(fileno=options.listener)
+        yield Receiver(listener, secret, mind.answer, resolve=mind.resolve)
+    if options.notifications >= 0 and profile.sync.notifications is not None:
+        listener = socket.socket(fileno=options.notifications)
+        yield PushReceiver(listener, notification_secret(profile.sync.notifications), mind.pushed)
 
 
 def _take_over(mind: OnDemand, path: Path, first: Profile) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
+
+PUSHES: Final = "/pushes/"  # the path at which notifications are taken
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`listener` is the descriptor of a listening socket, `call` the file that the server reads too."""
+    """`listener` and `notifications` are descriptors of listening sockets (-1: none), `call` is the file that
+    the server reads too."""
 
     profile: str
     listener: int
     call: str
+    notifications: int = -1
 
     def arguments(self) -> list[str]:
         return ["-m", "flows.on_demand", json.dumps(asdict(self))]

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flows.lifeline import tied
-from flows.on_demand_options import Options
+from flows.on_demand_options import PUSHES, Options
 from flows.prefect_server import end_process
 from registry_server.http.calling import OnMissOptions, mark_of
 from registry_server.oci.errors import MirrorflowError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model import Profile
+    from profiles.notifications import Notifications
 
 _GRACE = 9.0  # seconds
 _PAUSE = 1.0  # seconds between two starts
@@ -36,21 +37,36 @@ class SecretUnusable(MirrorflowError):
     """The file of a secret cannot be read, or is empty."""
 
 
+class CannotListen(MirrorflowError):
+    """The address of sync.notifications is in use, or not ours."""
+
+
 class ReceiverProcess:
     """Made before the registry server, which is given `call_file`; started when Prefect is known."""
 
     def __init__(self, profile: Profile, profile_path: Path, home: Path, store_uuid: str) -> None:
-        """`home`: a folder that only we read. Raises `SecretUnusable`, OSError."""
+        """`home`: a folder that only we read. Raises `SecretUnusable`, `CannotListen`, OSError."""
         self._store_uuid = store_uuid
         self.call_file: Path | None = None
         self.pid: int | None = None
         self._path, self._home = profile_path, home
         self._listener: socket.socket | None = None
+        self._notifications: socket.socket | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._environment: Mapping[str, str] = {}
         self._started = 0.0
         if is_wanted(profile):
             self.call_file = self._prepare(profile)
+        if profile.sync.enable and profile.sync.notifications is not None:
+            self._notifications = _listen(profile.sync.notifications)
+
+    @property
+    def notifications_url(self) -> str:
+        """Where upstream registries say what was pushed; "" for a profile without that."""
+        if self._notifications is None:
+            return ""
+        host, port = self._notifications.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{PUSHES}"
 
     @property
     def log(self) -> Path:
@@ -59,7 +75,8 @@ class ReceiverProcess:
     def start(self, environment: Mapping[str, str]) -> None:
         """Does nothing when no entry has `onDemand`, or somebody else's receiver is named."""
         self._environment = environment
-        if self._listener is not None:
+        if self._listener is not None or self._notifications is not None:
+            self._home.mkdir(parents=True, exist_ok=True)
             self.log.unlink(missing_ok=True)
             self._spawn()
 
@@ -75,9 +92,10 @@ class ReceiverProcess:
         if self._child is not None:
             end_process(self._child, grace=_GRACE)
             self._child = self.pid = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in (self._listener, self._notifications):
+            if listener is not None:
+                listener.close()
+        self._listener = self._notifications = None
         if self.call_file is not None:
             self.call_file.unlink(missing_ok=True)
 
@@ -104,11 +122,11 @@ class ReceiverProcess:
         return path
 
     def _spawn(self) -> None:
-        assert self._listener is not None
-        assert self.call_file is not None
         self._started = time.monotonic()
-        descriptor = self._listener.fileno()
-        options = Options(str(self._path), descriptor, str(self.call_file))
+        misses, pushes = (
+            -1 if each is None else each.fileno() for each in (self._listener, self._notifications)
+        )
+        options = Options(str(self._path), misses, str(self.call_file or ""), pushes)
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 tied([sys.executable, *options.arguments()], signal.SIGTERM),
@@ -117,7 +135,7 @@ class ReceiverProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=[descriptor],
+                pass_fds=[each for each in (misses, pushes) if each >= 0],
                 start_new_session=True,
             )
         self.pid = self._child.pid
@@ -127,6 +145,23 @@ def is_wanted(profile: Profile) -> bool:
     """Whether anything is to be fetched on demand, or a name of another registry to be found here."""
     on_demand = any(entry.on_demand for entry in profile.sync.registries)
     return profile.sync.enable and (on_demand or bool(profile.http.vhosts))
+
+
+def notification_secret(notifications: Notifications) -> bytes:
+    """Raises `SecretUnusable`."""
+    return read_secret(notifications.secret_file, "sync.notifications.secretFile", shortest=16)
+
+
+def _listen(notifications: Notifications) -> socket.socket:
+    notification_secret(notifications)  # what is wrong with it is said now
+    address = notifications.address, notifications.port
+    family = socket.AF_INET6 if ":" in notifications.address else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {address[0]}:{address[1]} (sync.notifications): {error.strerror}"
+        ) from error
 
 
 def read_secret(path: Path, key: str, *, shortest: int = 1) -> bytes:

@@ -116,7 +116,11 @@ class Up:
     def begin(self) -> None:
         """Say where everything is."""
         self.view.begin(
-            profile=self._path, store=self._root, registry_url=self.registry_url, ui_url=self.ui_url
+            profile=self._path,
+            store=self._root,
+            registry_url=self.registry_url,
+            ui_url=self.ui_url,
+            notifications_url=self._receiver.notifications_url if self._receiver else "",
         )
 
     def follow(self, *, until: type[Report] | None = None) -> Report | None:

@@ -28,14 +28,18 @@ class UpView:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def begin(self, *, profile: Path, store: Path, registry_url: str, ui_url: str) -> None:
+    def begin(
+        self, *, profile: Path, store: Path, registry_url: str, ui_url: str, notifications_url: str = ""
+    ) -> None:
         table = Table.grid(padding=(0, 2))
-        for name, value in (
+        shown = (
             ("registry", registry_url),
             ("Prefect UI", ui_url),
+            ("notifications", notifications_url),
             ("profile", str(profile)),
             ("store", str(store)),
-        ):
+        )
+        for name, value in (each for each in shown if each[1]):
             table.add_row(Text(name, style="bold"), Text(value))
         self._console.print(table)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry_server.oci.errors import ContentError, NotFound
+from registry_server.oci.errors import ContentError, MirrorflowError, NotFound
 from registry_server.store.errors import StoreError
 from tasks.on_demand.arrivals import NotArrived
 from tasks.on_demand.breaker import NotAskedNow
@@ -62,6 +62,25 @@ class TagPage:
 
     def __str__(self) -> str:
         return f"tags of {self.repository}"
+
+
+class TooManyPushes(MirrorflowError):
+    """More tags are being synced than we take on: the sender may try again."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A tag of a repository, as the registry that it was pushed to calls it.
+
+    `registry`: the entry of the profile that the sender says it is, "" for any. `on_hub`: on Docker Hub.
+    """
+
+    repository: RepositoryName
+    tag: Tag
+    registry: str = ""
+    on_hub: bool = False
 
 
 @dataclass(frozen=True, slots=True)

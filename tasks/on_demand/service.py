@@ -34,6 +34,7 @@ from tasks.on_demand.forming import put_in_form
 from tasks.on_demand.ground import Ground, patience_of
 from tasks.on_demand.looking import NOT_THERE, Found, Looking
 from tasks.on_demand.memory import Memory
+from tasks.on_demand.pushes import Pushes
 from tasks.on_demand.referring import Referring
 from tasks.on_demand.tag_lists import TagLists
 from tasks.on_demand.waiting import NotChecked, in_time
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
+    from tasks.on_demand.answers import Push
     from tasks.on_demand.families import Lead
     from tasks.on_demand.work import Executor
 
@@ -71,6 +73,7 @@ class OnDemand:
         self._absent: Memory[Miss, Refusal] = Memory(10_000, clock)
         self._referring = Referring(ground, self._subject)
         self._tag_lists = TagLists(ground)
+        self._pushes = Pushes(ground, self._synced)
 
     def replace_profile(self, profile: Profile) -> None:
         """From now on by another profile."""
@@ -111,6 +114,16 @@ class OnDemand:
         if isinstance(miss.reference, Digest):
             return self._by_digest(miss, found, patience)
         return self._by_tag(miss, miss.reference, found, patience)
+
+    def pushed(self, push: Push) -> int:
+        """How many syncs come of it: they have begun. Raises `TooManyPushes`."""
+        return self._pushes.take(push)
+
+    def _synced(self, local: RepositoryName, tag: Tag) -> None:
+        """What a client began with is not the newest any more, and the tag is fresh."""
+        self._ground.finishing.pending.drop((local, tag))
+        self._absent.drop(Miss("manifest", local, tag))
+        self._checked.put((local, tag), None)
 
     def resolve(self, place: Place) -> Answer:
         """Where a repository of another registry is here."""

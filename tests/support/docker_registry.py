@@ -64,9 +64,17 @@ def _request(match: re.Match[str]) -> Request:
 
 @contextmanager
 def running_docker_registry(
-    program: str, folder: Path, *, root: Path, authority: Authority | None = None
+    program: str,
+    folder: Path,
+    *,
+    root: Path,
+    authority: Authority | None = None,
+    notify: dict[str, Any] | None = None,
 ) -> Iterator[DockerRegistry]:
-    """Serve `root` on a free port; with an `authority` over TLS, and only to clients that it has signed."""
+    """Serve `root` on a free port; with an `authority` over TLS, and only to clients that it has signed.
+
+    `notify` is an endpoint for its notifications.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -83,6 +91,7 @@ def running_docker_registry(
         "log": {"level": "error"},
         "storage": {"filesystem": {"rootdirectory": str(root)}},
         "http": http,
+        "notifications": {"endpoints": [notify] if notify else []},
     }
     config, log = folder / "config.yml", folder / "access.log"
     config.write_text(json.dumps(settings))  # JSON is YAML

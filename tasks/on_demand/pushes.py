@@ -1,0 +1,189 @@
+"""What upstream says was pushed is synced at once: by the steps of a poll, for one tag of one repository.
+
+The word of a notification is only ever a hint to look: what is there, and whether it may come in, is asked of
+the upstream that the profile names, and of its rules.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from profiles.content import ContentRule
+from profiles.matching import mappings
+from profiles.tag_rules import is_companion_tag
+from registry_server.oci.errors import InvalidName
+from registry_server.oci.reference import RepositoryName
+from tasks.convert_manifest import convert
+from tasks.copy_blob import copy_all
+from tasks.copying import claim_jobs
+from tasks.filter_tags import search_all
+from tasks.images import SourceRepository, Step, Target
+from tasks.ledger import Ledger
+from tasks.on_demand.answers import TooManyPushes
+from tasks.on_demand.deciding import Candidate, upstream_names, why_not
+from tasks.on_demand.evicting import is_polled
+from tasks.on_demand.work import Step as Named
+from tasks.on_demand.work import Work
+from tasks.publishing import publish
+from tasks.verifying import verify_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from profiles.entry import RegistryEntry
+    from profiles.sync import Sync
+    from registry_server.oci.reference import Tag
+    from tasks.on_demand.answers import Push
+    from tasks.on_demand.ground import Ground
+    from tasks.run import MirrorRun
+
+_MOST: Final = 1000  # tags that are being synced; who notifies of more has to say it again
+_SURELY_OVER: Final = 3600.0  # seconds after which a sync that was cut off does not stand in the way
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One tag of one upstream repository, with every place that the rules want it in."""
+
+    entry: RegistryEntry
+    source: SourceRepository
+    tag: Tag
+
+    @property
+    def key(self) -> tuple[str, str, Tag]:
+        return self.entry.name, self.source.name, self.tag
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(f"{target.local}:{self.tag}" for target in self.source.targets)
+
+
+@dataclass(slots=True)
+class _State:
+    """`again`: it was pushed once more, since we asked what is there."""
+
+    since: float
+    again: bool = False
+
+
+class Pushes:
+    """Thread-safe; returns at once, the work goes to the executor."""
+
+    def __init__(self, ground: Ground, synced: Callable[[RepositoryName, Tag], None]) -> None:
+        """`synced` hears of each tag that is in place as upstream has it."""
+        self._ground = ground
+        self._synced = synced
+        self._states: dict[object, _State] = {}
+        self._lock = threading.Lock()
+
+    def take(self, push: Push) -> int:
+        """How many syncs come of it; 0: no rule takes it. Raises `TooManyPushes`."""
+        wishes = tuple(wishes_of(self._ground.profile.sync, push))
+        for wish in wishes:
+            if self._is_new(wish):
+                self._submit(wish)
+        return len(wishes)
+
+    def _is_new(self, wish: Wish) -> bool:
+        """Of equal wishes one is done, and once more if another one came meanwhile."""
+        now = self._ground.clock()
+        with self._lock:
+            state = self._states.get(wish.key)
+            if state is not None and now - state.since < _SURELY_OVER:
+                state.again = True
+                return False
+            if len(self._states) >= _MOST:
+                raise TooManyPushes(f"{_MOST:,} tags are being synced already: notify again in a while")
+            self._states[wish.key] = _State(now)
+            return True
+
+    def _submit(self, wish: Wish) -> None:
+        try:
+            run = self._run_for(wish)
+        except BaseException:
+            self._over(wish)
+            raise
+        label = f"{wish.source.name}:{wish.tag}"
+        self._ground.executor.submit(Work(run, label, tuple(self._steps(run, wish))))
+
+    def _run_for(self, wish: Wish) -> MirrorRun:
+        run = self._ground.run_of(Candidate(wish.entry, wish.source.name, ()))
+        sync = self._ground.profile.sync
+        polled = any(is_polled(sync, target.local, wish.tag) for target in wish.source.targets)
+        return replace(run, only=wish.names, ledger=Ledger(), on_demand=not polled)
+
+    def _steps(self, run: MirrorRun, wish: Wish) -> Iterator[Named]:
+        """Those of a poll; each looks at the ledger for what is left to do."""
+
+        def search() -> None:
+            with self._lock:
+                if state := self._states.get(wish.key):
+                    state.again = False  # what was pushed until now is what is looked at
+            search_all(run, [wish.source])
+
+        def copying() -> None:
+            with run.store.lease():
+                copy_all(run, claim_jobs(run, run.ledger.changed()))
+
+        def publishing() -> None:
+            with run.store.lease():
+                run.for_each_image(run.ledger.changed(), Step.PUBLISHED, lambda each: publish(run, each))
+
+        def each(step: Step, work: Callable[..., None]) -> Callable[[], object]:
+            return lambda: run.for_each_image(run.ledger.changed(), step, lambda image: work(run, image))
+
+        yield Named("filter_tags", search)
+        yield Named("verify_signature", each(Step.VERIFIED, verify_image))
+        yield Named("convert_manifest", each(Step.CONVERTED, convert))
+        yield Named("copy_blob", copying)
+        yield Named("publish_image", lambda: self._ending(wish, run, publishing))
+
+    def _ending(self, wish: Wish, run: MirrorRun, publishing: Callable[[], None]) -> None:
+        try:
+            publishing()
+            if run.ledger.findings() and not run.ledger.search_errors():
+                for target in wish.source.targets:
+                    self._synced(target.local, wish.tag)
+        finally:
+            if self._over(wish):
+                self._submit(wish)
+
+    def _over(self, wish: Wish) -> bool:
+        """Whether it has to be done once more."""
+        with self._lock:
+            state = self._states.get(wish.key)
+            if state is not None and state.again:
+                state.again, state.since = False, self._ground.clock()
+                return True
+            self._states.pop(wish.key, None)
+            return False
+
+
+def wishes_of(sync: Sync, push: Push) -> Iterator[Wish]:
+    """What the rules make of a push, in the profile's order."""
+    for entry in sync.registries if sync.enable else ():
+        if push.registry and entry.name != push.registry:
+            continue
+        if push.on_hub and not any(url.is_docker_hub for url in entry.urls):
+            continue
+        for name in upstream_names(entry, push.repository):
+            targets = tuple(_targets(entry, name, push.tag))
+            if targets:
+                yield Wish(entry, SourceRepository(name, targets), push.tag)
+                break
+
+
+def _targets(entry: RegistryEntry, name: str, tag: Tag) -> Iterator[Target]:
+    if not entry.content:
+        if entry.on_demand:
+            everything = ContentRule.model_validate({"prefix": "**"})
+            try:
+                yield Target(everything, RepositoryName(name))
+            except InvalidName:
+                return
+        return
+    for rule, local in mappings(entry, name):
+        if is_companion_tag(tag) or not why_not(rule, name, tag):
+            yield Target(rule, local)
