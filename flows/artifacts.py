@@ -98,6 +98,8 @@ def table(report: Report) -> list[dict[str, Any]]:
             "size": human_bytes(image.size),
             "seconds": round(image.seconds, 1),
             "digest": image.digest,
+            "signatures": image.verdict,
+            "companions": sum(each["outcome"] == "copied" for each in image.companions),
         }
         for image in report.images[:_ROWS]
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -44,11 +45,21 @@ def _images(images: Sequence[Mapping[str, Any]]) -> Table:
             Text(f"  {image['image']}"),
             Text(image["outcome"], style=_STYLES.get(image["outcome"], "")),
             human_bytes(image["bytesMoved"]),
-            Text(image["reason"]),
+            Text(_why(image)),
         )
     if len(images) > _ROWS:
         table.add_row(f"  and {len(images) - _ROWS:,} more, in the report", "", "", "")
     return table
+
+
+def _why(image: Mapping[str, Any]) -> str:
+    """The reason; who signed, where a policy asked for that; companions that did not come."""
+    said = [image["reason"]]
+    if image["outcome"] == "copied" and image.get("signedBy"):
+        said.append(image["verdict"])
+    lost = [each for each in image.get("companions", ()) if each["outcome"] != "copied"]
+    said += [f"companion {each['companion'][:19]} {each['outcome']}: {each['reason']}" for each in lost[:3]]
+    return "; ".join(said)
 
 
 def render_plans(plans: Sequence[Plan]) -> Iterator[RenderableType]:
@@ -57,10 +68,11 @@ def render_plans(plans: Sequence[Plan]) -> Iterator[RenderableType]:
 
 
 def _plan(plan: Plan) -> Iterator[RenderableType]:
-    moves = sum(image.change == "move" for image in plan.images)
+    changes = Counter(image.change for image in plan.images)
     yield Text.assemble(
         (plan.registry, "bold"),
-        f": add {len(plan.images) - moves:,}, move {moves:,}, unchanged {plan.unchanged:,}, "
+        f": add {changes['add']:,}, move {changes['move']:,}, follow {changes['follow']:,}, "
+        f"unchanged {plan.unchanged:,}, "
         f"left out {len(plan.left_out):,}, problems {len(plan.problems):,}",
     )
     new = sum(image.new_bytes for image in plan.images)
@@ -83,16 +95,17 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
 
 def _planned(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("image", "from", "change", "fetch", "here"):
+    for column in ("image", "from", "change", "companions", "fetch", "here"):
         table.add_column(column, overflow="fold")
     for image in plan.images[:_ROWS]:
         table.add_row(
             Text(f"  {image.image}"),
             Text(image.upstream),
             f"{image.change}, converted" if image.becomes else image.change,
+            str(image.companions or ""),
             human_bytes(image.new_bytes),
             human_bytes(image.held_bytes),
         )
     if len(plan.images) > _ROWS:
-        table.add_row(f"  and {len(plan.images) - _ROWS:,} more; --json has them all", "", "", "", "")
+        table.add_row(f"  and {len(plan.images) - _ROWS:,} more; --json has them all", *[""] * 5)
     return table

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.sizes import human_seconds
+from tasks.verifying import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,9 +36,11 @@ def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) ->
 
 
 def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
-    """One line a tag; a digest is printed twice only where the two differ."""
+    """One line a tag; a digest is printed twice only where the two differ. Verdicts where there are any."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("registry", "image", "upstream", "stored", "checked", "in place", "why not"):
+    columns = ["registry", "image", "upstream", "stored", "checked", "in place", "why not"]
+    judged = any(_verdict(row) for row in rows)
+    for column in columns + ["signatures"] * judged:
         table.add_column(column, overflow="fold")
     for row in rows:
         sign = "@" if ":" in row.reference else ":" if row.reference else ""
@@ -49,8 +52,14 @@ def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
             _ago(row.last_check, now),
             _ago(row.last_success, now),
             Text(row.problem, style="red"),
+            *([Text(_verdict(row))] if judged else []),
         )
     return table
+
+
+def _verdict(row: TagStanding) -> str:
+    """What a policy said; that there is none is not worth a word for each tag."""
+    return "" if row.verdict == NO_POLICY else row.verdict
 
 
 def _stored(row: TagStanding) -> str:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class TagStanding:
     """One tag: what the upstream has, what the store has, when that was last known. Times in unix seconds.
 
-    `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole. `converted_from`
-    is the upstream digest of what is stored, where that has another form; it can be pulled too.
+    `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole. `verdict` is
+    that of signature verification when the image came, "" where there was none. `converted_from` is the
+    upstream digest of what is stored, where that has another form; it can be pulled too.
     """
 
     registry: str
@@ -29,6 +30,7 @@ class TagStanding:
     last_check: float | None
     last_success: float | None
     problem: str
+    verdict: str = ""
     converted_from: str = ""
 
     @property
@@ -65,6 +67,7 @@ def _repository(
             last_check=poll.checked if poll else None,
             last_success=_success(poll, record, reference),
             problem=problems.get(reference, ""),
+            verdict=record.verdict if record else "",
             converted_from=str((record.converted_from if record else None) or ""),
         )
 

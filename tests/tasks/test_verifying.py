@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,3 +151,26 @@ def test_an_image_under_the_tag_of_a_companion_stays_out(upstream: Misbehaving, 
     report = run(tmp_path, upstream, **policy(upstream))
     assert "something else under the tag of a companion" in rows(report)[f"app:{smuggled}"].reason
     assert f"app:{smuggled}" not in visible(store_of(tmp_path))
+
+
+_WITHOUT_A_POLICY = """
+import sys
+from pathlib import Path
+from profiles.loading import parse_profile
+from tasks import finding, planning, publishing, report, verifying
+from tasks.companions import publishing as companions
+from tasks.on_demand import service
+text = '{"storage": {"rootDirectory": "s"}, "sync": {"registries": [{"urls": ["https://r.example"]}]}}'
+profile = parse_profile(text, Path("p.json")).profile
+assert not verifying.Verification.of(profile, profile.sync.registries[0])
+heavy = ("sigstore", "sigstore_models", "rfc3161_client", "cbor2", "asn1crypto", "tasks.trust")
+print(*{name for name in sys.modules if name.startswith(heavy)})
+"""
+
+
+def test_without_a_policy_nothing_that_verifies_is_imported() -> None:
+    """It costs half a second and tens of megabytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_A_POLICY], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
