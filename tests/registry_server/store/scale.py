@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry_server.http.pool_size import PoolSize
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.gc import Care, GcOptions, collect
 from registry_server.store.scrub import lacking, scrub
@@ -67,6 +68,8 @@ def measure(root: Path, tags: int, blobs_each: int) -> None:
             big.tags(last=last, limit=100)
     with timed("one tag"):
         big.find_manifest(Tag(f"t{tags // 2:06}"))
+    with timed("the pool's bytes, for /metrics"):
+        print(f"  {PoolSize(root).bytes():,} bytes")
     _collections(store, root, tags)
     with timed("stats"):
         stats(store)
