@@ -5,7 +5,14 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from profiles import access_advice, credentials_advice, entry_advice, retention_advice, rule_advice
+from profiles import (
+    access_advice,
+    credentials_advice,
+    entry_advice,
+    form_advice,
+    retention_advice,
+    rule_advice,
+)
 from profiles.collisions import collisions
 from profiles.own_address import is_own
 from profiles.vocabulary import Remark
@@ -30,6 +37,7 @@ def advise(profile: Profile, words: Vocabulary) -> Iterator[Remark]:
         entry_advice.advise(profile.sync),
         rule_advice.advise(profile.sync),
         credentials_advice.advise(profile.sync),
+        form_advice.advise(profile),
         _on_own_addresses(profile),
         _on_cache(profile),
         _on_collisions(profile.sync, words),

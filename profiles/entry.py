@@ -229,6 +229,7 @@ class RegistryEntry(ProfileModel):
 
     def _contradictions(self) -> Iterator[Refusal]:
         yield from self._retry_contradictions()
+        yield from self._form_contradictions()
         given = {
             "manifestCheckInterval": self.manifest_check_interval,
             "onDemandInBackground": self.on_demand_in_background,
@@ -242,6 +243,18 @@ class RegistryEntry(ProfileModel):
                 at=(key,),
                 involves=("onDemand",),
             )
+
+    def _form_contradictions(self) -> Iterator[Refusal]:
+        if "preserve_digest" not in self.model_fields_set or not self.preserve_digest:
+            return
+        for number, rule in enumerate(self.content):
+            if rule.convert:
+                yield Refusal(
+                    "preserveDigest is true, and convert gives the tag another digest",
+                    "drop one of the two (the original can be pulled by its digest anyway)",
+                    at=("content", number, "convert"),
+                    involves=("preserveDigest",),
+                )
 
     def _retry_contradictions(self) -> Iterator[Refusal]:
         if self.max_retries and self.retry_delay is None:

@@ -78,8 +78,6 @@ def _on_options(entry: RegistryEntry, path: Path) -> Iterator[_Found]:
     if entry.only_signed:
         found = "it looks whether there is a signature, and not whose: anybody can sign"
         yield (*path, "onlySigned"), found, "say whom to trust in `verify`, see docs/trust.md"
-    if not entry.preserve_digest:
-        yield (*path, "preserveDigest"), "digests are always preserved", "drop it"
     if entry.cert_dir is not None and not entry.cert_dir.is_dir():
         found = f"there is no folder {str(entry.cert_dir)!r}: no certificate of its will be used"
         yield (*path, "certDir"), found, "correct the path, or drop it"

@@ -60,7 +60,7 @@ def _one(urls: str, rest: str) -> str:
             ["urls[0]: its path stands before every repository name"],
         ),
         (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: it looks"]),
-        (_entries("preserveDigest: false, content: [{prefix: a}]"), ["digests are always preserved"]),
+        (_entries("preserveDigest: false, content: [{prefix: a}]"), ["preserved all the same"]),
         (_entries("certDir: /no/such, content: [{prefix: a}]"), ["certDir: there is no folder"]),
         (
             _one("['http://r']", "pollInterval: 5m, certDir: /, content: [{prefix: a}]"),
