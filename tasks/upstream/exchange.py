@@ -56,6 +56,7 @@ class Endpoint:
     def __init__(self, url: EndpointUrl, credentials: Credentials, waits: Waits) -> None:
         self.url = url
         self.base = httpx.URL(f"{url.scheme}://{url.host}")
+        self._root = str(self.base).rstrip("/")
         self._credentials = credentials
         self._waits = waits
         self._authenticators: dict[Credential | None, Authenticator] = {}
@@ -66,7 +67,7 @@ class Endpoint:
 
     def _url(self, call: Call) -> httpx.URL:
         repository = f"{self.url.repository(call.repository)}/" if call.repository else ""
-        return self.base.join(f"/v2/{repository}{call.tail}")
+        return httpx.URL(f"{self._root}/v2/{repository}{call.tail}")  # `join` would take it apart twice
 
     def scope(self, call: Call) -> str:
         if not call.repository:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tasks.upstream.tls import Contexts
     from tasks.upstream.waits import Waits
 
+_LITTLE = 16 * 1024  # bytes: what stands in a redirect
+_PATIENCE = 1.0  # seconds for them
+
 USER_AGENT = f"mirrorflow/{metadata.version('mirrorflow')}"
 
 
@@ -68,6 +71,7 @@ class Wire:
         self._limits: dict[str, HostLimits] = {}
         self._clients: dict[ssl.SSLContext, Clients] = {}
         self._homes: dict[str, Nearness] = {}
+        self._proxied: dict[tuple[str, bytes], bool] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -91,7 +95,7 @@ class Wire:
             client = held.enter_context(self._clients_for(request.url).borrow())
             elsewhere = request.url.host if request.url.host != home.host else ""
             with mapped(where, self._options, elsewhere=elsewhere):
-                response = client.send(request, stream=True, auth=None, follow_redirects=False)
+                response = client.send(request, proxied=self._is_proxied(request.url))
             held.callback(_close, response)
             # httpcore reads this when the first byte of the body is asked for.
             response.request.extensions["timeout"]["read"] = self._options.read_timeout
@@ -119,11 +123,19 @@ class Wire:
 
     def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
         """How near the registry is, by the address that answered: a proxy's says nothing about it."""
-        if home.host in self._homes or proxied(home):
+        if home.host in self._homes or self._is_proxied(home):
             return
         with suppress(OSError):  # it may be gone already
             address = response.extensions["network_stream"].get_extra_info("server_addr")
             self._homes[home.host] = nearness(str(address[0]))
+
+    def _is_proxied(self, url: httpx.URL) -> bool:
+        """Asked once a host: the environment is long."""
+        key = (url.scheme, url.netloc)
+        found = self._proxied.get(key)
+        if found is None:
+            found = self._proxied[key] = proxied(url)
+        return found
 
     def limits(self, url: httpx.URL) -> HostLimits:
         with self._lock:
@@ -147,4 +159,18 @@ class Wire:
 def _close(response: httpx.Response) -> None:
     # What a broken connection says when it is closed adds nothing to what was raised.
     with suppress(httpx.HTTPError, OSError):
+        if _is_nearly_read(response):
+            response.request.extensions["timeout"]["read"] = _PATIENCE
+            for _ in response.iter_raw():
+                pass
+    with suppress(httpx.HTTPError, OSError):
         response.close()
+
+
+def _is_nearly_read(response: httpx.Response) -> bool:
+    """Whether reading on costs less than a new connection, which is what is paid for a body that is not read
+    to its end: also for the empty one of an answer to HEAD."""
+    if response.is_stream_consumed:
+        return False
+    length = response.headers.get("Content-Length", "")
+    return response.request.method == "HEAD" or (length.isdecimal() and int(length) <= _LITTLE)

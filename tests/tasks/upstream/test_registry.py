@@ -18,6 +18,8 @@ from tests.tasks.upstream.clients import client
 from tests.tasks.upstream.sinks import MemorySink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support_misbehaving import Exchange, Misbehaving
 
 NAME = "library/nginx"
@@ -218,3 +220,73 @@ def test_big_blobs_leave_a_slot_for_small_requests(upstream: Misbehaving) -> Non
         registry.head(NAME, "1.25")  # would wait for ever otherwise
         polled.set()
         assert [move.result() for move in moves] == [1] * 4
+
+
+def _noting(connections: set[object], behaviour: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+    def noted(exchange: Exchange) -> None:
+        connections.add(exchange._handler.client_address)
+        behaviour(exchange)
+
+    return noted
+
+
+def test_one_connection_serves_many_heads(upstream: Misbehaving) -> None:
+    """The answer to HEAD has no body, and its end has to be read all the same."""
+    upstream.add_image(NAME, "1.25")
+    connections = set[object]()
+    upstream.on(f"/v2/{NAME}/manifests/1.25", _noting(connections, well_behaved))
+    with client(upstream) as registry:
+        for _ in range(5):
+            registry.head(NAME, "1.25")
+        registry.manifest(NAME, "1.25")
+    assert len(connections) == 1
+
+
+def test_a_redirect_does_not_cost_the_connection_that_it_came_on(upstream: Misbehaving) -> None:
+    connections = set[object]()
+    moved = answers(307, b"<html>over there</html>", Location="/moved")
+    upstream.on(f"/v2/{NAME}/manifests/1.25", _noting(connections, moved))
+    upstream.on("/moved", _noting(connections, answers(200, b"{}")))
+    with client(upstream) as registry:
+        for _ in range(3):
+            registry.manifest(NAME, "1.25")
+    assert len(connections) == 1
+
+
+def test_a_redirect_whose_body_does_not_come_is_followed_all_the_same(upstream: Misbehaving) -> None:
+    """It is not waited for as long as for a body that somebody wants."""
+
+    def stuck(exchange: Exchange) -> None:
+        answers(307, b"<ht", Location="/moved", Content_Length="23")(exchange)
+        exchange.hang()
+
+    upstream.on(f"/v2/{NAME}/manifests/1.25", stuck)
+    upstream.on("/moved", answers(200, b"{}"))
+    with client(upstream, read_timeout=3600) as registry:
+        assert registry.manifest(NAME, "1.25").body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("names", "direct"),
+    [
+        pytest.param({"HTTP_PROXY": "{}"}, False, id="for http"),
+        pytest.param({"all_proxy": "{}"}, False, id="for all"),
+        pytest.param({"HTTP_PROXY": "{}", "NO_PROXY": "127.0.0.1"}, True, id="not for this host"),
+    ],
+)
+def test_the_proxy_of_the_environment_is_used(
+    upstream: Misbehaving,
+    other: Misbehaving,
+    monkeypatch: pytest.MonkeyPatch,
+    names: dict[str, str],
+    direct: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """`other` stands for the proxy: it is asked for the whole URL."""
+    for name, value in names.items():
+        monkeypatch.setenv(name, value.format(f"http://{other.host}"))
+    for registry in (upstream, other):
+        registry.add_image(NAME, "1.25")
+    with client(upstream) as registry_client:
+        registry_client.head(NAME, "1.25")
+    asked = [] if direct else [f"http://{upstream.host}/v2/{NAME}/manifests/1.25"]
+    assert [each.target for each in other.seen] == asked
