@@ -95,7 +95,7 @@ def _cached(
     """The tags of one repository that may go, with the name of the entry that they came from."""
     records = repository.tag_records()
     companions = {tag: _subject(tag) for tag in records if is_companion_tag(tag)}
-    images = {record.digest for tag, record in records.items() if tag not in companions}
+    images = {root for tag, record in records.items() if tag not in companions for root in record.roots}
     root = store.root_of(repository.name).disk.root
     for tag, record in records.items():
         # A companion stays with its image, and goes with it.
@@ -107,7 +107,7 @@ def _cached(
         also = tuple(
             each
             for each, subject in companions.items()
-            if subject == record.digest and _may_go(records[each], caches)
+            if subject in record.roots and _may_go(records[each], caches)
         )
         assert record.origin is not None
         pulled = _last_pull(repository, tag, record)
@@ -131,7 +131,7 @@ def is_polled(sync: Sync, local: RepositoryName, tag: Tag) -> bool:
 
 def _last_pull(repository: Repository, tag: Tag, record: TagRecord) -> float:
     """By tag or by digest; what was never pulled counts as pulled when it came."""
-    return max(repository.pulled(tag), repository.pulled(record.digest), record.pushed)
+    return max(repository.pulled(tag), *(repository.pulled(root) for root in record.roots), record.pushed)
 
 
 def _subject(tag: str) -> Digest:

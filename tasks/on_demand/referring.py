@@ -24,6 +24,7 @@ from tasks.on_demand.ground import FIRST_PATIENCE, patience_of
 from tasks.on_demand.looking import NOT_THERE
 from tasks.on_demand.memory import Memory
 from tasks.on_demand.waiting import NotChecked, in_time
+from tasks.readdressing import made_of, readdress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ class Referring:
     ) -> tuple[Candidate, ...]:
         """From where the subject came; what somebody pushed here has its referrers here."""
         records = self._ground.store.repository(local).tag_records().values()
-        tagged = [record for record in records if record.digest == subject]
+        tagged = [record for record in records if subject in record.roots]
         if tagged:
             origins = {(each.origin.registry, each.origin.repository) for each in tagged if each.origin}
             return tuple(each for each in found if (each.entry.name, each.source) in origins)
@@ -112,8 +113,15 @@ class Referring:
         return led(lead, found) if lead else takers_of(found, subject).candidates
 
     def _bring(self, miss: Miss, takers: tuple[Candidate, ...]) -> _Brought:
-        """Of the first that has a list. Raises `UpstreamError`."""
+        """Of the first that has a list. Raises `UpstreamError`.
+
+        Upstream knows a converted image by the digest of its original; what was made of that gets copies.
+        """
         subject = Digest(miss.reference)
+        repository = self._ground.store.repository(miss.repository)
+        tagged = (record for record in repository.tag_records().values() if record.digest == subject)
+        made = made_of(repository, record) if (record := next(tagged, None)) else {}
+        subject = next(iter(made), subject)
         for candidate in takers:
             run = self._ground.run_of(candidate)
             try:
@@ -122,6 +130,7 @@ class Referring:
             except NOT_THERE:
                 continue
             brought = _Keeping(self._ground, run, candidate, miss.repository, subject).keep(listed)
+            readdress(repository, made)
             if not brought.lacking:
                 self._checked.put(miss, None)
             return brought

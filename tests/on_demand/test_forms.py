@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.reference import RepositoryName, Tag
 from tests.on_demand.mirrors import document, mirroring
-from tests.support_misbehaving import misbehaving
-from tests.tasks.docker_images import add_docker_image, add_docker_list
+from tests.support_misbehaving import answers, misbehaving
+from tests.tasks.docker_images import add_docker_image, add_docker_list, add_referrer
 from tests.tasks.runs import add_document, asked
 
 if TYPE_CHECKING:
@@ -117,3 +118,23 @@ def test_a_smaller_index_has_what_the_rule_wants_and_the_upstreams_is_had_by_its
         assert len(whole["manifests"]) == 2
         left_out = whole["manifests"][0]["digest"]
         assert mirror.client.get(f"/v2/{NAME}/manifests/{left_out}").status_code == status
+
+
+def test_who_asks_what_refers_to_a_converted_image_gets_copies_that_name_it(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    original = add_docker_image(upstream, NAME, "1.25")
+    sbom = add_referrer(upstream, original, "application/spdx+json", "sbom")
+    signature = add_referrer(upstream, original, "application/vnd.cncf.notary.signature", "signature")
+    listed = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
+    body = json.dumps(listed | {"manifests": [sbom.to_json(), signature.to_json()]}).encode()
+    upstream.on(f"/v2/{NAME}/referrers/{original.digest}", answers(200, body))
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        mirror.client.get(BY_TAG)
+        digest = tagged(mirror).digest
+        [copy] = mirror.client.get(f"/v2/{NAME}/referrers/{digest}").json()["manifests"]
+        assert copy["artifactType"] == "application/spdx+json"
+        copied = mirror.client.get(f"/v2/{NAME}/manifests/{copy['digest']}").json()
+        assert copied["subject"]["digest"] == digest
+        both = mirror.client.get(f"/v2/{NAME}/referrers/{original.digest}").json()["manifests"]
+        assert {each["digest"] for each in both} == {sbom.digest, signature.digest}
