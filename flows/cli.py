@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -42,6 +41,8 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
+        from importlib import metadata
+
         typer.echo(f"mirrorflow {metadata.version('mirrorflow')}")
         raise typer.Exit
 
