@@ -38,23 +38,28 @@ def setup(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> Setup:
     daemon = _daemon(mirror, hosts)
     files = (ClientFile(_FILE, json.dumps(daemon, indent=2) + "\n"),) if daemon else ()
     files = (*files, *hosts_files(mirror, hosts, _CERTS), *mirror.trust_files(folder))
+    if mirror.hub_host:
+        files = (*files, *mirror.trust_files(f"{_CERTS}/{mirror.hub_host}"))
     return Setup(files, (*_steps(mirror, hosts), *mirror.trust_steps(folder)))
 
 
 def _daemon(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> dict[str, Any]:
-    mirrors = {"registry-mirrors": [mirror.url]} if _hub(hosts) is not None else {}
-    return mirrors | ({"insecure-registries": [mirror.host]} if mirror.plain else {})
+    at = f"{mirror.scheme}://{mirror.hub_host or mirror.host}"
+    mirrors = {"registry-mirrors": [at]} if _hub(hosts) is not None else {}
+    plain = [mirror.host, *([mirror.hub_host] if mirror.hub_host else [])]
+    return mirrors | ({"insecure-registries": plain} if mirror.plain else {})
 
 
 def _steps(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> Iterator[str]:
     yield f"If {_FILE} is there already, add these keys to it. Then: systemctl restart docker"
     yield _NEW
     hub = _hub(hosts)
-    if hub is not None and not any(map(_at_root, hub.routes)):
+    if hub is not None and not mirror.hub_host and not any(map(_at_root, hub.routes)):
         names = ", ".join(f"{route.there or 'NAME'} as {route.here or 'NAME'}" for route in hub.routes)
         yield (
             f"The profile keeps {names}, and Docker before 29 asks a registry mirror for the names of Docker "
-            "Hub: it will find none of them. Drop `destination`, and write https://docker.io into `urls`."
+            "Hub: it will find none of them. Give the entry a host of its own (http.vhosts), or drop "
+            "`destination` and write https://docker.io into `urls`."
         )
     if hub is not None and not mirror.fallback:
         yield _FALLBACK

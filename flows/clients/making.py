@@ -63,6 +63,7 @@ def mirror_of(
         wants_login=access is not None and access.htpasswd is not None and not access.policy.has_anonymous,
         names_upstream=is_wanted(profile),
         fallback=fallback,
+        hub_host=_hub_host(profile, host) if is_wanted(profile) else "",
     )
 
 
@@ -98,6 +99,13 @@ def _reached(profile: Profile, address: str) -> tuple[str, str]:
     scheme = match[1] or scheme
     port = match[3] or ""
     return scheme, match[2] if port == f":{_USUAL_PORT[scheme]}" else f"{match[2]}{port}"
+
+
+def _hub_host(profile: Profile, host: str) -> str:
+    """The host that stands for Docker Hub, on the port of `host`."""
+    hub = {entry.name for entry in profile.sync.registries if entry.urls[0].is_docker_hub}
+    port = match[3] or "" if (match := _ADDRESS.fullmatch(host)) else ""
+    return next((f"{name}{port}" for name, entry in profile.http.vhosts.items() if entry in hub), "")
 
 
 def _certificates(path: Path) -> str:

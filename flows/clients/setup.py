@@ -38,6 +38,7 @@ class Mirror:
     the CA that they have to trust, "" for one that they know.
 
     `names_upstream`: it understands `?ns=`. `fallback`: a client may go on to the upstream registry.
+    `hub_host`: where it has Docker Hub's names at the root path (`http.vhosts`), "" without such a host.
     """
 
     scheme: str
@@ -47,6 +48,7 @@ class Mirror:
     wants_login: bool = False
     names_upstream: bool = True
     fallback: bool = True
+    hub_host: str = ""
 
     @property
     def url(self) -> str:

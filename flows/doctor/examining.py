@@ -74,7 +74,7 @@ def _server_check(profile: Profile, store: Store | None, address: str, cert_dir:
         return NowhereKnown()
     here = "" if http.external_url else _AT_HOME.get(http.address, "")
     mirror = mirror_of(profile, address=address or (f"{here}:{http.port}" if here else ""))
-    held = held_image(store) if store is not None else None
+    held = held_image(store, profile.entry_names()) if store is not None else None
     return ServerCheck(mirror, StandardCredentials(), held, _origin(profile, held), cert_dir)
 
 

@@ -10,7 +10,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from profiles.entry import RegistryEntry
     from profiles.upstream_url import UpstreamUrl
@@ -68,19 +68,19 @@ def _kept(entry: RegistryEntry, store: Store | None) -> Iterator[tuple[str, str]
                 yield record.origin.repository, str(tag)
 
 
-def held_image(store: Store) -> Held | None:
-    """Any image that is whole; one that came from an upstream, if there is one."""
-    pushed: Held | None = None
+def held_image(store: Store, entries: Collection[str]) -> Held | None:
+    """Any image that is whole; one that came from one of these registry entries, if there is one."""
+    other: Held | None = None
     for name in store.repositories()[:_REPOSITORIES]:
         repository = store.repository(name)
         for tag, record in list(repository.tag_records().items())[:_TAGS]:
             if (blob := _config(repository, record.digest)) is None:
                 continue
             held = Held(name, str(tag), record.digest, blob)
-            if record.origin is not None:
+            if record.origin is not None and record.origin.registry in entries:
                 return replace(held, registry=record.origin.registry, source=record.origin.repository)
-            pushed = pushed or held
-    return pushed
+            other = other or held
+    return other
 
 
 def _config(repository: RepositoryReader, digest: Digest) -> Digest | None:

@@ -116,32 +116,38 @@ class ServerCheck:
         yield self._digest(asking, held)
         yield self._range(asking, held)
 
-    def _head(self, who: str, asking: Asking, held: Held, repository: str, query: str = "") -> Finding:
-        """As `who` asks for a tag."""
-        name = f"{repository}:{held.tag}{query}"
+    def _head(
+        self, who: str, asking: Asking, held: Held, repository: str, *, query: str = "", host: str = ""
+    ) -> Finding:
+        """As `who` asks for a tag; of another `host`, if it has one."""
+        name = f"{f'{host}/' if host else ''}{repository}:{held.tag}{query}"
+        headers = {"host": host} if host else {}
         try:
             with asking.ask(
-                "HEAD manifest", f"manifests/{held.tag}{query}", repository, held.tag, accept=_ACCEPT
+                *("HEAD manifest", f"manifests/{held.tag}{query}", repository, held.tag),
+                accept=_ACCEPT,
+                **headers,
             ) as answer:
-                headers = answer.headers
+                said = answer.headers
         except UpstreamError as error:
             return self.subject.failed(who, f"HEAD {name}: {error.reason}", _pull_advice(error))
-        if lacking := [each for each in _NEEDED if each not in headers]:
+        if lacking := [each for each in _NEEDED if each not in said]:
             return self.subject.failed(who, f"HEAD {name}: no {', '.join(lacking)}", "what is in between?")
-        if "Warning" in headers:
-            return self.subject.note(who, f"HEAD {name}: {headers['Warning'][:200]}", "the upstream fails")
+        if "Warning" in said:
+            return self.subject.note(who, f"HEAD {name}: {said['Warning'][:200]}", "the upstream fails")
         return self.subject.ok(who, f"HEAD {name}")
 
     def _by_namespace(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
         there = origin.repository(held.source)
         asking.stands_for(there, str(held.repository))
-        return self._head("containerd, k3s", asking, held, there, f"?ns={origin.registry}")
+        return self._head("containerd, k3s", asking, held, there, query=f"?ns={origin.registry}")
 
     def _at_the_root(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
         there = origin.repository(held.source)
-        found = self._head("docker", asking, held, there)
+        asking.stands_for(there, str(held.repository) if self.mirror.hub_host else there)
+        found = self._head("docker", asking, held, there, host=self.mirror.hub_host)
         if found.outcome is Outcome.FAILED and there != held.repository:
-            advice = "drop `destination` of the Docker Hub entry, or use Docker 29 with hosts.toml"
+            advice = "give it a host of its own (http.vhosts), drop its `destination`, or use Docker 29"
             return self.subject.note("docker", f"{there} is {held.repository} here", advice)
         return found
 

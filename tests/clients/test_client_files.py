@@ -156,6 +156,18 @@ def test_docker_is_told_when_a_registry_mirror_would_find_nothing(
     assert any("it will find none of them" in step for step in made.steps) is not works
 
 
+def test_docker_goes_to_the_host_that_stands_for_docker_hub(tmp_path: Path) -> None:
+    vhosts = {"quay.mirror.example": "quay", "hub.mirror.example": "hub"}
+    quay = {"name": "quay", "urls": ["https://quay.io"], "onDemand": True}
+    made = setup("docker", profile(tmp_path, quay, OFFICIAL | {"name": "hub"}, vhosts=vhosts))
+    daemon = json.loads(made.files[0].content)
+    assert daemon == {
+        "registry-mirrors": ["http://hub.mirror.example:8080"],
+        "insecure-registries": ["127.0.0.1:8080", "hub.mirror.example:8080"],
+    }
+    assert not any("it will find none of them" in step for step in made.steps)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "docker"])
 def test_without_fallback_nothing_leads_upstream(tmp_path: Path, kind: str) -> None:
     """What the mirror refuses, by a policy perhaps, is not to be had past it."""

@@ -19,7 +19,7 @@ from flows.clients.making import mirror_of
 from flows.clients.setup import Mirror
 from flows.doctor.asking import Greeting
 from flows.doctor.examining import checks_of, examine
-from flows.doctor.examples import held_image
+from flows.doctor.examples import Held, held_image
 from flows.doctor.findings import Finding, Outcome, Subject
 from flows.doctor.machine import MachineCheck
 from flows.doctor.server import ServerCheck
@@ -27,7 +27,10 @@ from flows.doctor.upstream import UpstreamCheck, clock
 from flows.entries import open_store
 from profiles.loading import parse_profile
 from profiles.server_options import server_options
+from profiles.upstream_url import UpstreamUrl
 from registry_server.http.process import ServerProcess
+from registry_server.oci.digest import Digest
+from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tasks.upstream.credentials import Credential, NoCredentials
 from tests.on_demand.mirrors import document, mirroring
@@ -193,7 +196,7 @@ def test_the_server_is_asked_as_each_client_asks(tmp_path: Path, sick: Misbehavi
         assert empty.outcome is Outcome.NOTE
         assert mirror.client.get("/v2/dest/library/app/manifests/1.0").status_code == 200
         mirror.work.wait()
-        held = held_image(mirror.store)
+        held = held_image(mirror.store, ["registry1"])
         assert held is not None
         found = {each.check: each for each in ServerCheck(seen, NoCredentials(), held, url).findings()}
         assert {each.outcome for each in found.values()} == {Outcome.OK}, found
@@ -202,6 +205,18 @@ def test_the_server_is_asked_as_each_client_asks(tmp_path: Path, sick: Misbehavi
         mirror.stop_receiver()
         stale = ServerCheck(seen, NoCredentials(), held, replace(url, registry="gone.example")).findings()
         assert {each.check: each for each in stale}["containerd, k3s"].outcome is Outcome.FAILED
+
+
+def test_docker_is_tried_at_the_host_that_stands_for_docker_hub(sick: Misbehaving) -> None:
+    digest = Digest.of(b"any")
+    held = Held(RepositoryName("hub/app"), "1.0", digest, digest, "hub", "library/app")
+    sick.on("/v2/", answers(200, b"{}", Docker_Distribution_Api_Version="registry/2.0"))
+    mirror = Mirror("http", sick.host, hub_host="hub.example:80")
+    check = ServerCheck(mirror, NoCredentials(), held, UpstreamUrl.parse("https://docker.io"))
+    found = {finding.check: finding for finding in check.findings()}
+    assert found["docker"].found == "HEAD hub.example:80/library/app:1.0"
+    hosts = {seen.headers["host"] for seen in sick.requests("HEAD", "/v2/library/app/")}
+    assert hosts == {"hub.example:80", sick.host}  # docker's, and containerd's by `?ns=`
 
 
 @pytest.fixture
