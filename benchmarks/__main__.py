@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.machine import describe
 from benchmarks.harness.peers import MissingPeer
 from benchmarks.harness.place import open_place
-from benchmarks.harness.table import markdown, render
+from benchmarks.harness.results import RESULTS, document, keep
+from benchmarks.harness.table import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,6 @@ NAMES: Final = (
     "orchestration",
     "growth",
 )
-RESULTS: Final = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, problem in problems.items():
         print(f"{name}: {problem}")
     if options.json:
-        options.json.write_text(json.dumps(_document(machine, rows, problems), indent=1) + "\n")
-    if options.results:
-        _keep(options.results, machine, found)
+        options.json.write_text(json.dumps(document(machine, rows, problems), indent=1) + "\n")
+    if folder := _results(options):
+        keep(folder, machine, found)
     return 1 if problems else 0
 
 
@@ -62,9 +62,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--small", action="store_true", help="tiny: does it run? No figure means anything")
     parser.add_argument("--json", type=Path, help="write every figure of every round into this file")
-    parser.add_argument("--results", type=Path, help="write table, JSON and plots into this folder")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="write table, JSON and plots into this folder (default, for all benchmarks: benchmarks/results, "
+        "and the table into README.md)",
+    )
     parser.add_argument("--folder", type=Path, help="where to work (default: in memory, if there is room)")
     return parser.parse_args(arguments)
+
+
+def _results(options: argparse.Namespace) -> Path | None:
+    given: Path | None = options.results
+    return given or (None if options.names or options.small else RESULTS)
 
 
 def run_one(place: Place, name: str) -> list[Row]:
@@ -85,21 +95,6 @@ def _run(place: Place, name: str, found: dict[str, list[Row]], problems: dict[st
         traceback.print_exc()
         problems[name] = f"{type(error).__name__}: {error}"
     place.say(f"{name}: {time.monotonic() - began:.0f} s")
-
-
-def _document(machine: dict[str, str], rows: Sequence[Row], problems: dict[str, str]) -> dict[str, Any]:
-    return {"machine": machine, "rows": [row.to_json() for row in rows], "problems": problems}
-
-
-def _keep(folder: Path, machine: dict[str, str], found: dict[str, list[Row]]) -> None:
-    from benchmarks.harness.plots import draw
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [row for each in found.values() for row in each]
-    (folder / "results.json").write_text(json.dumps(_document(machine, rows, {}), indent=1) + "\n")
-    (folder / "table.md").write_text(markdown(rows))
-    for name, each in found.items():
-        draw(name, each, machine, folder / f"{name}.svg")
 
 
 if __name__ == "__main__":

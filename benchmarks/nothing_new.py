@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.content import Poll
+from benchmarks.harness.layouts import to_distribution
 from benchmarks.harness.ours import environment, sync_plainly
+from benchmarks.harness.peers import docker_registry
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
@@ -21,7 +24,7 @@ from tasks.upstream.paging import PAGE
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from benchmarks.harness.place import Place
@@ -57,6 +60,7 @@ class Result:
     ours: tuple[Round, ...]
     companions: tuple[Round, ...]
     bare: tuple[Round, ...]
+    regsync: tuple[Round, ...] = ()
 
     def rows(self) -> list[Row]:
         pages = self.size.repositories * list_pages(self.size.tags // self.size.repositories)
@@ -66,7 +70,14 @@ class Result:
             asked("nothing_new", "pages of tags", self.ours, "GET tags", pages),
             *costs("nothing_new", f"poll of {self.size.tags:,} tags", self.ours, self.bare),
             self._companions(),
+            *self._against_regsync(),
         ]
+
+    def _against_regsync(self) -> list[Row]:
+        if not self.regsync:
+            return []
+        ours, theirs = (Sample.of(each.wall for each in side) for side in (self.ours, self.regsync))
+        return [Row("nothing_new", f"poll of {self.size.tags:,} tags", "s", ours, "regsync once", theirs)]
 
     def _companions(self) -> Row:
         """By default companions follow, which is one question more for each digest, and no manifest."""
@@ -108,12 +119,38 @@ def measure(place: Place, size: Size) -> Result:
         profile = write_profile(folder, upstream.url, folder / "mirror", referrers={"follow": False})
         default = write_profile(place.fresh("default"), upstream.url, folder / "mirror")
         paths = write_paths(folder, poll)
-        turns = alternately(
-            size.rounds,
-            {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)},
-        )
+        contenders = {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)}
+        with ExitStack() as held:
+            for program in place.optional("regsync").values():
+                registry = place.program("docker-registry")
+                theirs = held.enter_context(_regsync(program, registry, folder, upstream, poll))
+                contenders["regsync"] = theirs
+            turns = {name: tuple(each) for name, each in alternately(size.rounds, contenders).items()}
         companions = _ours(default, upstream)
-    return Result(size, tuple(turns["ours"]), (companions,), tuple(turns["bare"]))
+    return Result(size, turns["ours"], (companions,), turns["bare"], turns.get("regsync", ()))
+
+
+@contextmanager
+def _regsync(
+    program: str, registry: str, folder: Path, upstream: Bundled, poll: Poll
+) -> Iterator[Callable[[], Round]]:
+    """Into a docker-registry that has everything already."""
+    root = to_distribution(Store.open(folder / "upstream"), folder / "distribution")
+    with docker_registry(registry, folder, root) as target:
+        creds = [{"registry": host, "tls": "disabled"} for host in (upstream.host, target.host)]
+        names = [poll.name(number) for number in range(poll.repositories)]
+        sync = [
+            {"source": f"{upstream.host}/{name}", "target": f"{target.host}/{name}", "type": "repository"}
+            for name in names
+        ]
+        config = folder / "regsync.yml"
+        config.write_text(json.dumps({"version": 1, "creds": creds, "sync": sync}))  # JSON is YAML
+
+        def once() -> Round:
+            done = run([program, "-c", str(config), "once"])
+            return Round(done.usage.wall, done.usage.cpu, done.usage.peak, upstream.asked())
+
+        yield once
 
 
 def _ours(profile: Path, upstream: Bundled) -> Round:

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.content import image, put
@@ -74,10 +75,12 @@ class Result:
         peak = Sample.of(each.peak / 1e6 for each in self.rounds[scheme]["ours"])
         skopeo, theirs = "skopeo copy to dir", speed("skopeo")
         whole = speed("ours", whole=True)
+        others = [each for each in self.rounds[scheme] if each not in ("ours", "raw", "skopeo")]
         return [
             Row("one_blob", what, "MB/s", speed("ours"), limit, speed("raw"), True, AtLeast(0.9)),
             Row("one_blob", what, "MB/s", speed("ours"), skopeo, theirs, True, AtLeast(2.5)),
             Row("one_blob", f"{what}, with Python's start", "MB/s", whole, skopeo, theirs, True),
+            *(Row("one_blob", what, "MB/s", speed("ours"), each, speed(each), True) for each in others),
             Row("one_blob", f"{what}, CPU", "s", cpu("ours"), limit, cpu("raw")),
             Row("one_blob", f"{what}, peak memory", "MB", peak, budget=AtMost(300, "MB")),
         ]
@@ -95,6 +98,8 @@ def measure(place: Place, size: Size) -> Result:
         with nginx(server, folder, store.root, tags=tags, tls=tls) as upstream:
             turns = _Turns(folder, upstream, blob, trusted, skopeo)
             contenders = {"raw": turns.raw, "ours": turns.ours, "skopeo": turns.skopeo}
+            others = place.optional("crane", "oras")
+            contenders |= {name: partial(turns.other, name, path) for name, path in others.items()}
             done = alternately(size.rounds, contenders)
             found[scheme] = {name: tuple(each) for name, each in done.items()}
     shutil.rmtree(folder)
@@ -133,6 +138,20 @@ class _Turns:
         usage = run([self.program, "copy", *options, source, f"dir:{target}"]).usage
         shutil.rmtree(target)
         return Round(usage.wall, usage.wall, usage.cpu, usage.peak)
+
+    def other(self, name: str, program: str) -> Round:
+        target = self.folder / name
+        usage = run(_other(name, program, self, target)).usage
+        target.unlink()
+        return Round(usage.wall, usage.wall, usage.cpu, usage.peak)
+
+
+def _other(name: str, program: str, turns: _Turns, target: Path) -> list[str]:
+    place, secure = f"{turns.upstream.host}/{_NAME}", turns.upstream.scheme == "https"
+    if name == "crane":
+        return [program, "pull", "--insecure", f"{place}:latest", str(target)]
+    trust = ["--ca-file", str(turns.trusted / "ca.crt")] if secure else ["--plain-http"]
+    return [program, "blob", "fetch", *trust, "--output", str(target), f"{place}@{turns.blob.digest}"]
 
 
 def _copy(*arguments: str) -> Round:

@@ -1,5 +1,7 @@
 """Handing out what is here: to one client, to sixteen, by one process and by as many as there are cores.
 
+The files are on the disk and in its cache.
+
 Against nginx over the same files, docker-registry over the same content.
 """
 
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.harness.content import image, put
 from benchmarks.harness.layouts import to_distribution
 from benchmarks.harness.load import Load, heads, wrk
-from benchmarks.harness.peers import docker_registry, nginx
-from benchmarks.harness.processes import most_resident
+from benchmarks.harness.peers import docker_registry, nginx, zot
+from benchmarks.harness.processes import most_resident, run
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtLeast, AtMost, Budget, Row, Sample
 from benchmarks.harness.upstreams import bundled
@@ -95,7 +97,7 @@ def _sample(question: Question, loads: tuple[Load, ...]) -> Sample:
 
 
 def measure(place: Place, size: Size) -> Result:
-    folder = place.fresh("serve")
+    folder = place.fresh_on_disk("serve")
     store = Store.open(folder / "store", durability="none")
     questions = _questions(store, size)
     with _servers(place, folder, store) as urls:
@@ -104,7 +106,7 @@ def measure(place: Place, size: Size) -> Result:
             asked = threads.map(lambda each: _ask(program, place.fresh("wrk"), urls, each, size), questions)
             found = dict(zip(questions, asked, strict=True))
         peaks = tuple(most_resident(pid) for _, pid in urls.values() if pid)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder)  # gigabytes
     return Result(found, peaks)
 
 
@@ -130,7 +132,7 @@ def _questions(store: Store, size: Size) -> list[Question]:
         Question("manifest by tag, 16 clients", (f"{at}/manifests/latest",), than=(five,)),
         Question("manifest by digest, 16 clients", (f"{at}/manifests/{made.digest}",), than=(five,)),
         Question("HEAD by tag, 16 clients", (f"{at}/manifests/latest",), method="HEAD", than=(five,)),
-        Question(f"list of {size.tags:,} tags", ("/v2/serve/tags/tags/list",), 1, not_by=("nginx",)),
+        Question(f"list of {size.tags:,} tags", ("/v2/serve/tags/tags/list",), 1, not_by=("nginx", "zot")),
     ]  # fmt: skip
 
 
@@ -151,7 +153,17 @@ def _servers(place: Place, folder: Path, store: Store) -> Iterator[dict[str, tup
         tree = to_distribution(store, folder / "distribution")
         registry = held.enter_context(docker_registry(registry_server, folder, tree))
         ours = {_OURS[0]: (one.url, one.pid), _OURS[1]: (many.url, many.pid)}
-        yield ours | {"nginx": (web.url, 0), "docker-registry": (registry.url, 0)}
+        peers = {"nginx": (web.url, 0), "docker-registry": (registry.url, 0)}
+        for program in place.optional("zot").values():
+            server = held.enter_context(zot(program, folder))
+            _copy(place.program("skopeo"), one.host, server.host)
+            peers["zot"] = (server.url, 0)
+        yield ours | peers
+
+
+def _copy(skopeo: str, source: str, target: str) -> None:
+    images = [f"docker://{host}/{_NAME}:latest" for host in (source, target)]
+    run([skopeo, "copy", "--src-tls-verify=false", "--dest-tls-verify=false", *images])
 
 
 def _ask(

@@ -80,6 +80,22 @@ def docker_registry(program: str, folder: Path, root: Path) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def zot(program: str, folder: Path) -> Iterator[Server]:
+    """zot over an empty store, to which anybody may push."""
+    port = free_port()
+    settings: dict[str, Any] = {
+        "distSpecVersion": "1.1.0",
+        "storage": {"rootDirectory": str(folder / "zot")},
+        "http": {"address": "127.0.0.1", "port": str(port)},
+        "log": {"level": "error"},
+    }
+    config = folder / f"zot-{port}.json"
+    config.write_text(json.dumps(settings))
+    with _running([program, "serve", str(config)], port) as server:
+        yield server
+
+
 _NGINX = """
 daemon off; worker_processes {workers}; pid {folder}/nginx-{port}.pid; {user}
 error_log {folder}/nginx-{port}.log crit;

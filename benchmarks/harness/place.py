@@ -46,6 +46,14 @@ class Place:
         path.mkdir(parents=True)
         return path
 
+    def fresh_on_disk(self, name: str) -> Path:
+        """The same on the disk. Files in memory cannot be read without waiting (RWF_NOWAIT), so that our
+        server would take a thread for each, which it does for no file that is in the cache of a disk."""
+        if self.small:
+            return self.fresh(name)
+        folder = tempfile.TemporaryDirectory(prefix=f"mirrorflow-bench-{name}-")
+        return Path(self._held.enter_context(folder))
+
     def say(self, text: str) -> None:
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
@@ -55,6 +63,11 @@ class Place:
         if path is None:
             raise MissingPeer(name)
         return path
+
+    def optional(self, *names: str) -> dict[str, str]:
+        """Those of the peers that Debian does not have and this machine has: name -> path."""
+        found = {name: shutil.which(name) for name in names}
+        return {name: path for name, path in found.items() if path is not None}
 
     @property
     def prefect_url(self) -> str:

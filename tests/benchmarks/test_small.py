@@ -10,6 +10,7 @@ from benchmarks.__main__ import NAMES, run_one
 from benchmarks.harness.peers import MissingPeer
 from benchmarks.harness.place import open_place
 from benchmarks.harness.rows import Exactly
+from tests.conftest import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,8 @@ def test_a_small_version_runs(place: Place, name: str) -> None:
     try:
         rows = run_one(place, name)
     except MissingPeer as missing:
-        pytest.skip(str(missing))
+        require_program(missing.name)
+        raise
     assert rows
     counted = [row for row in rows if isinstance(row.budget, Exactly)]
     assert {row.what: row.verdict for row in counted} == {row.what: "met" for row in counted}

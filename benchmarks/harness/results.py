@@ -1,0 +1,45 @@
+"""What is kept of a run: JSON with every figure, a plot a benchmark, and the table, also in the README."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.harness.machine import sentence
+from benchmarks.harness.plots import draw
+from benchmarks.harness.table import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.harness.rows import Row
+
+RESULTS: Final = Path(__file__).parents[1] / "results"
+README: Final = Path(__file__).parents[2] / "README.md"
+_TABLE: Final = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
+
+
+def document(
+    machine: Mapping[str, str], rows: Sequence[Row], problems: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    return {"machine": machine, "rows": [row.to_json() for row in rows], "problems": dict(problems or {})}
+
+
+def keep(folder: Path, machine: Mapping[str, str], found: Mapping[str, Sequence[Row]]) -> None:
+    """Into `folder`; the README has the table of the folder that is committed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for each in found.values() for row in each]
+    (folder / "results.json").write_text(json.dumps(document(machine, rows), indent=1) + "\n")
+    table = f"{markdown(rows)}\n{sentence(machine)}\n"
+    (folder / "table.md").write_text(table)
+    for name, each in found.items():
+        draw(name, each, machine, folder / f"{name}.svg")
+    if folder == RESULTS:
+        README.write_text(in_place(README.read_text(), table))
+
+
+def in_place(text: str, table: str) -> str:
+    """`text` with the table between its two marks."""
+    return _TABLE.sub(lambda _: table, text)
