@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import PollRecord, TagRecord
@@ -45,19 +45,22 @@ def standing(store: Store, registry: str | None = None) -> Iterator[TagStanding]
     """Every tag of every mirrored repository, in order; of one registry entry, or of all."""
     for name in sorted({*store.repositories(), *store.polled()}):
         repository = store.repository(name)
-        poll = repository.poll()
-        rows = _repository(name, poll, {str(tag): record for tag, record in repository.tag_records().items()})
+        tags = {str(tag): record for tag, record in repository.tag_records().items()}
+        rows = _repository(name, repository.polls(), tags)
         yield from (row for row in rows if registry in (None, row.registry))
 
 
 def _repository(
-    name: RepositoryName, poll: PollRecord | None, tags: dict[str, TagRecord]
+    name: RepositoryName, polls: Sequence[PollRecord], tags: dict[str, TagRecord]
 ) -> Iterator[TagStanding]:
-    problems = dict(poll.problems) if poll else {}
-    for reference in sorted({*tags, *problems}):
+    rows = [(tag, _poll_of(record, polls)) for tag, record in tags.items()]
+    rows += [
+        (reference, poll) for poll in polls for reference in poll.problems if (reference, poll) not in rows
+    ]
+    for reference, poll in sorted(rows, key=lambda row: row[0]):
         record = tags.get(reference)
         origin = record.origin if record else None
-        known = dict(poll.upstream).get(reference) if poll else None
+        known = poll.upstream.get(reference) if poll else None
         yield TagStanding(
             registry=poll.registry if poll else origin.registry if origin else "",
             repository=str(name),
@@ -66,10 +69,16 @@ def _repository(
             stored_digest=str(record.digest) if record else "",
             last_check=poll.checked if poll else None,
             last_success=_success(poll, record, reference),
-            problem=problems.get(reference, ""),
+            problem=poll.problems.get(reference, "") if poll else "",
             verdict=record.verdict if record else "",
             converted_from=str((record.converted_from if record else None) or ""),
         )
+
+
+def _poll_of(record: TagRecord, polls: Sequence[PollRecord]) -> PollRecord | None:
+    """The last poll by the entry that the tag came from; else the newest."""
+    by = record.origin.registry if record.origin else ""
+    return next((poll for poll in polls if poll.registry == by), polls[0] if polls else None)
 
 
 def _success(poll: PollRecord | None, record: TagRecord | None, reference: str) -> float | None:

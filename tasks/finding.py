@@ -18,6 +18,7 @@ from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image
 from tasks.in_place import is_in_place, moves
+from tasks.owners import other_owner
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamSchema1
 
@@ -205,7 +206,10 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
             search.held += [replace(image, held=True)] if image.following else []
-        elif reason := _declined_before(repository, targets, image) or _decline(run, targets, image):
+        elif reason := other_owner(run.sync, run.entry, image.source, repository, image.reference):
+            search.declined[name] = reason
+            del search.upstream[name]  # it says nothing about the tag that is here
+        elif reason := _declined_before(run, repository, targets, image) or _decline(run, targets, image):
             search.declined[name] = reason
         else:
             search.changed.append(image)
@@ -240,9 +244,9 @@ def _all_platforms(wishes: Sequence[tuple[Platform, ...]]) -> tuple[Platform, ..
     return () if not all(wishes) else tuple(dict.fromkeys(each for wish in wishes for each in wish))
 
 
-def _declined_before(repository: Repository, targets: Sequence[Target], image: Image) -> str:
+def _declined_before(run: MirrorRun, repository: Repository, targets: Sequence[Target], image: Image) -> str:
     """The reason of the last poll, if it holds still: same digest, same rules. Then no GET is needed."""
-    record = repository.poll()
+    record = repository.poll(run.entry.name)
     known, _, reason = (record.declined.get(str(image.reference), "") if record else "").partition(" ")
     lasting = (SCHEMA1, str(NoPlatform(image.platforms)), _not_selected(targets))
     return reason if known == image.digest and reason in lasting else ""

@@ -43,7 +43,7 @@ def record_polls(run: MirrorRun) -> None:
     for local, seen in _collect(run).items():
         repository = run.store.repository(local)
         try:
-            repository.put_poll(_record(run, repository, seen, now))
+            repository.put_poll(_record(run, repository, seen, now), keep=_entries(run))
         except StoreError as error:
             log.warning("%s: that it was checked cannot be remembered: %s", local, error)
 
@@ -60,7 +60,7 @@ def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
             found[name.repository].upstream[str(name.reference)] = digest
         _by_repository(found, findings.problems, "problems")
         for name, reason in findings.declined.items():
-            declined = f"{findings.upstream[name]} {reason}"
+            declined = f"{findings.upstream.get(name, '')} {reason}"
             found[name.repository].declined[str(name.reference)] = declined
     for progress in run.ledger.progress():
         seen, reference = found[progress.image.local], str(progress.image.reference)
@@ -79,7 +79,7 @@ def _by_repository(
 
 
 def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
-    before = repository.poll()
+    before = repository.poll(run.entry.name)
     problems, declined = dict(seen.problems), dict(seen.declined)
     companions = run.ledger.notes(repository.name)
     upstream: dict[str, str] = {
@@ -101,6 +101,11 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         declined=declined,
         companions=companions,
     )
+
+
+def _entries(run: MirrorRun) -> frozenset[str]:
+    """Whose last polls stay on record: those of the profile."""
+    return frozenset(entry.name for entry in run.sync.registries) if run.sync else frozenset()
 
 
 def _without(touched: Container[str], before: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from profiles.model import Profile
-    from profiles.sync import RegistryEntry
+    from profiles.sync import RegistryEntry, Sync
     from registry_server.store.store import Store
     from tasks.images import Image, Step
 
@@ -52,6 +52,7 @@ class MirrorRun:
     recent: RecentManifests = field(default_factory=RecentManifests)
     verification: Verification = field(default_factory=Verification)
     on_demand: bool = False  # because a client asked for it
+    sync: Sync | None = None  # what else the profile brings into the store
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""
@@ -129,7 +130,15 @@ def open_run(
     try:
         lists = ReferrerLists(upstream, remember=not lasting)
         yield MirrorRun(
-            entry, upstream, store, transfers, stop, lists, frozenset(only), verification=verification
+            entry,
+            upstream,
+            store,
+            transfers,
+            stop,
+            lists,
+            frozenset(only),
+            verification=verification,
+            sync=profile.sync,
         )
     finally:
         transfers.shutdown(wait=True, cancel_futures=True)

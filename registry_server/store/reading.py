@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -150,9 +151,15 @@ class RepositoryReader:
         return files.modified(self._pull_path(reference)) or 0.0
 
     @translated
-    def poll(self) -> PollRecord | None:
-        """What the last poll of this repository remembered."""
-        return records.decoded(files.read(self._poll_path), records.poll_from_json)
+    def poll(self, registry: str) -> PollRecord | None:
+        """What the last poll by this registry entry remembered."""
+        return next((each for each in self.polls() if each.registry == registry), None)
+
+    @translated
+    def polls(self) -> tuple[PollRecord, ...]:
+        """The last poll by each registry entry, the newest first; mostly that is one."""
+        last = records.decoded(files.read(self._poll_path), records.poll_from_json)
+        return (replace(last, others=()), *last.others) if last else ()
 
     @property
     def lock_path(self) -> str:

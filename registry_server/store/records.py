@@ -100,6 +100,7 @@ class PollRecord:
     `declined`: tag -> "digest reason", for what is left out as long as its digest stays.
     `companions`: fallback tag -> digest of the list of referrers that has been dealt with; digest of a
     companion -> why it is left out.
+    `others`: the last polls of other registry entries that feed the same repository.
     """
 
     registry: str
@@ -109,6 +110,7 @@ class PollRecord:
     problems: Mapping[str, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[PollRecord, ...] = ()
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -167,7 +169,9 @@ def poll_to_json(record: PollRecord) -> dict[str, Any]:
         "upstream": dict(record.upstream),
         "problems": dict(record.problems),
         "declined": dict(record.declined),
-    } | ({"companions": dict(record.companions)} if record.companions else {})
+        **({"companions": dict(record.companions)} if record.companions else {}),
+        **({"others": [poll_to_json(other) for other in record.others]} if record.others else {}),
+    }
 
 
 def poll_from_json(body: Any) -> PollRecord:
@@ -180,6 +184,7 @@ def poll_from_json(body: Any) -> PollRecord:
         problems=dict(body["problems"]),
         declined=dict(body.get("declined", {})),
         companions=dict(body.get("companions", {})),
+        others=tuple(poll_from_json(other) for other in body.get("others", ())),
     )
 
 

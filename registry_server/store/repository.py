@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
@@ -30,7 +31,7 @@ from registry_server.store.pool import file_name
 from registry_server.store.reading import RepositoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
@@ -199,8 +200,15 @@ class Repository(RepositoryReader):
             self._disk.remove(self._blob_path(digest))
 
     @translated
-    def put_poll(self, record: PollRecord) -> None:
-        """Remember a poll of this repository; the repository itself need not exist."""
+    def put_poll(self, record: PollRecord, *, keep: Container[str] = ()) -> None:
+        """Remember a poll of this repository, which need not exist, beside those of the entries `keep`.
+
+        Two entries that end at the same moment may lose one of the two: then more is asked the next time.
+        """
+        others = tuple(
+            each for each in self.polls() if each.registry != record.registry and each.registry in keep
+        )
+        record = replace(record, others=others)
         self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
 
     @translated

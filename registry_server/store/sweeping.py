@@ -40,9 +40,10 @@ class Sweep:
     _epoch: int = 1
 
     def pinned(self, store: Store, name: RepositoryName) -> set[str]:
-        """Digests that stay without a tag: those that the profile or the repository's last poll names."""
-        poll = store.repository(name).poll()
-        named = {*poll.upstream, *poll.upstream.values(), *poll.problems} if poll else set()
+        """Digests that stay without a tag: those that the profile or a last poll of the repository names."""
+        named: set[str] = set()
+        for poll in store.repository(name).polls():
+            named.update((*poll.upstream, *poll.upstream.values(), *poll.problems))
         return {each for each in named if ":" in each} | {*self.care.pinned.get(name, ())}
 
     def need(self, digests: Iterable[str]) -> None:

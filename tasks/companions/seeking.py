@@ -130,7 +130,7 @@ class Seeking:
         return True
 
     def _noted(self, key: str) -> str:
-        record = self.repository.poll()
+        record = self.repository.poll(self.run.entry.name)
         return record.companions.get(key, "") if record else ""
 
     def _wants(self, descriptor: Descriptor, listed: Listed | None) -> bool:

@@ -208,7 +208,7 @@ class OnDemand:
     def _age(self, key: tuple[RepositoryName, Tag], entry: RegistryEntry) -> float:
         """Seconds since upstream was asked for the tag, by us or by a poll."""
         local, tag = key
-        poll = self._store.repository(local).poll() if entry.manifest_check_interval else None
+        poll = self._store.repository(local).poll(entry.name) if entry.manifest_check_interval else None
         polled = float("inf")
         if poll and poll.registry == entry.name and tag not in {*poll.upstream, *poll.problems, ""}:
             polled = max(0.0, time.time() - poll.checked)

@@ -159,7 +159,7 @@ def test_the_sick_image_is_reported_and_its_neighbours_are_published(
         for name in visible(run.store):
             assert_complete(run.store, name)
         assert not run.store.repository(RepositoryName(SICK)).exists
-        poll = run.store.repository(RepositoryName(SICK)).poll()
+        poll = run.store.repository(RepositoryName(SICK)).poll("registry1")
     row = rows(report)[f"{SICK}:1.0"]
     assert row.outcome is Outcome.FAILED
     assert words in row.reason

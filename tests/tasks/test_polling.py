@@ -22,7 +22,7 @@ SCHEMA1 = b'{"schemaVersion": 1}'
 
 
 def poll(folder: Path, name: str = NAME) -> PollRecord:
-    found = Store.open(folder / "store").repository(RepositoryName(name)).poll()
+    found = Store.open(folder / "store").repository(RepositoryName(name)).poll("registry1")
     assert found is not None
     return found
 

@@ -76,7 +76,7 @@ def test_in_an_unknown_repository_everything_says_that_the_repository_is_unknown
     assert nginx.tag(Tag("1")) is None
     assert nginx.tag_records() == {}
     assert nginx.referrers(ABSENT) == []
-    assert nginx.poll() is None
+    assert nginx.polls() == ()
 
 
 def test_in_a_known_repository_the_content_is_unknown(nginx: Repository) -> None:

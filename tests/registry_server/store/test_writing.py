@@ -200,7 +200,7 @@ def test_a_poll_is_remembered_for_a_repository_that_does_not_exist_yet(
     poll = PollRecord("registry1", 2.0, 1.0, {"1": Digest.of(LAYER)}, {"": "401 Unauthorized"})
     nginx.put_poll(PollRecord("registry1", 1.0))
     nginx.put_poll(poll)
-    assert nginx.poll() == poll
+    assert nginx.polls() == (poll,)
     assert not nginx.exists
     assert store.repositories() == []
 
@@ -208,5 +208,17 @@ def test_a_poll_is_remembered_for_a_repository_that_does_not_exist_yet(
 def test_polls_of_a_repository_and_of_one_inside_it_are_two(store: Store) -> None:
     for name in ("a", "a/b"):
         store.repository(RepositoryName(name)).put_poll(PollRecord(name, 1.0))
-    found = [store.repository(RepositoryName(name)).poll() for name in ("a", "a/b")]
-    assert [poll and poll.registry for poll in found] == ["a", "a/b"]
+    found = [store.repository(RepositoryName(name)).polls() for name in ("a", "a/b")]
+    assert [poll.registry for [poll] in found] == ["a", "a/b"]
+
+
+def test_each_entry_that_feeds_a_repository_has_its_poll_as_long_as_the_profile_has_it(
+    nginx: Repository,
+) -> None:
+    for number, name in enumerate(("one", "two", "one", "three")):
+        nginx.put_poll(PollRecord(name, float(number)), keep=("one", "two", "three"))
+    assert [(poll.registry, poll.checked) for poll in nginx.polls()] == [("three", 3), ("one", 2), ("two", 1)]
+    assert nginx.poll("two") == PollRecord("two", 1.0)
+    nginx.put_poll(PollRecord("one", 4.0), keep=("one", "two"))
+    assert [poll.registry for poll in nginx.polls()] == ["one", "two"]
+    assert nginx.poll("three") is None

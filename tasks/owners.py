@@ -1,0 +1,51 @@
+"""Two upstream repositories that land under one name here: the tag stays with the one that it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from profiles.matching import sources
+from registry_server.oci.digest import Digest
+from tasks.on_demand.deciding import why_not
+
+if TYPE_CHECKING:
+    from profiles.entry import RegistryEntry
+    from profiles.sync import Sync
+    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.records import Origin
+    from registry_server.store.repository import Repository
+
+
+def other_owner(
+    sync: Sync | None, entry: RegistryEntry, source: str, repository: Repository, reference: Tag | Digest
+) -> str:
+    """Why `source` does not get the tag, in words; "" when it does.
+
+    Without this the two would take turns, a poll each. Who asks for a tag on demand is answered the same way.
+    """
+    record = None if isinstance(reference, Digest) else repository.tag(reference)
+    origin = record.origin if record else None
+    if origin is None or isinstance(reference, Digest) or sync is None:
+        return ""
+    for other in sync.registries:
+        if other.name != origin.registry or _upstream(other, origin.repository) == _upstream(entry, source):
+            continue
+        if _takes(other, origin, repository.name, reference):
+            return (
+                f"is here from {origin.registry}: {origin.repository}, which the profile puts under this "
+                "name as well; give one of the two another destination"
+            )
+    return ""
+
+
+def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag) -> bool:
+    """Whether the profile still wants it from there."""
+    return any(
+        source == origin.repository and not why_not(rule, source, tag)
+        for rule, source in sources(entry, local)
+    )
+
+
+def _upstream(entry: RegistryEntry, source: str) -> str:
+    """Entries that mean the same content may bring it in turn."""
+    return f"{entry.urls[0].registry}/{entry.urls[0].repository(source)}"
