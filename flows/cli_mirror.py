@@ -51,14 +51,22 @@ def sync(
 
 def rerun(
     profile: Annotated[
-        Path,
-        typer.Option(
-            "--profile", "-p", envvar="MIRRORFLOW_PROFILE", help="The profile whose runs are meant."
-        ),
-    ],
+        str | None,
+        typer.Argument(metavar="[PROFILE]", help="A profile; needless where --profile says which."),
+    ] = None,
     run: Annotated[
         str | None,
         typer.Argument(metavar="[RUN]", help="The id of a run, as in the UI's address and in reports."),
+    ] = None,
+    by_option: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            envvar="MIRRORFLOW_PROFILE",
+            help="The profile whose runs are meant.",
+        ),
     ] = None,
     last_failed: Annotated[
         bool,
@@ -69,9 +77,10 @@ def rerun(
     from flows.failures import failed_wishes
     from flows.syncing import sync_entries
 
+    path, run = _of_rerun(profile, run, by_option)
     if run and last_failed:
         raise typer.BadParameter("name a run, or say --last-failed, not both")
-    loaded = load(profile)
+    loaded = load(path)
     wishes = failed_wishes(loaded.profile, run)
     if not wishes:
         out.print("nothing to run again: the last run of every registry entry left nothing behind")
@@ -79,6 +88,15 @@ def rerun(
     for wish in wishes:
         say(f"{wish.entry.name}: {', '.join(wish.only) or 'everything'}")
     _end(sync_entries(loaded, wishes))
+
+
+def _of_rerun(first: str | None, second: str | None, by_option: Path | None) -> tuple[Path, str | None]:
+    """Which profile, and which run: a single word beside --profile is a run, unless there is such a file."""
+    if by_option is not None and second is None and not (first and Path(first).is_file()):
+        return by_option, first
+    if first is None:
+        raise typer.BadParameter("say which profile, e.g. 'mirrorflow rerun profile.yaml'")
+    return Path(first), second
 
 
 def up(

@@ -50,7 +50,8 @@ out of the latter:
 | `library/{alpine,busybox}` | `/x` | true | `library/alpine` | `x/alpine` |
 
 All rules that match apply, so that one repository may land in several places. Two rules that would put
-different content under one name are warned about.
+different content under one name are warned about; a tag stays with the one that it came from first, for as
+long as the profile wants it from there.
 """,
     "sync.registries[].content[].tags": """
 ### Versions in tags

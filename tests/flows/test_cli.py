@@ -201,7 +201,7 @@ def test_rerun_asks_for_exactly_what_failed(sick: Misbehaving, tmp_path: Path, p
     assert "up: 1 of 1 images" in again.stdout
     assert not [seen for seen in sick.requests() if "good" in str(seen)]
     assert mirrorflow("status", profile).returncode == 0
-    nothing = mirrorflow("rerun", "--profile", profile, PREFECT_API_URL=prefect_url)
+    nothing = mirrorflow("rerun", profile, PREFECT_API_URL=prefect_url)
     assert "nothing to run again" in nothing.stdout
 
 
