@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.names or NAMES:
             _run(place, name, found, problems)
     rows = [row for each in found.values() for row in each]
+    machine["upstreams"] = "; ".join(map(upstream_of, found))
     print(render(rows))
     for name, problem in problems.items():
         print(f"{name}: {problem}")
@@ -82,6 +83,12 @@ def run_one(place: Place, name: str) -> list[Row]:
     module: Any = importlib.import_module(f"benchmarks.{name}")
     rows: list[Row] = module.measure(place, module.SMALL if place.small else module.FULL).rows()
     return rows
+
+
+def upstream_of(name: str) -> str:
+    """Which upstream the rows of a benchmark mirror from."""
+    module: Any = importlib.import_module(f"benchmarks.{name}")
+    return f"{name}: {module.UPSTREAM}"
 
 
 def _run(place: Place, name: str, found: dict[str, list[Row]], problems: dict[str, str]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from benchmarks.harness.rows import Row
     from benchmarks.harness.upstreams import Bundled
 
+UPSTREAM = "our own server"
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

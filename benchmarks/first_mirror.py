@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.processes import Usage
     from benchmarks.harness.rows import Budget
 
+UPSTREAM = "our own server behind a proxy that adds 20 ms to each request"
 LATENCY = 0.02  # seconds a request
 
 

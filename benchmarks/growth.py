@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.ours import Synced
     from benchmarks.harness.place import Place
 
+UPSTREAM = "our own server"
 _FLAT = 1.15  # of an exponent: over a range of 30 it is 1.7 x the cost a piece
 
 

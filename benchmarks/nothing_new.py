@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from benchmarks.harness.upstreams import Bundled
 
+UPSTREAM = "our own server"
 WIDTH = int(RegistryEntry.model_fields["req_concurrent"].default)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from registry_server.oci.descriptor import Descriptor
 
+UPSTREAM = "nginx"
 _NAME = "one/blob"
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Profiles = Callable[[], AbstractContextManager[Path]]
 
+UPSTREAM = "our own server, for the first mirror behind the proxy (20 ms)"
 _LATENCY = 0.02  # seconds a request, for the first mirror
 
 

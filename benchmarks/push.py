@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from registry_server.store.records import StoredBlob
 
+UPSTREAM = "our own server"
 _NAME: Final = "push/images"
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.place import Place
 
+UPSTREAM = "none"
 _NAME: Final = "serve/images"
 _CORES: Final = os.cpu_count() or 1
 _OURS: Final = ("ours", f"ours x {_CORES}")

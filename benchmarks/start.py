@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
     from benchmarks.harness.processes import Finished
 
+UPSTREAM = "our own server"
 _BUDGETS = {"mirrorflow --help": 0.3, "mirrorflow check": 0.5, "mirrorflow plan, 6 tags": 1.0}  # seconds
 _BARE = "python -c pass"
 

@@ -32,7 +32,7 @@ def keep(folder: Path, machine: Mapping[str, str], found: Mapping[str, Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for each in found.values() for row in each]
     (folder / "results.json").write_text(json.dumps(document(machine, rows), indent=1) + "\n")
-    table = f"{markdown(rows)}\n{sentence(machine)}\n"
+    table = f"{markdown(rows)}\nMeasured: {sentence(machine)}.\n\nUpstreams: {machine['upstreams']}.\n"
     (folder / "table.md").write_text(table)
     for name, each in found.items():
         draw(name, each, machine, folder / f"{name}.svg")
