@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.harness.results import in_place
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
 from benchmarks.harness.table import markdown, render
@@ -63,3 +64,8 @@ def test_contenders_take_turns_and_none_is_always_first() -> None:
     found = alternately(2, {name: lambda name=name: calls.append(name) for name in ("ours", "theirs")})  # type: ignore[misc] # the usual way to bind in a loop
     assert calls == ["ours", "theirs", "theirs", "ours"]
     assert found == {"ours": [None, None], "theirs": [None, None]}
+
+
+def test_the_table_stands_between_its_marks() -> None:
+    text = "a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nb\n"
+    assert in_place(text, "new\n") == "a\n<!-- benchmarks -->\nnew\n<!-- /benchmarks -->\nb\n"
