@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.conversion import may_change
 from registry_server.oci.manifest import parse_manifest
-from tasks.errors import BlobNotCopied
+from tasks.errors import BlobNotCopied, NoPlatform
 from tasks.fetching import plan_image
 from tasks.manifests import held_body
+from tasks.on_demand.looking import NotTaken
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
@@ -21,7 +22,7 @@ def put_in_form(run: MirrorRun, found: Found, families: Families) -> Descriptor:
     """Keep the manifest, and what is made of it; what the tag will name.
 
     The digest of a converted index is only known when its children are converted: then these come at once,
-    their blobs do not. Raises what `plan_image` raises.
+    their blobs do not. Raises `NotTaken`, and what `plan_image` raises.
     """
     image, manifest = found.image, found.manifest
     assert manifest is not None, "there is nothing to keep of what is here already"
@@ -29,7 +30,10 @@ def put_in_form(run: MirrorRun, found: Found, families: Families) -> Descriptor:
     if not may_change(manifest, image.form):
         families.add(image.local, image.digest, manifest, found.candidate)
         return repository.put_manifest(manifest, image.digest)
-    plan = plan_image(run, image)
+    try:
+        plan = plan_image(run, image)
+    except NoPlatform as reason:
+        raise NotTaken(f"{image.upstream_name} {reason}") from reason
     for descriptor in plan.manifests:
         body = held_body(repository, descriptor.digest)
         if body is None:

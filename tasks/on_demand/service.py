@@ -141,10 +141,13 @@ class OnDemand:
     def _by_tag(self, miss: Miss, tag: Tag, found: tuple[Candidate, ...], patience: float) -> Answer:
         takers = self._takers_of_tag(found, miss.repository, tag)
         key = (miss.repository, tag)
-        held = self._store.repository(miss.repository).tag(tag)
+        repository = self._store.repository(miss.repository)
+        held = repository.tag(tag)
         if not takers.candidates:
             return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
         pending = self._ground.finishing.pending.get(key)
+        if pending is not None and not repository.has_blob(pending.descriptor.digest):
+            pending = None  # nobody pulled it for so long that it was collected
         if held is not None and pending is None:
             takers = Takers(self._owners(held, takers.candidates))
             if not takers.candidates:

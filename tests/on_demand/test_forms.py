@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from tests.on_demand.mirrors import document, mirroring
+from tests.registry_server.store.collecting import age, gc
 from tests.support_misbehaving import answers, misbehaving
 from tests.tasks.docker_images import add_docker_image, add_docker_list, add_referrer
-from tests.tasks.runs import add_document, asked
+from tests.tasks.runs import add_document, asked, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,3 +141,42 @@ def test_who_asks_what_refers_to_a_converted_image_gets_copies_that_name_it(
         assert copied["subject"]["digest"] == digest
         both = mirror.client.get(f"/v2/{NAME}/referrers/{original.digest}").json()["manifests"]
         assert {each["digest"] for each in both} == {sbom.digest, signature.digest}
+
+
+def test_skopeo_pulls_it_while_it_arrives_and_a_poll_finds_the_same(
+    upstream: Misbehaving, tmp_path: Path, skopeo: str
+) -> None:
+    original = add_docker_list(upstream, NAME, "1.25", "amd64", "arm64")
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        source, target = f"docker://{mirror.host}/{NAME}:1.25", f"oci:{tmp_path / 'layout'}:1"
+        command = [skopeo, "copy", "--all", "--preserve-digests", "--src-tls-verify=false", source, target]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        record = tagged(mirror)
+        assert (record.converted_from, record.sparse) == (original.digest, ())
+    asked(upstream)
+    rule = {"prefix": NAME, "tags": {"regex": r"1\.25"}, "convert": "oci", "referrers": {"follow": False}}
+    assert sync(tmp_path, upstream, rule).message == "1 of 1 images, nothing new"
+    assert asked(upstream) == {"GET tags": 1, "HEAD manifests": 1}
+
+
+def test_a_list_without_any_wanted_platform_is_not_there(upstream: Misbehaving, tmp_path: Path) -> None:
+    add_docker_list(upstream, NAME, "1.25", "amd64")
+    with mirroring(tmp_path, entry(upstream, platforms=["linux/arm64"])) as mirror:
+        answer = mirror.client.get(BY_TAG)
+        assert answer.status_code == 404
+        assert "has none of the wanted platforms: linux/arm64" in answer.text
+
+
+def test_what_was_collected_before_anybody_pulled_it_is_fetched_anew(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    add_docker_list(upstream, NAME, "1.25", "amd64")
+    with mirroring(tmp_path, entry(upstream)) as mirror:
+        first = mirror.client.get(BY_TAG)
+        mirror.work.wait()
+        age(mirror.store)
+        gc(mirror.store)
+        assert not mirror.store.repository(RepositoryName(NAME)).has_blob(
+            Digest(first.headers["Docker-Content-Digest"])
+        )
+        assert mirror.client.get(BY_TAG).content == first.content
