@@ -59,7 +59,8 @@ class ServerCheck:
             with Asking(_as_url(self.mirror), self.credentials, cert_dir=self.cert_dir) as asking:
                 yield from self._ask(asking)
         except UpstreamUntrusted as error:
-            yield self.subject.failed("answers", error.reason.partition(";")[0], _trust(self.mirror))
+            reason = error.reason.partition(";")[0]
+            yield self.subject.failed("answers", reason, _trust(self.mirror, reason))
         except UpstreamError as error:
             yield self.subject.failed("answers", error.reason.partition(";")[0], _START)
         except MirrorflowError as error:
@@ -184,7 +185,9 @@ def _as_url(mirror: Mirror) -> PlainUrl:
     return PlainUrl(mirror.scheme, mirror.host)
 
 
-def _trust(mirror: Mirror) -> str:
+def _trust(mirror: Mirror, reason: str) -> str:
+    if "mismatch" in reason:
+        return "say --address with a name that the certificate has, as clients do"
     if mirror.wants_certificate:
         return "say --cert-dir with the CA (NAME.crt) and a client certificate (NAME.cert, NAME.key)"
     return "clients must know its CA: say --cert-dir with it (NAME.crt) to see whether that is all"
