@@ -7,7 +7,7 @@ and a mirror mends what is absent by itself.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry_server.oci.descriptor import Descriptor
@@ -15,7 +15,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.forms import KEPT, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
 Record = TypeVar("Record")
@@ -111,6 +111,11 @@ class PollRecord:
     declined: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
     others: tuple[PollRecord, ...] = ()
+
+    def beside(self, polls: Iterable[PollRecord], keep: Container[str]) -> PollRecord:
+        """This record, and with it those of `polls` that other entries made, if they are in `keep`."""
+        others = (each for each in polls if each.registry != self.registry and each.registry in keep)
+        return replace(self, others=tuple(others))
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

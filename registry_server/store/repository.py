@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
@@ -205,10 +204,7 @@ class Repository(RepositoryReader):
 
         Two entries that end at the same moment may lose one of the two: then more is asked the next time.
         """
-        others = tuple(
-            each for each in self.polls() if each.registry != record.registry and each.registry in keep
-        )
-        record = replace(record, others=others)
+        record = record.beside(self.polls(), keep)
         self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
 
     @translated

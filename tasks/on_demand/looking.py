@@ -9,6 +9,7 @@ from profiles.matching import matches_selection
 from profiles.tag_rules import choose_tags, is_companion_tag
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository
@@ -89,7 +90,7 @@ class Looking:
         if self.held is not None and isinstance(self.reference, Tag):
             head = run.upstream.head(candidate.source, self.reference)
             image = self._image(candidate, head.digest, head.media_type)
-            if is_made_of(self.held, head.digest, image.form):
+            if is_made_of(self.held, head.digest, _form_to_expect(candidate, image, self.held)):
                 return Found(candidate, image, None)
             reference: str = head.digest
         else:
@@ -135,6 +136,16 @@ class Looking:
         return self.descriptor is not None or (
             isinstance(self.reference, Tag) and is_companion_tag(self.reference)
         )
+
+
+def _form_to_expect(candidate: Candidate, image: Image, held: TagRecord) -> Form:
+    """Which of several rules take a tag may depend on all tags, or on the image: then a poll knows better."""
+    unsure = any(
+        rule is not None and (rule.select or (rule.tags and rule.tags.newest)) for rule in candidate.rules
+    )
+    if unsure and len(candidate.rules) > 1:
+        return held.origin.form if held.origin else KEPT
+    return image.form
 
 
 def _admit(run: MirrorRun, image: Image) -> None:

@@ -180,3 +180,22 @@ def test_what_was_collected_before_anybody_pulled_it_is_fetched_anew(
             Digest(first.headers["Docker-Content-Digest"])
         )
         assert mirror.client.get(BY_TAG).content == first.content
+
+
+def test_where_only_a_poll_knows_which_rule_takes_a_tag_its_form_stays(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """The first rule takes the newest tag only, which nobody asks the upstream about for one tag."""
+    kept = add_docker_image(upstream, NAME, "1.25")
+    add_docker_image(upstream, NAME, "1.26")
+    rules = [
+        {"prefix": NAME, "tags": {"semver": True, "newest": 1}, "convert": "oci"},
+        {"prefix": NAME, "tags": {"regex": "1.*"}},
+    ]
+    assert sync(tmp_path, upstream, *rules).complete
+    with mirroring(tmp_path, document(f"http://{upstream.host}", content=rules)) as mirror:
+        for _ in range(2):
+            assert mirror.client.get(BY_TAG).headers["Docker-Content-Digest"] == kept.digest
+        newest = mirror.client.get(f"/v2/{NAME}/manifests/1.26")
+        assert newest.headers["Content-Type"] == media_types.OCI_MANIFEST
+    assert sync(tmp_path, upstream, *rules).unchanged == 2
