@@ -1,7 +1,9 @@
-"""From misses to task runs: an open flow run takes the work of many misses, fed through a queue.
+"""Work on demand: done at once, and shown as task runs of an open flow run, which is fed through a queue.
 
-To create a flow run for each miss does not scale, and a client never waits for Prefect: work that no run has
-begun with within moments is done without one (measured: an open run begins within 3 to 32 ms).
+Prefect is nowhere between a client and its answer. To create a flow run for each miss does not scale; even in
+an open one a task run costs some 8 ms of CPU, and 30 misses at once as many times five. So each step is done
+by a thread of ours, the moment that it can be; the task run that shows it joins it while it goes on, or finds
+it done. What fails is tried again by Prefect, with the steps behind it, as the entry says.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ import logging
 import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tasks.on_demand.work import do
+from registry_server.oci.errors import MirrorflowError
+from tasks.on_demand.work import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,24 +29,73 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mirrorflow.on_demand")
 
-PATIENCE = 0.2  # seconds that work waits for a run to take it
+PATIENCE = 3.0  # seconds that work waits for a run to show it
 IDLE = 120.0  # seconds without work after which a run is closed
 MOST_TASK_RUNS = 200  # a run with thousands cannot be read
 _AGAIN = 30.0  # seconds until a run is opened again after that failed
 _LOOK = 0.5
+_THREADS = 256  # each image that is being completed holds one
+_QUESTIONS = 64  # and so many questions of clients, which never wait for those
+_GIVE_WAY = 0.3  # seconds that completing and showing give way to clients who wait for an answer
+_GLANCE = 0.02
 _END = 5.0  # seconds that the end of a run may take when the process ends
 
 
 @dataclass(slots=True)
+class _Done:
+    """A step that is done once: by us, or by the task run that shows it, whoever comes first."""
+
+    step: Step
+    outcome: Future[object] = field(default_factory=Future)
+    _begun: threading.Lock = field(default_factory=threading.Lock)
+    _shown: bool = False
+
+    def begin(self) -> bool:
+        return self._begun.acquire(blocking=False)
+
+    def do(self) -> BaseException | None:
+        """The error, if it is one."""
+        try:
+            self.outcome.set_result(self.step.body())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is shown
+            self.outcome.set_exception(error)
+            return error
+        return None
+
+    def show(self) -> object:
+        """The body of the task: first what came of the step, then, when Prefect tries it again, the step."""
+        if self._shown:
+            return self.step.body()
+        self._shown = True
+        if self.begin():
+            self.do()
+        return self.outcome.result()
+
+
+@dataclass(slots=True)
 class _Item:
-    """Work that exactly one side takes: a flow run, or who does it without."""
+    """Work, and whether a flow run shows it: then what fails, and all behind that, is the run's to do."""
 
     work: Work
+    steps: tuple[_Done, ...]
     deadline: float
-    _taken: threading.Lock = field(default_factory=threading.Lock)
+    _decided: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_shown: bool = False
 
-    def claim(self) -> bool:
-        return self._taken.acquire(blocking=False)
+    def decide(self, *, shown: bool) -> bool:
+        """Whether nobody has decided before."""
+        with self._lock:
+            if self._decided.is_set():
+                return False
+            self._is_shown = shown
+            self._decided.set()
+            return True
+
+    def is_shown(self) -> bool:
+        """Waits until it is decided."""
+        self._decided.wait()
+        return self._is_shown
 
 
 @dataclass(slots=True)
@@ -59,38 +111,48 @@ _feeds: dict[str, tuple[Feed, FeedExecutor]] = {}
 
 
 class FeedExecutor:
-    """Gives work to an open flow run, opens one when there is none, and does without when that fails.
+    """Does work, and gives it to an open flow run to be shown; opens one when there is none.
 
-    `open_run(key)` calls the flow, and returns when it has ended; it may raise anything.
+    `open_run(key)` calls the flow, and returns when it has ended; it may raise anything. `name` is the first
+    part of the key.
     """
 
-    def __init__(self, open_run: Callable[[str], object], *, idle: float = IDLE) -> None:
-        self._open_run = open_run
+    def __init__(self, open_run: Callable[[str], object], *, name: str = "", idle: float = IDLE) -> None:
+        self._open_run, self._name = open_run, name
         self.idle = idle
+        self._asked: dict[int, float] = {}  # questions that wait for upstream, and since when
         self._lock = threading.Lock()
         self._feed: Feed | None = None
         self._not_before = 0.0
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._direct = ThreadPoolExecutor(64, thread_name_prefix="on-demand")
+        self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="question")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="on-demand")
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
         threading.Thread(target=self._watch, name="on-demand-watch", daemon=True).start()
 
     def submit(self, work: Work) -> None:
-        item = _Item(work, time.monotonic() + PATIENCE)
+        steps = tuple(_Done(step) for step in work.steps)
+        item = _Item(work, steps, time.monotonic() + PATIENCE)
+        if work.is_question:
+            self._asked[id(item)] = time.monotonic()
+            self._questions.submit(self._do, item)
+        else:
+            self._threads.submit(self._complete, item)
         with self._lock:
             feed = self._current()
             if feed is not None:
                 feed.items.put(item)
                 self._waiting.put(item)
                 return
-        self._do(item)
+        item.decide(shown=False)
 
     def close(self) -> None:
         """No more work; open runs are ended, if Prefect lets them in a few seconds."""
         self.stopping.set()
         self._waiting.put(None)
-        self._direct.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._questions, self._threads):
+            pool.shutdown(wait=False, cancel_futures=True)
         for thread in self.threads:
             thread.join(_END)
 
@@ -117,7 +179,7 @@ class FeedExecutor:
         return self._feed
 
     def _run(self, feed: Feed) -> None:
-        key = uuid4().hex
+        key = f"{self._name}/{uuid4().hex}"
         _feeds[key] = feed, self
         try:
             self._open_run(key)
@@ -130,14 +192,38 @@ class FeedExecutor:
             self.close_feed(feed)
 
     def _watch(self) -> None:
-        """Work that no run has taken in time is done without one. Deadlines come in order."""
+        """Work that no run has taken in time is not shown. Deadlines come in order."""
         while (item := self._waiting.get()) is not None:
-            time.sleep(max(0.0, item.deadline - time.monotonic()))
-            self._do(item)
+            self.stopping.wait(max(0.0, item.deadline - time.monotonic()))
+            item.decide(shown=False)
+
+    def give_way(self) -> None:
+        """Who waits for an answer comes first, for a moment: one interpreter does that and what is behind."""
+        until = time.monotonic() + _GIVE_WAY
+        while time.monotonic() < until and not self.stopping.is_set():
+            young = time.monotonic() - _GIVE_WAY
+            if not any(since > young for since in list(self._asked.values())):
+                return
+            time.sleep(_GLANCE)
+
+    def _complete(self, item: _Item) -> None:
+        self.give_way()
+        self._do(item)
 
     def _do(self, item: _Item) -> None:
-        if item.claim() and not self.stopping.is_set():
-            self._direct.submit(do, item.work)
+        """All steps, one after the other, unless one fails that a run tries again."""
+        for done in item.steps:
+            ours = not self.stopping.is_set() and done.begin()
+            error = done.do() if ours else None
+            self._asked.pop(id(item), None)
+            if not ours:
+                return
+            if error is not None and item.is_shown():
+                return
+            if isinstance(error, MirrorflowError):
+                log.error("%s: %s: %s", item.work.label, done.step.name, error)
+            elif error is not None:
+                log.error("%s: %s", item.work.label, done.step.name, exc_info=error)
 
 
 def consume(_profile: str, key: str) -> State[None]:
@@ -160,6 +246,7 @@ def consume(_profile: str, key: str) -> State[None]:
                 break
             continue
         last = time.monotonic()
+        executor.give_way()
         _begin(item, futures, images)
     executor.close_feed(feed)
     while not feed.items.empty():
@@ -169,12 +256,12 @@ def consume(_profile: str, key: str) -> State[None]:
 
 
 def _begin(item: _Item, futures: list[Any], images: set[str]) -> None:
-    if item.claim():
-        futures += _chain(item.work)
+    if item.decide(shown=True):
+        futures += _chain(item)
         images.add(item.work.label)
 
 
-def _chain(work: Work) -> list[Any]:
+def _chain(item: _Item) -> list[Any]:
     """A task run for each step, each after the one before it, whatever happened to that."""
     from prefect import allow_failure
     from prefect.utilities.annotations import quote
@@ -182,12 +269,11 @@ def _chain(work: Work) -> list[Any]:
     from tasks.on_demand.step_task import run_step
     from tasks.steps import retry_options
 
-    options = retry_options(work.run)
+    options = retry_options(item.work.run)
     chain: list[Any] = []
-    for step in work.steps:
-        named: Any = run_step.with_options(
-            name=step.name, task_run_name=f"{step.name} {work.label}", **options
-        )
+    for done in item.steps:
+        name = done.step.name
+        named: Any = run_step.with_options(name=name, task_run_name=f"{name} {item.work.label}", **options)
         before: Any = [allow_failure(chain[-1])] if chain else None
-        chain.append(named.submit(quote(step), wait_for=before))
+        chain.append(named.submit(quote(Step(name, done.show)), wait_for=before))
     return chain

@@ -20,32 +20,32 @@ def find_flow_runs(
     client: SyncPrefectClient,
     deployments: Sequence[UUID] = (),
     *,
-    tag: str = "",
+    flow: str = "",
     types: Sequence[str] = (),
     names: Sequence[str] = (),
     due_before: datetime | None = None,
     limit: int | None = None,
 ) -> list[FlowRun]:
-    """Runs of these deployments, or with this tag, the newest start first.
+    """Runs of these deployments, or of the flow of this name, the newest start first.
 
     `types` and `names` are those of states ("FAILED"; "Late"), empty: any. `due_before` keeps what
     is scheduled for an earlier moment. `limit` None: all of them.
     """
     from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
         FlowRunFilter,
         FlowRunFilterDeploymentId,
         FlowRunFilterNextScheduledStartTime,
         FlowRunFilterState,
         FlowRunFilterStateName,
         FlowRunFilterStateType,
-        FlowRunFilterTags,
     )
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
 
     wanted = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)) if deployments else None,
-        tags=FlowRunFilterTags(all_=[tag]) if tag else None,
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(any_=[StateType(name) for name in types]) if types else None,
             name=FlowRunFilterStateName(any_=list(names)) if names else None,
@@ -55,10 +55,15 @@ def find_flow_runs(
         ),
     )
     found: list[FlowRun] = []
-    while (deployments or tag) and (limit is None or len(found) < limit):
+    named = FlowFilter(name=FlowFilterName(any_=[flow])) if flow else None
+    while (deployments or flow) and (limit is None or len(found) < limit):
         size = _PAGE if limit is None else min(_PAGE, limit - len(found))
         page = client.read_flow_runs(
-            flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=len(found)
+            flow_filter=named,
+            flow_run_filter=wanted,
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=size,
+            offset=len(found),
         )
         found += page
         if len(page) < size:

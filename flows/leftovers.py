@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import DeploymentResponse
 
+ON_DEMAND = "mirror_on_demand"  # the name of the flow
 GONE = "the process ended without a word"
 _UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 _WAITING = ("Late", "AwaitingConcurrencySlot")
@@ -55,17 +56,15 @@ def clear_leftovers(client: SyncPrefectClient, store_uuid: str) -> Cleared:
     )
 
 
-def on_demand_tag(store_uuid: str) -> str:
-    """Of runs that no deployment has: those that a receiver of misses opens."""
-    return f"mirrorflow-on-demand:{store_uuid}"
-
-
 def clear_on_demand(client: SyncPrefectClient, store_uuid: str) -> int:
     """End the runs that a receiver which was killed left Running; how many.
 
     Only for a receiver that has opened none yet: a store has one receiver at a time.
     """
-    return _crash(client, find_flow_runs(client, tag=on_demand_tag(store_uuid), types=_UNFINISHED))
+    found = find_flow_runs(client, flow=ON_DEMAND, types=_UNFINISHED)
+    # By a parameter, and not by a tag: task runs inherit tags, and ask the server for a slot of each.
+    ours = [run for run in found if str(run.parameters.get("feed", "")).startswith(f"{store_uuid}/")]
+    return _crash(client, ours)
 
 
 def superfluous(waiting: Iterable[FlowRun]) -> list[FlowRun]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.entries import open_store
 from flows.feeding import FeedExecutor
-from flows.leftovers import clear_on_demand, on_demand_tag
+from flows.leftovers import clear_on_demand
 from flows.on_demand_options import Options
 from flows.push_receiver import PushReceiver
 from flows.receiver_process import notification_secret
@@ -45,7 +45,7 @@ def run(options: Options, stop: threading.Event) -> None:
     watch = FileWatch(path)
     profile = load_profile(path).profile
     store = open_store(profile)
-    executor = FeedExecutor(RunOpener(options.profile, store.uuid).open)
+    executor = FeedExecutor(RunOpener(options.profile, store.uuid).open, name=store.uuid)
     mind = OnDemand(profile, store, executor)
     receivers = list(_receivers(options, profile, mind))
     for receiver in receivers:
@@ -86,19 +86,15 @@ class RunOpener:
 
     def __init__(self, profile: str, store_uuid: str) -> None:
         self._profile = profile
-        self._tag = on_demand_tag(store_uuid)
         self._ready = threading.Thread(target=self._prepare, args=[store_uuid], name="prefect", daemon=True)
         self._ready.start()
 
     def open(self, feed: str) -> Any:
         """Returns when the run has ended; raises whatever Prefect raises."""
         self._ready.join()
-        from prefect import tags
-
         from flows.mirror_on_demand import mirror_on_demand
 
-        with tags(self._tag):
-            return mirror_on_demand(self._profile, feed, return_state=True)
+        return mirror_on_demand(self._profile, feed, return_state=True)
 
     def _prepare(self, store_uuid: str) -> None:
         """End what a receiver left over that was killed. Without a Prefect server it is left for the next."""

@@ -53,5 +53,5 @@ class Asking:
             asking = Answering(asked, expected=expected)
             self._running[key] = asking.first
         asking.first.add_done_callback(lambda _: self._running.pop(key, None))
-        self._executor.submit(Work(run, str(question), (Step(step, asking),)))
+        self._executor.submit(Work(run, str(question), (Step(step, asking),), is_question=True))
         return asking.first

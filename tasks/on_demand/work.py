@@ -30,11 +30,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done for one image, `label`; a step runs although the one before it failed."""
+    """What is done for one image, `label`; a step runs although the one before it failed.
+
+    `is_question`: somebody waits for its outcome.
+    """
 
     run: MirrorRun
     label: str
     steps: tuple[Step, ...]
+    is_question: bool = False
 
 
 class Executor(Protocol):

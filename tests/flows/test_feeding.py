@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,7 @@ import pytest
 
 from flows.delivery import deliver
 from flows.feeding import FeedExecutor
-from flows.leftovers import clear_on_demand, on_demand_tag
+from flows.leftovers import clear_on_demand
 from profiles.entry import RegistryEntry
 from tasks.on_demand.work import Answering, Step, Work
 from tasks.upstream.errors import UpstreamUnavailable, Where
@@ -85,6 +86,19 @@ def test_a_run_that_does_not_begin_is_not_waited_for_and_nothing_is_done_twice(
     assert counted == [1]
 
 
+def test_without_a_run_a_step_that_fails_does_not_stop_those_behind_it(
+    executors: list[FeedExecutor],
+) -> None:
+    executors.append(FeedExecutor(no_run))
+    behind = threading.Event()
+    executors[0].submit(work(fails, behind.set))
+    assert behind.wait(10)
+
+
+def fails() -> None:
+    raise UpstreamUnavailable(Where("r"), "503")
+
+
 def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_first_answer(
     executors: list[FeedExecutor], client: SyncPrefectClient
 ) -> None:
@@ -106,14 +120,12 @@ def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_firs
         return "there"
 
     answering = Answering(flaky)
-    for _ in range(100):  # until the run is open: before that, work is done without it
-        begun = threading.Event()
-        executors[0].submit(work(begun.set))
-        assert begun.wait(10)
+    executors[0].submit(work(opened.set))
+    assert opened.wait(10)
+    for _ in range(200):
         if executors[0].is_open:
-            opened.set()
             break
-    assert opened.is_set()
+        time.sleep(0.05)
     executors[0].submit(work(answering, finished.set, maxRetries=1, retryDelay="0s"))
     with pytest.raises(UpstreamUnavailable):
         answering.first.result(10)
@@ -131,10 +143,9 @@ def test_runs_that_a_killed_receiver_left_running_are_ended(client: SyncPrefectC
 
     from flows.mirror_on_demand import mirror_on_demand
 
-    parameters = {"profile": "profile.yaml", "feed": "gone"}
     ours, others = (
         client.create_flow_run(
-            mirror_on_demand, parameters=parameters, tags=[on_demand_tag(uuid)], state=Running()
+            mirror_on_demand, parameters={"profile": "profile.yaml", "feed": f"{uuid}/gone"}, state=Running()
         )
         for uuid in ("ours", "others")
     )
