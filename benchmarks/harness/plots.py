@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.harness.rows import Row
+
+# By the first word of the verdict.
+_COLORS: Final = {"met": "#5aa469", "missed": "#d9534f", "": "#9aa5b1"}
 
 
 def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path) -> bool:
@@ -28,7 +31,8 @@ def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path)
     axes.set_yticks(range(len(shown)), [f"{row.what}\nagainst {row.against}" for row in shown], fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xlabel("times as good as the peer (right of 1: better); a mark: what the budget asks for")
+    axes.margins(x=0.12, y=0.02)
+    axes.set_xlabel("times as good as the peer; black: the rounds; blue: the budget; grey: none")
     axes.set_title(name, loc="left")
     figure.text(0.01, -0.02, _machine(machine), fontsize=6, va="top")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
@@ -39,12 +43,10 @@ def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path)
 def _bar(on: Any, place: int, row: Row) -> None:
     assert row.ratio is not None
     assert row.ratios is not None
-    missed = row.verdict.startswith("missed")
-    on.plot(
-        [1, row.ratio], [place, place], color="tab:red" if missed else "tab:green", linewidth=7, alpha=0.7
-    )
+    color = _COLORS[row.verdict.split(" ")[0].rstrip(":")]
+    on.plot([1, row.ratio], [place, place], color=color, linewidth=7, solid_capstyle="butt")
     on.plot([min(row.ratios.values), max(row.ratios.values)], [place, place], color="black", linewidth=1)
-    on.annotate(f" {row.ratio:.2f} x", (max(row.ratio, 1), place), fontsize=7, va="center")
+    on.annotate(f"  {row.ratio:.2f} x", (max(*row.ratios.values, 1), place), fontsize=7, va="center")
     wanted = getattr(row.budget, "ratio", None)
     if wanted is not None:
         on.plot([wanted], [place], marker="|", markersize=14, color="tab:blue")
