@@ -54,9 +54,8 @@ def _repository(
     name: RepositoryName, polls: Sequence[PollRecord], tags: dict[str, TagRecord]
 ) -> Iterator[TagStanding]:
     rows = [(tag, _poll_of(record, polls)) for tag, record in tags.items()]
-    rows += [
-        (reference, poll) for poll in polls for reference in poll.problems if (reference, poll) not in rows
-    ]
+    told = {(tag, poll.registry) for tag, poll in rows if poll}
+    rows += [(each, poll) for poll in polls for each in poll.problems if (each, poll.registry) not in told]
     for reference, poll in sorted(rows, key=lambda row: row[0]):
         record = tags.get(reference)
         origin = record.origin if record else None
