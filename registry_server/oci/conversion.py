@@ -41,17 +41,21 @@ _MANIFESTS: Final = {
     media_types.DOCKER_MANIFEST: media_types.OCI_MANIFEST,
     media_types.DOCKER_LIST: media_types.OCI_INDEX,
 }
-# In the type of a referrer, its config or its layers: somebody signed the digest of the image that it names.
+# In the type of a referrer, its config or its layers: signed, or a statement about the digest that it names.
 _SIGNED: Final = (
-    "signature",
-    "simplesigning",
-    "sigstore",
-    "cosign",
-    "notary",
-    "notation",
-    "in-toto",
-    "dsse",
-    "verdict",
+    *(
+        "signature",
+        "simplesigning",
+        "sigstore",
+        "cosign",
+        "notary",
+        "notation",
+        "jose",
+        "cose",
+        "pgp",
+        "pkcs",
+    ),
+    *("dsse", "in-toto", "attest", "provenance", "verdict"),
 )
 
 

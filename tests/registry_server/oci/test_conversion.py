@@ -161,6 +161,9 @@ def test_a_smaller_index_keeps_its_type_and_the_rest_of_its_entries() -> None:
         ("application/vnd.dev.sigstore.bundle.v0.3+json", False),
         ("application/vnd.cncf.notary.signature", False),
         ("application/vnd.in-toto+json", False),
+        ("application/jose+json", False),
+        ("application/vnd.example.provenance+json", False),
+        ("application/vnd.example.attestation.v1", False),
         ("application/vnd.mirrorflow.verdict.v1+json", False),
     ],
 )
