@@ -110,7 +110,7 @@ class Containerd:
 @contextmanager
 def running_containerd(program: str, ctr: str, folder: Path, etc: Path) -> Iterator[Containerd]:
     """Needs root."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     config, log = folder / "config.toml", folder / "log"
     config.write_text(_CONTAINERD.format(folder=folder))
     with log.open("wb") as output:

@@ -120,8 +120,8 @@ class Skopeo:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """podman refuses a `--runroot` of more than 50 characters."""
-    with tempfile.TemporaryDirectory(prefix="podman-") as folder:
+    """podman refuses a `--runroot` of more than 50 characters, and a socket's path has 104 at most."""
+    with tempfile.TemporaryDirectory(prefix="mirrorflow-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
@@ -131,12 +131,12 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], 
     with ExitStack() as running:
 
         def make_one(kind: str, etc: Path) -> Client:
-            folder = etc.parent / kind
+            folder = request.getfixturevalue("short") / etc.parent.name
             if kind == "containerd":
                 daemon, ctr = request.getfixturevalue("containerd")
                 return running.enter_context(running_containerd(daemon, ctr, folder, etc))
             if kind == "podman":
-                return Podman(request.getfixturevalue("podman"), request.getfixturevalue("short"), etc)
+                return Podman(request.getfixturevalue("podman"), folder, etc)
             return Skopeo(request.getfixturevalue("skopeo"), folder, etc)
 
         yield make_one
@@ -146,7 +146,7 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], 
 def test_a_client_pulls_whatever_happens_to_the_upstream(
     world: World, tmp_path: Path, client_of: Callable[[str, Path], Client], kind: str
 ) -> None:
-    etc = world.configure("podman" if kind == "skopeo" else kind, tmp_path)
+    etc = world.configure("podman" if kind == "skopeo" else kind, tmp_path / "a")
     client = client_of(kind, etc)
     references = [*(tag for tag in world.digests if tag != "unseen"), world.digests["index"]]
 
@@ -237,7 +237,7 @@ def test_podman_trusts_the_ca_and_logs_in(
 
 
 def test_containerd_trusts_the_ca_and_logs_in(
-    tmp_path: Path, containerd: tuple[str, str], locked: tuple[str, Profile, Authority]
+    tmp_path: Path, short: Path, containerd: tuple[str, str], locked: tuple[str, Profile, Authority]
 ) -> None:
     """By a path, as the server is not asked on demand; and with the header that the file shows."""
     url, profile, authority = locked
@@ -245,7 +245,7 @@ def test_containerd_trusts_the_ca_and_logs_in(
     hosts = etc / "containerd/certs.d/127.0.0.1:9/hosts.toml"
     text = hosts.read_text().replace("/etc/containerd", str(etc / "containerd"))
     hosts.write_text(text)
-    with running_containerd(*containerd, tmp_path / "containerd", etc) as client:
+    with running_containerd(*containerd, short / "containerd", etc) as client:
         with pytest.raises(PullFailed, match=r"401|[Aa]uthori"):
             client.pull("127.0.0.1:9/app:1")
         text = text.replace("# [", "[").replace("# authorization", "authorization")
