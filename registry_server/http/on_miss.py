@@ -48,10 +48,14 @@ _ATTEMPTS = 3  # to follow a blob whose arrival breaks off before its first byte
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the receiver said of a tag: the manifest that it names (None: the store knows), and until when."""
+    """What the receiver said of a tag: the manifest that it names (None: the store knows), and until when.
+
+    `stored` is what the tag named in the store then: once it names something else, the store knows better.
+    """
 
     digest: Digest | None
     until: float
+    stored: Digest | None = None
 
 
 class OnMiss:
@@ -91,8 +95,9 @@ class OnMiss:
         key = (route.repository, route.reference)
         known = self._known.get(key)
         if known is not None and known.until > self._clock():
+            digest = known.digest if _stored(store, route) == known.stored else None
             with suppress(NotFound):  # it may have been deleted, or evicted, meanwhile
-                return await _by_digest(handler, store, route, request, known.digest)
+                return await _by_digest(handler, store, route, request, digest)
         held = store.repository(route.repository).tag(route.reference) is not None
         if held and self._blind_until > self._clock():
             return stale(await handler(store, route, request), "the receiver of misses does not answer")
@@ -112,12 +117,12 @@ class OnMiss:
         try:
             match found["outcome"]:
                 case "local":
-                    self._remember(route, None, found)
+                    self._remember(store, route, None, found)
                     response = await handler(store, route, request)
                     return stale(response, found["warning"]) if found.get("warning") else response
                 case "manifest":
                     digest = Digest(found["digest"])
-                    self._remember(route, digest, found)
+                    self._remember(store, route, digest, found)
                     return await _by_digest(handler, store, route, request, digest)
         except (KeyError, TypeError, InvalidName) as error:
             return unavailable(ReceiverFailed(f"{NONSENSE}: {error}"))
@@ -174,13 +179,23 @@ class OnMiss:
         """We ask ourselves, directly or around a ring: the answer is what is here, else it would be us."""
         return self._options.mark in marks_in(request.headers.get("Via", ""))
 
-    def _remember(self, route: ManifestOf, digest: Digest | None, found: dict[str, Any]) -> None:
+    def _remember(
+        self, store: Store, route: ManifestOf, digest: Digest | None, found: dict[str, Any]
+    ) -> None:
         fresh = float(found.get("freshFor") or 0)
         if fresh > 0:
             assert not isinstance(route.reference, Digest)
-            self._known[route.repository, route.reference] = _Known(digest, self._clock() + fresh)
+            self._known[route.repository, route.reference] = _Known(
+                digest, self._clock() + fresh, _stored(store, route)
+            )
             while len(self._known) > _MOST_FRESH:
                 self._known.popitem(last=False)
+
+
+def _stored(store: Store, route: ManifestOf) -> Digest | None:
+    assert not isinstance(route.reference, Digest)
+    record = store.repository(route.repository).tag(route.reference)
+    return record.digest if record is not None else None
 
 
 def _may_read(store: Store, route: Any) -> bool:

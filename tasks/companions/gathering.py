@@ -122,10 +122,11 @@ def _why_not(this: _Gathering, manifest: Manifest, subject: Digest) -> str:
     """Upstream content enters only as what the rule means: a companion of this image, and no other image."""
     if manifest.subject is None or manifest.subject.digest != subject:
         return FOREIGN
-    return RUNNABLE if is_strict(this.run, this.image) and _is_runnable(manifest) else ""
+    return RUNNABLE if is_strict(this.run, this.image) and is_runnable(manifest) else ""
 
 
-def _is_runnable(manifest: Manifest) -> bool:
+def is_runnable(manifest: Manifest) -> bool:
+    """Whether a client could run it: then the verdict on what it refers to is none on it (invariant 4)."""
     if manifest.is_index:
         return True  # whatever its children are
     if manifest.media_type not in media_types.IMAGES:

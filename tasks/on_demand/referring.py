@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci import media_types
+from profiles.matching import referrers_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError, NotFound
+from tasks.companions.gathering import is_runnable
+from tasks.companions.seeking import FOREIGN, RUNNABLE
 from tasks.errors import is_stop
 from tasks.images import Image
 from tasks.manifests import parsed
@@ -25,6 +27,7 @@ from tasks.on_demand.looking import NOT_THERE
 from tasks.on_demand.memory import Memory
 from tasks.on_demand.waiting import NotChecked, in_time
 from tasks.readdressing import made_of, readdress
+from tasks.verifying import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,8 +47,7 @@ log = logging.getLogger("mirrorflow.on_demand")
 _MOST: Final = 1000  # of one subject; who has more has a bug, or wants to fill our disk
 _AT_ONCE: Final = 6
 _SMALL: Final = 1024 * 1024  # bytes of all blobs of an artifact
-_CONFIGS: Final = frozenset({media_types.OCI_CONFIG, media_types.DOCKER_CONFIG})
-_ACCOMPANIES: Final = ("simplesigning", "dsse", "in-toto", "spdx", "cyclonedx", "syft", "sigstore")
+_UNWANTED: Final = "the rules' `referrers` do not take it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Referring:
         """Answers from the store, after a look upstream. Raises what upstream raises if nothing is here."""
         assert isinstance(miss.reference, Digest)
         held = self._is_here(miss.repository, miss.reference)
-        takers = self._takers(miss.repository, miss.reference, found)
+        takers = self._takers(miss.repository, miss.reference, tuple(filter(_follows, found)))
         if not takers:
             return Local()
         entry = takers[0].entry
@@ -138,6 +140,11 @@ class Referring:
         return _Brought()
 
 
+def _follows(candidate: Candidate) -> bool:
+    """Whether the rules let any referrer follow."""
+    return any(referrers_of(candidate.entry, rule).follow for rule in candidate.rules)
+
+
 @dataclass(frozen=True, slots=True)
 class _Keeping:
     """Puts the manifests of artifacts into the store, where their list is made of them."""
@@ -175,27 +182,20 @@ class _Keeping:
         image = Image(source, self.local, digest, digest, descriptor.media_type)
         fetched = self.run.upstream.manifest(source, digest, expected=descriptor)
         manifest = parsed(self.run, image, descriptor, fetched.body, fetched.media_type)
-        if manifest.subject is None or manifest.subject.digest != self.subject:
-            log.info("%s: %s is listed as a referrer of %s, and is none", self.local, digest, self.subject)
-            return
-        if self._is_judged() and not _accompanies(manifest):
-            log.warning("%s: %s refers to %s, and could be run: left out", self.local, digest, self.subject)
+        if reason := self._why_not(image, manifest):
+            log.info("%s: %s is left out as a referrer of %s: %s", self.local, digest, self.subject, reason)
             return
         self.ground.store.repository(self.local).put_manifest(manifest, digest)
         self.ground.families.add(self.local, digest, manifest, self.candidate)
         if not manifest.is_index and sum(blob.size for blob in manifest.blobs) <= _SMALL:
             self.ground.finishing.begin(self.candidate, image, manifest)
 
-    def _is_judged(self) -> bool:
-        """Whether a policy covers the repository: then its verdict on the subject covers no other image."""
-        source = f"{self.run.upstream.name}/{self.run.entry.urls[0].repository(self.candidate.source)}"
-        return self.run.verification.policy_for(source, None) is not None
-
-
-def _accompanies(manifest: Manifest) -> bool:
-    """Nothing that a client could run under another image's verdict (invariant 4)."""
-    if manifest.is_index:
-        return False
-    if manifest.config is None or manifest.config.media_type not in _CONFIGS:
-        return True
-    return all(any(part in layer.media_type for part in _ACCOMPANIES) for layer in manifest.layers)
+    def _why_not(self, image: Image, manifest: Manifest) -> str:
+        """As in a poll; "" for what may come."""
+        if manifest.subject is None or manifest.subject.digest != self.subject:
+            return FOREIGN
+        own = manifest.descriptor(self.subject.algorithm)
+        wishes = (referrers_of(self.candidate.entry, rule) for rule in self.candidate.rules)
+        if not any(each.takes(own.artifact_type, own.annotations) for each in wishes):
+            return _UNWANTED
+        return RUNNABLE if is_strict(self.run, image) and is_runnable(manifest) else ""

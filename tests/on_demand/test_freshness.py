@@ -12,7 +12,7 @@ from flows.sample_images import ImageMaker, layer
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, ground
-from tasks.on_demand.answers import Local, Miss, Refusal
+from tasks.on_demand.answers import Local, Miss, Push, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
 from tasks.on_demand.waiting import NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
@@ -92,6 +92,20 @@ def test_a_tag_that_moved_is_answered_anew_and_moves_when_all_is_here(
         record = mirror.store.repository(RepositoryName("library/nginx")).tag(Tag("1.25"))
         assert record is not None
         assert record.digest == moved.manifest.digest
+
+
+def test_what_a_poll_or_a_push_brings_meanwhile_is_served_at_once(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    """The server remembers what a fresh tag names: until the store says something else."""
+    upstream.add_image("library/nginx", "1.25", layers=(b"old",))
+    with mirroring(tmp_path, document(f"http://{upstream.host}", manifestCheckInterval="1h")) as mirror:
+        before = bring(mirror)
+        moved = upstream.add_image("library/nginx", "1.25", layers=(b"new",))
+        assert bring(mirror) == before
+        assert mirror.mind.pushed(Push(MISS.repository, Tag("1.25"))) == 1
+        mirror.work.wait()
+        assert bring(mirror) == moved.manifest.digest
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,27 @@ def test_a_policy_holds_for_the_subject_and_for_what_could_be_run(
         found = store.repository(APP).referrers(made[tag]) if not status else []
         assert [each.digest for each in found] == ([sbom.digest] if not status else [])
         assert not store.repository(APP).has_blob(runnable.digest)
+
+
+@pytest.mark.parametrize(
+    ("referrers", "found"),
+    [
+        pytest.param({}, True, id="all"),
+        pytest.param({"artifactTypes": ["application/spdx*"]}, True, id="of this type"),
+        pytest.param({"artifactTypes": ["application/vnd.dev.cosign*"]}, False, id="of others"),
+        pytest.param({"annotations": {"team": "a*"}}, False, id="with an annotation"),
+        pytest.param({"follow": False}, False, id="none"),
+    ],
+)
+def test_the_rule_says_which_referrers_follow(
+    tmp_path: Path, upstream: Misbehaving, referrers: dict[str, Any], *, found: bool
+) -> None:
+    image = upstream.add_image(REPOSITORY, "1.25")
+    answer_by_api(upstream, image.manifest, add_artifact(upstream, image.manifest, b"sbom"))
+    content = [{"prefix": "**", "referrers": referrers}]
+    name = RepositoryName(REPOSITORY)
+    with minding(tmp_path, document(f"http://{upstream.host}", content=content)) as (_, mind, store, work):
+        mind.answer(Miss("manifest", name, Tag("1.25")), 20)
+        assert isinstance(mind.answer(Miss("referrers", name, image.manifest.digest), 20), Local)
+        work.wait()
+        assert bool(store.repository(name).referrers(image.manifest.digest)) is found
