@@ -11,6 +11,7 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from registry_server.oci.reference import RepositoryName, Tag, parse_reference
 from tasks.upstream import bodies
 from tasks.upstream.budget import read_budget
 from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamNotFound
@@ -43,6 +44,13 @@ class Contents:
     _budget: Budget | None = field(default=None)
 
     def examine(self) -> Iterator[Finding]:
+        try:
+            RepositoryName(self.repository)
+            if self.reference:
+                parse_reference(self.reference)
+        except InvalidName as error:
+            yield self.subject.failed("content", str(error))
+            return
         tags = self._tags()
         yield tags
         if tags.outcome is Outcome.FAILED and not self.reference:
@@ -73,7 +81,7 @@ class Contents:
                 linked = bool(_NEXT.search(answer.headers.get("Link", "")))
         except UpstreamError as error:
             return self.subject.failed("tags", f"{self.repository}: {error.reason}", _advice(error))
-        self.reference = self.reference or next(iter(found), "")
+        self.reference = self.reference or next(filter(_is_tag, found), "")
         if linked:
             paging = "pages by Link"
         elif len(found) > _PAGE:
@@ -167,6 +175,15 @@ class Contents:
         ) as answer:
             body = bodies.read_whole(answer, MAX_MANIFEST_BYTES, "the manifest")
         return parse_manifest(body, media_types.without_parameters(answer.headers.get("Content-Type", "")))
+
+
+def _is_tag(text: str) -> bool:
+    """What an upstream lists becomes part of a path."""
+    try:
+        Tag(text)
+    except InvalidName:
+        return False
+    return True
 
 
 def _advice(error: UpstreamError) -> str:

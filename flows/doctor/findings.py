@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+_MOST = 500  # characters
+
 
 class Outcome(StrEnum):
     """`note`: it works, and somebody should know; `failed`: something does not work."""
@@ -36,10 +38,15 @@ class Subject:
     name: str
 
     def ok(self, check: str, found: str) -> Finding:
-        return Finding(self.name, check, Outcome.OK, found)
+        return self._finding(check, Outcome.OK, found, "")
 
     def note(self, check: str, found: str, advice: str = "") -> Finding:
-        return Finding(self.name, check, Outcome.NOTE, found, advice)
+        return self._finding(check, Outcome.NOTE, found, advice)
 
     def failed(self, check: str, found: str, advice: str = "") -> Finding:
-        return Finding(self.name, check, Outcome.FAILED, found, advice)
+        return self._finding(check, Outcome.FAILED, found, advice)
+
+    def _finding(self, check: str, outcome: Outcome, found: str, advice: str) -> Finding:
+        """What others sent is on one line, not endless, and tells a terminal nothing."""
+        plain = "".join(each if each.isprintable() else "?" for each in found)
+        return Finding(self.name, check, outcome, plain[:_MOST] + "…" * (len(plain) > _MOST), advice)

@@ -35,7 +35,15 @@ from registry_server.store.store import Store
 from tasks.upstream.credentials import Credential, NoCredentials
 from tests.on_demand.mirrors import document, mirroring
 from tests.support.certificates import Authority
-from tests.support_misbehaving import Misbehaving, answers, hangs, redirects, says, well_behaved
+from tests.support_misbehaving import (
+    Misbehaving,
+    answers,
+    hangs,
+    json_answer,
+    redirects,
+    says,
+    well_behaved,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +161,26 @@ def test_nothing_is_known_of_a_registry_without_a_catalog(tmp_path: Path, sick: 
     assert found["catalog"].found == "none, and none is needed"
     assert "--image" in found["content"].advice
     assert "manifest" in upstream_findings(tmp_path, entry, "library/app:1.0")
+
+
+def test_what_an_upstream_lists_is_neither_a_path_nor_a_command_to_the_terminal(
+    tmp_path: Path, sick: Misbehaving
+) -> None:
+    sick.on(f"{APP}/tags/list", json_answer({"tags": ["../../../../admin", "\x1b[2J", "1.0"]}))
+    sick.on(f"{APP}/manifests/1.0", says(403, "DENIED", "no \x1b[31m" + "x" * 2000))
+    entry = {"urls": [f"http://{sick.host}"], "content": [{"prefix": "library/app"}]}
+    found = upstream_findings(tmp_path, entry)
+    assert found["manifest"].outcome is Outcome.FAILED
+    assert "library/app:1.0" in found["manifest"].found
+    assert all(each.found.isprintable() and len(each.found) <= 501 for each in found.values())
+    assert not sick.requests(path="admin")
+    sick.on("/v2/_catalog", json_answer({"repositories": ["../../v2/../admin"]}))
+    anything = upstream_findings(tmp_path, {"urls": [f"http://{sick.host}"], "onDemand": True})
+    assert anything["catalog"].found == "0 repositories"
+    assert anything["content"].outcome is Outcome.NOTE
+    refused = upstream_findings(tmp_path, entry, "../admin:1")
+    assert refused["content"].outcome is Outcome.FAILED
+    assert not sick.requests(path="admin")
 
 
 def test_a_clock_that_is_wrong() -> None:
