@@ -41,6 +41,10 @@ class AddressUnusable(MirrorflowError):
     """Nobody knows how clients reach the server."""
 
 
+class NothingMirrored(MirrorflowError):
+    """No registry entry brings anything."""
+
+
 class AuthorityUnusable(MirrorflowError):
     """The file of the CA cannot be read, or has no certificate in it."""
 
@@ -68,8 +72,14 @@ def mirror_of(
 
 
 def make(kind: str, profile: Profile, mirror: Mirror) -> Setup:
-    """`kind` is one of `KINDS`."""
-    return KINDS[kind](mirror, upstream_hosts(profile.sync))
+    """`kind` is one of `KINDS`. Raises `NothingMirrored`."""
+    hosts = upstream_hosts(profile.sync)
+    if not hosts:
+        raise NothingMirrored(
+            "the profile mirrors nothing, so there is nothing to tell a client: add a registry entry with "
+            "content rules or `onDemand`, and no `sync.enable: false`"
+        )
+    return KINDS[kind](mirror, hosts)
 
 
 def warnings(profile: Profile, mirror: Mirror, *, address: str = "") -> Iterator[str]:

@@ -1,12 +1,18 @@
-"""Programs that these tests use where they are: .ci/run installs them, and nobody has to."""
+"""Programs that are used where they are (.ci/run installs them, nobody has to), and an upstream."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support_misbehaving import Misbehaving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def optional_program(name: str) -> str:
@@ -43,3 +49,10 @@ def own_world(root: None) -> tuple[str, ...]:
     if tried.returncode != 0:
         pytest.skip(f"no namespaces can be made here: {tried.stderr.strip()}")
     return command
+
+
+@pytest.fixture
+def sick() -> Iterator[Misbehaving]:
+    with Misbehaving() as upstream:
+        upstream.add_image("library/app", "1.0", (b"layer",))
+        yield upstream
