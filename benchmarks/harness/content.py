@@ -97,7 +97,7 @@ class Poll:
             made = [self._image(store, name, f"image-{each}") for each in range(self.images)]
             target = store.repository(RepositoryName(name))
             for tag in range(number, self.tags, self.repositories):
-                put_tag(target, f"v{tag}", made[tag % self.images], mirrored=mirrored)
+                put_tag(target, f"v{tag}", made[tag // self.repositories % self.images], mirrored=mirrored)
 
     def change(self, store: Store, changed: int, round_number: int) -> None:
         """Give `changed` tags, spread over the repositories, an image that was not there before."""
