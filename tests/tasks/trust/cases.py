@@ -26,6 +26,7 @@ from tasks.trust.sigstore_root import SigstoreRoot
 from tests.tasks.trust.material import BUNDLE_TYPE, DATA, Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tasks.trust.certificate_identity import CertificateIdentity
@@ -112,10 +113,19 @@ def _predicates(content: bytes) -> frozenset[str]:
 
 
 def _legacy(case: Case) -> Verdict:
-    folder = DATA / case["dir"]
-    digest = Digest.of((folder / "manifest.json").read_bytes())
+    return judge_layers(case, legacy_layers(case))
+
+
+def legacy_layers(case: Case) -> list[tuple[bytes, dict[str, Any]]]:
+    """Payloads, and the descriptors with the annotations that sign them."""
+    return [_layer(path) for path in sorted((DATA / case["dir"]).glob("signature-*"))]
+
+
+def judge_layers(case: Case, layers: list[tuple[bytes, dict[str, Any]]]) -> Verdict:
+    """Other layers for the image of a case."""
+    digest = Digest.of((DATA / case["dir"] / "manifest.json").read_bytes())
     repository = Repository()
-    repository.sign_legacy(digest, [_layer(path) for path in sorted(folder.glob("signature-*"))])
+    repository.sign_legacy(digest, layers)
     policy = Policy("case", Mode.ENFORCE, (_legacy_authority(case),))
     return judge(digest, OCI_MANIFEST, repository, policy, thorough=True)
 
@@ -144,16 +154,41 @@ def _legacy_authority(case: Case) -> Authority:
 
 def _notation(case: Case) -> Verdict:
     repository, image = layout(DATA / case["oci_layout"])
+    return _judge_notation(case, repository, image)
+
+
+def notation_envelope(case: Case) -> tuple[bytes, Callable[[bytes], Verdict]]:
+    """The envelope that counts in a case, and the verdict with another one in its place, alone."""
+    held, image = layout(DATA / case["oci_layout"])
+    subject = parse_manifest(held.manifests[image])
+    authority = _notation_authority(case, held)
+
+    def judged(content: bytes) -> Verdict:
+        repository = Repository()
+        repository.manifests[image] = subject.body
+        described = {"mediaType": subject.media_type, "digest": image, "size": len(subject.body)}
+        repository.attach(described, content, "application/jose+json")
+        policy = Policy("case", Mode.ENFORCE, (authority,))
+        return judge(image, subject.media_type, repository, policy, size=len(subject.body))
+
+    envelopes = [content for content in held.blobs.values() if b'"x5c"' in content]
+    return next(content for content in envelopes if judged(content).admits), judged
+
+
+def _judge_notation(case: Case, repository: Repository, image: Digest) -> Verdict:
     parsed = parse_manifest(repository.manifests[image])
-    authority = NotationAuthority(
+    policy = Policy("case", Mode.ENFORCE, (_notation_authority(case, repository),))
+    size = len(parsed.body)
+    return judge(image, parsed.media_type, repository, policy, size=size, thorough=True)
+
+
+def _notation_authority(case: Case, repository: Repository) -> NotationAuthority:
+    return NotationAuthority(
         "notation",
         ca=tuple(each for name in case["trust_store_ca"] for each in _store(name, repository)),
         tsa=tuple(each for name in case.get("trust_store_tsa", ()) for each in _store(name, repository)),
         actions={**LEVELS["strict"], **dict.fromkeys(case.get("log", ()), "log")},
     )
-    policy = Policy("case", Mode.ENFORCE, (authority,))
-    size = len(parsed.body)
-    return judge(image, parsed.media_type, repository, policy, size=size, thorough=True)
 
 
 def layout(folder: Path) -> tuple[Repository, Digest]:

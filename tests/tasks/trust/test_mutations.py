@@ -13,7 +13,14 @@ import cbor2
 import pytest
 
 from registry_server.oci.digest import Digest
-from tests.tasks.trust.cases import Case, all_cases, judge_bundle
+from tests.tasks.trust.cases import (
+    Case,
+    all_cases,
+    judge_bundle,
+    judge_layers,
+    legacy_layers,
+    notation_envelope,
+)
 from tests.tasks.trust.material import BUNDLE_TYPE, DATA, fixture_module, needs_material, subject_of
 from tests.tasks.trust.mutations import changes, mutants
 from tests.tasks.trust.world import COSE, JWS, SLSA, SignedImage, World, signer
@@ -126,6 +133,63 @@ def _layered(world: World, document: dict[str, Any], layer: dict[str, Any]) -> S
     new = layer | {"digest": Digest.of(payload), "size": len(payload), "annotations": found}
     image.repository.sign_legacy(image.digest, [(payload, new)])
     return image
+
+
+def _legacy_cases() -> list[Case]:
+    return [case for case in all_cases("cosign-legacy") if case["expect"] == "accept"]
+
+
+@needs_material
+@pytest.mark.parametrize("case", _legacy_cases(), ids=lambda case: case["id"])
+def test_each_field_of_a_real_layer_matters(case: Case) -> None:
+    """Of the layer that counts; by keys, with and without a log, by identity, by a CA of one's own."""
+    payload, layer = next(each for each in legacy_layers(case) if judge_layers(case, [each]).admits)
+    annotations = {name: _opened(text) for name, text in layer["annotations"].items()}
+    annotations = {name: value for name, value in annotations.items() if name not in _beside(case)}
+    document = {"payload": payload, "mediaType": layer["mediaType"], "annotations": annotations}
+    assert judge_layers(case, [_rebuilt(document, layer)]).admits
+    admitted = {
+        name
+        for name, mutant in mutants(document, ways=4)
+        if "mediaType" in mutant and judge_layers(case, [_rebuilt(mutant, layer)]).admits
+    }
+    assert not admitted
+
+
+def _beside(case: Case) -> set[str]:
+    """What a rule of this kind does not look at."""
+    unused = {"dev.sigstore.cosign/chain"}  # what a signer says of its CAs
+    if "key" in case:
+        unused.add("dev.sigstore.cosign/certificate")
+        unused |= set() if "rekor_key" in case else {"dev.sigstore.cosign/bundle"}
+    return unused | ({"dev.sigstore.cosign/bundle"} if "ca_roots" in case else set())
+
+
+def _rebuilt(document: dict[str, Any], layer: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    payload = document.get("payload", b"")
+    found = {name: _closed(value) for name, value in document["annotations"].items()}
+    new = {"mediaType": document["mediaType"], "digest": Digest.of(payload), "size": len(payload)}
+    return payload, layer | new | {"annotations": found}
+
+
+def _real_notation_cases() -> list[Case]:
+    return [case for case in all_cases("notation") if case["expect"] == "accept"]
+
+
+@needs_material
+@pytest.mark.parametrize("case", _real_notation_cases(), ids=lambda case: case["id"])
+def test_each_field_of_a_real_jws_matters(case: Case) -> None:
+    content, judged = notation_envelope(case)
+    assert judged(content).admits
+    document = json.loads(content)
+    parts = document | {"signature": fixture_module().ub64u(document["signature"])}
+    admitted = {
+        name
+        for name, mutant in mutants(parts, ways=6)
+        if judged(json.dumps(mutant, default=fixture_module().b64u).encode()).admits
+    }
+    unread = {"header.io.cncf.notary.signingAgent", "header.io.cncf.notary.timestampSignature"}
+    assert admitted <= unread  # no store of timestamp authorities: tokens are not looked at
 
 
 def test_each_field_of_a_jws_matters(world: World) -> None:
