@@ -34,8 +34,9 @@ IDLE = 120.0  # seconds without work after which a run is closed
 MOST_TASK_RUNS = 200  # a run with thousands cannot be read
 _AGAIN = 30.0  # seconds until a run is opened again after that failed
 _LOOK = 0.5
-_THREADS = 256  # each image that is being completed holds one
-_QUESTIONS = 64  # and so many questions of clients, which never wait for those
+# Each image that is being completed holds one, and each question that waits for an upstream one of others: an
+# upstream that hangs holds as many as it was asked, until it is known for that.
+_THREADS = _QUESTIONS = 256
 _GIVE_WAY = 0.3  # seconds that completing and showing give way to clients who wait for an answer
 _GLANCE = 0.02
 _END = 5.0  # seconds that the end of a run may take when the process ends
@@ -218,12 +219,16 @@ class FeedExecutor:
             self._asked.pop(id(item), None)
             if not ours:
                 return
-            if error is not None and item.is_shown():
+            if error is not None and done is not item.steps[-1] and item.is_shown():
                 return
-            if isinstance(error, MirrorflowError):
-                log.error("%s: %s: %s", item.work.label, done.step.name, error)
-            elif error is not None:
-                log.error("%s: %s", item.work.label, done.step.name, exc_info=error)
+            _say(item.work, done.step, error)
+
+
+def _say(work: Work, step: Step, error: BaseException | None) -> None:
+    if isinstance(error, MirrorflowError):
+        log.error("%s: %s: %s", work.label, step.name, error)
+    elif error is not None:
+        log.error("%s: %s", work.label, step.name, exc_info=error)
 
 
 def consume(_profile: str, key: str) -> State[None]:

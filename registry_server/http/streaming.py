@@ -7,6 +7,7 @@ faster than sendfile through ASGI, and one cold disk does not hold up the other 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ async def send_file(
     position, stop, chunks = positions.start, positions.stop, 0
     while True:
         until = stop if reach is None else min(stop, await reach(position))
-        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position))
+        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position), hot=reach is not None)
         position += len(chunk)
         if gone.is_set():
             return
@@ -87,16 +88,19 @@ async def send_file(
             return
 
 
-async def _read(fd: int, position: int, size: int) -> bytearray:
-    """Up to `size` bytes; fewer do not mean the end of the file, none do."""
+async def _read(fd: int, position: int, size: int, *, hot: bool) -> bytearray:
+    """Up to `size` bytes; fewer do not mean the end of the file, none do. `hot`: written just now."""
     buffer = bytearray(size)  # a new one each time: the server keeps a reference until it is sent
     try:
         if _NO_WAIT is None:
             raise BlockingIOError
         got = os.preadv(fd, [buffer], position, _NO_WAIT)
-    except OSError:
-        # Not in the page cache (EAGAIN), or a file system without RWF_NOWAIT (EOPNOTSUPP).
-        got = await asyncio.to_thread(os.preadv, fd, [buffer], position)
+    except OSError as error:
+        # Not in the page cache (EAGAIN), or a file system without RWF_NOWAIT (EOPNOTSUPP; memory is one).
+        if hot and error.errno == errno.EOPNOTSUPP:
+            got = os.preadv(fd, [buffer], position)
+        else:
+            got = await asyncio.to_thread(os.preadv, fd, [buffer], position)
     del buffer[got:]
     return buffer
 
