@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import ImageName, Tag
@@ -36,11 +36,21 @@ class SourceRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """A verdict that lets an image in: in a line, with what counted, and as it is kept beside the image."""
+
+    verdict: str
+    signed_by: tuple[dict[str, Any], ...] = ()
+    record: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """One image that is to be brought in: the upstream's name for it, and ours.
 
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
+    `admission`: it was judged before its run began (on demand).
     `root`: of a companion's tag, the image that it leads to in the end (it may be the signature of an SBOM).
     """
 
@@ -52,10 +62,10 @@ class Image:
     platforms: tuple[Platform, ...] = ()
     moves: bool = False
     form: Form = KEPT
-
     held: bool = False
     root: Digest | None = None
     following: Following | None = field(default=None, compare=False)
+    admission: Admission | None = field(default=None, compare=False)
 
     @property
     def name(self) -> ImageName:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.images import Image, Step
+from tasks.images import Admission, Image, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,6 +143,12 @@ class Ledger:
     def verdict_of(self, image: Image) -> str:
         with self._lock:
             return self._progress[str(image.name)].verdict
+
+    def admission_of(self, image: Image) -> Admission:
+        """What verification said of an image that it let in."""
+        with self._lock:
+            progress = self._progress[str(image.name)]
+            return Admission(progress.verdict, progress.signed_by, progress.record)
 
     def record_of(self, image: Image) -> bytes | None:
         """What is to be kept of the verdict beside the image."""

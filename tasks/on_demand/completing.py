@@ -15,6 +15,7 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.convert_manifest import convert
 from tasks.copy_blob import copy_all
 from tasks.copying import claim_jobs
+from tasks.images import Admission
 from tasks.images import Step as Passed
 from tasks.on_demand.work import Step, Work, log
 from tasks.publishing import publish
@@ -45,7 +46,8 @@ class Pending:
         found = self.descriptor
         image, entry = self.image, self.candidate.entry
         origin = Origin(entry.name, image.source, image.digest, image.form, on_demand=True)
-        return TagRecord(found.digest, found.media_type, found.size, 0.0, origin)
+        verdict = self.image.admission.verdict if self.image.admission else ""
+        return TagRecord(found.digest, found.media_type, found.size, 0.0, origin, verdict=verdict)
 
 
 def complete_image(
@@ -86,7 +88,12 @@ def complete_image(
 
 def _verify(run: MirrorRun, image: Image) -> int:
     """It was admitted before its manifest was stored (`looking`); here that is only shown."""
-    return run.for_each_image([image], Passed.VERIFIED, lambda each: run.ledger.verdict(each, "admitted"))
+
+    def show(each: Image) -> None:
+        found = each.admission or Admission("admitted")
+        run.ledger.verdict(each, found.verdict, found.signed_by, found.record)
+
+    return run.for_each_image([image], Passed.VERIFIED, show)
 
 
 def publish_sparse(store: Store, pending: Pending) -> bool:

@@ -101,7 +101,7 @@ class Looking:
         run.recent.keep(candidate.source, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
-            _admit(run, image)
+            image = _admit(run, image)
         named = self.descriptor or _unsized(image)
         return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
 
@@ -148,11 +148,12 @@ def _form_to_expect(candidate: Candidate, image: Image, held: TagRecord) -> Form
     return image.form
 
 
-def _admit(run: MirrorRun, image: Image) -> None:
+def _admit(run: MirrorRun, image: Image) -> Image:
     """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, or upstream's error."""
     ledger = Ledger()
     ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
     verify_image(replace(run, ledger=ledger), image)
+    return replace(image, admission=ledger.admission_of(image))
 
 
 def _unsized(image: Image) -> Descriptor:

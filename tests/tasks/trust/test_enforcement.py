@@ -15,6 +15,7 @@ import pytest
 from registry_server.http.process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
+from registry_server.oci.reference import Tag
 from tasks.companions.verdict_record import ARTIFACT_TYPE
 from tasks.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
@@ -184,7 +185,7 @@ def test_on_demand_a_client_gets_exactly_what_is_signed_well(
     upstream: Upstream, world: World, tmp_path: Path
 ) -> None:
     entry = document(upstream.url)
-    with mirroring(tmp_path, entry, more=policy(world, upstream.host)) as found:
+    with mirroring(tmp_path, entry, more=policy(world, upstream.host, recordVerdicts=True)) as found:
         answers = {tag: _get(found.client, tag) for tag in upstream.images}
         for tag in ADMITTED:
             assert answers[tag].status_code == 200, (tag, answers[tag].text)
@@ -201,6 +202,12 @@ def test_on_demand_a_client_gets_exactly_what_is_signed_well(
         found.work.wait()
         for tag in REFUSED:
             _assert_nothing_of(upstream.images[tag], found.store)
+        for tag in ADMITTED:  # the verdict is kept as in a poll
+            record = found.store.repository(APP).tag(Tag(tag))
+            assert record is not None
+            assert record.verdict.startswith("verified: ")
+            kept = found.store.repository(APP).referrers(upstream.images[tag].digest)
+            assert ARTIFACT_TYPE in {each.artifact_type for each in kept}
         shown = [name for name in visible(found.store) if "sha256-" not in name]
         assert shown == [f"app:{tag}" for tag in ADMITTED]
 
