@@ -53,9 +53,9 @@ def _kill_at_random(server: ServerProcess, promises: Promises, seed: int) -> Non
 
 def test_a_server_killed_at_any_moment_leaves_every_visible_tag_whole(tmp_path: Path) -> None:
     """The server that is pulled from is the one that is killed next, over the same store."""
-    options = ServerOptions(
-        tmp_path / "store", port=0, workers=2, writable=True, limits=Limits(require_blobs=1)
-    )
+    # Each kill leaves sessions behind, and nobody waits a day here for them to end.
+    limits = Limits(require_blobs=1, sessions=10**6, client_sessions=10**6)
+    options = ServerOptions(tmp_path / "store", port=0, workers=2, writable=True, limits=limits)
     promises, pulled = Promises(), 0
     for kill in range(KILLS + 1):
         server = ServerProcess(options)
