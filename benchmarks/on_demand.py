@@ -6,7 +6,6 @@ Upstream: docker-registry, behind a proxy that limits its bandwidth, counts, and
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -143,7 +142,7 @@ def _up(folder: Path, proxy: Proxy, prefect_url: str) -> Iterator[tuple[str, int
         _await_up(folder, f"127.0.0.1:{port}", child)
         yield f"127.0.0.1:{port}", child.pid
     finally:
-        child.send_signal(signal.SIGINT)
+        child.terminate()  # not SIGINT: what a script starts in the background ignores that
         child.wait()
 
 

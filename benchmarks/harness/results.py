@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.machine import sentence
 from benchmarks.harness.plots import draw
+from benchmarks.harness.reasons import reasons
 from benchmarks.harness.table import markdown
 
 if TYPE_CHECKING:
@@ -32,12 +33,19 @@ def keep(folder: Path, machine: Mapping[str, str], found: Mapping[str, Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for each in found.values() for row in each]
     (folder / "results.json").write_text(json.dumps(document(machine, rows), indent=1) + "\n")
-    table = f"{markdown(rows)}\nMeasured: {sentence(machine)}.\n\nUpstreams: {machine['upstreams']}.\n"
+    why = reasons(rows)
+    table = "\n".join(
+        [markdown(rows), *([why] if why else []), f"Measured: {sentence(machine)}.\n", _upstreams(machine)]
+    )
     (folder / "table.md").write_text(table)
     for name, each in found.items():
         draw(name, each, machine, folder / f"{name}.svg")
     if folder == RESULTS:
         README.write_text(in_place(README.read_text(), table))
+
+
+def _upstreams(machine: Mapping[str, str]) -> str:
+    return f"Upstreams: {machine['upstreams']}.\n"
 
 
 def in_place(text: str, table: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.harness.results import in_place
+from benchmarks.harness.reasons import reasons
+from benchmarks.harness.results import README, RESULTS, in_place
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
 from benchmarks.harness.table import markdown, render
@@ -69,3 +70,17 @@ def test_contenders_take_turns_and_none_is_always_first() -> None:
 def test_the_table_stands_between_its_marks() -> None:
     text = "a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nb\n"
     assert in_place(text, "new\n") == "a\n<!-- benchmarks -->\nnew\n<!-- /benchmarks -->\nb\n"
+
+
+def test_a_missed_budget_says_why() -> None:
+    met, missed = _row(2, peer=(4,), budget=AtLeast(2)), _row(4, peer=(4,), budget=AtLeast(2))
+    assert reasons([met]) == ""
+    assert "- pull, a blob: " in reasons([met, missed])
+
+
+def test_of_every_missed_budget_that_is_shown_the_reason_is_known() -> None:
+    assert "not known yet" not in README.read_text()
+
+
+def test_the_readme_shows_the_table_of_the_results_that_are_kept() -> None:
+    assert (RESULTS / "table.md").read_text() in README.read_text()
