@@ -16,6 +16,7 @@ from tasks.images import Findings, Image, SourceRepository
 from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
 from tasks.manifests import parsed
+from tasks.on_demand.breaker import NotAskedNow
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
 from tasks.verifying import NotAdmitted, verify_image
@@ -37,6 +38,8 @@ class NotTaken(NotFound):
 
 
 NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken)
+# Answers, and nothing that a retry or a look at a failed step would mend.
+NO_FAILURE = (*NOT_THERE, NotAskedNow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, res
 from tasks.on_demand.families import led
 from tasks.on_demand.forming import put_in_form
 from tasks.on_demand.ground import Ground, patience_of
-from tasks.on_demand.looking import NOT_THERE, Found, Looking
+from tasks.on_demand.looking import NO_FAILURE, Found, Looking
 from tasks.on_demand.memory import Memory
 from tasks.on_demand.pushes import Pushes
 from tasks.on_demand.referring import Referring
@@ -252,7 +252,7 @@ class OnDemand:
             self._ground.run_of, self._ground.breaker, miss.repository, miss.reference, held, descriptor
         )
         return self._ground.asking.once(
-            miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NOT_THERE
+            miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NO_FAILURE
         )
 
     def _bring(self, miss: Miss, looking: Looking, takers: tuple[Candidate, ...]) -> Found:

@@ -172,6 +172,19 @@ def test_an_upstream_that_hangs_delays_one_request(tmp_path: Path, upstream: Mis
         assert len(upstream.seen) == asked  # it is left alone for some seconds
 
 
+def test_to_leave_an_upstream_alone_is_an_answer_and_no_failed_step(
+    tmp_path: Path, upstream: Misbehaving, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.add_image("library/nginx", "1.25")
+    with mirroring(tmp_path, document(f"http://{upstream.host}", connectTimeout="0.5s")) as mirror:
+        bring(mirror)
+        upstream.on(MANIFEST, hangs)
+        mirror.client.get(MANIFEST)
+        absent = MANIFEST.replace("1.25", "1.26")
+        assert mirror.client.get(absent).status_code == 503
+    assert "asked again in" not in caplog.text
+
+
 def test_who_comes_while_the_first_question_still_hangs_does_not_wait_for_it(tmp_path: Path) -> None:
     """The question of the first one goes on until `responseHeaderTimeout`, and is shared by equal ones."""
     with minding(tmp_path, document("http://127.0.0.1:1")) as (profile, *_):
