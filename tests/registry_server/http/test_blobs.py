@@ -168,7 +168,7 @@ def test_a_planted_link_is_not_followed(registry: Registry) -> None:
 
 
 def test_a_client_that_goes_away_stops_the_loop(registry: Registry) -> None:
-    size = 64 * 1024 * 1024
+    size = 512 * 1024 * 1024  # a busy machine hears late that a client left
     made = put_blob(registry.store, REPOSITORY, bytes(size))
     host, _, port = registry.host.partition(":")
     registry.requests.new()
@@ -179,7 +179,7 @@ def test_a_client_that_goes_away_stops_the_loop(registry: Registry) -> None:
     # A request on the same server ends after the loop was told, because both share one event loop.
     record = _record_of(registry, path)
     assert record["complete"] is False
-    assert record["bytes"] < size  # how soon the loop hears of it is up to the scheduler
+    assert record["bytes"] < size
 
 
 def test_a_file_that_is_too_short_breaks_the_connection(registry: Registry) -> None:
