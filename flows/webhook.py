@@ -1,7 +1,6 @@
 """The receiver of misses: a signed POST in, an answer in JSON out (docs/on-demand.md).
 
-One thread a call, because each waits for an upstream; the socket is given, so that callers wait in its queue
-while a killed receiver is started anew.
+Each call waits for an upstream. Callers wait in the queue of the socket while a killed receiver starts anew.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import json
 import logging
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from flows.posts import PostServer
 from registry_server.http.calling import marks_in
 from registry_server.http.paging import LONGEST_PAGE
 from registry_server.http.signature import SIGNATURE, TIMESTAMP, CallRefused, Seen, check
@@ -30,6 +29,7 @@ log = logging.getLogger("mirrorflow.webhook")
 
 MAX_BODY = 16 * 1024  # bytes
 _SLOW = 10.0  # seconds for the request to arrive
+_AT_ONCE = 1024  # clients that wait
 _LONGEST_WAIT = 3600.0
 _MARGIN = 0.5  # seconds before the caller hangs up
 
@@ -42,8 +42,8 @@ class BadCall(Exception):
         self.status = status
 
 
-class Receiver:
-    """Serves the listening socket `listener` until `close`. `answer` gets the miss and the seconds it has."""
+class Receiver(PostServer):
+    """`answer` gets the miss and the seconds it has."""
 
     def __init__(
         self,
@@ -53,35 +53,21 @@ class Receiver:
         *,
         resolve: Callable[[Place], Answer],
         clock: Callable[[], float] = time.time,
+        seconds: float = _SLOW,
     ) -> None:
+        super().__init__(listener, self._post, max_body=MAX_BODY, seconds=seconds, at_once=_AT_ONCE)
         self._secret = secret
         self._answer = answer
         self._resolve = resolve
         self._clock = clock
         self._seen = Seen()
-        self._server = ThreadingHTTPServer(
-            listener.getsockname()[:2], self._handler(), bind_and_activate=False
-        )
-        self._server.socket.close()
-        self._server.socket = listener
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
 
-    def serve(self) -> None:
-        self._server.serve_forever(poll_interval=0.1)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        receiver = self
-
-        class Handler(_Handler):
-            def answer(self, timestamp: str, signature: str, body: bytes) -> dict[str, Any]:
-                return receiver.take(timestamp, signature, body)
-
-        return Handler
+    def _post(self, _target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
+        timestamp, signature = (headers.get(name.lower(), "") for name in (TIMESTAMP, SIGNATURE))
+        try:
+            return 200, self.take(timestamp, signature, body)
+        except BadCall as error:
+            return error.status, {"error": str(error)}
 
     def take(self, timestamp: str, signature: str, body: bytes) -> dict[str, Any]:
         """One call: the answer's JSON. Raises `BadCall`."""
@@ -137,49 +123,3 @@ def _question(found: dict[str, Any]) -> Question:
         case "blob" | "referrers":
             return Miss(kind, name, Digest(str(found["reference"])), via)
     raise BadCall(400, "`kind` must be manifest, blob, referrers, tags or resolve")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = _SLOW
-
-    def answer(self, timestamp: str, signature: str, body: bytes) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def do_POST(self) -> None:
-        """The only method that there is."""
-        try:
-            body = self._body()
-            found = self.answer(self.headers.get(TIMESTAMP, ""), self.headers.get(SIGNATURE, ""), body)
-            self._send(200, found)
-        except BadCall as error:
-            self._send(error.status, {"error": str(error)})
-        except OSError:
-            return  # whoever asked is gone; what it asked for goes on
-        except Exception:
-            log.exception("a call failed")
-            self._send(500, {"error": "the receiver failed; its log says why"})
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            raise BadCall(411, "a Content-Length is required")
-        if len(length) > 9 or int(length) > MAX_BODY:
-            raise BadCall(413, f"a call has at most {MAX_BODY} bytes")
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise BadCall(400, "the body is shorter than its Content-Length")
-        return body
-
-    def _send(self, status: int, document: dict[str, Any]) -> None:
-        body = json.dumps(document).encode()
-        self.close_connection = True
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        """Not on standard error: the registry's access log has every request already."""

@@ -10,7 +10,7 @@ from profiles.matching import listed_references, matches_selection, platforms_of
 from profiles.tag_rules import choose_tags, is_companion_tag, subject_of, zot_would_drop, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import InvalidName, MirrorflowError
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
 from tasks.companions.finding import find_companions, following
@@ -139,7 +139,7 @@ def _references(search: _Search, target: Target, tags: Sequence[str]) -> list[Re
         return list(listed_references(target.rule, search.source.name))
     choice = choose_tags(target.rule, tags, search.source.name)
     search.dropped.update(choice.dropped.values())
-    valid = [Tag(tag) for tag in choice.kept if _is_tag(tag)]
+    valid = [Tag(tag) for tag in choice.kept if Tag.is_valid(tag)]
     search.dropped.update({NO_TAG: len(choice.kept) - len(valid)} if len(valid) < len(choice.kept) else {})
     return [*valid]
 
@@ -167,14 +167,6 @@ def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) ->
 
 def _some(tags: Sequence[str]) -> str:
     return ", ".join(tags[:3]) + (", …" if tags[3:] else "")
-
-
-def _is_tag(text: str) -> bool:
-    """Upstreams send what they like; what is no tag can neither be asked for nor kept."""
-    try:
-        return bool(Tag(text))
-    except InvalidName:
-        return False
 
 
 def _ask(search: _Search, references: Iterable[Reference], heads: Heads) -> None:

@@ -81,7 +81,7 @@ class Contents:
                 linked = bool(_NEXT.search(answer.headers.get("Link", "")))
         except UpstreamError as error:
             return self.subject.failed("tags", f"{self.repository}: {error.reason}", _advice(error))
-        self.reference = self.reference or next(filter(_is_tag, found), "")
+        self.reference = self.reference or next(filter(Tag.is_valid, found), "")
         if linked:
             paging = "pages by Link"
         elif len(found) > _PAGE:
@@ -175,15 +175,6 @@ class Contents:
         ) as answer:
             body = bodies.read_whole(answer, MAX_MANIFEST_BYTES, "the manifest")
         return parse_manifest(body, media_types.without_parameters(answer.headers.get("Content-Type", "")))
-
-
-def _is_tag(text: str) -> bool:
-    """What an upstream lists becomes part of a path."""
-    try:
-        Tag(text)
-    except InvalidName:
-        return False
-    return True
 
 
 def _advice(error: UpstreamError) -> str:

@@ -13,7 +13,7 @@ from flows.doctor.contents import Contents
 from flows.doctor.examples import upstream_example
 from flows.doctor.findings import Subject
 from profiles.matching import needs_catalog
-from registry_server.oci.errors import InvalidName, MirrorflowError
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName
 from tasks.upstream import bodies
 from tasks.upstream.challenge import choose, parse_challenges
@@ -136,17 +136,9 @@ def _catalog(subject: Subject, asking: Asking, entry: RegistryEntry, listed: lis
             return subject.failed("catalog", _reason(error), _CATALOG_ADVICE)
         return subject.ok("catalog", "none, and none is needed")
     prefix = f"{asking.url.path_prefix}/" if asking.url.path_prefix else ""
-    listed[:] = [name.removeprefix(prefix) for name in listed if name.startswith(prefix) and _is_name(name)]
+    valid = filter(RepositoryName.is_valid, listed)  # each becomes part of a path
+    listed[:] = [name.removeprefix(prefix) for name in valid if name.startswith(prefix)]
     return subject.ok("catalog", f"{len(listed)}{' or more' if len(listed) >= _LISTED else ''} repositories")
-
-
-def _is_name(text: str) -> bool:
-    """What a catalog lists becomes part of a path."""
-    try:
-        RepositoryName(text)
-    except InvalidName:
-        return False
-    return True
 
 
 def _split(image: str) -> tuple[str, str]:

@@ -29,6 +29,10 @@ class RepositoryName(str):
 
     __slots__ = ()
 
+    @classmethod
+    def is_valid(cls, text: str) -> bool:
+        return len(text) <= _MAX_REPOSITORY and _REPOSITORY.fullmatch(text) is not None
+
     def __new__(cls, text: str) -> Self:
         if isinstance(text, cls):
             return text
@@ -36,7 +40,7 @@ class RepositoryName(str):
             raise InvalidName(
                 f"the repository name {_shown(text)} is longer than {_MAX_REPOSITORY} characters"
             )
-        if not _REPOSITORY.fullmatch(text):
+        if not cls.is_valid(text):
             raise InvalidName(
                 f"{_shown(text)} is not a repository name; expected lower-case letters, digits "
                 "and single separators, e.g. 'library/nginx'"
@@ -49,10 +53,15 @@ class Tag(str):
 
     __slots__ = ()
 
+    @classmethod
+    def is_valid(cls, text: str) -> bool:
+        """For what others list: upstreams send what they like."""
+        return _TAG.fullmatch(text) is not None
+
     def __new__(cls, text: str) -> Self:
         if isinstance(text, cls):
             return text
-        if not _TAG.fullmatch(text):
+        if not cls.is_valid(text):
             raise InvalidName(
                 f"{_shown(text)} is not a tag; expected up to 128 letters, digits, '.', '_' and '-', "
                 "not beginning with '.' or '-'"

@@ -68,14 +68,16 @@ class Referring:
     def answer(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         """Answers from the store, after a look upstream. Raises what upstream raises if nothing is here."""
         assert isinstance(miss.reference, Digest)
+        following, age = tuple(filter(_follows, found)), self._checked.age(miss)
         held = self._is_here(miss.repository, miss.reference)
-        takers = self._takers(miss.repository, miss.reference, tuple(filter(_follows, found)))
+        # Before the look at every tag that the owner costs.
+        fresh = min((each.entry.manifest_check_interval for each in following), default=0.0) - age
+        if held and fresh > 0:
+            return Local(fresh)
+        takers = self._takers(miss.repository, miss.reference, following)
         if not takers:
             return Local()
         entry = takers[0].entry
-        age = self._checked.age(miss)
-        if held and age < entry.manifest_check_interval:
-            return Local(entry.manifest_check_interval - age)
         if not held and (refused := self._subject(miss, found, patience)):
             # A list, be it empty, is never 404; but what a policy refuses is refused.
             return Local() if refused.status == 404 else refused

@@ -78,7 +78,7 @@ class OnDemand:
     def replace_profile(self, profile: Profile) -> None:
         """From now on by another profile."""
         self._ground.replace_profile(profile)
-        self._absent = Memory(10_000)
+        self._absent = Memory(10_000, self._ground.clock)
         self._tag_lists.forget()
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from profiles.tag_rules import choose_tags
-from registry_server.oci.errors import InvalidName, MirrorflowError, RepositoryUnknown
+from registry_server.oci.errors import MirrorflowError, RepositoryUnknown
 from registry_server.oci.reference import Tag
 from tasks.on_demand.answers import Local, TheTags
 from tasks.on_demand.ground import FIRST_PATIENCE, patience_of
@@ -117,15 +117,7 @@ def _taken(candidate: Candidate, tags: Sequence[str]) -> set[str]:
     taken: set[str] = set()
     for rule in candidate.rules:
         taken.update(tags if rule is None else choose_tags(rule, tags, candidate.source).kept)
-    return {tag for tag in taken if _is_tag(tag)}
-
-
-def _is_tag(text: str) -> bool:
-    try:
-        Tag(text)
-    except InvalidName:
-        return False
-    return True
+    return {tag for tag in taken if Tag.is_valid(tag)}
 
 
 def _page(tags: Sequence[str], page: TagPage) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class Listening:
         self.asked: list[Miss | TagPage] = []
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self.receiver = Receiver(listener, SECRET, self._answer, resolve=self._resolve)
+        self.receiver = Receiver(listener, SECRET, self._answer, resolve=self._resolve, seconds=1)
         threading.Thread(target=self.receiver.serve, daemon=True).start()
 
     def _answer(self, miss: Miss | TagPage, seconds: float) -> Answer:
@@ -132,3 +132,23 @@ def test_headers_of_nobody(receiver: Listening, headers: dict[str, str], status:
 
 def test_only_post(receiver: Listening) -> None:
     assert receiver.post(b"", {}, method="GET")[0] == 501
+
+
+def test_who_sends_a_byte_now_and_then_is_hung_up_on_and_delays_nobody(receiver: Listening) -> None:
+    with socket.create_connection(("127.0.0.1", receiver.port)) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        slow.settimeout(0.2)
+        assert receiver.call()[0] == 200
+        with pytest.raises(ConnectionError):  # after `seconds`, however often a byte comes
+            _drip(slow)
+
+
+def _drip(connection: socket.socket) -> None:
+    for _ in range(50):
+        connection.sendall(b"x")
+        try:
+            answer = connection.recv(1)
+        except TimeoutError:
+            continue
+        assert answer == b"", "hung up on, without a word"
+        raise ConnectionResetError

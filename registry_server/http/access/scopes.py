@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from registry_server.http.access.policy import ALL, NONE, Actions
-from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def granted(scopes: Iterable[str], rights: Callable[[str], Actions]) -> Claims:
         name, _, words = rest.rpartition(":")
         catalog = catalog or scope == CATALOG
         # `repository(plugin):…` is how Docker asks for plugins.
-        if kind.partition("(")[0] == "repository" and _is_name(name):
+        if kind.partition("(")[0] == "repository" and RepositoryName.is_valid(name):
             actions = meant(words.split(",")) & rights(name)
             if actions:
                 repositories[name] = repositories.get(name, NONE) | actions
@@ -77,10 +76,3 @@ def meant(words: Iterable[str]) -> Actions:
 
 def _words(actions: Actions) -> list[str]:
     return [word for word in ("pull", "push", "delete") if _MEANING[word] & actions]
-
-
-def _is_name(text: str) -> bool:
-    try:
-        return bool(RepositoryName(text))
-    except InvalidName:
-        return False
