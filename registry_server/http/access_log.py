@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -30,28 +31,77 @@ _SHOWN = {
     b"account", b"artifactType", b"client_id", b"digest", b"digest-algorithm", b"from", b"last", b"mount",
     b"n", b"ns", b"offline_token", b"scope", b"service", b"tag",
 }  # fmt: skip
+_REQUEST_ID = b"x-request-id"
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-class RequestRecord(NamedTuple):  # rather than a frozen dataclass, which takes four times as long to make
+class RequestRecord:
     """A request that was answered, or broke off (`complete` is false)."""
 
-    id: str  # the client has it too, as X-Request-Id; a proxy in front may choose it
-    arrived: float  # seconds since 1970; the log has it as `time`, UTC, ISO 8601
-    client: str
-    user: str | None  # who signed in; "" for nobody, None where nobody can
-    method: str
-    kind: str  # base, catalog, tags, manifest, blob, ...; "other" if it names no endpoint
-    repository: str | None
-    digest: str | None  # of the content that was served or taken, else the one asked for
-    target: str  # path and query as they were sent, without values that may be secret
-    range: str | None
-    status: int
-    bytes: int  # of the body
-    seconds: float
-    complete: bool
-    missed: bool  # it was not here when it was asked for, so it was fetched, or should have been
-    agent: str | None
+    __slots__ = ("_began", "_headers", "arrived", "bytes", "complete", "id", "scope", "seconds", "status")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.id = _request_id(scope)  # the client has it too, as X-Request-Id
+        self.arrived = time.time()  # seconds since 1970
+        self._began = time.perf_counter()
+        self.seconds = 0.0
+        self.status = 0
+        self.bytes = 0  # of the body
+        self.complete = False
+        self._headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.status, self._headers = status, headers
+
+    def end(self, *, complete: bool) -> None:
+        self.seconds = round(time.perf_counter() - self._began, 6)
+        self.complete = complete
+
+    @property
+    def method(self) -> str:
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def kind(self) -> str:
+        """base, catalog, tags, manifest, blob, ...; "other" if it names no endpoint."""
+        return getattr(self.scope.get(ROUTE), "kind", "other")
+
+    @property
+    def missed(self) -> bool:
+        """It was not here when it was asked for, so it was fetched, or should have been."""
+        return MISSED in self.scope
+
+    def line(self) -> dict[str, Any]:
+        """What the log says of it: made of the request only where there is a log."""
+        scope, asked = self.scope, dict(self.scope["headers"])
+        arrived = datetime.fromtimestamp(self.arrived, UTC)
+        return {
+            "time": arrived.isoformat(timespec="milliseconds"),
+            "id": self.id.decode(),
+            "client": (scope.get("client") or ("",))[0],
+            "user": scope.get(USER),  # "" for nobody, None where nobody can sign in
+            "method": self.method,
+            "kind": self.kind,
+            "repository": getattr(scope.get(ROUTE), "repository", None),
+            "digest": self._digest(),
+            "target": _target(scope),
+            "range": _text(asked.get(b"range")),
+            "status": self.status,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "complete": self.complete,
+            "missed": self.missed,
+            "agent": _text(asked.get(b"user-agent")),
+        }
+
+    def _digest(self) -> str | None:
+        """Of the content that was served or taken, else the one asked for."""
+        route = self.scope.get(ROUTE)
+        asked = getattr(route, "digest", None) or getattr(route, "reference", None)
+        answered = _text(dict(self._headers).get(b"docker-content-digest"))
+        return answered or (asked if isinstance(asked, Digest) else None)
 
 
 class Recorder:
@@ -61,21 +111,17 @@ class Recorder:
     """
 
     def __init__(self, scope: Scope, send: Send, report: OnRequest) -> None:
-        self._scope, self._send, self._report = scope, send, report
-        self._arrived, self._began = time.time(), time.perf_counter()
-        self._status, self._bytes, self._reported = 0, 0, False
-        self._digest: bytes | None = None
-        self._headers = dict(scope["headers"])
-        given = self._headers.get(b"x-request-id", b"")
-        self._id = given if _ID.fullmatch(given) else os.urandom(8).hex().encode()
+        self._send, self._report = send, report
+        self._record = RequestRecord(scope)
+        self._reported = False
 
     async def send(self, message: Message) -> None:
+        record = self._record
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            message["headers"].append((b"x-request-id", self._id))
-            self._digest = dict(message["headers"]).get(b"docker-content-digest")
+            message["headers"].append((_REQUEST_ID, record.id))
+            record.begin(message["status"], message["headers"])
         else:
-            self._bytes += len(message.get("body", b""))
+            record.bytes += len(message.get("body", b""))
             if not message.get("more_body", False):
                 self.finish(complete=True)
         await self._send(message)
@@ -84,30 +130,17 @@ class Recorder:
         """Report what there is; does nothing after the first time."""
         if not self._reported:
             self._reported = True
-            self._report(self._record(complete=complete))
+            self._record.end(complete=complete)
+            self._report(self._record)
 
-    def _record(self, *, complete: bool) -> RequestRecord:
-        route = self._scope.get(ROUTE)
-        asked = getattr(route, "digest", None) or getattr(route, "reference", None)
-        digest = _text(self._digest) or (asked if isinstance(asked, Digest) else None)
-        return RequestRecord(
-            id=self._id.decode(),
-            arrived=self._arrived,
-            client=(self._scope.get("client") or ("",))[0],
-            user=self._scope.get(USER),
-            method=self._scope["method"],
-            kind=getattr(route, "kind", "other"),
-            repository=getattr(route, "repository", None),
-            digest=digest,
-            target=_target(self._scope),
-            range=_text(self._headers.get(b"range")),
-            status=self._status,
-            bytes=self._bytes,
-            seconds=round(time.perf_counter() - self._began, 6),
-            complete=complete,
-            missed=MISSED in self._scope,
-            agent=_text(self._headers.get(b"user-agent")),
-        )
+
+def _request_id(scope: Scope) -> bytes:
+    """As a proxy in front has chosen it, or a new one."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _ID.fullmatch(value):
+            given: bytes = value
+            return given
+    return b"%016x" % random.getrandbits(64)
 
 
 def to_all(*reports: OnRequest) -> OnRequest:
@@ -134,10 +167,7 @@ class AccessLog:
         return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def __call__(self, record: RequestRecord) -> None:
-        fields = record._asdict()
-        arrived = datetime.fromtimestamp(fields.pop("arrived"), UTC)
-        fields = {"time": arrived.isoformat(timespec="milliseconds")} | fields
-        os.write(self._fd, json.dumps(fields).encode() + b"\n")
+        os.write(self._fd, json.dumps(record.line()).encode() + b"\n")
 
 
 def _target(scope: Scope) -> str:

@@ -57,12 +57,12 @@ async def blob(store: Store, route: BlobOf, request: Request) -> Response:
     if range_applies(request.headers.get("If-Range"), route.digest):
         part = parse_range(asked, found.size)
     if part is None:
-        return FileRangeResponse(_open(found.path, route.digest), range(found.size), 200, headers)
+        return FileRangeResponse(_open(found.file, route.digest), range(found.size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.size}"
-    return FileRangeResponse(_open(found.path, route.digest), part, 206, headers)
+    return FileRangeResponse(_open(found.file, route.digest), part, 206, headers)
 
 
-def _open(path: os.PathLike[str], digest: Digest) -> int:
+def _open(path: str, digest: Digest) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import Tag
 
 _PREFIX = b"/v2"
+_REMEMBERED = 512  # bytes
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 # An escaped separator would become one only for a reader that decodes once more than we do.
 _FORBIDDEN = re.compile(rb"%2f|%5c|%00|[\\\x00]", re.IGNORECASE)
@@ -99,6 +101,11 @@ def parse_route(raw_path: bytes) -> Route:
 
     Raises `NoSuchEndpoint`, and `InvalidName` for a name, tag or digest that breaks the grammar.
     """
+    # A cluster asks for the same paths over and over. Long ones are left out: they would fill the memory.
+    return _remembered(raw_path) if len(raw_path) <= _REMEMBERED else _parsed(raw_path)
+
+
+def _parsed(raw_path: bytes) -> Route:
     segments = _segments(raw_path)
     if segments in ([], [""]):
         return Base()
@@ -117,6 +124,8 @@ def parse_route(raw_path: bytes) -> Route:
         f"{_shown(raw_path)} is not an endpoint of the distribution API, e.g. /v2/<name>/manifests/<tag>"
     )
 
+
+_remembered = lru_cache(maxsize=4096)(_parsed)
 
 _BY_KIND: dict[str, Callable[[RepositoryName, str], Route]] = {
     "manifests": lambda name, last: ManifestOf(name, parse_reference(last)),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from bisect import bisect_right
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import BlobUnknown, InvalidName, ManifestUnknown, RepositoryUnknown
+from registry_server.oci.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import disk as files
 from registry_server.store import records
@@ -34,6 +34,8 @@ class RepositoryReader:
         self.name = name
         self._disk = root.disk
         self._pool = root.pool
+        self._remembered = root.remembered
+        self._noted = root.noted
         self._main = main
         # "_r" cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
         self._folder = f"{root.disk.root}/repos/{name}/_r"
@@ -55,23 +57,17 @@ class RepositoryReader:
             found = record.descriptor if record is not None and held else None
         if found is None:
             self._unknown_manifest(reference)
-        return StoredManifest(found, Path(self._pool.path(found.digest)))
+        return StoredManifest(found, self._pool.path(found.digest))
 
     @translated
     def read_manifest(self, reference: Tag | Digest) -> tuple[Descriptor, bytes]:
         """The bytes are checked. Raises `ManifestUnknown`, `RepositoryUnknown`, `StoreDamaged`."""
         descriptor = self.find_manifest(reference).descriptor
-        path = self._pool.path(descriptor.digest)
-        body = files.read(path)
+        body = self._manifest_body(descriptor.digest)
         if body is None and self._pool.restore(descriptor.digest):
-            body = files.read(path)
+            body = self._manifest_body(descriptor.digest)
         if body is None:
             self._unknown_manifest(reference)
-        if Digest.of(body, descriptor.digest.algorithm) != descriptor.digest:
-            raise StoreDamaged(
-                f"{self.name}@{descriptor.digest}: {path} is damaged; remove that file, "
-                "and it is fetched again"
-            )
         return descriptor, body
 
     @translated
@@ -81,7 +77,7 @@ class RepositoryReader:
         if size is None:
             self._known()
             raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
-        return StoredBlob(digest, size, Path(self._pool.path(digest)))
+        return StoredBlob(digest, size, self._pool.path(digest))
 
     @translated
     def has_blob(self, digest: Digest) -> bool:
@@ -102,10 +98,12 @@ class RepositoryReader:
     @translated
     def tags(self, *, last: str = "", limit: int | None = None) -> list[Tag]:
         """In ASCII order, after `last`, at most `limit`. Raises `RepositoryUnknown`."""
-        found = sorted(name for name in files.names(f"{self._folder}/tags") if name > last)
+        held = self._remembered.folder(f"{self._folder}/tags", _sorted_tags) or []
+        first = bisect_right(held, last)
+        found = held[first : None if limit is None else first + limit]
         if not found:
             self._known()
-        return _valid_tags(found, limit)
+        return found
 
     @translated
     def tag(self, tag: Tag) -> TagRecord | None:
@@ -117,7 +115,7 @@ class RepositoryReader:
         path = f"{self._folder}/tags"
         found = {}
         with files.folder(path) as fd:
-            for tag in _valid_tags(sorted(files.names_in(fd)), None):
+            for tag in _sorted_tags(files.names_in(fd)):
                 record = records.decoded(files.read(tag, dir_fd=fd), records.tag_from_json)
                 if record is not None:
                     found[tag] = record
@@ -136,8 +134,13 @@ class RepositoryReader:
 
     @translated
     def note_pull(self, reference: Tag | Digest) -> None:
-        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails."""
+        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails.
+
+        Whether the hour is over is looked at once a minute.
+        """
         path = self._pull_path(reference)
+        if not self._noted.is_due(path):
+            return
         found = files.modified(path)
         if found is not None and abs(time.time() - found) < _PULL_SECONDS:
             return
@@ -180,11 +183,22 @@ class RepositoryReader:
         return f"{self._folder}/pulls/{name}"
 
     def _tag_record(self, tag: Tag) -> TagRecord | None:
-        return records.decoded(files.read(self._tag_path(tag)), records.tag_from_json)
+        return self._remembered.file(self._tag_path(tag), _tag_record)
 
     def _manifest_record(self, digest: Digest) -> Descriptor | None:
-        content = files.read(self._manifest_path(digest))
-        return records.decoded(content, records.descriptor_from_json)
+        return self._remembered.file(self._manifest_path(digest), _manifest_record)
+
+    def _manifest_body(self, digest: Digest) -> bytes | None:
+        path = self._pool.path(digest)
+
+        def checked(body: bytes) -> bytes:
+            if Digest.of(body, digest.algorithm) == digest:
+                return body
+            raise StoreDamaged(
+                f"{self.name}@{digest}: {path} is damaged; remove that file, and it is fetched again"
+            )
+
+        return self._remembered.file(path, checked)
 
     def _is_member(self, digest: Digest) -> bool:
         return files.is_file(self._blob_path(digest)) or files.is_file(self._manifest_path(digest))
@@ -206,14 +220,14 @@ class RepositoryReader:
         raise ManifestUnknown(f"there is no manifest {self.name}{separator}{reference} in this store")
 
 
-def _valid_tags(names: list[str], limit: int | None) -> list[Tag]:
-    """The first `limit` names that are tags: what else lies in the folder is not ours."""
-    found: list[Tag] = []
-    for name in names:
-        if limit is not None and len(found) >= limit:
-            break
-        try:
-            found.append(Tag(name))
-        except InvalidName:
-            continue
-    return found
+def _tag_record(content: bytes) -> TagRecord | None:
+    return records.decoded(content, records.tag_from_json)
+
+
+def _manifest_record(content: bytes) -> Descriptor | None:
+    return records.decoded(content, records.descriptor_from_json)
+
+
+def _sorted_tags(names: list[str]) -> list[Tag]:
+    """What else lies in the folder is not ours."""
+    return [Tag(name) for name in sorted(names) if Tag.is_valid(name)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry_server.oci.descriptor import Descriptor
@@ -16,8 +17,6 @@ from registry_server.oci.forms import KEPT, Form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
-    from pathlib import Path
-
 Record = TypeVar("Record")
 
 
@@ -27,7 +26,11 @@ class StoredBlob:
 
     digest: Digest
     size: int
-    path: Path
+    file: str  # the text of `path`: to make a Path takes longer than to open the file
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,11 @@ class StoredManifest:
     """A manifest that the repository holds; the bytes are in the file `path`, which is never changed."""
 
     descriptor: Descriptor
-    path: Path
+    file: str  # as of `StoredBlob`
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,9 @@ from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.disk import Disk
 from registry_server.store.errors import StoreDamaged, StoreMissing, StoreTooNew
+from registry_server.store.lately import Lately
 from registry_server.store.pool import Pool
+from registry_server.store.remembered import Remembered
 
 if TYPE_CHECKING:
     from registry_server.store.durability import Durability
@@ -31,6 +33,8 @@ class StorageRoot:
     disk: Disk
     pool: Pool
     uuid: str
+    remembered: Remembered = field(default_factory=Remembered)
+    noted: Lately = field(default_factory=Lately)  # pulls
 
 
 def open_root(path: str, durability: Durability, *, create: bool) -> StorageRoot:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from flows.sample_images import layer
 from registry_server.http.options import ServerOptions
 from registry_server.http.process import ServerProcess
 from registry_server.oci.digest import Digest
+from registry_server.store.locks import try_lock
 from registry_server.store.store import Store
 from tests.registry_server.http.access.support import AUTH, USERS, auth_of, bearer, guarded, options_of, token
 from tests.registry_server.http.fetching import fetching
@@ -103,8 +105,10 @@ def test_counts_of_a_server_that_was_killed_are_removed_by_the_next(tmp_path: Pa
         alive = ServerProcess(ServerOptions(tmp_path / "store", port=0))
         (kept,) = left() - {others.name}
         killed = ServerProcess(ServerOptions(tmp_path / "store", port=0))
+        (lost,) = left() - {others.name, kept}
         os.kill(killed.pid, signal.SIGKILL)
         killed.stop()
+        _await_unlocked(tmp_path / lost / "lock")
         assert len(left()) == 3
         last = ServerProcess(ServerOptions(tmp_path / "store", port=0))
         assert len(left()) == 3
@@ -112,6 +116,13 @@ def test_counts_of_a_server_that_was_killed_are_removed_by_the_next(tmp_path: Pa
         last.stop()
         alive.stop()
     assert left() == {others.name}
+
+
+def _await_unlocked(lock: Path) -> None:
+    """The workers of a server that was killed end a moment after it."""
+    with lock.open("r+b") as file:
+        while not try_lock(file.fileno()):
+            time.sleep(0.01)
 
 
 @contextmanager

@@ -1,0 +1,30 @@
+"""What was done a moment ago, and need not be done again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SECONDS: Final = 60.0
+_MOST: Final = 10_000  # keys; then it begins anew
+
+
+class Lately:
+    """Whether something is due again, by key. `clock` in seconds; shared by threads."""
+
+    def __init__(self, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._next: dict[str, float] = {}
+
+    def is_due(self, key: str) -> bool:
+        """True the first time, and once in so many seconds."""
+        now = self._clock()
+        if self._next.get(key, 0.0) > now:
+            return False
+        if len(self._next) >= _MOST:
+            self._next = {}
+        self._next[key] = now + self._seconds
+        return True
