@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def unmet(run: MirrorRun) -> set[str]:
     """The items of `only` for which no repository that was searched has anything."""
+    if not run.only:
+        return set()
     seen = [
         (str(name), f"{findings.source.name}{str(name)[len(name.repository) :]}")
         for findings in run.ledger.findings()
