@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from flows.entries import open_store
 from flows.feeding import FeedExecutor
 from flows.leftovers import clear_on_demand
 from flows.on_demand_options import Options
+from flows.prefect_server import START_TIMEOUT
 from flows.push_receiver import PushReceiver
 from flows.receiver_process import notification_secret
 from flows.watching import FileWatch
@@ -45,7 +47,7 @@ def run(options: Options, stop: threading.Event) -> None:
     watch = FileWatch(path)
     profile = load_profile(path).profile
     store = open_store(profile)
-    executor = FeedExecutor(RunOpener(options.profile, store.uuid).open, name=store.uuid)
+    executor = FeedExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
     mind = OnDemand(profile, store, executor)
     receivers = list(_receivers(options, profile, mind))
     for receiver in receivers:
@@ -84,9 +86,9 @@ def _take_over(mind: OnDemand, path: Path, first: Profile) -> None:
 class RunOpener:
     """Calls the flow. Prefect is imported in a thread: that takes two seconds, in which misses are served."""
 
-    def __init__(self, profile: str, store_uuid: str) -> None:
-        self._profile = profile
-        self._ready = threading.Thread(target=self._prepare, args=[store_uuid], name="prefect", daemon=True)
+    def __init__(self, profile: str, store_uuid: str, stop: threading.Event) -> None:
+        self._profile, self._store_uuid, self._stop = profile, store_uuid, stop
+        self._ready = threading.Thread(target=self._prepare, name="prefect", daemon=True)
         self._ready.start()
 
     def open(self, feed: str) -> Any:
@@ -96,16 +98,26 @@ class RunOpener:
 
         return mirror_on_demand(self._profile, feed, return_state=True)
 
-    def _prepare(self, store_uuid: str) -> None:
-        """End what a receiver left over that was killed. Without a Prefect server it is left for the next."""
+    def _prepare(self) -> None:
+        """Wait for Prefect's server, which `up` starts at the same time. If it does not come, what is left
+        over there is left for the next receiver."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (why := self._clear()) and not self._stop.wait(_WATCH):
+            if time.monotonic() > deadline:
+                log.warning("Prefect does not answer: %s", why)
+                return
+
+    def _clear(self) -> str:
+        """End what a receiver left over that was killed. Why that was not possible, or ""."""
         try:
             from prefect.client.orchestration import get_client
 
             with get_client(sync_client=True) as client:
-                if cleared := clear_on_demand(client, store_uuid):
+                if cleared := clear_on_demand(client, self._store_uuid):
                     log.warning("%d flow runs of a receiver that is gone were ended", cleared)
         except Exception as error:  # noqa: BLE001 - whatever Prefect raises: misses are served without it
-            log.warning("Prefect does not answer: %s", error)
+            return str(error) or type(error).__name__
+        return ""
 
 
 def main() -> int:

@@ -52,10 +52,10 @@ class PrefectServerBusy(PrefectServerError):
 
 
 class PrefectServer:
-    """Start with `with`, or `start()` and `stop()`. Not reentrant.
+    """Start with `with`, or `start()` (`begin()` and `wait()`) and `stop()`. Not reentrant.
 
     `port` None takes 4200, or any free port when that one is taken; 0 takes any free port; another
-    one must be free. `progress` is called with the seconds waited so far while the server starts.
+    one must be free.
     """
 
     def __init__(
@@ -64,7 +64,6 @@ class PrefectServer:
         *,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
-        progress: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self.home = prefect_home(store_root)
         self.log = self.home / "server.log"
@@ -72,7 +71,6 @@ class PrefectServer:
         self._root = store_root
         self._wanted_port = port
         self._environment = os.environ if environment is None else environment
-        self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         self._claim: int | None = None
         self._port: ChosenPort | None = None
@@ -90,6 +88,12 @@ class PrefectServer:
 
         Raises PrefectServerBusy, or PrefectServerError with the cause that the log names.
         """
+        self.begin()
+        self.wait()
+        return self.url
+
+    def begin(self) -> str:
+        """The API's URL, where the server will answer after `wait`. Raises as `start` does."""
         self.home.mkdir(parents=True, exist_ok=True)
         self._claim = claim_database(self.home)
         if self._claim is None:
@@ -98,16 +102,29 @@ class PrefectServer:
                 f"another mirrorflow command (pid {holder}) has the Prefect database {self.home}: "
                 "wait until it ends, or stop it"
             )
-        try:
+        with self._stopping_on_error():
             self._port = choose_port(self._wanted_port)
             self.url = f"http://{ADDRESS}:{self._port.number}/api"
             self._process = self._spawn(self._port.number)
-            self._await_health()
+        return self.url
+
+    def wait(self, progress: Callable[[float], None] = lambda _seconds: None) -> None:
+        """Until it answers; `progress` is called with the seconds waited so far.
+
+        Raises PrefectServerError; then it is stopped.
+        """
+        assert self._process is not None
+        with self._stopping_on_error():
+            self._await_health(progress)
             write_record(self.home, ServerRecord(self.url, self._process.pid, time.time()))
+
+    @contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self.stop()
             raise
-        return self.url
 
     def failure(self) -> str | None:
         """None while the server runs; otherwise one sentence with the end of its log."""
@@ -150,7 +167,7 @@ class PrefectServer:
                 start_new_session=True,  # the terminal's Ctrl-C is ours to hand on
             )
 
-    def _await_health(self) -> None:
+    def _await_health(self, progress: Callable[[float], None]) -> None:
         begun = time.monotonic()
         while not is_healthy(self.url):
             waited = time.monotonic() - begun
@@ -161,7 +178,7 @@ class PrefectServer:
                     f"the Prefect server did not answer on {self.url} within {START_TIMEOUT:.0f} s "
                     f"(log: {self.log})"
                 )
-            self._progress(waited)
+            progress(waited)
             time.sleep(0.1)
 
 

@@ -96,8 +96,10 @@ class Up:
             self._claim(store)
             self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root), store.uuid)
             self._start_registry(profile, self._receiver.call_file)
-            self._start_prefect(store.root)
+            self._begin_prefect(store.root)
+            # Before Prefect answers, which takes seconds: misses are served without it.
             self._receiver.start(runner_environment(self._environment, self.api_url, store.root))
+            self._await_prefect()
             self._start_runner(store)
             self._start_gc(store)
         except BaseException:
@@ -197,22 +199,24 @@ class Up:
         self._registry = ServerProcess(replace(server_options(profile), on_miss=on_miss))
         self.registry_url = self._registry.url
 
-    def _start_prefect(self, root: Path) -> None:
+    def _begin_prefect(self, root: Path) -> None:
         if not own_server_wanted(self._environment):
             self.api_url = self._environment["PREFECT_API_URL"]
             self.ui_url = self._environment.get("PREFECT_UI_URL", self.api_url.removesuffix("/api"))
             return
+        self._prefect = PrefectServer(root, port=self._prefect_port, environment=self._environment)
+        self.api_url = self._prefect.begin()
+        self.ui_url = self._prefect.ui_url
+
+    def _await_prefect(self) -> None:
+        if self._prefect is None:
+            return
         with self._console.status("starting Prefect") as status:
-            server = PrefectServer(
-                root,
-                port=self._prefect_port,
-                environment=self._environment,
-                progress=lambda seconds: status.update(
+            self._prefect.wait(
+                lambda seconds: status.update(
                     f"starting Prefect, {seconds:.0f} s (5 s, the first time some 15 s)"
-                ),
+                )
             )
-            self.api_url = server.start()
-        self._prefect, self.ui_url = server, server.ui_url
 
     def _start_gc(self, store: Store) -> None:
         """In a thread of this process: mostly it waits for the disk, and a store has one `up`."""

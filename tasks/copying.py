@@ -1,16 +1,17 @@
-"""Moving one blob: from the pool if it is there, else from the upstream, from where it broke off."""
+"""Moving blobs: from the pool if they are there, else from the upstream, from where they broke off."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry_server.oci.errors import DigestMismatch
+from registry_server.oci.errors import DigestMismatch, MirrorflowError
 from registry_server.store.errors import StoreError
 from tasks.manifests import blamed
+from tasks.run import only_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.incoming import IncomingBlob
@@ -67,6 +68,19 @@ def _is_held(repository: Repository, blob: Descriptor) -> bool:
         return repository.adopt_blob(blob.digest)
     except StoreError:
         return False
+
+
+def copy_all(run: MirrorRun, jobs: Sequence[BlobJob]) -> None:
+    """Copy on the transfer threads; what is here already costs a look. Raises when all have been tried."""
+    failures: dict[str, MirrorflowError] = {}
+    for job, result in run.each(lambda job: copy_one(run, job), jobs):
+        if isinstance(result, MirrorflowError):
+            failures[job.blob.digest.short] = result
+            run.ledger.blob_failed(job.blob.digest, job.image.source, result)
+        else:
+            run.ledger.blob_copied(job.blob.digest, job.image.source)
+    if failures:
+        raise only_error(failures, of=len(jobs))
 
 
 def copy_one(run: MirrorRun, job: BlobJob) -> None:

@@ -70,6 +70,7 @@ def test_no_file_has_the_name_of_a_standard_module(path: Path) -> None:
             "flows.cli", {"prefect", "httpx", "pydantic", "starlette"}, id="--help needs none of them"
         ),
         pytest.param("flows.planning", {"prefect", "starlette"}, id="plan runs no flow"),
+        pytest.param("flows.on_demand", {"prefect"}, id="misses are served before Prefect is there"),
         pytest.param("registry_server.http.app", {"prefect", "httpx", "pydantic"}, id="the server is alone"),
     ],
 )

@@ -12,9 +12,8 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.records import Origin, TagRecord
-from tasks.convert_manifest import convert
-from tasks.copy_blob import copy_all
-from tasks.copying import claim_jobs
+from tasks.converting import convert
+from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission
 from tasks.images import Step as Passed
 from tasks.on_demand.work import Step, Work, log

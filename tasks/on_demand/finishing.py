@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci import media_types
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
-from tasks.copy_blob import copy_all
-from tasks.copying import BlobJob
+from tasks.copying import BlobJob, copy_all
 from tasks.images import Image
 from tasks.on_demand.completing import Pending, complete_image, extend_tags, publish_sparse, quietly
 from tasks.on_demand.memory import Memory

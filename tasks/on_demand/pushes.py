@@ -15,10 +15,8 @@ from profiles.matching import mappings
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
-from tasks.convert_manifest import convert
-from tasks.copy_blob import copy_all
-from tasks.copying import claim_jobs
-from tasks.filter_tags import search_all
+from tasks.converting import convert
+from tasks.copying import claim_jobs, copy_all
 from tasks.images import SourceRepository, Step, Target
 from tasks.ledger import Ledger
 from tasks.on_demand.answers import TooManyPushes
@@ -27,6 +25,7 @@ from tasks.on_demand.evicting import is_polled
 from tasks.on_demand.work import Step as Named
 from tasks.on_demand.work import Work
 from tasks.publishing import publish
+from tasks.searching import search_all
 from tasks.verifying import verify_image
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from rich.console import Console
 
+from flows.prefect_record import is_healthy
 from flows.up import Up
 from registry_server.store.store import Store
 from tests.support_misbehaving import misbehaving
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support_misbehaving import Misbehaving
+
 # Prefect's own client and its threads leave sockets to the garbage collector.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -30,17 +34,10 @@ pytestmark = [
 
 
 def test_up_fetches_on_demand_and_prefect_shows_each_image_and_step(tmp_path: Path, prefect_url: str) -> None:
-    profile = tmp_path / "profile.json"
     with misbehaving() as upstream:
         for tag in ("1", "2", "3"):
             upstream.add_image("library/nginx", tag, layers=(tag.encode() * 10_000,))
-        entry = {"name": "r", "urls": [f"http://{upstream.host}"], "onDemand": True}
-        document = {
-            "storage": {"rootDirectory": "store"},
-            "http": {"port": 0},
-            "sync": {"registries": [entry]},
-        }
-        profile.write_text(json.dumps(document))
+        profile = _profile(tmp_path, upstream)
         environment = dict(os.environ) | {"PREFECT_API_URL": prefect_url}
         with (
             Up(profile, environment=environment, console=Console(file=io.StringIO())) as up,
@@ -74,6 +71,49 @@ def test_up_fetches_on_demand_and_prefect_shows_each_image_and_step(tmp_path: Pa
             break
         time.sleep(0.1)
     assert wanted <= names
+
+
+def test_misses_are_served_before_prefect_has_started(tmp_path: Path) -> None:
+    """Its server takes seconds, the first time a quarter of a minute: here, until the file `go` is there."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "while 'prefect' in sys.orig_argv and not os.path.exists(os.environ['GO']): time.sleep(0.05)\n"
+    )
+    go = tmp_path / "go"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PYTHONPATH": str(tmp_path), "GO": str(go)}
+    with misbehaving() as upstream, ThreadPoolExecutor(1) as thread:
+        upstream.add_image("library/nginx", "1", layers=(b"layer",))
+        up = Up(
+            _profile(tmp_path, upstream),
+            prefect_port=0,
+            environment=environment,
+            console=Console(file=io.StringIO()),
+        )
+        starting = thread.submit(up.__enter__)
+        try:
+            _until(lambda: up.registry_url)
+            got = httpx.get(f"{up.registry_url}/v2/library/nginx/manifests/1", timeout=60)
+            assert got.status_code == 200, got.text
+            assert not is_healthy(up.api_url)
+            go.touch()
+            starting.result()
+            assert is_healthy(up.api_url)
+        finally:
+            go.touch()
+            up.stop()
+
+
+def _profile(folder: Path, upstream: Misbehaving) -> Path:
+    entry = {"name": "r", "urls": [f"http://{upstream.host}"], "onDemand": True}
+    document = {
+        "storage": {"rootDirectory": "store"},
+        "http": {"port": 0},
+        "sync": {"registries": [entry]},
+    }
+    path = folder / "profile.json"
+    path.write_text(json.dumps(document))
+    return path
 
 
 def _until(condition: Callable[[], object]) -> None:

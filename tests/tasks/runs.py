@@ -17,15 +17,14 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tasks.catalog import wanted_repositories
-from tasks.convert_manifest import convert
-from tasks.copy_blob import copy_all
-from tasks.copying import claim_jobs
-from tasks.filter_tags import search_all
+from tasks.converting import convert
+from tasks.copying import claim_jobs, copy_all
 from tasks.images import Step
 from tasks.polling import record_polls
 from tasks.publishing import publish
 from tasks.report import build_report
 from tasks.run import open_run
+from tasks.searching import search_all
 from tasks.verifying import verify_image
 
 if TYPE_CHECKING:

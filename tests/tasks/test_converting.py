@@ -11,8 +11,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store.holdings import held_manifests
 from registry_server.store.scrub import lacking
-from tasks.copy_blob import copy_all
-from tasks.copying import claim_jobs
+from tasks.copying import claim_jobs, copy_all
 from tasks.placing import put_manifests
 from tasks.planning import plan_entry
 from tests.tasks.docker_images import (
