@@ -76,6 +76,11 @@ class Mirror:
         return self.url.partition("//")[2]
 
 
+# Many threads ask through one client: with limits, httpcore closes connections as surplus that it has given
+# to a thread which has not begun to send.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+
 def document(*urls: str, **options: Any) -> dict[str, Any]:
     """A registry entry on demand."""
     return {"name": "registry1", "urls": list(urls), "onDemand": True, **options}
@@ -126,7 +131,9 @@ def mirroring(
                 running_server(
                     store.root, on_miss=call, access_log=log.path, subpaths=roots, access=access
                 ) as server,
-                httpx.Client(base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}) as client,
+                httpx.Client(
+                    base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}, limits=_LIMITS
+                ) as client,
             ):
                 yield Mirror(store, server, client, mind, work, log, url, receiver.close)
         finally:
