@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def optional_program(name: str) -> str:
+def optional_program(name: str, origin: str = "Debian has it as a package, see .ci/run") -> str:
     """Its path. Without it the test is skipped, in CI too."""
     path = shutil.which(name)
     if path is None:
-        pytest.skip(f"{name} is not installed; Debian has it as a package, see .ci/run")
+        pytest.skip(f"{name} is not installed; {origin}")
     return path
 
 
@@ -39,6 +39,13 @@ def podman(root: None) -> str:
 def containerd(root: None) -> tuple[str, str]:
     """The daemon and its tool."""
     return optional_program("containerd"), optional_program("ctr")
+
+
+@pytest.fixture(scope="session")
+def buildkit(root: None) -> tuple[str, str]:
+    """The daemon and its tool."""
+    origin = "Debian does not have it; its own releases do"
+    return optional_program("buildkitd", origin), optional_program("buildctl", origin)
 
 
 @pytest.fixture(scope="session")

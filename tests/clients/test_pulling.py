@@ -20,6 +20,7 @@ from profiles.server_options import server_options
 from registry_server.http.process import ServerProcess, running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
+from tests.clients.buildkit import running_buildkit
 from tests.clients.gate import gate_before
 from tests.clients.programs import Podman, PullFailed, run, running_containerd
 from tests.on_demand.mirrors import document, mirroring
@@ -135,6 +136,9 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], 
             if kind == "containerd":
                 daemon, ctr = request.getfixturevalue("containerd")
                 return running.enter_context(running_containerd(daemon, ctr, folder, etc))
+            if kind == "buildkit":
+                daemon, buildctl = request.getfixturevalue("buildkit")
+                return running.enter_context(running_buildkit(daemon, buildctl, folder, etc))
             if kind == "podman":
                 return Podman(request.getfixturevalue("podman"), folder, etc)
             return Skopeo(request.getfixturevalue("skopeo"), folder, etc)
@@ -142,7 +146,7 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], 
         yield make_one
 
 
-@pytest.mark.parametrize("kind", ["skopeo", "podman", "containerd"])
+@pytest.mark.parametrize("kind", ["skopeo", "podman", "containerd", "buildkit"])
 def test_a_client_pulls_whatever_happens_to_the_upstream(
     world: World, tmp_path: Path, client_of: Callable[[str, Path], Client], kind: str
 ) -> None:
