@@ -71,12 +71,10 @@ def _is_served(store: Store) -> bool:
 
 def _run_here(loaded: LoadedProfile, wish: Wish) -> tuple[str, str]:
     from flows.bars import bars
-    from flows.mirror_registry import mirror_registry
+    from flows.in_process import run_in_process
 
     with bars(wish.entry.name):
-        state: Any = mirror_registry(
-            str(loaded.path.absolute()), wish.entry.name, list(wish.only) or None, return_state=True
-        )
+        state = run_in_process(loaded.path.absolute(), wish.entry.name, wish.only)
     return state.type.value, state.message or ""
 
 

@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 # Up to so many members each has its own task runs, which is what a person wants to see in the UI...
 SINGLES: Final = 200
-# ... and beyond that so many groups, each with up to four task runs.
+# ... and beyond that there are groups, of at least so many that their work outweighs their four task runs...
+GROUP: Final = 20
+# ... and larger ones where there would be more groups than this.
 GROUPS: Final = 60
 # A blob of this size is worth a task run of its own; smaller ones are packed up to it.
 PACK_BYTES: Final = 64 * 1024 * 1024
 
 
 def group(members: Sequence[T]) -> list[tuple[T, ...]]:
-    """Groups of one while there are few; else about `GROUPS` of equal size, in the order given."""
-    if len(members) <= SINGLES:
-        return [(member,) for member in members]
-    size = math.ceil(len(members) / GROUPS)
+    """Groups of one while there are few; else of equal size, `GROUP` or more, in the order given."""
+    size = 1 if len(members) <= SINGLES else max(GROUP, math.ceil(len(members) / GROUPS))
     return [tuple(members[start : start + size]) for start in range(0, len(members), size)]
 
 

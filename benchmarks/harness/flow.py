@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 
 def main() -> None:
@@ -24,10 +23,10 @@ def main() -> None:
     store = open_store(profile)
     api = os.environ["PREFECT_API_URL"]
     os.environ.update(client_environment(os.environ, api_url=api, store_root=store.root, silent=True))
-    from flows.mirror_registry import mirror_registry
+    from flows.in_process import run_in_process
 
     began, used = time.perf_counter(), time.process_time()
-    state: Any = mirror_registry(str(path), profile.sync.registries[0].name, None, return_state=True)
+    state = run_in_process(path, profile.sync.registries[0].name)
     clock = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
     deliver()
     newest = max(store.reports.load_all(), key=lambda report: report["ended"])

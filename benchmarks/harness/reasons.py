@@ -34,7 +34,7 @@ _WHOLE_IMAGE: Final = (
     "1.7 s) and the server 1.0 s, all on two cores"
 )
 _TASK_RUNS: Final = (
-    "261 task runs, some 8 ms of CPU each here and 10 ms in the Prefect server, which has the same two cores"
+    "81 task runs, some 8 ms of CPU each here and 10 ms in the Prefect server, which has the same two cores"
 )
 _POLL: Final = "51 task runs and a flow run on the two cores that the poll itself keeps busy"
 # By benchmark, and how the row's name begins.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grouping import GROUPS, PACK_BYTES, SINGLES, group, label, pack
+from tasks.grouping import GROUP, GROUPS, PACK_BYTES, SINGLES, group, label, pack
 from tests.tasks.things import blob, image
 
 MIB = 1 << 20
@@ -18,7 +18,10 @@ MIB = 1 << 20
         pytest.param(0, 0, 0, id="nothing changed: no task run"),
         pytest.param(1, 1, 1, id="one"),
         pytest.param(SINGLES, SINGLES, 1, id="as many as a person can look at: each has its own"),
-        pytest.param(SINGLES + 1, 51, 4, id="one more: groups"),
+        pytest.param(SINGLES + 1, 11, GROUP, id="one more: groups, more than requests at once"),
+        pytest.param(300, 15, GROUP, id="groups are large enough to outweigh what their task runs cost"),
+        pytest.param(GROUP * GROUPS, GROUPS, GROUP, id="the most groups"),
+        pytest.param(GROUP * GROUPS + 1, 58, GROUP + 1, id="from here on groups grow instead"),
         pytest.param(5000, GROUPS, 84, id="a large mirror"),
         pytest.param(100_000, GROUPS, 1667, id="a very large mirror has no more task runs than a large one"),
     ],
