@@ -20,12 +20,14 @@ from registry_server.store.following import ArrivalBroken, Arriving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from asyncinotify import Watch
+    from asyncinotify import Event, Watch
     from starlette.types import Receive, Scope, Send
 
 _log = logging.getLogger("registry_server")
 # Between two looks when nothing wakes us: a file system of another host, a writer that was killed.
 _TICK = 0.2  # seconds
+# Between two rounds of waking: each write of a writer would be one, and the kernel makes one event of many.
+_PAUSE = 0.005  # seconds
 
 
 class FollowingResponse(Response):
@@ -132,7 +134,7 @@ class _Hub:
     def _open(self) -> Inotify | None:
         if self._inotify is None or self._reader is None or self._reader.done():
             try:
-                self._inotify = Inotify()
+                self._inotify = Inotify(sync_timeout=0)
             except OSError as error:
                 _log.warning("following blobs by looking, without inotify: %s", error)
                 return None
@@ -141,13 +143,19 @@ class _Hub:
         return self._inotify
 
     async def _read(self, inotify: Inotify) -> None:
-        async for event in inotify:
-            if event.watch is None:  # the queue ran over: everybody looks
-                for changed in [each for waiting in self._waiting.values() for each in waiting]:
-                    changed.set()
-                continue
-            for changed in self._waiting.get(event.watch.wd, ()):
-                changed.set()
+        while True:
+            self._tell(await inotify.get())
+            for event in inotify:  # whatever else has happened until now
+                self._tell(event)
+            await asyncio.sleep(_PAUSE)
+
+    def _tell(self, event: Event) -> None:
+        if event.watch is None:  # the queue ran over: everybody looks
+            told = [each for waiting in self._waiting.values() for each in waiting]
+        else:
+            told = list(self._waiting.get(event.watch.wd, ()))
+        for changed in told:
+            changed.set()
 
 
 def _watch(inotify: Inotify, file: Arriving) -> Watch | None:

@@ -7,7 +7,6 @@ faster than sendfile through ASGI, and one cold disk does not hold up the other 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 # Granian buffers some 8 messages a connection: memory is clients times 8 times this.
 CHUNK_BYTES = 256 * 1024
 _BREATHE_EVERY = 4  # chunks
+_JUST_WRITTEN = 64 * 1024 * 1024  # bytes: that far behind the writer of a file, all is in the page cache
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)  # Linux
 
 
@@ -71,9 +71,12 @@ async def send_file(
     """Send the body. `reach(position)`: of a file that grows, waits until there is more than `position`, and
     says up to where; `position` itself when the client is gone."""
     position, stop, chunks = positions.start, positions.stop, 0
+    until = stop if reach is None else position
     while True:
-        until = stop if reach is None else min(stop, await reach(position))
-        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position), hot=reach is not None)
+        if reach is not None and position >= until:
+            until = min(stop, await reach(position))
+        hot = reach is not None and until - position <= _JUST_WRITTEN
+        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position), hot=hot)
         position += len(chunk)
         if gone.is_set():
             return
@@ -88,19 +91,18 @@ async def send_file(
             return
 
 
-async def _read(fd: int, position: int, size: int, *, hot: bool) -> bytearray:
-    """Up to `size` bytes; fewer do not mean the end of the file, none do. `hot`: written just now."""
+async def _read(fd: int, position: int, size: int, *, hot: bool) -> bytes | bytearray:
+    """Up to `size` bytes; fewer do not mean the end of the file, none do. `hot`: it cannot block."""
+    if hot:
+        return os.pread(fd, size, position)  # into memory that nobody has to fill with zeros before
     buffer = bytearray(size)  # a new one each time: the server keeps a reference until it is sent
     try:
         if _NO_WAIT is None:
             raise BlockingIOError
         got = os.preadv(fd, [buffer], position, _NO_WAIT)
-    except OSError as error:
+    except OSError:
         # Not in the page cache (EAGAIN), or a file system without RWF_NOWAIT (EOPNOTSUPP; memory is one).
-        if hot and error.errno == errno.EOPNOTSUPP:
-            got = os.preadv(fd, [buffer], position)
-        else:
-            got = await asyncio.to_thread(os.preadv, fd, [buffer], position)
+        got = await asyncio.to_thread(os.preadv, fd, [buffer], position)
     del buffer[got:]
     return buffer
 
