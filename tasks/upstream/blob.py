@@ -5,26 +5,21 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.errors import SizeMismatch
 from tasks.upstream.border import mapped
-from tasks.upstream.errors import (
-    UpstreamContentError,
-    UpstreamError,
-    UpstreamProtocolError,
-    UpstreamUnavailable,
-)
+from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError
+from tasks.upstream.receiving import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.wire import Answer
 
-CHUNK = 256 * 1024  # bytes: hashing and writing less at a time costs more (measured: DECISIONS.md)
 _FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
-_TICK = 0.25  # seconds: how long bytes stay in the buffer, and how soon a stop is noticed
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -67,15 +62,19 @@ class Transfer:
         if not self._fits(answer):
             return
         length = self._length(answer)
-        for chunk in chunks(answer, length):
-            if self.position + len(chunk) > self._descriptor.size:
-                raise self._wrong_size(answer, self.position + len(chunk), at_least=True)
-            self._sink.write(chunk)
-            self.position += len(chunk)
-            self.moved += len(chunk)
-            self._count(len(chunk))
+        with closing(chunks(answer, length)) as received:
+            for chunk in received:
+                self._put(answer, chunk)
         if self.position < self._descriptor.size and answer.status == 200:
             raise self._wrong_size(answer, self.position)
+
+    def _put(self, answer: Answer, chunk: bytes | memoryview) -> None:
+        if self.position + len(chunk) > self._descriptor.size:
+            raise self._wrong_size(answer, self.position + len(chunk), at_least=True)
+        self._sink.write(chunk)
+        self.position += len(chunk)
+        self.moved += len(chunk)
+        self._count(len(chunk))
 
     def _fits(self, answer: Answer) -> bool:
         """Whether the answer begins where we are. RFC 9110 section 14: Range may be ignored, and a
@@ -118,7 +117,7 @@ class Transfer:
         return UpstreamContentError(answer.where, f"{mismatch}{hint}")
 
 
-def chunks(answer: Answer, length: int | None) -> Iterator[bytes | memoryview]:
+def chunks(answer: Answer, length: int | None) -> Generator[bytes | memoryview]:
     if length is not None and is_fast(answer, length):
         return fast_chunks(answer, length)
     return answer.chunks()
@@ -137,8 +136,8 @@ def is_fast(answer: Answer, length: int) -> bool:
     return isinstance(sock, wanted)
 
 
-def fast_chunks(answer: Answer, length: int) -> Iterator[bytes | memoryview]:
-    """The body, past httpx: from its socket into one buffer, which is filled before it is handed out.
+def fast_chunks(answer: Answer, length: int) -> Generator[bytes | memoryview]:
+    """The body, past httpx: from its socket into buffers, which are filled before they are handed out.
 
     Only public interfaces: h11 gives away all that it has read with the first chunk, and the connection is
     closed, not reused, when the answer is. `raw` has to live until then: collected, it closes the socket.
@@ -148,43 +147,5 @@ def fast_chunks(answer: Answer, length: int) -> Iterator[bytes | memoryview]:
         first = next(raw)
     yield first
     sock = answer.response.extensions["network_stream"].get_extra_info("socket")
-    sock.settimeout(min(_TICK, answer.options.read_timeout))
-    yield from _filled(answer, sock, length - len(first))
+    yield from Receiver(answer, sock, length - len(first)).pieces()
     del raw
-
-
-def _filled(answer: Answer, sock: socket.socket, left: int) -> Iterator[memoryview]:
-    clock, limit = answer.waits.clock, answer.options.read_timeout
-    buffer = memoryview(bytearray(CHUNK))
-    used, heard, flushed = 0, clock(), clock()
-    while left:
-        try:
-            got = _receive(answer, sock, buffer[used : used + min(CHUNK - used, left)])
-        except UpstreamError:
-            yield buffer[:used]  # what came is kept, or it would be asked for again
-            raise
-        now = clock()
-        if got:
-            used, left, heard = used + got, left - got, now
-        elif now - heard >= limit:
-            raise UpstreamUnavailable(answer.where, f"no byte for {limit:g} s (readTimeout)")
-        if used and (used == CHUNK or not left or now - flushed >= _TICK):
-            yield buffer[:used]
-            used, flushed = 0, clock()
-            answer.waits.check()
-        elif not got:
-            answer.waits.check()
-
-
-def _receive(answer: Answer, sock: socket.socket, into: memoryview) -> int:
-    """Bytes received; 0: none came within a tick."""
-    with mapped(answer.where, answer.options, body=True):
-        try:
-            got = sock.recv_into(into)
-        except TimeoutError:
-            return 0
-    if got == 0:
-        raise UpstreamUnavailable(
-            answer.where, "the connection was closed in the middle of the body", at_once=True
-        )
-    return got

@@ -17,7 +17,7 @@ from tasks.upstream.via import via
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tasks.upstream.errors import Where
     from tasks.upstream.options import RegistryOptions
@@ -49,7 +49,7 @@ class Answer:
     def headers(self) -> httpx.Headers:
         return self.response.headers
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
         raw = self.response.iter_raw()
         while True:
