@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from registry_server.oci.errors import SizeMismatch
 from tasks.upstream.border import mapped
 from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError
-from tasks.upstream.receiving import Receiver
+from tasks.upstream.receiving import received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -62,8 +62,8 @@ class Transfer:
         if not self._fits(answer):
             return
         length = self._length(answer)
-        with closing(chunks(answer, length)) as received:
-            for chunk in received:
+        with closing(chunks(answer, length)) as body:
+            for chunk in body:
                 self._put(answer, chunk)
         if self.position < self._descriptor.size and answer.status == 200:
             raise self._wrong_size(answer, self.position)
@@ -147,5 +147,5 @@ def fast_chunks(answer: Answer, length: int) -> Generator[bytes | memoryview]:
         first = next(raw)
     yield first
     sock = answer.response.extensions["network_stream"].get_extra_info("socket")
-    yield from Receiver(answer, sock, length - len(first)).pieces()
+    yield from received(answer, sock, length - len(first))
     del raw

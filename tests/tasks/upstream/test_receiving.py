@@ -1,4 +1,4 @@
-"""Large blobs are received by a thread of their own, which nobody is left alone with."""
+"""Large blobs: what came is written whatever happens then, and no thread that receives is left behind."""
 
 from __future__ import annotations
 
