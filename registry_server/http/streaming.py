@@ -7,6 +7,7 @@ faster than sendfile through ASGI, and one cold disk does not hold up the other 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -75,8 +76,11 @@ async def send_file(
     while True:
         if reach is not None and position >= until:
             until = min(stop, await reach(position))
-        hot = reach is not None and until - position <= _JUST_WRITTEN
-        chunk = await _read(fd, position, min(CHUNK_BYTES, until - position), hot=hot)
+        size, grows = min(CHUNK_BYTES, until - position), reach is not None
+        if grows and until - position <= _JUST_WRITTEN:
+            chunk: bytes | bytearray = os.pread(fd, size, position)  # no buffer to fill with zeros before
+        else:
+            chunk = await _read(fd, position, size, grows=grows)
         position += len(chunk)
         if gone.is_set():
             return
@@ -91,17 +95,17 @@ async def send_file(
             return
 
 
-async def _read(fd: int, position: int, size: int, *, hot: bool) -> bytes | bytearray:
-    """Up to `size` bytes; fewer do not mean the end of the file, none do. `hot`: it cannot block."""
-    if hot:
-        return os.pread(fd, size, position)  # into memory that nobody has to fill with zeros before
+async def _read(fd: int, position: int, size: int, *, grows: bool) -> bytes | bytearray:
+    """Up to `size` bytes; fewer do not mean the end of the file, none do. `grows`: it was written lately."""
     buffer = bytearray(size)  # a new one each time: the server keeps a reference until it is sent
     try:
         if _NO_WAIT is None:
             raise BlockingIOError
         got = os.preadv(fd, [buffer], position, _NO_WAIT)
-    except OSError:
+    except OSError as error:
         # Not in the page cache (EAGAIN), or a file system without RWF_NOWAIT (EOPNOTSUPP; memory is one).
+        if grows and error.errno == errno.EOPNOTSUPP:
+            return os.pread(fd, size, position)
         got = await asyncio.to_thread(os.preadv, fd, [buffer], position)
     del buffer[got:]
     return buffer
