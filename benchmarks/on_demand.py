@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.harness import pulls
 from benchmarks.harness.content import image, put
 from benchmarks.harness.layouts import to_distribution
+from benchmarks.harness.memory import touch_memory
 from benchmarks.harness.ours import MIRRORFLOW, environment
 from benchmarks.harness.peers import docker_registry, free_port
-from benchmarks.harness.processes import most_resident, run
+from benchmarks.harness.processes import await_quiet, most_resident, run
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.proxy import Proxy, proxied
 from benchmarks.harness.rounds import alternately
@@ -169,7 +170,7 @@ def _measured(
     most = max(proxy.blobs.values())
     proxy.become(bandwidth=_BANDWIDTH)
     first_bytes = _rounds(hosts, size, _first_byte)
-    whole = _rounds(hosts, size, partial(_skopeo, skopeo, folder))
+    whole = _rounds(hosts, size, partial(_skopeo, skopeo, folder, 2 * size.big))
     hits = tuple(pulls.manifest(hosts["ours"], "herd", "latest").whole for _ in range(20))
     proxy.become(hang=1)
     hanging = tuple(pulls.manifest(hosts["ours"], "herd", "latest").whole for _ in range(21))
@@ -186,6 +187,7 @@ def _rounds(
     numbers = {name: iter(range(size.rounds)) for name in hosts}
 
     def turn(name: str) -> float:
+        await_quiet()
         return work(hosts[name], next(numbers[name]))
 
     turns = alternately(size.rounds, {name: partial(turn, name) for name in hosts})
@@ -218,8 +220,9 @@ def _first_byte(host: str, number: int) -> float:
     return got.first
 
 
-def _skopeo(program: str, folder: Path, host: str, number: int) -> float:
+def _skopeo(program: str, folder: Path, needed: int, host: str, number: int) -> float:
     target = folder / "pulled"
+    touch_memory(folder, needed)
     source = f"docker://{host}/big/skopeo-{number}:latest"
     done = run([program, "copy", "--src-tls-verify=false", source, f"dir:{target}"])
     shutil.rmtree(target)
