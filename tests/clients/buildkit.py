@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.clients.programs import PullFailed, run
+from tests.clients.programs import await_daemon, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -72,21 +69,8 @@ def running_buildkit(program: str, buildctl: str, folder: Path, etc: Path) -> It
     with log.open("wb") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        _await(found, child, log)
+        await_daemon(lambda: found._buildctl("debug", "workers"), child, log)
         yield found
     finally:
         child.terminate()
         child.wait()
-
-
-def _await(daemon: BuildKit, child: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _SECONDS
-    while True:
-        try:
-            daemon._buildctl("debug", "workers")
-        except PullFailed:
-            assert child.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        else:
-            return

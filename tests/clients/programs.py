@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _SECONDS = 60
@@ -117,18 +117,19 @@ def running_containerd(program: str, ctr: str, folder: Path, etc: Path) -> Itera
         child = subprocess.Popen([program, "--config", str(config)], stdout=output, stderr=output)
     found = Containerd(ctr, folder / "containerd.sock", etc)
     try:
-        _await(found, child, log)
+        await_daemon(lambda: found._ctr("version"), child, log)
         yield found
     finally:
         child.terminate()
         child.wait()
 
 
-def _await(daemon: Containerd, child: subprocess.Popen[bytes], log: Path) -> None:
+def await_daemon(ask: Callable[[], object], child: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `ask` raises `PullFailed` no more; shows what a daemon said that ends, or takes too long."""
     end = time.monotonic() + _SECONDS
     while True:
         try:
-            daemon._ctr("version")
+            ask()
         except PullFailed:
             assert child.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
