@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,10 @@ class Size:
     repositories: int
     changed: int
     rounds: int
+    within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(tags=10_000, repositories=50, changed=20, rounds=3)
+FULL = Size(tags=10_000, repositories=50, changed=20, rounds=3, within=30)
 SMALL = Size(tags=60, repositories=3, changed=4, rounds=1)
 
 
@@ -66,7 +68,8 @@ def measure(place: Place, size: Size) -> Result:
             poll.change(source, size.changed, next(rounds))
             return _ours(profile, upstream, size)
 
-        turns = alternately(size.rounds, {"ours": ours, "bare": lambda: bare_heads(paths, upstream)})
+        contenders = {"ours": ours, "bare": lambda: bare_heads(paths, upstream)}
+        turns = alternately(size.rounds, contenders, within=size.within)
     return Result(size, tuple(turns["ours"]), tuple(turns["bare"]))
 
 

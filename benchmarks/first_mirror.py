@@ -6,6 +6,7 @@ a folder it would fetch a shared layer again for each image. Upstream: our own s
 
 from __future__ import annotations
 
+import math
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,9 +40,10 @@ LATENCY = 0.02  # seconds a request
 class Size:
     mirror: Mirror
     rounds: int
+    within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(Mirror(300, 20, 5_000_000, 2, 500_000_000), rounds=2)
+FULL = Size(Mirror(300, 20, 5_000_000, 2, 500_000_000), rounds=2, within=200)
 SMALL = Size(Mirror(6, 2, 20_000, 1, 5_000_000), rounds=1)
 
 
@@ -104,6 +106,7 @@ def measure(place: Place, size: Size) -> Result:
                 "ours": lambda: _ours(place.fresh("ours"), url, proxy),
                 "skopeo": lambda: _skopeo(skopeo, registry, place.fresh("skopeo"), proxy),
             },
+            within=size.within,
         )
     shutil.rmtree(folder)
     return Result(size, digests, tuple(turns["ours"]), tuple(turns["skopeo"]))

@@ -39,9 +39,10 @@ class Size:
     tags: int
     repositories: int
     rounds: int
+    within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(tags=10_000, repositories=50, rounds=3)
+FULL = Size(tags=10_000, repositories=50, rounds=3, within=60)
 SMALL = Size(tags=60, repositories=3, rounds=1)
 
 
@@ -126,9 +127,10 @@ def measure(place: Place, size: Size) -> Result:
                 registry = place.program("docker-registry")
                 theirs = held.enter_context(_regsync(program, registry, folder, upstream, poll))
                 contenders["regsync"] = theirs
-            turns = {name: tuple(each) for name, each in alternately(size.rounds, contenders).items()}
+            turns = alternately(size.rounds, contenders, within=size.within)
         companions = _ours(default, upstream)
-    return Result(size, turns["ours"], (companions,), turns["bare"], turns.get("regsync", ()))
+    ours, bare, regsync = (tuple(turns.get(name, ())) for name in ("ours", "bare", "regsync"))
+    return Result(size, ours, (companions,), bare, regsync)
 
 
 @contextmanager

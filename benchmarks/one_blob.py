@@ -6,6 +6,7 @@ Upstream: nginx over the pool of a store, which costs the machine the least.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ _NAME = "one/blob"
 class Size:
     bytes: int
     rounds: int
+    within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(bytes=2**30, rounds=3)
+FULL = Size(bytes=2**30, rounds=3, within=35)
 SMALL = Size(bytes=6_000_000, rounds=1)
 
 
@@ -101,7 +103,7 @@ def measure(place: Place, size: Size) -> Result:
             contenders = {"raw": turns.raw, "ours": turns.ours, "skopeo": turns.skopeo}
             others = place.optional("crane", "oras")
             contenders |= {name: partial(turns.other, name, path) for name, path in others.items()}
-            done = alternately(size.rounds, contenders)
+            done = alternately(size.rounds, contenders, within=size.within)
             found[scheme] = {name: tuple(each) for name, each in done.items()}
     shutil.rmtree(folder)
     return Result(size, found)

@@ -6,6 +6,7 @@ The clock runs around the sync alone; what importing Prefect and handing on the 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,9 +42,10 @@ class Size:
     poll: Poll
     rounds: int
     settle: float  # seconds until Prefect's server has recorded what there is
+    within: float = math.inf  # seconds, for all rounds of the mirror, and again for those of the poll
 
 
-FULL = Size(Mirror(300, 20, 3_000_000, 2, 100_000_000), Poll(10_000, 50), rounds=2, settle=2)
+FULL = Size(Mirror(300, 20, 3_000_000, 2, 100_000_000), Poll(10_000, 50), rounds=2, settle=2, within=65)
 SMALL = Size(Mirror(4, 2, 20_000), Poll(20, 2), rounds=1, settle=0.1)
 
 
@@ -110,7 +112,8 @@ def _turns(size: Size, url: str, profile: Profiles) -> dict[str, list[Turn]]:
         return Turn(done, _task_runs(url, size.settle) - before)
 
     by_flow = partial(sync_by_flow, prefect_url=url)
-    return alternately(size.rounds, {"flow": lambda: turn(by_flow), "plain": lambda: turn(sync_plainly)})
+    contenders = {"flow": lambda: turn(by_flow), "plain": lambda: turn(sync_plainly)}
+    return alternately(size.rounds, contenders, within=size.within)
 
 
 @contextmanager

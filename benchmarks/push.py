@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from contextlib import contextmanager
@@ -36,9 +37,10 @@ class Size:
     big: int
     images: int
     rounds: int
+    within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(big=2**30, images=100, rounds=3)
+FULL = Size(big=2**30, images=100, rounds=3, within=35)
 SMALL = Size(big=3_000_000, images=3, rounds=1)
 
 
@@ -94,6 +96,7 @@ def measure(place: Place, size: Size) -> Result:
                 "ours": lambda: _ours(place.fresh("push-ours"), push),
                 "docker-registry": lambda: _theirs(place.fresh("push-theirs"), program, push),
             },
+            within=size.within,
         )
     shutil.rmtree(folder)
     return Result(size, {name: tuple(each) for name, each in turns.items()})

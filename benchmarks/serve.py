@@ -49,7 +49,7 @@ class Size:
     at_once: int = 1  # questions; more than one only where nothing is measured
 
 
-FULL = Size(big=2**30, small=64, tags=20_000, seconds=1, rounds=3)
+FULL = Size(big=2**30, small=64, tags=20_000, seconds=1, rounds=2)
 SMALL = Size(big=3_000_000, small=4, tags=30, seconds=1, rounds=1, at_once=4)
 
 

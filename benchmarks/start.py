@@ -32,7 +32,7 @@ class Size:
     rounds: int
 
 
-FULL = Size(rounds=7)
+FULL = Size(rounds=5)
 SMALL = Size(rounds=1)
 
 

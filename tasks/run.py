@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from profiles.own_address import without_own
@@ -17,6 +17,7 @@ from tasks.errors import StepFailed, Unexpected, is_stop
 from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
 from tasks.manifests import RecentManifests
+from tasks.transfers import Transfers
 from tasks.upstream.credential_sources import StandardCredentials
 from tasks.upstream.errors import Stopped
 from tasks.upstream.registry import UpstreamRegistry
@@ -43,7 +44,7 @@ class MirrorRun:
     entry: RegistryEntry
     upstream: UpstreamRegistry
     store: Store
-    transfers: ThreadPoolExecutor
+    transfers: Transfers
     stop: threading.Event
     lists: ReferrerLists
     only: frozenset[str] = frozenset()
@@ -61,8 +62,8 @@ class MirrorRun:
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[tuple[T, R | MirrorflowError]]:
         """Do `work` for all items on the transfer threads; an item's error is its result. In order."""
-        submitted = [(item, self.transfers.submit(self._attempt, work, item)) for item in items]
-        return [(item, future.result()) for item, future in submitted]
+        items = list(items)
+        return list(zip(items, self.transfers.each(partial(self._attempt, work), items), strict=True))
 
     def _attempt(self, work: Callable[[T], R], item: T) -> R | MirrorflowError:
         try:
@@ -126,7 +127,7 @@ def open_run(
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
     )
-    transfers = ThreadPoolExecutor(entry.req_concurrent, thread_name_prefix="transfer")
+    transfers = Transfers(entry.req_concurrent)
     try:
         lists = ReferrerLists(upstream, remember=not lasting)
         yield MirrorRun(
@@ -141,5 +142,5 @@ def open_run(
             sync=profile.sync,
         )
     finally:
-        transfers.shutdown(wait=True, cancel_futures=True)
+        transfers.close()
         upstream.close()

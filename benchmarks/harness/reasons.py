@@ -21,6 +21,10 @@ class Judged(Protocol):
     def verdict(self) -> str: ...
 
 
+_START: Final = (
+    "by -X importtime all of it is importing, for --help mostly typer and rich, for check half pydantic and "
+    "the building of our models; these cores start a bare Python in twice the time of those where it was met"
+)
 _SMALL_ANSWERS: Final = (
     "one Python thread a process is busy to 100 %, some 140 us for a manifest and 190 us for a blob of "
     "64 KiB; by py-spy a quarter of it is system calls, a fifth granian's and the event loop's"
@@ -41,6 +45,7 @@ _TASK_RUNS: Final = (
 _POLL: Final = "51 task runs and a flow run on the two cores that the poll itself keeps busy"
 # By benchmark, and how the row's name begins.
 _REASONS: Final = {
+    ("start", "mirrorflow"): _START,
     ("one_blob", "1024 MiB over https"): _HTTPS,
     ("one_blob", "1024 MiB over http"): _HTTP,
     ("serve", "blobs of 64 KiB"): _SMALL_ANSWERS,

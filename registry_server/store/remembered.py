@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _LIMIT: Final = 4 * 1024 * 1024  # bytes, twice: of what was used lately, and of what was used before
-_NAME: Final = 80  # bytes that a name in a folder takes in memory, roughly
+_ENTRY: Final = 800  # bytes that a file takes in memory beside its content, and
+_NAME: Final = 80  # a name in a folder, roughly
 _SETTLED: Final = 1.0  # seconds; a tick is some 10 milliseconds at most
 
 
 class Remembered:
-    """Values made of files and folders, by path. `limit` in bytes of what is read, `clock` in unix seconds.
+    """Values made of files and folders, by path. `limit` in bytes of memory, `clock` in unix seconds.
 
     Shared by threads: who comes at the same time reads as well.
     """
@@ -49,7 +50,7 @@ class Remembered:
             return held
         content = read(path)
         found = None if content is None else parse(content)
-        self._keep(path, identity, found, len(content or b""))
+        self._keep(path, identity, found, _ENTRY + len(content or b""))
         return found
 
     def folder(self, path: str, parse: Callable[[list[str]], Value]) -> Value | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.images import Findings, SourceRepository
 from tasks.on_demand.arrivals import Arrivals, WatchedLedger
 from tasks.run import open_run
+from tasks.transfers import Transfers
 
 if TYPE_CHECKING:
     from profiles.model import Profile
@@ -47,8 +47,8 @@ class Upstreams:
         most = run.entry.max_concurrent_streams
         if most is None or most >= run.entry.req_concurrent:
             return run
-        transfers = ThreadPoolExecutor(most, thread_name_prefix="transfer")
-        self._held.callback(transfers.shutdown, cancel_futures=True)
+        transfers = Transfers(most)
+        self._held.callback(transfers.close)
         return replace(run, transfers=transfers)
 
     def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:

@@ -67,6 +67,25 @@ def test_contenders_take_turns_and_none_is_always_first() -> None:
     assert found == {"ours": [None, None], "theirs": [None, None]}
 
 
+@pytest.mark.parametrize(
+    ("within", "rounds"),
+    [
+        pytest.param(100, 4, id="time for all"),
+        pytest.param(31, 3, id="the fourth would end at 40"),
+        pytest.param(5, 1, id="the first one is always made"),
+    ],
+)
+def test_a_slow_machine_makes_fewer_rounds(within: float, rounds: int) -> None:
+    now = 0.0
+
+    def work() -> None:
+        nonlocal now
+        now += 5  # seconds
+
+    found = alternately(4, {"ours": work, "theirs": work}, within=within, clock=lambda: now)
+    assert [len(each) for each in found.values()] == [rounds, rounds]
+
+
 def test_the_table_stands_between_its_marks() -> None:
     text = "a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nb\n"
     assert in_place(text, "new\n") == "a\n<!-- benchmarks -->\nnew\n<!-- /benchmarks -->\nb\n"

@@ -150,7 +150,7 @@ def test_a_folder_is_listed_again_when_its_names_change(
 
 
 def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
-    limited, reader = Remembered(limit=1000, clock=in_an_hour), Reader()
+    limited, reader = Remembered(limit=10_000, clock=in_an_hour), Reader()
     used = tmp_path / "used"
     used.write_bytes(b"u" * 100)
     for number in range(100):
@@ -159,14 +159,14 @@ def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
         limited.file(str(path), bytes.decode)
         limited.file(str(used), reader.text)
     assert reader.times == 1
-    assert len(limited._lately) + len(limited._before) <= 20
+    assert len(limited._lately) + len(limited._before) <= 25
 
 
 def test_what_alone_would_take_most_of_the_memory_is_not_kept(tmp_path: Path) -> None:
-    limited, reader = Remembered(limit=1000, clock=in_an_hour), Reader()
-    (tmp_path / "large").write_bytes(b"x" * 501)
+    limited, reader = Remembered(limit=10_000, clock=in_an_hour), Reader()
+    (tmp_path / "large").write_bytes(b"x" * 5001)
     for _ in range(2):
-        assert limited.file(str(tmp_path / "large"), reader.text) == "x" * 501
+        assert limited.file(str(tmp_path / "large"), reader.text) == "x" * 5001
     assert reader.times == 2
 
 

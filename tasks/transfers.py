@@ -1,0 +1,50 @@
+"""The threads that talk to upstream: as many as the entry allows, for everything that its run does."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Transfers:
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._threads = ThreadPoolExecutor(width, thread_name_prefix="transfer")
+        self._closed = False
+
+    def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` of every item, in order; who asked first comes first. `work` must not raise.
+
+        Raises `CancelledError` once `close` was called.
+
+        A future for every item would cost a kilobyte and wake the caller each time: every thread takes one
+        item after the other instead.
+        """
+        waiting = deque(enumerate(items))
+        results: dict[int, R] = {}
+
+        def work_off() -> None:
+            while not self._closed:
+                try:
+                    number, item = waiting.popleft()
+                except IndexError:
+                    return
+                results[number] = work(item)
+            raise CancelledError
+
+        helpers = [self._threads.submit(work_off) for _ in range(min(self._width, len(items)))]
+        for helper in helpers:
+            helper.result()
+        return [results[number] for number in range(len(items))]
+
+    def close(self) -> None:
+        """Wait for the items that are being done; those that have not begun are dropped."""
+        self._closed = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
