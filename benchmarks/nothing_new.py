@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.upstreams import Bundled
 
 UPSTREAM = "our own server"
+_FEW = 3  # repositories
 WIDTH = int(RegistryEntry.model_fields["req_concurrent"].default)
 
 
@@ -83,9 +84,9 @@ class Result:
 
     def _companions(self) -> Row:
         """By default companions follow, which is one question more for each digest, and no manifest."""
-        what, without = "lists of referrers, where companions follow", self.ours
+        what, without = f"lists of referrers, {_FEW} repositories, companions follow", self.ours
         assert not any(each.asked["GET referrers"] for each in without)
-        digests = min(self.size.tags, self.size.repositories * Poll.images)
+        digests = min(_FEW * self.size.tags // self.size.repositories, _FEW * Poll.images)
         return asked("nothing_new", what, self.companions, "GET referrers", digests)
 
 
@@ -119,7 +120,8 @@ def measure(place: Place, size: Size) -> Result:
     poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
     with bundled(folder / "upstream") as upstream:
         profile = write_profile(folder, upstream.url, folder / "mirror", referrers={"follow": False})
-        default = write_profile(place.fresh("default"), upstream.url, folder / "mirror")
+        some = [{"prefix": poll.name(number)} for number in range(_FEW)]
+        default = write_profile(place.fresh("default"), upstream.url, folder / "mirror", content=some)
         paths = write_paths(folder, poll)
         contenders = {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)}
         with ExitStack() as held:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from flows.definitions import describe_rule
 from profiles.durations import format_duration
-from tasks.verifying import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,11 @@ def plain(markdown: str) -> str:
 
 
 def check_trust(profile: Profile) -> None:
-    """Load every key and root that the profile names. Raises `TrustBroken`."""
+    """Load every key and root that `verify` needs; `onlySigned` needs none. Raises `TrustBroken`."""
+    if profile.verify is None:
+        return
+    from tasks.verifying import Verification
+
     for entry in profile.sync.registries:
         Verification.of(profile, entry)
 

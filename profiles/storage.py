@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from profiles.errors import Refusal, Refusals
 from profiles.fields import PositiveDuration, ProfileModel, ProfilePath
 from profiles.retention import Retention
-from registry_server.store.gc import GcOptions
+from registry_server.store.gc_options import GcOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Final
 from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged, StoreError, from_os_error, translated
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.leases import oldest_lease
 from registry_server.store.locks import alone, claim
 from registry_server.store.marking import Ages, RepositoryView
-from registry_server.store.retention import Policy, Retention
+from registry_server.store.retention import Policy
 from registry_server.store.sweeping import Sweep, repositories_in
 from registry_server.store.verdicts import GcReport, Removal, Verdict
 
@@ -42,17 +43,6 @@ if TYPE_CHECKING:
 ROLE: Final = "gc"
 _UNTAGGED: Final = "no tag leads to it"
 _SLACK: Final = 2.0  # seconds by which clocks of files may differ
-
-
-@dataclass(frozen=True, slots=True)
-class GcOptions:
-    """Of one storage root. `delay`: how long what no manifest names is kept; `settle`: how long the look
-    after the sweep waits for writers whose marker is on its way (seconds)."""
-
-    enabled: bool = True
-    delay: float = 3600.0
-    settle: float = 2.0
-    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.gc import GcOptions, collect
+from registry_server.store.gc import collect
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.retention import KeepTags, Limits, Policy, Retention
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.disks import read_only

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import Care, GcOptions, collect
+from registry_server.store.gc import Care, collect
+from registry_server.store.gc_options import GcOptions
 from tests.registry_server.store.images import files_below, layer
 
 if TYPE_CHECKING:

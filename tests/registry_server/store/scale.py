@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from registry_server.http.pool_size import PoolSize
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.gc import Care, GcOptions, collect
+from registry_server.store.gc import Care, collect
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.scrub import lacking, scrub
 from registry_server.store.stats import stats
 from registry_server.store.store import Store

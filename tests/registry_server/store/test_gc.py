@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import GcOptions
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.records import PollRecord
 from registry_server.store.retention import Policy, Retention
 from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool, untag

@@ -9,7 +9,8 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreLocked, StoreMissing
-from registry_server.store.gc import GcOptions, collect, last_report
+from registry_server.store.gc import collect, last_report
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.store import Store
 from registry_server.store.upload_files import UploadUnknown
 from tests.registry_server.store.collecting import OPTIONS, A, B, C, age, gc, in_pool, untag

@@ -9,7 +9,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
-from registry_server.store.gc import GcOptions
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.retention import KeepTags, Limits, Policy, Retention
 from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool
 from tests.registry_server.store.images import (

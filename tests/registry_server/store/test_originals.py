@@ -10,7 +10,7 @@ from registry_server.oci.errors import ManifestUnknown
 from registry_server.oci.forms import Form
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import ClosureIncomplete, StillNeeded
-from registry_server.store.gc import GcOptions
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.records import Origin, TagRecord
 from registry_server.store.retention import KeepTags, Policy, Retention
 from registry_server.store.scrub import lacking

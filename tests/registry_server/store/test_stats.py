@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry_server.store.gc import GcOptions, collect
+from registry_server.store.gc import collect
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.stats import RepositoryStats, stats
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import image, layer, tag_image

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from registry_server.http.limits import Limits
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.gc import GcOptions, collect
+from registry_server.store.gc import collect
+from registry_server.store.gc_options import GcOptions
 from registry_server.store.store import Store
 from tests.registry_server.http.access.support import AUTH, auth_of, guarded
 from tests.registry_server.http.fetching import fetching
