@@ -44,7 +44,7 @@ class Size:
     rounds: int
 
 
-FULL = Size(tags=(1_000, 3_000, 10_000, 30_000), images=(30, 100, 300), blobs=200_000, rounds=3)
+FULL = Size(tags=(1_000, 3_000, 10_000, 30_000), images=(30, 100, 300), blobs=200_000, rounds=2)
 SMALL = Size(tags=(20, 40), images=(2, 4), blobs=200, rounds=1)
 
 

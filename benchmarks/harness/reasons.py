@@ -37,8 +37,8 @@ _HTTPS: Final = (
     "AES-128, which Python 3.11 cannot ask for with TLS 1.3; the bare socket is some 2 x skopeo itself"
 )
 _WHOLE_IMAGE: Final = (
-    "skopeo alone takes 6 s of CPU for a GiB, the receiver 2.5 s (no more than the bare socket of one_blob) and "
-    "the server 1.1 s, all on two cores"
+    "skopeo alone takes 6 s of CPU for a GiB, the receiver 2.5 s (no more than the bare socket of one_blob) "
+    "and the server 1.1 s, all on two cores"
 )
 _TASK_RUNS: Final = (
     "81 task runs, some 8 ms of CPU each here and 10 ms in the Prefect server, which has the same two cores"
