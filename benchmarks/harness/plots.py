@@ -30,14 +30,27 @@ def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path)
         _bar(axes, place, row)
     axes.set_yticks(range(len(shown)), [f"{row.what}\nagainst {row.against}" for row in shown], fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.margins(x=0.12, y=0.02)
+    _scale(axes)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel("times as good as the peer; black: the rounds; blue: the budget; grey: none")
     axes.set_title(name, loc="left")
     figure.text(0.01, -0.02, _machine(machine), fontsize=6, va="top")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     return True
+
+
+def _scale(axes: Any) -> None:
+    """Twice as good is as far from 1 as half as good, and noise around 1 looks like noise."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, 0.5), max(right, 2))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _bar(on: Any, place: int, row: Row) -> None:
