@@ -6,11 +6,13 @@ a folder it would fetch a shared layer again for each image. Upstream: our own s
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 from benchmarks.harness.content import Mirror
 from benchmarks.harness.ours import sync_by_flow
@@ -131,9 +133,6 @@ def _skopeo(skopeo: str, registry: str, folder: Path, proxy: Proxy) -> Round:
 
 
 def _repositories(proxy: Proxy) -> list[str]:
-    import json
-    from urllib.request import urlopen
-
     with urlopen(f"{proxy.url}/v2/_catalog") as answer:  # noqa: S310 - our own server
         names: list[str] = json.load(answer)["repositories"]
     return names

@@ -5,6 +5,7 @@ Upstream: docker-registry, behind a proxy that limits its bandwidth, counts, and
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -211,8 +212,6 @@ def _burst(hosts: Mapping[str, str], size: Size) -> dict[str, tuple[float, ...]]
 
 
 def _first_byte(host: str, number: int) -> float:
-    import json
-
     name = f"big/byte-{number}"
     layer = json.loads(pulls.manifest(host, name, "latest").body)["layers"][0]["digest"]
     got = pulls.blob(host, name, layer)

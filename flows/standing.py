@@ -66,7 +66,7 @@ def _repository(
             reference=reference,
             upstream_digest=known or str(origin.digest if origin else ""),
             stored_digest=str(record.digest) if record else "",
-            last_check=poll.checked if poll else None,
+            last_check=_check(poll, record),
             last_success=_success(poll, record, reference),
             problem=poll.problems.get(reference, "") if poll else "",
             verdict=record.verdict if record else "",
@@ -78,6 +78,13 @@ def _poll_of(record: TagRecord, polls: Sequence[PollRecord]) -> PollRecord | Non
     """The last poll by the entry that the tag came from; else the newest."""
     by = record.origin.registry if record.origin else ""
     return next((poll for poll in polls if poll.registry == by), polls[0] if polls else None)
+
+
+def _check(poll: PollRecord | None, record: TagRecord | None) -> float | None:
+    """When the upstream was last asked, by the record: for what came on demand that is when it came."""
+    if poll is not None:
+        return poll.checked
+    return record.pushed if record and record.origin else None
 
 
 def _success(poll: PollRecord | None, record: TagRecord | None, reference: str) -> float | None:
