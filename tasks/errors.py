@@ -3,7 +3,9 @@
 MirrorflowError
 ├── StepFailed       some members of a group failed; retryable if any of them is
 ├── WrongContent     what an upstream sent is not what it promised; names the place (a `ContentError` too)
-├── NoPlatform       an index has none of the platforms that the rule wants
+│   └── ReservedType it is of a type that only this mirror itself may write
+├── LeftOut          not a failure: the image is left out, and the report says why
+│   └── NoPlatform   an index has none of the platforms that the rule wants
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
 ├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
@@ -60,8 +62,16 @@ class WrongContent(ContentError):
         return f"{where}: {reason}"
 
 
-class NoPlatform(MirrorflowError):
-    """Not a failure: the image is left out, as long as its digest and the wishes stay."""
+class ReservedType(WrongContent):
+    """An upstream has something of a type that only this mirror itself may write."""
+
+
+class LeftOut(MirrorflowError):
+    """Not a failure: the image is left out, and the report says why."""
+
+
+class NoPlatform(LeftOut):
+    """As long as its digest and the wishes stay."""
 
     def __init__(self, wanted: Sequence[Platform]) -> None:
         super().__init__(tuple(wanted))

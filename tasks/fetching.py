@@ -9,6 +9,7 @@ from registry_server.oci import conversion, media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, ManifestInvalid
+from registry_server.oci.manifest import MAX_MANIFEST_BYTES
 from tasks.errors import NoPlatform
 from tasks.images import ImagePlan
 from tasks.manifests import blamed, fetch, held_body, parsed
@@ -36,6 +37,10 @@ class ManifestSource(Protocol):
 
     def read(self, descriptor: Descriptor) -> Manifest:
         """The manifest behind `descriptor` (a negative size is not known). Raises like `plan_image`."""
+        ...
+
+    def peek(self, descriptor: Descriptor) -> Manifest:
+        """The same, for a manifest that may yet be refused: nothing is stored."""
         ...
 
 
@@ -145,6 +150,14 @@ class _Keeping:
                 if body is not None:
                     return parsed(self.run, self.image, descriptor, body, None)
             return self._fetch(descriptor)
+
+    def peek(self, descriptor: Descriptor) -> Manifest:
+        self.run.check_stopped()
+        body = self.repository.pool_content(descriptor.digest, at_most=MAX_MANIFEST_BYTES)
+        if body is not None:
+            return parsed(self.run, self.image, descriptor, body, None)
+        fetched = fetch(self.run, self.image, descriptor.digest, keep=True)
+        return parsed(self.run, self.image, descriptor, fetched.body, fetched.media_type)
 
     def _fetch(self, descriptor: Descriptor) -> Manifest:
         fetched = fetch(self.run, self.image, descriptor.digest)

@@ -16,7 +16,7 @@ from tasks.choosing import is_asked_for
 from tasks.companions.finding import find_companions, following
 from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
-from tasks.images import Findings, Image
+from tasks.images import Findings, Image, Subject
 from tasks.in_place import is_in_place, moves
 from tasks.owners import other_owner
 from tasks.selection import describe
@@ -56,6 +56,7 @@ class _Search:
     dropped: Counter[str] = field(default_factory=Counter)
     roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
     held: list[Image] = field(default_factory=list)  # in place, and companions of theirs may be not
+    subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
 
 
 def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
@@ -73,6 +74,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     for target in source.targets:
         _want(search, target, tags, heads)
     _ask(search, (name.reference for name in search.wanted), heads)
+    search.subjects = _subjects(heads) if search.roots else {}
     for name, targets in search.wanted.items():
         head = heads[name.reference]
         if isinstance(head, MirrorflowError):
@@ -121,6 +123,17 @@ def _all_companions(
             search.roots[tag] = roots[subject_of(tag)]
         subjects = new
     return list(found)
+
+
+def _subjects(heads: Heads) -> dict[Digest, Subject]:
+    """The images among the references, with all their names: what companions are judged by."""
+    found: dict[Digest, Subject] = {}
+    for reference, head in heads.items():
+        if isinstance(head, MirrorflowError) or (isinstance(reference, Tag) and is_companion_tag(reference)):
+            continue
+        known = found.get(head.digest, Subject(head.digest, head.media_type, ()))
+        found[head.digest] = replace(known, references=(*known.references, reference))
+    return found
 
 
 def _digest(head: Head | MirrorflowError) -> Digest | None:
@@ -225,7 +238,7 @@ def _image(
         media_type=head.media_type,
         platforms=platforms,
         moves=moves(repository, name.reference, head.digest, form),
-        root=search.roots.get(name.reference),
+        subject=search.subjects.get(root) if (root := search.roots.get(name.reference)) else None,
         following=following(search.run, name.reference, rules),
         form=form,
     )

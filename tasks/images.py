@@ -45,13 +45,22 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The image that a companion accompanies, and what it is called: its own rule decides about both."""
+
+    digest: Digest
+    media_type: str
+    references: tuple[Tag | Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """One image that is to be brought in: the upstream's name for it, and ours.
 
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
     `admission`: it was judged before its run began (on demand).
-    `root`: of a companion's tag, the image that it leads to in the end (it may be the signature of an SBOM).
+    `subject`: of a companion's tag, the image that it leads to in the end (an SBOM may be signed).
     """
 
     source: str
@@ -63,7 +72,7 @@ class Image:
     moves: bool = False
     form: Form = KEPT
     held: bool = False
-    root: Digest | None = None
+    subject: Subject | None = field(default=None, compare=False)
     following: Following | None = field(default=None, compare=False)
     admission: Admission | None = field(default=None, compare=False)
 

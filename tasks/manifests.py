@@ -12,7 +12,8 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, NotFound, SizeMismatch
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from registry_server.store.errors import translated
-from tasks.errors import WrongContent
+from tasks.companions.formats import OWN_TYPE, is_own
+from tasks.errors import ReservedType, WrongContent
 from tasks.upstream.errors import UpstreamError, Where
 
 if TYPE_CHECKING:
@@ -68,12 +69,16 @@ def parsed(
 ) -> Manifest:
     """Validate a manifest against the descriptor that led to it, whose type beats the Content-Type.
 
-    Raises `WrongContent`. A negative size is not known: the root's, of which only a HEAD has been seen.
+    Raises `WrongContent`; `ReservedType` for a verdict, which never comes from an upstream. A negative size
+    is not known: the root's, of which only a HEAD has been seen.
     """
     with blamed(run, image, descriptor.digest):
         if descriptor.size >= 0 and len(body) != descriptor.size:
             raise SizeMismatch(expected=descriptor.size, actual=len(body))
-        return parse_manifest(body, descriptor.media_type or media_type)
+        manifest = parse_manifest(body, descriptor.media_type or media_type)
+        if is_own(manifest):
+            raise ReservedType(Where(run.upstream.name, image.source, descriptor.digest), OWN_TYPE)
+        return manifest
 
 
 @contextmanager

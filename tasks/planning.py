@@ -114,6 +114,8 @@ class _Peeking:
         fetched = fetch(self.run, self.image, descriptor.digest, keep=True)
         return parsed(self.run, self.image, descriptor, fetched.body, fetched.media_type)
 
+    peek = read
+
 
 @dataclass(slots=True)
 class _Weighing:

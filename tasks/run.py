@@ -13,7 +13,7 @@ from profiles.own_address import without_own
 from registry_server.http.calling import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.lists import ReferrerLists
-from tasks.errors import StepFailed, Unexpected, is_stop
+from tasks.errors import LeftOut, StepFailed, Unexpected, is_stop
 from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
 from tasks.manifests import RecentManifests
@@ -76,17 +76,19 @@ class MirrorRun:
             return Unexpected(error)
 
     def for_each_image(self, images: Iterable[Image], step: Step, work: Callable[[Image], None]) -> int:
-        """Take every image that waits for `step` through it; how many passed.
+        """Take every image that waits for `step` through it; for how many it was done.
 
-        One failure stops no other image. Raises at the end: the error itself if the group has one member,
-        else `StepFailed` with all of them.
+        What is `LeftOut` is no failure. One failure stops no other image. Raises at the end: the error itself
+        if the group has one member, else `StepFailed` with all of them.
         """
         images = list(images)
         waiting = self.ledger.waiting(images, step)
         failures: dict[str, MirrorflowError] = {}
         for image in waiting:
             result = self._attempt(work, image)
-            if isinstance(result, MirrorflowError):
+            if isinstance(result, LeftOut):
+                self.ledger.skip(image, str(result))
+            elif isinstance(result, MirrorflowError):
                 failures[str(image.name)] = result
                 if not is_stop(result):
                     self.ledger.failed(image, step, result)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
-from registry_server.oci.digest import Digest
-from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import Tag
 from tasks.fetching import MAX_DEPTH
-from tasks.manifests import blamed, fetch, held_body, parsed
+from tasks.manifests import fetch, held_body, parsed
+from tasks.small_blobs import fetch_small_blob
 
 if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
@@ -69,41 +67,10 @@ def _config(run: MirrorRun, image: Image, manifest: Manifest) -> dict[str, Any] 
     if config is None or config.media_type not in _CONFIGS or config.size > _MAX_CONFIG_BYTES:
         return None
     try:
-        document = json.loads(_fetch_config(run, image, config))
+        document = json.loads(fetch_small_blob(run, image, config))
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
-
-
-@dataclass(slots=True)
-class InMemory:
-    """A sink for a blob that is small enough to look at."""
-
-    content: bytearray = field(default_factory=bytearray)
-
-    @property
-    def offset(self) -> int:
-        return len(self.content)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.content += data
-
-    def restart(self) -> None:
-        self.content.clear()
-
-
-def _fetch_config(run: MirrorRun, image: Image, config: Descriptor) -> bytes:
-    """Raises `WrongContent`: a selection must not rest on what somebody else wrote."""
-    if config.data is not None:
-        return config.data
-    sink = InMemory()
-    run.upstream.blob(image.source, config, sink)
-    content = bytes(sink.content)
-    actual = Digest.of(content, config.digest.algorithm)
-    if actual != config.digest:
-        with blamed(run, image, config.digest):
-            raise DigestMismatch(expected=config.digest, actual=actual)
-    return content
 
 
 def _child(index: Manifest, image: Image) -> Descriptor | None:

@@ -6,21 +6,22 @@ What judges signatures is imported when a policy asks for it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from profiles.tag_rules import subject_of
+from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
+from tasks.companions.admission import subject_in_store, why_left_out
+from tasks.errors import LeftOut
 
 if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
     from profiles.model import Profile
-    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
-    from tasks.images import Image
+    from tasks.images import Image, Subject
     from tasks.run import MirrorRun
     from tasks.trust.compiling import Policies
     from tasks.trust.policy import Policy
@@ -29,12 +30,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("mirrorflow.verify_signature")
 NO_POLICY: Final = "no policy"
 IN_PLACE: Final = "admitted before"
-# What signatures, attestations and SBOMs are made of; whatever else stands under such a tag could be run.
-_COMPANION_CONTENT: Final = ("simplesigning", "dsse", "in-toto", "spdx", "cyclonedx", "syft", "sigstore")
 
 
 class NotAdmitted(MirrorflowError):
     """The policy refuses the image; nothing of it becomes visible. Trying again does not help."""
+
+
+class NotSigned(LeftOut):
+    """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
+
+
+class CompanionNotAdmitted(NotAdmitted, LeftOut):
+    """A companion stays out; the image that it accompanies has an outcome of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +86,28 @@ class Verification:
 
 
 def verify_image(run: MirrorRun, image: Image) -> None:
-    """Get the verdict and write it down. Raises `NotAdmitted`, and what the upstream raises.
+    """Get the verdict and write it down. Raises `NotAdmitted`, `NotSigned`, and what the upstream raises.
 
     A network error is an error, and never "unsigned". What is here was judged when it came.
     """
     if image.held:
         run.ledger.verdict(image, IN_PLACE)
         return
-    subject = (image.root or subject_of(image.reference)) if isinstance(image.reference, Tag) else None
-    if subject is not None and run.verification:
-        _verify_companion(run, image, subject)
-        return
     tag = image.reference if isinstance(image.reference, Tag) else None
+    if tag is not None and is_companion_tag(tag) and run.verification:
+        repository = run.store.repository(image.local)
+        _verify_companion(run, image, image.subject or subject_in_store(tag, repository))
+        return
     verdict = judge_digest(run, image, image.digest, tag)
     if verdict is None:
         run.ledger.verdict(image, NO_POLICY)
         return
     _write_down(run, image, verdict)
     if not verdict.admits:
+        from tasks.trust.compiling import ONLY_SIGNED
+
+        if verdict.policy == ONLY_SIGNED.name:
+            raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}")
         raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: not admitted: {words(verdict)}")
 
 
@@ -149,15 +160,18 @@ def is_strict(run: MirrorRun, image: Image) -> bool:
     """Whether a policy keeps out anything at all."""
     if not run.verification:
         return False
+    policy = _policy_of(run, image)
+    return policy is not None and _keeps_out(policy)
+
+
+def _keeps_out(policy: Policy) -> bool:
     from tasks.trust.policy import Mode
 
-    policy = _policy_of(run, image)
-    return policy is not None and policy.mode in (Mode.ENFORCE, Mode.PRESENCE)
+    return policy.mode in (Mode.ENFORCE, Mode.PRESENCE)
 
 
 def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
-    tag = image.reference if isinstance(image.reference, Tag) else None
-    return run.verification.policy_for(source_name(run, image.source), tag)
+    return run.verification.policy_for(source_name(run, image.source), _tag_in(image.reference))
 
 
 def source_name(run: MirrorRun, repository: str) -> str:
@@ -176,24 +190,33 @@ def words(verdict: Verdict) -> str:
     return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
 
 
-def _verify_companion(run: MirrorRun, image: Image, subject: Digest) -> None:
-    """A companion is admitted with its image, and only if it is none itself: its tag could hide anything."""
-    verdict = judge_digest(run, image, subject, None)
-    if verdict is None:
-        run.ledger.verdict(image, NO_POLICY)
-        return
-    if not verdict.admits:
-        raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: its image is not admitted")
-    manifest = _manifest(run, image, image.digest)
-    if manifest.is_index or not all(map(is_companion_content, manifest.layers)):
-        raise NotAdmitted(
-            f"{run.upstream.name}: {image.upstream_name}: something else under the tag of a companion"
+def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
+    """A companion is admitted with the image that it accompanies, by the rule of that image.
+
+    An image with several names is in the mirror if one of them is admitted. The strictest rule says in which
+    format a companion may come: its tag could hide anything.
+    """
+    source = source_name(run, image.source)
+    policies = [run.verification.policy_for(source, _tag_in(each)) for each in subject.references]
+    if None not in policies and not _is_admitted(run, image, subject):
+        raise CompanionNotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
+            "is not admitted"
         )
-    run.ledger.verdict(image, f"companion of {subject.short}")
+    strict = any(policy is not None and _keeps_out(policy) for policy in policies)
+    if reason := why_left_out(run, image, _manifest(run, image, image.digest), strict=strict):
+        raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")
+    run.ledger.verdict(image, f"companion of {subject.digest.short}")
 
 
-def is_companion_content(layer: Descriptor) -> bool:
-    return any(part in layer.media_type for part in _COMPANION_CONTENT)
+def _is_admitted(run: MirrorRun, companion: Image, subject: Subject) -> bool:
+    image = replace(companion, digest=subject.digest, media_type=subject.media_type)
+    verdicts = (judge_digest(run, image, subject.digest, _tag_in(each)) for each in subject.references)
+    return any(verdict is None or verdict.admits for verdict in verdicts)
+
+
+def _tag_in(reference: Tag | Digest) -> str | None:
+    return reference if isinstance(reference, Tag) else None
 
 
 def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:

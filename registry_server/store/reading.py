@@ -89,6 +89,16 @@ class RepositoryReader:
         return self._pool.size(digest) is not None
 
     @translated
+    def pool_content(self, digest: Digest, *, at_most: int) -> bytes | None:
+        """Of a small blob that anybody brought before. For deciding whether it may come in here: it is no
+        right to read. None for what is not there, has more bytes than `at_most`, or is damaged."""
+        size = self._pool.size(digest)
+        if size is None or size > at_most:
+            return None
+        content = files.read(self._pool.path(digest))
+        return content if content is not None and Digest.of(content, digest.algorithm) == digest else None
+
+    @translated
     def missing(self, manifest: Manifest) -> list[Descriptor]:
         """The blobs and child manifests of `manifest` that this repository does not hold."""
         found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError
-from tasks.companions.model import CompanionPlan
-from tasks.companions.seeking import FOREIGN, RUNNABLE, children_here, seek, signature_tags
-from tasks.errors import CompanionNotCopied, is_stop
+from tasks.companions.admission import why_left_out
+from tasks.companions.formats import OWN_TYPE
+from tasks.companions.model import CompanionPlan, Fate, Followed
+from tasks.companions.seeking import FOREIGN, children_here, seek, signature_tags
+from tasks.errors import CompanionNotCopied, ReservedType, is_stop
 from tasks.fetching import keeping, walk
 from tasks.images import Image
 from tasks.in_place import is_in_place
 from tasks.upstream.errors import UpstreamNotFound
-from tasks.verifying import enforces, is_companion_content, is_strict
+from tasks.verifying import enforces, is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     Source = Callable[[Image], ManifestSource]
 
 NOT_THERE: Final = "is listed, and is not there"
-# What makes a manifest something to run: cosign's signatures have the config of an image, but no such layers.
-_RUNNABLE: Final = (".layer.", ".rootfs.", "image.layer")
 
 
 def with_companions(run: MirrorRun, image: Image, plan: ImagePlan, source: Source | None = None) -> ImagePlan:
@@ -43,8 +42,9 @@ def with_companions(run: MirrorRun, image: Image, plan: ImagePlan, source: Sourc
     """
     if image.following is None:
         return plan
+    stores = source is None
     source = source or (lambda each: keeping(run, each))
-    company = _gather(_Gathering(run, image, image.following, source), plan)
+    company = _gather(_Gathering(run, image, image.following, source, stores), plan)
     for failure in company.failures:
         if is_required(run, image) and failure.error is not None:
             raise CompanionNotCopied(failure.companion, failure.error)
@@ -64,6 +64,7 @@ class _Gathering:
     image: Image
     following: Following
     source: Source
+    stores: bool
 
 
 def _gather(this: _Gathering, plan: ImagePlan) -> Company:
@@ -76,6 +77,8 @@ def _gather(this: _Gathering, plan: ImagePlan) -> Company:
             found = _plan(this, seeking, lacking)
         except UpstreamNotFound:
             seeking.leave_out(descriptor, NOT_THERE)
+        except ReservedType:
+            seeking.leave_out(descriptor, OWN_TYPE, lasting=True)
         except MirrorflowError as error:
             if is_stop(error):
                 raise
@@ -105,14 +108,13 @@ def _plan(this: _Gathering, seeking: Seeking, lacking: Lacking) -> CompanionPlan
     digest = lacking.descriptor.digest
     part = _as_image(this.image, lacking.descriptor.digest, lacking.descriptor.media_type)
     source = this.source(part)
-    manifest = source.read(lacking.descriptor)
+    manifest = source.peek(lacking.descriptor)
     own = manifest.descriptor(digest.algorithm)
     if not lacking.sure and not this.following.takes(own.artifact_type, own.annotations):
         return None
     reason = _why_not(this, manifest, lacking.subject)
     if reason:
-        seeking.leave_out(own, reason)
-        seeking.company.versions[str(digest)] = reason
+        seeking.leave_out(own, reason, lasting=True)
         return None
     found = walk(this.run, part, source)
     return CompanionPlan(lacking.subject, own, found.manifests, found.blobs)
@@ -122,16 +124,12 @@ def _why_not(this: _Gathering, manifest: Manifest, subject: Digest) -> str:
     """Upstream content enters only as what the rule means: a companion of this image, and no other image."""
     if manifest.subject is None or manifest.subject.digest != subject:
         return FOREIGN
-    return RUNNABLE if is_strict(this.run, this.image) and is_runnable(manifest) else ""
+    return _left_out(this, this.image, manifest)
 
 
-def is_runnable(manifest: Manifest) -> bool:
-    """Whether a client could run it: then the verdict on what it refers to is none on it (invariant 4)."""
-    if manifest.is_index:
-        return True  # whatever its children are
-    if manifest.media_type not in media_types.IMAGES:
-        return False
-    return any(part in layer.media_type for layer in manifest.layers for part in _RUNNABLE)
+def _left_out(this: _Gathering, image: Image, manifest: Manifest) -> str:
+    strict = is_strict(this.run, this.image)
+    return why_left_out(this.run, image, manifest, strict=strict, store=this.stores)
 
 
 def _as_image(image: Image, digest: Digest, media_type: str, tag: Tag | None = None) -> Image:
@@ -165,9 +163,9 @@ def _tagged(this: _Gathering, seeking: Seeking, tag: Tag, subject: Digest) -> Co
         return None
     part = _as_image(this.image, head.digest, head.media_type, tag)
     source = this.source(part)
-    manifest = source.read(Descriptor(head.media_type, head.digest, -1))
-    strict = is_strict(this.run, this.image)
-    if strict and (manifest.is_index or not all(map(is_companion_content, manifest.layers))):
-        return None  # its own row says so
+    manifest = source.peek(Descriptor(head.media_type, head.digest, -1))
+    if reason := _left_out(this, part, manifest):
+        seeking.company.troubles.append(Followed(str(tag), "", Fate.LEFT_OUT, reason))
+        return None
     found = walk(this.run, part, source)
     return CompanionPlan(subject, found.root, found.manifests, found.blobs, tag)

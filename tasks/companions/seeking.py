@@ -13,6 +13,7 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
+from tasks.companions.formats import NOT_ALLOWED, OWN_TYPE
 from tasks.companions.lists import Listed
 from tasks.companions.model import Company, Fate, Followed
 from tasks.errors import is_stop
@@ -34,7 +35,6 @@ MOST_COMPANIONS: Final = 1000
 MOST_LEVELS: Final = 8
 MOST_SUBJECTS: Final = 4096
 FOREIGN: Final = "says that it refers to something else"
-RUNNABLE: Final = "is an image that could be run, and the policy lets in what is signed only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class Lacking:
 class Seeking:
     """The walk for one image. What goes wrong on the way is in `company`, not raised.
 
-    `lasting`: reasons for which a companion stays left out.
+    `lasting`: what the reasons begin with for which a companion stays left out.
     """
 
     run: MirrorRun
     image: Image
     following: Following
     repository: Repository
-    lasting: frozenset[str] = frozenset()
+    lasting: tuple[str, ...] = ()
     company: Company = field(default_factory=Company)
     _queue: deque[tuple[Digest, int]] = field(default_factory=deque)
     _subjects: set[Digest] = field(default_factory=set)
@@ -88,7 +88,10 @@ class Seeking:
                     elif self.following.deep:
                         self.look_at(descriptor.digest, level + 1)
 
-    def leave_out(self, descriptor: Descriptor, reason: str) -> None:
+    def leave_out(self, descriptor: Descriptor, reason: str, *, lasting: bool = False) -> None:
+        """`lasting`: it is not looked at again, because its content decides."""
+        if lasting:
+            self.company.versions[str(descriptor.digest)] = reason
         self.company.troubles.append(
             Followed(str(descriptor.digest), descriptor.artifact_type or "", Fate.LEFT_OUT, reason)
         )
@@ -124,7 +127,7 @@ class Seeking:
     def _was_left_out(self, digest: Digest) -> bool:
         """What it is does not change; it is looked at again when its image is asked for by name."""
         reason = "" if self.run.only else self._noted(str(digest))
-        if reason not in self.lasting:
+        if not reason.startswith(self.lasting):
             return False
         self.company.versions[str(digest)] = reason
         return True
@@ -152,8 +155,8 @@ class Seeking:
 
 def seek(run: MirrorRun, image: Image, following: Following) -> Seeking:
     """Begin at the image itself."""
-    lasting = {FOREIGN, RUNNABLE} if is_strict(run, image) else {FOREIGN}
-    seeking = Seeking(run, image, following, run.store.repository(image.local), frozenset(lasting))
+    lasting = (FOREIGN, OWN_TYPE, NOT_ALLOWED) if is_strict(run, image) else (FOREIGN, OWN_TYPE)
+    seeking = Seeking(run, image, following, run.store.repository(image.local), lasting)
     seeking.look_at(image.digest)
     return seeking
 

@@ -3,6 +3,10 @@
 A digest by itself is no right to anything: what is fetched by digest is what a manifest of the repository
 names (or what a rule takes by digest), and it is fetched from where that manifest came from. Read back from
 the store, so that a restart in the middle of an image changes nothing.
+
+Only the entries of an index lead to manifests: its verdict covers them (invariant 4). A layer, a config or a
+subject is a blob, whatever its descriptor says of its type, or nothing: whoever may attach something to a
+signed image chooses what stands there.
 """
 
 from __future__ import annotations
@@ -12,13 +16,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.holdings import held_manifests, manifests_changed
 from tasks.platforms import wanted_children
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
@@ -33,7 +38,7 @@ _MOST_REPOSITORIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The descriptor that names a digest, the manifest that it is in, and who brought that, if known."""
+    """The descriptor that names a digest, the manifest that it is in, and where that came from, if known."""
 
     descriptor: Descriptor
     parent: Digest
@@ -43,7 +48,8 @@ class Lead:
 @dataclass(slots=True)
 class _Family:
     read: set[Digest] = field(default_factory=set)
-    leads: dict[Digest, Lead] = field(default_factory=dict)
+    manifests: dict[Digest, Lead] = field(default_factory=dict)
+    blobs: dict[Digest, Lead] = field(default_factory=dict)
     stamp: int = -1
 
 
@@ -60,12 +66,25 @@ class Families:
         with self._lock:
             self._learn(self._family(local), digest, manifest, by)
 
-    def find(self, local: RepositoryName, digest: Digest, found: Sequence[Candidate]) -> Lead | None:
-        """Who names this digest in the repository; `found` are its candidates now, for their platforms."""
+    def find_manifest(self, local: RepositoryName, digest: Digest, found: Sequence[Candidate]) -> Lead | None:
+        """The index here that has this entry; `found`: the repository's candidates, for their platforms."""
+        return self._find(local, digest, found, lambda family: family.manifests)
+
+    def find_blob(self, local: RepositoryName, digest: Digest, found: Sequence[Candidate]) -> Lead | None:
+        """The manifest here that needs this blob."""
+        return self._find(local, digest, found, lambda family: family.blobs)
+
+    def _find(
+        self,
+        local: RepositoryName,
+        digest: Digest,
+        found: Sequence[Candidate],
+        leads: Callable[[_Family], dict[Digest, Lead]],
+    ) -> Lead | None:
         with self._lock:
             family = self._family(local)
             repository = self._store.repository(local)
-            lead = family.leads.get(digest)
+            lead = leads(family).get(digest)
             if lead is not None and not repository.has_blob(lead.parent):
                 # Deleted, or evicted: its parts are what the manifests name that are here now.
                 family = self._families[local] = _Family()
@@ -75,7 +94,7 @@ class Families:
                 if stamp != family.stamp:
                     self._read_new(family, repository, found)
                     family.stamp = stamp
-                lead = family.leads.get(digest)
+                lead = leads(family).get(digest)
             return lead
 
     def _family(self, local: RepositoryName) -> _Family:
@@ -100,10 +119,13 @@ class Families:
         family.read.add(digest)
         platforms = by.platforms if by is not None else ()
         # What the rule's platforms leave out is not handed out either.
-        named = [*manifest.blobs, *wanted_children(manifest, platforms)]
-        for descriptor in named:
-            if not descriptor.is_foreign:
-                family.leads.setdefault(descriptor.digest, Lead(descriptor, digest, by))
+        entries = wanted_children(manifest, platforms)
+        # An entry of an index may be a blob (BuildKit's caches).
+        blobs = [*manifest.blobs, *(each for each in entries if each.media_type not in media_types.MANIFESTS)]
+        for leads, named in ((family.manifests, entries), (family.blobs, blobs)):
+            for descriptor in named:
+                if not descriptor.is_foreign:
+                    leads.setdefault(descriptor.digest, Lead(descriptor, digest, by))
 
 
 def _came_from(repository: Repository, found: Sequence[Candidate]) -> Candidate | None:

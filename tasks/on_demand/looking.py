@@ -12,14 +12,14 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
 from tasks.forms import wanted_form
-from tasks.images import Findings, Image, SourceRepository
+from tasks.images import Findings, Image, SourceRepository, Subject
 from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
 from tasks.manifests import parsed
 from tasks.on_demand.breaker import NotAskedNow
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
-from tasks.verifying import NotAdmitted, verify_image
+from tasks.verifying import NotAdmitted, NotSigned, verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class NotTaken(NotFound):
     """Upstream has it, but the rule's filters leave it out."""
 
 
-NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken)
+NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken, NotSigned)
 # Answers, and nothing that a retry or a look at a failed step would mend.
 NO_FAILURE = (*NOT_THERE, NotAskedNow)
 
@@ -67,6 +67,7 @@ class Looking:
     reference: Tag | Digest
     held: TagRecord | None = None
     descriptor: Descriptor | None = None  # the one that led to a digest
+    subject: Subject | None = None  # of a companion's tag
 
     def ask(self, candidates: Sequence[Candidate]) -> Found:
         """The first candidate's that has it.
@@ -112,7 +113,16 @@ class Looking:
         # Of a child manifest everything is wanted: which children are is decided at their index.
         platforms = () if self.descriptor is not None else candidate.platforms
         form = wanted_form(candidate.entry, candidate.rules, self.reference, platforms)
-        return Image(candidate.source, self.local, self.reference, digest, media_type, platforms, form=form)
+        return Image(
+            candidate.source,
+            self.local,
+            self.reference,
+            digest,
+            media_type,
+            platforms,
+            form=form,
+            subject=self.subject,
+        )
 
     def _check_newest(self, run: MirrorRun, candidate: Candidate) -> None:
         """`newest` needs all tags. Raises `NotTaken`."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from profiles.matching import referrers_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError, NotFound
-from tasks.companions.gathering import is_runnable
-from tasks.companions.seeking import FOREIGN, RUNNABLE
-from tasks.errors import is_stop
+from tasks.companions.admission import why_left_out
+from tasks.companions.seeking import FOREIGN
+from tasks.errors import ReservedType, is_stop
 from tasks.images import Image
 from tasks.manifests import parsed
 from tasks.on_demand.answers import Local
@@ -113,7 +113,7 @@ class Referring:
         for (name, _), each in pending:
             if name == local and each.descriptor.digest == subject:
                 return (each.candidate,)
-        lead = self._ground.families.find(local, subject, found)
+        lead = self._ground.families.find_manifest(local, subject, found)
         return led(lead, found) if lead else takers_of(found, subject).candidates
 
     def _bring(self, miss: Miss, takers: tuple[Candidate, ...]) -> _Brought:
@@ -183,8 +183,12 @@ class _Keeping:
         source, digest = self.candidate.source, descriptor.digest
         image = Image(source, self.local, digest, digest, descriptor.media_type)
         fetched = self.run.upstream.manifest(source, digest, expected=descriptor)
-        manifest = parsed(self.run, image, descriptor, fetched.body, fetched.media_type)
-        if reason := self._why_not(image, manifest):
+        try:
+            manifest = parsed(self.run, image, descriptor, fetched.body, fetched.media_type)
+            reason = self._why_not(image, manifest)
+        except ReservedType as error:
+            reason = str(error)
+        if reason:
             log.info("%s: %s is left out as a referrer of %s: %s", self.local, digest, self.subject, reason)
             return
         self.ground.store.repository(self.local).put_manifest(manifest, digest)
@@ -200,4 +204,4 @@ class _Keeping:
         wishes = (referrers_of(self.candidate.entry, rule) for rule in self.candidate.rules)
         if not any(each.takes(own.artifact_type, own.annotations) for each in wishes):
             return _UNWANTED
-        return RUNNABLE if is_strict(self.run, image) and is_runnable(manifest) else ""
+        return why_left_out(self.run, image, manifest, strict=is_strict(self.run, image))

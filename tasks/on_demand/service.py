@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
+from tasks.companions.admission import subject_in_store
 from tasks.on_demand.answers import (
     Answer,
     Local,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
+    from tasks.images import Subject
     from tasks.on_demand.answers import Push
     from tasks.on_demand.families import Lead
     from tasks.on_demand.work import Executor
@@ -208,6 +210,14 @@ class OnDemand:
     def _has_subject(self, local: RepositoryName, tag: Tag) -> bool:
         return self._store.repository(local).has_blob(Digest(tag.partition(".")[0].replace("-", ":", 1)))
 
+    def _subject_of(self, local: RepositoryName, reference: Tag | Digest) -> Subject | None:
+        """What a companion's tag accompanies: an image that is here, or that is arriving."""
+        if isinstance(reference, Digest) or not is_companion_tag(reference):
+            return None
+        pending = self._ground.finishing.pending.items()
+        arriving = ((tag, each.record) for (name, tag), each in pending if name == local)
+        return subject_in_store(reference, self._store.repository(local), arriving)
+
     def _age(self, key: tuple[RepositoryName, Tag], entry: RegistryEntry) -> float:
         """Seconds since upstream was asked for the tag, by us or by a poll."""
         local, tag = key
@@ -221,7 +231,7 @@ class OnDemand:
 
     def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._ground.families.find(miss.repository, miss.reference, found)
+        lead = self._ground.families.find_manifest(miss.repository, miss.reference, found)
         takers = Takers(led(lead, found)) if lead else takers_of(found, miss.reference)
         if not takers.candidates:
             return not_taken(miss, takers.reasons)
@@ -249,7 +259,13 @@ class OnDemand:
         descriptor = lead.descriptor if lead else None
         run = self._ground.run_of(takers[0])
         looking = Looking(
-            self._ground.run_of, self._ground.breaker, miss.repository, miss.reference, held, descriptor
+            self._ground.run_of,
+            self._ground.breaker,
+            miss.repository,
+            miss.reference,
+            held,
+            descriptor,
+            self._subject_of(miss.repository, miss.reference),
         )
         return self._ground.asking.once(
             miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NO_FAILURE
@@ -275,7 +291,7 @@ class OnDemand:
 
     def _blob(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._ground.families.find(miss.repository, miss.reference, found)
+        lead = self._ground.families.find_blob(miss.repository, miss.reference, found)
         takers = led(lead, found) if lead else ()
         if lead is None or not takers:
             return Local()

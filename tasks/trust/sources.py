@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
-from tasks.selection import InMemory
+from tasks.small_blobs import InMemory
 from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:

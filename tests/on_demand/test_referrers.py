@@ -236,7 +236,7 @@ def test_a_policy_holds_for_the_subject_and_for_what_could_be_run(
     subject = Descriptor(
         media_types.OCI_MANIFEST, made[tag], len(upstream.repositories["app"].manifests[tag][1])
     )
-    sbom = add_artifact(upstream, subject, b"sbom", "app")
+    sbom = add_artifact(upstream, subject, b'{"spdxVersion": "SPDX-2.3"}', "app")
     disguised = upstream.add_blob("app", b"{}", media_types.OCI_CONFIG)
     layer = upstream.add_blob("app", b"rootfs", "application/vnd.oci.image.layer.v1.tar")
     fields = {"config": disguised.to_json(), "layers": [layer.to_json()], "subject": subject.to_json()}

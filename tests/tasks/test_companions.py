@@ -380,4 +380,4 @@ def test_what_could_be_run_is_no_companion_where_only_signed_images_get_in(
     row = rows(report)["app:v1"]
     assert row.outcome is Outcome.COPIED, row.reason
     assert smuggled.digest not in listed(tmp_path, image)
-    assert any("could be run" in each["reason"] for each in row.companions)
+    assert any("is of no format that may follow" in each["reason"] for each in row.companions)

@@ -111,6 +111,8 @@ class Endless:
         )
         return Manifest(b"{}", kind, manifests=children)
 
+    peek = read
+
 
 def test_a_tree_may_be_wide_but_not_without_an_end(upstream: Misbehaving, tmp_path: Path) -> None:
     source = Endless()
