@@ -28,6 +28,23 @@ def understood(profile: Profile) -> Iterator[str]:
         yield f"verify    rule {number + 1}: {policy.mode} for {', '.join(map(str, policy.match))}"
 
 
+def stored(profile: Profile) -> Iterator[str]:
+    """How many images in the store are not as the policies want them; nothing where there is no store."""
+    if profile.verify is None and not any(entry.only_signed for entry in profile.sync.registries):
+        return
+    from flows.entries import open_store
+    from registry_server.store.errors import StoreMissing
+    from tasks.stored_images import StoredImages
+
+    try:
+        counts = StoredImages(profile, open_store(profile, create=False)).counts()
+    except StoreMissing:
+        return
+    for registry, found in counts.items():
+        said = ", ".join(f"{count:,} {standing}" for standing, count in found.items())
+        yield f"stored    {registry}: images {said}"
+
+
 def plain(markdown: str) -> str:
     """Without the backquotes that the Prefect UI draws as code."""
     return markdown.replace("`", "")

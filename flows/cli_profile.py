@@ -44,12 +44,14 @@ def load(path: Path) -> LoadedProfile:
 
 def check(profile: ProfilePath) -> None:
     """Say what is wrong with a profile: every mistake, with its line and what to write instead."""
-    from flows.checking import check_trust, understood
+    from flows.checking import check_trust, stored, understood
 
     loaded = load(profile)
     for line in understood(loaded.profile):
         out.print(line, markup=False)
     check_trust(loaded.profile)
+    for line in stored(loaded.profile):
+        out.print(line, markup=False)
 
 
 def schema() -> None:
@@ -83,6 +85,7 @@ def plan(
 
     Exit code 0: nothing to do; 2: there are changes; 1: something could not be found out.
     """
+    from flows.checking import stored
     from flows.entries import chosen_entries
     from flows.planning import plan_entries
     from flows.render import render_plans
@@ -100,6 +103,8 @@ def plan(
     else:
         for line in render_plans(plans):
             out.print(line)
+        for text in stored(loaded.profile):
+            out.print(text, markup=False)
     raise typer.Exit(_exit_code(plans))
 
 

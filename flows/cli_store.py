@@ -46,21 +46,29 @@ def status(
     """
     from flows.entries import find_entry, open_store
     from flows.failures import newest_reports
-    from flows.render_status import render_runs, render_tags
+    from flows.render_status import render_counts, render_runs, render_tags
     from flows.standing import standing
+    from tasks.stored_images import StoredImages
 
     loaded = load(profile).profile
     if registry is not None:
         find_entry(loaded, registry)
     store = open_store(loaded, create=False)
-    rows = [row for row in standing(store, registry) if not (problems and row.in_place)]
+    images = StoredImages(loaded, store)
+    rows = [row for row in standing(store, registry, images) if not (problems and row.in_place)]
     reports = newest_reports(store.reports.load_all(registry))
     if as_json:
-        document = {"runs": list(reports.values()), "tags": [row.to_json() for row in rows]}
+        document = {
+            "runs": list(reports.values()),
+            "policies": images.counts(),
+            "tags": [row.to_json() for row in rows],
+        }
         typer.echo(json.dumps(document, indent=2))
     else:
         now = time.time()
         out.print(render_runs(store.root, list(reports.values()), now))
+        for line in render_counts(images.counts()):
+            out.print(line)
         shown = (
             rows
             if everything or problems or len(rows) <= _ROWS

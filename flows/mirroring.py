@@ -23,6 +23,7 @@ from flows.progress import reporting
 from flows.stopping import StopSign, stop_on_signals
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
+from tasks.policy_sweep import sweep
 from tasks.polling import record_polls
 from tasks.report import Report, build_report
 from tasks.run import open_run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
+    from profiles.model import Profile
     from tasks.run import MirrorRun
 
 log = logging.getLogger("mirrorflow")
@@ -51,13 +53,13 @@ def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State
             store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
             open_run(profile, entry, store, only=only, stop=sign.event) as run,
         ):
-            return _mirror(run, sign)
+            return _mirror(run, sign, profile)
     except MirrorflowError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
         return Failed(message=str(error))
 
 
-def _mirror(run: MirrorRun, sign: StopSign) -> State[None]:
+def _mirror(run: MirrorRun, sign: StopSign, profile: Profile) -> State[None]:
     """The DAG between two looks at the clock; whatever happens, the report is written."""
     started, failure = time.time(), ""
     artifacts = RunArtifacts(run.entry.name)
@@ -66,6 +68,7 @@ def _mirror(run: MirrorRun, sign: StopSign) -> State[None]:
     sign.last_words = lambda: context.run(_abandon, run, artifacts, started)
     try:
         with reporting(run, artifacts):
+            sweep(profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
             failure = run_dag(run).problem
     except Stopped:
         pass

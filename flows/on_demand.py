@@ -27,6 +27,7 @@ from flows.receiver_process import notification_secret
 from flows.watching import FileWatch
 from flows.webhook import Receiver
 from profiles.loading import load_profile
+from profiles.named_files import named_files
 from registry_server.http.calling import OnMissOptions
 from registry_server.oci.errors import MirrorflowError
 from tasks.on_demand.service import OnDemand
@@ -44,11 +45,11 @@ _GRACE = 8.0  # seconds: a retry that sleeps in Prefect cannot be woken
 def run(options: Options, stop: threading.Event) -> None:
     """Until `stop`. Raises MirrorflowError when it cannot begin."""
     path = Path(options.profile)
-    watch = FileWatch(path)
     profile = load_profile(path).profile
     store = open_store(profile)
     executor = FeedExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
     mind = OnDemand(profile, store, executor)
+    watch = FileWatch(path, lambda: named_files(mind.profile))
     receivers = list(_receivers(options, profile, mind))
     for receiver in receivers:
         threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()

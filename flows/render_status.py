@@ -12,10 +12,12 @@ from tasks.sizes import human_seconds
 from tasks.verifying import NO_POLICY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flows.standing import TagStanding
+    from tasks.stored_images import Standing
 
 _DIGEST = 19  # `sha256:` and twelve hex digits
 
@@ -33,6 +35,13 @@ def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) ->
             Text(report["registry"]), _ago(ended, now), Text(report["message"], style=style), report["runId"]
         )
     return table
+
+
+def render_counts(counts: Mapping[str, Counter[Standing]]) -> Iterator[Text]:
+    """One line for each registry entry with images that are not as its policies want them."""
+    for registry, found in counts.items():
+        said = ", ".join(f"{count:,} {standing}" for standing, count in found.items())
+        yield Text.assemble((registry, "bold"), ": ", (f"images {said}", "red"))
 
 
 def render_tags(rows: Sequence[TagStanding], now: float) -> Table:

@@ -25,11 +25,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flows.accepted_profile import accept
 from flows.definitions import definitions
 from flows.deployments import ENTRYPOINT, apply_definitions, pause_deployments
+from flows.entries import open_store
 from flows.flow_runs import find_flow_runs
 from flows.leftovers import clear_leftovers
 from flows.runner_report import Applied, Cleared, Failed, Refused, Reporter, RunEnded, compare
 from flows.watching import FileWatch
+from profiles.named_files import named_files
 from registry_server.oci.errors import MirrorflowError
+from tasks.policy_sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +78,7 @@ class Engine:
         self._options = options
         self._report = report
         self._profile = Path(options.profile)
-        self._watch = FileWatch(self._profile)
+        self._watch = FileWatch(self._profile, self._named_files)
         self._accepted: Profile | None = None
         self._wanted: tuple[Definition, ...] = ()
         self._ids: dict[UUID, str] = {}
@@ -151,8 +154,22 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever Prefect raises: the next change may do better
             self._report(Refused(f"the Prefect server did not take it over: {error}"))
         else:
-            note = "" if self._accepted and self._accepted.http == http else HTTP_CHANGED
+            notes = ["" if self._accepted and self._accepted.http == http else HTTP_CHANGED]
+            notes.append(await asyncio.to_thread(self._apply_policies))
+            note = "; ".join(filter(None, notes))
             self._report(compare(before, wanted, Applied.of(changes), note=note))
+
+    def _named_files(self) -> tuple[Path, ...]:
+        return named_files(self._accepted) if self._accepted else ()
+
+    def _apply_policies(self) -> str:
+        """What the policies of the new profile refuse is hidden now, and not by the next poll."""
+        assert self._accepted is not None, "it was taken over"
+        try:
+            swept = sweep(self._accepted, open_store(self._accepted))
+        except MirrorflowError as error:
+            return f"stored images could not be judged: {error}"
+        return str(swept) if swept else ""
 
     def _load(self) -> tuple[Definition, ...]:
         """The definitions of the profile on disk. Raises MirrorflowError, and then nothing has changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import PollRecord, TagRecord
     from registry_server.store.store import Store
+    from tasks.stored_images import StoredImage, StoredImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,50 @@ class TagStanding:
         return asdict(self)
 
 
-def standing(store: Store, registry: str | None = None) -> Iterator[TagStanding]:
-    """Every tag of every mirrored repository, in order; of one registry entry, or of all."""
-    for name in sorted({*store.repositories(), *store.polled()}):
+def standing(
+    store: Store, registry: str | None = None, images: StoredImages | None = None
+) -> Iterator[TagStanding]:
+    """Every tag of every mirrored repository, in order; of one registry entry, or of all.
+
+    `images`: also says which ones are not as today's policies want them, and which are hidden.
+    """
+    short = _shortfalls(images)
+    for name in sorted({*store.repositories(), *store.polled(), *(name for name, _ in short)}):
         repository = store.repository(name)
         tags = {str(tag): record for tag, record in repository.tag_records().items()}
-        rows = _repository(name, repository.polls(), tags)
+        polls = repository.polls()
+        rows = [
+            _judged(row, short.pop((name, row.reference), None)) for row in _repository(name, polls, tags)
+        ]
+        rows += [_hidden(each, polls) for (other, _), each in short.items() if other == name]
         yield from (row for row in rows if registry in (None, row.registry))
+
+
+def _shortfalls(images: StoredImages | None) -> dict[tuple[RepositoryName, str], StoredImage]:
+    found = images.all() if images else ()
+    return {(each.repository, str(each.tag)): each for each in found if each.problem}
+
+
+def _judged(row: TagStanding, image: StoredImage | None) -> TagStanding:
+    if image is None:
+        return row
+    return replace(row, problem="; ".join(filter(None, (image.problem, row.problem))))
+
+
+def _hidden(image: StoredImage, polls: Sequence[PollRecord]) -> TagStanding:
+    """A tag that is kept and not served, and of which the last poll says nothing."""
+    poll = _poll_of(image.record, polls)
+    return TagStanding(
+        registry=image.entry.name,
+        repository=str(image.repository),
+        reference=str(image.tag),
+        upstream_digest=str(image.upstream_digest),
+        stored_digest="",
+        last_check=_check(poll, image.record),
+        last_success=None,
+        problem=image.problem,
+        verdict=image.record.verdict,
+    )
 
 
 def _repository(

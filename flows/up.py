@@ -35,6 +35,7 @@ from registry_server.http.process import ServerProcess
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
 from registry_server.store.store import Store
+from tasks.policy_sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,6 +95,7 @@ class Up:
             )
             self._root = store.root
             self._claim(store)
+            self._apply_policies(profile, store)
             self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root), store.uuid)
             self._start_registry(profile, self._receiver.call_file)
             self._begin_prefect(store.root)
@@ -194,6 +196,13 @@ class Up:
             raise StoreLocked(
                 f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first", pid=error.pid
             ) from error
+
+    def _apply_policies(self, profile: Profile, store: Store) -> None:
+        """Before anything is served: what a policy covers and has not judged is not for clients."""
+        with self._console.status("judging stored images by the policies of the profile"):
+            swept = sweep(profile, store)
+        if swept:
+            self.view.say(str(swept))
 
     def _start_registry(self, profile: Profile, on_miss: Path | None) -> None:
         self._registry = ServerProcess(replace(server_options(profile), on_miss=on_miss))

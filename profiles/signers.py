@@ -10,7 +10,7 @@ from profiles.errors import Refusal
 from profiles.fields import ProfileModel, ProfilePath
 from profiles.identity_pattern import IdentityPattern
 from profiles.trust import TrustName
-from profiles.trust_material import read_certificates, read_subject
+from profiles.trust_material import certificates_in_der, read_certificates, read_subject
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -166,6 +166,11 @@ class Signer(ProfileModel):
     @property
     def intermediate_certificates(self) -> tuple[Certificate, ...]:
         return self._intermediates
+
+    @property
+    def material(self) -> tuple[bytes, ...]:
+        """The certificates that it names itself."""
+        return certificates_in_der((*self._roots, *self._intermediates))
 
     @property
     def subjects(self) -> tuple[frozenset[tuple[str, str]], ...] | None:

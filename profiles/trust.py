@@ -13,8 +13,10 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from profiles.errors import Refusal
 from profiles.fields import ProfileModel, ProfilePath
 from profiles.trust_material import (
+    certificates_in_der,
     check_revocation_list,
     check_trusted_root,
+    key_in_der,
     read_certificates,
     read_file,
     read_public_key,
@@ -72,6 +74,11 @@ class TrustedSigstore(ProfileModel):
         return self
 
     @property
+    def material(self) -> tuple[bytes, ...]:
+        """What it consists of: equal for equal content, whatever its files are called."""
+        return (self.builtin.encode(),) if self.builtin else (self._content, *self._keys)
+
+    @property
     def content(self) -> bytes:
         """The file's content."""
         return self._content
@@ -108,6 +115,11 @@ class TrustedKey(ProfileModel):
         found: PublicKey = self._key
         return found
 
+    @property
+    def material(self) -> tuple[bytes, ...]:
+        """The key, however it is written, and the hash under its signatures."""
+        return (key_in_der(self._key), self.hash.encode())
+
 
 class CertificateStore(ProfileModel):
     """Certificates that vouch for others."""
@@ -133,6 +145,10 @@ class CertificateStore(ProfileModel):
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         return self._certificates
+
+    @property
+    def material(self) -> tuple[bytes, ...]:
+        return certificates_in_der(self._certificates)
 
 
 class NotationTrust(ProfileModel):

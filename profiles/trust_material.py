@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from profiles.errors import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -74,6 +75,19 @@ def read_certificates(path: Path) -> tuple[Certificate, ...]:
         return (x509.load_der_x509_certificate(content),)
     except ValueError as error:
         raise Refusal(f"{path} holds no certificate", "name a file with certificates, PEM or DER") from error
+
+
+def key_in_der(key: PublicKey) -> bytes:
+    """The SubjectPublicKeyInfo: the same for one key in PEM with other line breaks."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def certificates_in_der(certificates: Iterable[Certificate]) -> tuple[bytes, ...]:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return tuple(each.public_bytes(Encoding.DER) for each in certificates)
 
 
 def check_revocation_list(content: bytes, path: Path) -> None:

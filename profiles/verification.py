@@ -150,10 +150,23 @@ class VerifyRule(ProfileModel):
         "`presence`: something signature-like is enough, and is never called verified. `skip`: nothing is "
         "looked up.",
     )
+    on_failure: Literal["keep", "hide", "delete"] | None = Field(
+        default=None,
+        description="What becomes of a stored image that falls short, because the rule, a key or a "
+        "revocation list has changed. `hide`: it is kept and not served, until a poll finds that it passes. "
+        "`keep`: it is served, and reported. `delete`: it goes, unless the upstream has a good signature. "
+        "Default: `hide`; `keep` for `warn`.",
+        examples=["hide"],
+    )
     signatures: Signatures = Field(default_factory=Signatures, description="Signatures that it needs.")
     attestations: tuple[RequiredAttestation, ...] = Field(
         default=(), description="Attestations that it needs as well, all of them."
     )
+
+    @property
+    def failure_action(self) -> Literal["keep", "hide", "delete"]:
+        """What becomes of a stored image that falls short."""
+        return self.on_failure or ("keep" if self.mode == "warn" else "hide")
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
@@ -174,6 +187,14 @@ class VerifyRule(ProfileModel):
             found.append(Refusal("more are needed than may sign", "lower need", at=("signatures", "need")))
         if not self.signatures.need and not self.attestations:
             found.append(Refusal("nothing is needed", "write 'mode: skip'", at=("signatures", "need")))
+        if self.mode == "warn" and self.failure_action != "keep":
+            found.append(
+                Refusal(
+                    "a rule that only warns hides nothing",
+                    "drop it, or write 'mode: enforce'",
+                    at=("onFailure",),
+                )
+            )
         if self.mode == "enforce":
             found += [_audit(number) for number, signer in enumerate(signers) if signer.takes_anybody]
         for number, wanted in enumerate(self.attestations):

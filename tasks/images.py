@@ -37,11 +37,15 @@ class SourceRepository:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A verdict that lets an image in: in a line, with what counted, and as it is kept beside the image."""
+    """A verdict that lets an image in: in a line, with what counted, and as it is kept beside the image.
+
+    `judged_by` is the fingerprint of the policy, "" where none covers the image.
+    """
 
     verdict: str
     signed_by: tuple[dict[str, Any], ...] = ()
     record: bytes | None = None
+    judged_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

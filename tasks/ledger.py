@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tasks.images import Admission, Image, Step
 
@@ -34,7 +34,7 @@ _BEFORE: Final = {
 class Progress:
     """Where one image stands. `skipped` is a reason to leave it out for good, which is not a failure.
 
-    `verdict` is for people; `signed_by` says who counted in it, `record` is what is kept of it in the store.
+    `admission` is what verification said of it, if it was asked.
     """
 
     image: Image
@@ -42,9 +42,7 @@ class Progress:
     failed_step: Step | None = None
     error: MirrorflowError | None = None
     skipped: str = ""
-    verdict: str = ""
-    signed_by: tuple[dict[str, Any], ...] = ()
-    record: bytes | None = None
+    admission: Admission = field(default_factory=lambda: Admission(""))
     companions: dict[str, Followed] = field(default_factory=dict)
     plan: ImagePlan | None = None
     claimed: tuple[Digest, ...] = ()
@@ -129,31 +127,14 @@ class Ledger:
         with self._lock:
             self._progress[str(image.name)].skipped = reason
 
-    def verdict(
-        self,
-        image: Image,
-        verdict: str,
-        signed_by: tuple[dict[str, Any], ...] = (),
-        record: bytes | None = None,
-    ) -> None:
+    def admitted(self, image: Image, admission: Admission) -> None:
+        """What verification said of an image."""
         with self._lock:
-            progress = self._progress[str(image.name)]
-            progress.verdict, progress.signed_by, progress.record = verdict, signed_by, record
-
-    def verdict_of(self, image: Image) -> str:
-        with self._lock:
-            return self._progress[str(image.name)].verdict
+            self._progress[str(image.name)].admission = admission
 
     def admission_of(self, image: Image) -> Admission:
-        """What verification said of an image that it let in."""
         with self._lock:
-            progress = self._progress[str(image.name)]
-            return Admission(progress.verdict, progress.signed_by, progress.record)
-
-    def record_of(self, image: Image) -> bytes | None:
-        """What is to be kept of the verdict beside the image."""
-        with self._lock:
-            return self._progress[str(image.name)].record
+            return self._progress[str(image.name)].admission
 
     def followed(self, image: Image, found: Iterable[Followed]) -> None:
         """What came of companions of an image; a later word on one of them replaces the first."""

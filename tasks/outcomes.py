@@ -77,8 +77,8 @@ def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
         bytes_moved=ledger.moved_for(progress),
         size=total_size(plan.all_blobs) if plan else 0,
         seconds=round(progress.seconds, 3),
-        verdict=progress.verdict,
-        signed_by=progress.signed_by,
+        verdict=progress.admission.verdict,
+        signed_by=progress.admission.signed_by,
         companions=[each.to_json() for each in progress.companions.values()],
         stored=str(plan.root.digest) if outcome is Outcome.COPIED and plan and plan.manifests else "",
     )

@@ -45,7 +45,7 @@ def publish(run: MirrorRun, image: Image) -> None:
 
 
 def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
-    root = plan.root
+    root, admission = plan.root, run.ledger.admission_of(plan.image)
     return TagRecord(
         digest=root.digest,
         media_type=root.media_type,
@@ -55,5 +55,6 @@ def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
             run.entry.name, plan.image.source, plan.image.digest, plan.image.form, on_demand=run.on_demand
         ),
         sparse=plan.sparse,
-        verdict=run.ledger.verdict_of(plan.image),
+        verdict=admission.verdict,
+        judged_by=admission.judged_by,
     )

@@ -23,5 +23,5 @@ if TYPE_CHECKING:
 def verify_signature(run: MirrorRun, images: Sequence[Image], label: str) -> State[None]:
     """Without a policy everything passes, and the report says "no policy", never "verified"."""
     passed = run.for_each_image(images, Step.VERIFIED, lambda image: verify_image(run, image))
-    verdicts = sorted({run.ledger.verdict_of(image) for image in images})
+    verdicts = sorted({run.ledger.admission_of(image).verdict for image in images})
     return summary(f"{label}: {'; '.join(verdicts)}", done=passed)

@@ -9,12 +9,15 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from profiles.fingerprint import BY_ONLY_SIGNED
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
 from tasks.errors import LeftOut
+from tasks.images import Admission
+from tasks.platforms import wanted_children
 
 if TYPE_CHECKING:
     from profiles.entry import RegistryEntry
@@ -56,17 +59,19 @@ class Verification:
     record: bool = False
 
     @classmethod
-    def of(cls, profile: Profile, entry: RegistryEntry) -> Verification:
+    def of(cls, profile: Profile, entry: RegistryEntry, policies: Policies | None = None) -> Verification:
         """Loads no verifier for a profile without `verify` and an entry without `onlySigned`.
 
-        Raises `TrustBroken` when a key or root that a rule needs cannot be used.
+        `policies`: those of the profile, made and not checked. Without, they are made and checked: raises
+        `TrustBroken` when a key or root that a rule needs cannot be used.
         """
         if profile.verify is None and not entry.only_signed:
             return cls()
-        from tasks.trust.compiling import Policies
+        if policies is None:
+            from tasks.trust.compiling import Policies
 
-        policies = Policies(profile.trust, profile.verify)
-        policies.check()
+            policies = Policies(profile.trust, profile.verify)
+            policies.check()
         return cls(policies, entry.only_signed, profile.verify is not None and profile.verify.record_verdicts)
 
     def __bool__(self) -> bool:
@@ -84,6 +89,17 @@ class Verification:
             return policy
         return ONLY_SIGNED if self.only_signed else None
 
+    def fingerprint_for(self, repository: str, tag: str | None) -> str:
+        """That of `policy_for`, without making the policy; "" for none."""
+        if self.policies is None:
+            return ""
+        return self.policies.fingerprint_for(repository, tag) or (BY_ONLY_SIGNED if self.only_signed else "")
+
+    def keeps_out(self, repository: str, tag: str | None) -> bool:
+        """Whether the policy keeps anything out."""
+        policy = self.policy_for(repository, tag)
+        return policy is not None and policy.keeps_out
+
 
 def verify_image(run: MirrorRun, image: Image) -> None:
     """Get the verdict and write it down. Raises `NotAdmitted`, `NotSigned`, and what the upstream raises.
@@ -91,7 +107,7 @@ def verify_image(run: MirrorRun, image: Image) -> None:
     A network error is an error, and never "unsigned". What is here was judged when it came.
     """
     if image.held:
-        run.ledger.verdict(image, IN_PLACE)
+        run.ledger.admitted(image, Admission(IN_PLACE))
         return
     tag = image.reference if isinstance(image.reference, Tag) else None
     if tag is not None and is_companion_tag(tag) and run.verification:
@@ -100,15 +116,21 @@ def verify_image(run: MirrorRun, image: Image) -> None:
         return
     verdict = judge_digest(run, image, image.digest, tag)
     if verdict is None:
-        run.ledger.verdict(image, NO_POLICY)
+        run.ledger.admitted(image, Admission(NO_POLICY))
         return
     _write_down(run, image, verdict)
     if not verdict.admits:
-        from tasks.trust.compiling import ONLY_SIGNED
-
-        if verdict.policy == ONLY_SIGNED.name:
+        if verdict.judged_by == BY_ONLY_SIGNED:
             raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}")
+        _give_up_hidden(run, image)
         raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: not admitted: {words(verdict)}")
+
+
+def _give_up_hidden(run: MirrorRun, image: Image) -> None:
+    """`onFailure: delete`: what is hidden goes once the upstream has no good signature either."""
+    policy = _policy_of(run, image)
+    if policy is not None and policy.on_failure == "delete" and isinstance(image.reference, Tag):
+        run.store.hidden(image.local).delete_tag(image.reference)
 
 
 def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
@@ -120,7 +142,7 @@ def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
     record = None
     if run.verification.record and verdict.admits:
         record = record_of(verdict, image.digest, source_name(run, image.source))
-    run.ledger.verdict(image, said, signed_by(verdict), record)
+    run.ledger.admitted(image, Admission(said, signed_by(verdict), record, verdict.judged_by))
 
 
 def judge_digest(
@@ -131,19 +153,20 @@ def judge_digest(
     policy = run.verification.policy_for(source, tag)
     if policy is None:
         return None
-    from tasks.trust.judging import judge
+    from tasks.trust.judging import judge_image
     from tasks.trust.sources import UpstreamSource
 
     repository = policy.repository or image.source
     signatures = UpstreamSource(run.upstream, repository, run.lists.companion_tags(repository), run.lists)
-    reference = f"{source}:{tag}" if tag else source
-    verdict = judge(digest, image.media_type, signatures, policy, reference=reference, thorough=thorough)
-    if not (policy.each_child and verdict.admits):
-        return verdict
-    # `indexChildren: each`: every platform needs a signature of its own; the first refusal decides.
-    children = _manifest(run, image, digest).manifests
-    judged = (judge(child.digest, child.media_type, signatures, policy) for child in children)
-    return next((found for found in judged if not found.admits), verdict)
+    return judge_image(
+        digest,
+        image.media_type,
+        signatures,
+        policy,
+        children=lambda each: wanted_children(_manifest(run, image, each), image.platforms),
+        reference=f"{source}:{tag}" if tag else source,
+        thorough=thorough,
+    )
 
 
 def enforces(run: MirrorRun, image: Image) -> bool:
@@ -161,13 +184,7 @@ def is_strict(run: MirrorRun, image: Image) -> bool:
     if not run.verification:
         return False
     policy = _policy_of(run, image)
-    return policy is not None and _keeps_out(policy)
-
-
-def _keeps_out(policy: Policy) -> bool:
-    from tasks.trust.policy import Mode
-
-    return policy.mode in (Mode.ENFORCE, Mode.PRESENCE)
+    return policy is not None and policy.keeps_out
 
 
 def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
@@ -203,10 +220,10 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
             f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
             "is not admitted"
         )
-    strict = any(policy is not None and _keeps_out(policy) for policy in policies)
+    strict = any(policy is not None and policy.keeps_out for policy in policies)
     if reason := why_left_out(run, image, _manifest(run, image, image.digest), strict=strict):
         raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")
-    run.ledger.verdict(image, f"companion of {subject.digest.short}")
+    run.ledger.admitted(image, Admission(f"companion of {subject.digest.short}"))
 
 
 def _is_admitted(run: MirrorRun, companion: Image, subject: Subject) -> bool:

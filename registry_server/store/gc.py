@@ -27,6 +27,7 @@ from registry_server.store.gc_options import GcOptions
 from registry_server.store.leases import oldest_lease
 from registry_server.store.locks import alone, claim
 from registry_server.store.marking import Ages, RepositoryView
+from registry_server.store.reading import HIDDEN, VISIBLE
 from registry_server.store.retention import Policy
 from registry_server.store.sweeping import Sweep, repositories_in
 from registry_server.store.verdicts import GcReport, Removal, Verdict
@@ -102,7 +103,8 @@ class _Collection:
         for name in repositories_in(self.root.disk.root):
             if self.care.stopped():
                 return
-            self._repository(name, ages, sweep)
+            self._collect(self._view(name, sweep.pinned(self.store, name)), ages, sweep)
+            self._collect(self._hidden(name), ages, sweep)
         sweep.purge()
         sweep.sweep()
         if sweep.found and not self.care.dry_run:
@@ -123,8 +125,8 @@ class _Collection:
             untagged=min(now - (self.options.delay if delay is None else delay), limit),
         )
 
-    def _repository(self, name: RepositoryName, ages: Ages, sweep: Sweep) -> None:
-        view = self._view(name, sweep.pinned(self.store, name))
+    def _collect(self, view: RepositoryView, ages: Ages, sweep: Sweep) -> None:
+        name = view.name
         gone = Verdict(name)
         try:
             view.look()
@@ -140,8 +142,13 @@ class _Collection:
         sweep.need((view.blobs - {*gone.blobs}) | (view.manifests - {*gone.manifests}))
 
     def _view(self, name: RepositoryName, pinned: set[str]) -> RepositoryView:
-        folder = f"{self.root.disk.root}/repos/{name}/_r"
+        folder = f"{self.root.disk.root}/repos/{name}/{VISIBLE}"
         return RepositoryView(name, folder, self.root.pool, self.options.retention.policy(name), pinned)
+
+    def _hidden(self, name: RepositoryName) -> RepositoryView:
+        """No policy of retention is for what is hidden: its tags stay until somebody decides about them."""
+        folder = f"{self.root.disk.root}/repos/{name}/{HIDDEN}"
+        return RepositoryView(f"{name} (hidden)", folder, self.root.pool, Policy())
 
     def _rehearse(self, view: RepositoryView, ages: Ages) -> None:
         """`retention.dryRun`: say what the policies would do, and then go on as if they kept everything."""

@@ -25,20 +25,25 @@ if TYPE_CHECKING:
     from registry_server.store.root import StorageRoot
 
 _PULL_SECONDS: Final = 3600.0
+VISIBLE: Final = "_r"
+"""The folder of what a repository serves."""
+HIDDEN: Final = "_h"
+"""The folder of what it keeps and does not serve: made like the other one, and known to no server."""
+AREAS: Final = (VISIBLE, HIDDEN)
 
 
 class RepositoryReader:
     """What can be asked of one repository. Cheap to make, safe to share between threads."""
 
-    def __init__(self, name: RepositoryName, root: StorageRoot, main: Disk) -> None:
+    def __init__(self, name: RepositoryName, root: StorageRoot, main: Disk, area: str = VISIBLE) -> None:
         self.name = name
         self._disk = root.disk
         self._pool = root.pool
         self._remembered = root.remembered
         self._noted = root.noted
         self._main = main
-        # "_r" cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
-        self._folder = f"{root.disk.root}/repos/{name}/_r"
+        # An area cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
+        self._folder = f"{root.disk.root}/repos/{name}/{area}"
         self._poll_path = f"{main.root}/polls/{name}/_r.json"
 
     @property
@@ -173,6 +178,11 @@ class RepositoryReader:
         """The last poll by each registry entry, the newest first; mostly that is one."""
         last = records.decoded(files.read(self._poll_path), records.poll_from_json)
         return (replace(last, others=()), *last.others) if last else ()
+
+    @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return self._folder
 
     @property
     def lock_path(self) -> str:

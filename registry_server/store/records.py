@@ -65,7 +65,8 @@ class Origin:
 class TagRecord:
     """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose.
 
-    `verdict` is one line of signature verification, "" where nothing was asked.
+    `verdict` is one line of signature verification, "" where nothing was asked; `judged_by` names the policy
+    that it is by: it is another text as soon as that policy judges differently.
     """
 
     digest: Digest
@@ -75,6 +76,7 @@ class TagRecord:
     origin: Origin | None = None
     sparse: tuple[Digest, ...] = ()
     verdict: str = ""
+    judged_by: str = ""
 
     @property
     def descriptor(self) -> Descriptor:
@@ -150,6 +152,8 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
         body["sparse"] = list(record.sparse)
     if record.verdict:
         body["verdict"] = record.verdict
+    if record.judged_by:
+        body["judgedBy"] = record.judged_by
     return body
 
 
@@ -164,6 +168,7 @@ def tag_from_json(body: Any) -> TagRecord:
         origin=origin and _origin_from_json(origin),
         sparse=tuple(Digest(each) for each in body.get("sparse", ())),
         verdict=str(body.get("verdict", "")),
+        judged_by=str(body.get("judgedBy", "")),
     )
 
 

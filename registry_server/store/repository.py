@@ -24,13 +24,14 @@ from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.closure import first_tag_on
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
+from registry_server.store.holdings import held_manifests
 from registry_server.store.incoming import IncomingBlob, wait_for_turn
 from registry_server.store.locks import alone, among_others
 from registry_server.store.pool import file_name
 from registry_server.store.reading import RepositoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
@@ -152,6 +153,46 @@ class Repository(RepositoryReader):
         with contextlib.suppress(FileNotFoundError):
             self._disk.remove(self._tag_path(tag))
         files.remove(self._pull_path(tag))
+
+    @translated
+    def replace_record(self, tag: Tag, record: TagRecord) -> bool:
+        """Note something new about a tag; False when it names something else by now, or is gone."""
+        with self._turn(by_itself=True):
+            held = self._tag_record(tag)
+            if held is None or held.roots != record.roots:
+                return False
+            self._disk.write(self._tag_path(tag), records.encode(records.tag_to_json(record)))
+        return True
+
+    @translated
+    def withdraw(self, tags: Iterable[Tag], manifests: Collection[Digest]) -> None:
+        """Serve these no longer: tags, then manifests, then the blobs that no other manifest here needs.
+
+        Nobody can set a tag meanwhile, so a tag that is there afterwards has its closure (invariant 1). The
+        bytes are left to the collector.
+        """
+        with self._turn(by_itself=True):
+            for tag in tags:
+                self._let_go(tag)
+                files.remove(self._tag_path(tag))
+            self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
+            needed = {blob for each in manifests for blob in self._blobs_of(each)}
+            for digest in manifests:
+                self._withdraw_referrer(digest)
+                files.remove(self._manifest_path(digest))
+            for digest in needed.difference(*(self._blobs_of(each) for each in held_manifests(self))):
+                files.remove(self._blob_path(digest))
+            # A manifest has a marker as a blob too where a mirror brought it.
+            for digest in manifests:
+                files.remove(self._blob_path(digest))
+
+    def _blobs_of(self, digest: Digest) -> set[Digest]:
+        """Nothing for a manifest that cannot be read."""
+        try:
+            descriptor, body = self.read_manifest(digest)
+            return {blob.digest for blob in parse_manifest(body, descriptor.media_type).blobs}
+        except MirrorflowError:
+            return set()
 
     def _let_go(self, tag: Tag, following: Digest | None = None) -> None:
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""

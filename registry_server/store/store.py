@@ -14,6 +14,7 @@ from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, translated
 from registry_server.store.leases import lease
 from registry_server.store.locks import claim, is_claimed
+from registry_server.store.reading import AREAS, HIDDEN, VISIBLE
 from registry_server.store.reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.root import StorageRoot, open_root
@@ -69,6 +70,10 @@ class Store:
         """The repository `name`, whether it exists or not."""
         return Repository(name, self._root_of(name), self._main.disk)
 
+    def hidden(self, name: RepositoryName) -> Repository:
+        """What the repository keeps and does not serve (see `Repository.withdraw`)."""
+        return Repository(name, self._root_of(name), self._main.disk, HIDDEN)
+
     @translated
     def holder(self, digest: Digest) -> RepositoryName | None:
         """Some repository that holds the blob `digest`; None when there is none."""
@@ -93,10 +98,18 @@ class Store:
     @translated
     def repositories(self) -> list[RepositoryName]:
         """All that hold a manifest or a tag, in ASCII order of their full names."""
+        return self._holding(VISIBLE)
+
+    @translated
+    def hiding(self) -> list[RepositoryName]:
+        """All that keep something that they do not serve, in ASCII order."""
+        return self._holding(HIDDEN)
+
+    def _holding(self, area: str) -> list[RepositoryName]:
         found = {
             name
             for root in self._roots
-            for name in _names(f"{root.disk.root}/repos")
+            for name in _names(f"{root.disk.root}/repos", area)
             if self._root_of(name) is root
         }
         return sorted(found)
@@ -153,10 +166,10 @@ def _segment(key: str) -> str:
     return segment
 
 
-def _names(folder: str) -> Iterator[RepositoryName]:
-    """Names of repositories below `folder` that hold something."""
+def _names(folder: str, area: str) -> Iterator[RepositoryName]:
+    """Names of repositories below `folder` that hold something in this area."""
     for name in folders(folder):
-        if any(_has_entry(f"{folder}/{name}/_r/{kind}") for kind in ("manifests", "tags")):
+        if any(_has_entry(f"{folder}/{name}/{area}/{kind}") for kind in ("manifests", "tags")):
             yield name
 
 
@@ -174,7 +187,9 @@ def folders(folder: str) -> Iterator[RepositoryName]:
 def _subfolders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [each.name for each in entries if each.name != "_r" and each.is_dir(follow_symlinks=False)]
+            return [
+                each.name for each in entries if each.name not in AREAS and each.is_dir(follow_symlinks=False)
+            ]
     except FileNotFoundError:
         return []
 

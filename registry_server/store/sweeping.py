@@ -12,6 +12,7 @@ from registry_server.store import disk as files
 from registry_server.store.errors import StoreMissing
 from registry_server.store.leftovers import leftovers
 from registry_server.store.marking import digest_of, digests_in
+from registry_server.store.reading import AREAS
 from registry_server.store.store import folders
 from registry_server.store.uploads import Uploads
 from registry_server.store.verdicts import Removal
@@ -139,8 +140,9 @@ class Sweep:
             if digest is not None:
                 yield digest
         for name in repositories_in(root):
-            yield from digests_in(f"{root}/repos/{name}/_r/blobs")
-            yield from digests_in(f"{root}/repos/{name}/_r/manifests")
+            for area in AREAS:
+                yield from digests_in(f"{root}/repos/{name}/{area}/blobs")
+                yield from digests_in(f"{root}/repos/{name}/{area}/manifests")
 
 
 def repositories_in(root: str) -> list[RepositoryName]:

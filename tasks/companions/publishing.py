@@ -97,7 +97,7 @@ def retry_companions(run: MirrorRun, image: Image) -> None:
 
 def record_verdict(run: MirrorRun, image: Image, root: Descriptor) -> None:
     """The verdict as a referrer of the stored image: the same bytes for the same verdict."""
-    content = run.ledger.record_of(image)
+    content = run.ledger.admission_of(image).record
     if content is None:
         return
     repository = run.store.repository(image.local)

@@ -45,8 +45,16 @@ class Pending:
         found = self.descriptor
         image, entry = self.image, self.candidate.entry
         origin = Origin(entry.name, image.source, image.digest, image.form, on_demand=True)
-        verdict = self.image.admission.verdict if self.image.admission else ""
-        return TagRecord(found.digest, found.media_type, found.size, 0.0, origin, verdict=verdict)
+        admission = self.image.admission or Admission("")
+        return TagRecord(
+            found.digest,
+            found.media_type,
+            found.size,
+            0.0,
+            origin,
+            verdict=admission.verdict,
+            judged_by=admission.judged_by,
+        )
 
 
 def complete_image(
@@ -89,8 +97,7 @@ def _verify(run: MirrorRun, image: Image) -> int:
     """It was admitted before its manifest was stored (`looking`); here that is only shown."""
 
     def show(each: Image) -> None:
-        found = each.admission or Admission("admitted")
-        run.ledger.verdict(each, found.verdict, found.signed_by, found.record)
+        run.ledger.admitted(each, each.admission or Admission("admitted"))
 
     return run.for_each_image([image], Passed.VERIFIED, show)
 

@@ -12,6 +12,7 @@ from tasks.on_demand.breaker import Breaker
 from tasks.on_demand.families import Families
 from tasks.on_demand.finishing import Finishing
 from tasks.on_demand.upstreams import Upstreams
+from tasks.stored_images import StoredImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class Ground:
         self.asking = Asking(executor)
         self.finishing = Finishing(store, executor, self.run_for, self.arrivals, clock)
         self._upstreams = [Upstreams(profile, store, self.arrivals)]
+        self.images = StoredImages(profile, store)
         self._lock = threading.Lock()
 
     @property
@@ -62,6 +64,7 @@ class Ground:
     def replace_profile(self, profile: Profile) -> None:
         with self._lock:
             self._upstreams.append(self._upstreams[-1].replace_profile(profile))
+            self.images = StoredImages(profile, self.store)
 
     def stop(self) -> None:
         """Ask all transfers to end; what has arrived is resumed the next time."""

@@ -6,6 +6,7 @@ that goes away cancels nothing.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ from tasks.on_demand.pushes import Pushes
 from tasks.on_demand.referring import Referring
 from tasks.on_demand.tag_lists import TagLists
 from tasks.on_demand.waiting import NotChecked, in_time
+from tasks.policy_sweep import Swept, sweep_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +78,12 @@ class OnDemand:
         self._referring = Referring(ground, self._subject)
         self._tag_lists = TagLists(ground)
         self._pushes = Pushes(ground, self._synced)
+        self._sweeping = threading.Lock()
+
+    @property
+    def profile(self) -> Profile:
+        """The one that it goes by."""
+        return self._ground.profile
 
     def replace_profile(self, profile: Profile) -> None:
         """From now on by another profile."""
@@ -144,6 +152,7 @@ class OnDemand:
         takers = self._takers_of_tag(found, miss.repository, tag)
         key = (miss.repository, tag)
         repository = self._store.repository(miss.repository)
+        self._apply_policy(miss.repository, tag)
         held = repository.tag(tag)
         if not takers.candidates:
             return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
@@ -163,6 +172,14 @@ class OnDemand:
             absent = self._absent.get(miss, younger_than=NEGATIVE)
             return absent or self._fetch_tag(miss, takers, patience)
         return self._revalidate(miss, takers, held, pending)
+
+    def _apply_policy(self, local: RepositoryName, tag: Tag) -> None:
+        """What another policy than today's let in is judged before it is served."""
+        if not self._ground.images.is_due(local, tag):
+            return
+        with self._sweeping:
+            if self._ground.images.is_due(local, tag):
+                sweep_repository(self._ground.images, local, Swept())
 
     def _fetch_tag(self, miss: Miss, takers: Takers, patience: float) -> Answer:
         """Nothing is here: the client waits for upstream."""

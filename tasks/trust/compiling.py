@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from profiles import fingerprint as fingerprints
 from tasks.trust.errors import Refused
 from tasks.trust.policy import ACCEPT, REJECT, Mode, Policy, RequiredAttestation
 from tasks.trust.verdict import SIGNED_BY_COSIGN
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.trust.policy import Authority, ReferenceRule
     from tasks.trust.sigstore_root import SigstoreRoot
 
-ONLY_SIGNED = Policy("onlySigned", Mode.PRESENCE)
+ONLY_SIGNED = Policy("onlySigned", Mode.PRESENCE, fingerprint=fingerprints.BY_ONLY_SIGNED)
 """What zot's `onlySigned: true` asks for when no rule says more."""
 
 
@@ -38,6 +39,7 @@ class Policies:
     trust: Trust
     verify: Verify | None
     _made: dict[int, Policy] = field(default_factory=dict, repr=False)
+    _fingerprints: dict[int, str] = field(default_factory=dict, repr=False)
     _roots: dict[str, SigstoreRoot] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -48,10 +50,29 @@ class Policies:
         """
         if self.verify is None:
             return ACCEPT
-        for number, rule in enumerate(self.verify.rules):
+        found = self.rule_for(repository, tag)
+        return _default(self.verify) if found is None else self._policy(*found)
+
+    def rule_for(self, repository: str, tag: str | None) -> tuple[int, VerifyRule] | None:
+        """The first rule that matches, with its number; None: `verify.default` holds."""
+        for number, rule in enumerate(self.verify.rules if self.verify else ()):
             if any(glob.matches(repository) for glob in rule.match) and _for_tag(rule, tag):
-                return self._policy(number, rule)
-        return _default(self.verify)
+                return number, rule
+        return None
+
+    def fingerprint_for(self, repository: str, tag: str | None) -> str:
+        """That of `for_image`, without making it; "" where nothing is looked up."""
+        if self.verify is None:
+            return ""
+        found = self.rule_for(repository, tag)
+        if found is None:
+            return fingerprints.BY_NO_RULE if self.verify.default.require == "reject" else ""
+        number, rule = found
+        if rule.mode == "skip":
+            return ""
+        if number not in self._fingerprints:
+            self._fingerprints[number] = fingerprints.fingerprint(rule, self.trust)
+        return self._fingerprints[number]
 
     def check(self) -> None:
         """Make all of them: raises `TrustBroken` for the first that cannot be made."""
@@ -83,6 +104,8 @@ class Policies:
             min_age=wanted.min_age,
             repository=wanted.repository,
             each_child=wanted.index_children == "each",
+            fingerprint=fingerprints.fingerprint(rule, self.trust) if rule.mode != "skip" else "",
+            on_failure=rule.failure_action,
         )
 
     def _authority(self, signer: Signer) -> Authority:
@@ -185,7 +208,7 @@ def _default(verify: Verify) -> Policy:
         return ACCEPT
     if verify.default.mode == "enforce":
         return REJECT
-    return Policy("no rule", Mode.WARN)
+    return Policy("no rule", Mode.WARN, fingerprint=fingerprints.BY_NO_RULE, on_failure="keep")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from registry_server.oci.errors import ManifestInvalid
+from registry_server.oci.media_types import INDEXES, MANIFESTS
 from tasks.trust.candidates import Image
 from tasks.trust.counting import most_pairs
 from tasks.trust.discovery import Search, discover
@@ -14,9 +17,15 @@ from tasks.trust.verdict import Outcome, Verdict
 from tasks.trust.weighing import Circumstances, weigh
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from tasks.trust.source import SignatureSource
     from tasks.trust.weighing import Weighed
+
+MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/fetching.py
+_SHORT: Final = (Outcome.REFUSED, Outcome.WARNED)
 
 
 def judge(
@@ -53,6 +62,50 @@ def judge(
     return _verdict(weighed, policy)
 
 
+def judge_image(
+    digest: Digest,
+    media_type: str,
+    signatures: SignatureSource,
+    policy: Policy,
+    *,
+    children: Callable[[Digest], Iterable[Descriptor]],
+    reference: str = "",
+    thorough: bool = False,
+) -> Verdict:
+    """`judge`, and where the policy says `indexChildren: each` also every platform of an index.
+
+    `children` gives the entries of an index that are to be judged, whatever their depth; it is asked for
+    indexes alone. The first one that falls short decides. Raises what `judge` and `children` raise.
+    """
+    verdict = judge(digest, media_type, signatures, policy, reference=reference, thorough=thorough)
+    if not policy.each_child or verdict.outcome in _SHORT:
+        return verdict
+    for child in _descendants(digest, media_type, children):
+        found = judge(child.digest, child.media_type, signatures, policy, reference=reference)
+        if found.outcome in _SHORT:
+            name = str(child.platform) if child.platform else child.digest.short
+            reasons = tuple(f"{name}: {reason}" for reason in found.reasons)
+            return replace(found, reasons=reasons, signatures=(*verdict.signatures, *found.signatures))
+    return verdict
+
+
+def _descendants(
+    digest: Digest, media_type: str, children: Callable[[Digest], Iterable[Descriptor]]
+) -> Iterator[Descriptor]:
+    """The manifests below an index, those of nested indexes too; each digest once."""
+    pending, seen = [(digest, media_type)], {digest}
+    while pending:
+        parent, kind = pending.pop()
+        for child in children(parent) if kind in INDEXES else ():
+            if child.digest in seen or child.media_type not in MANIFESTS:
+                continue
+            seen.add(child.digest)
+            if len(seen) > MOST_CHILDREN:
+                raise ManifestInvalid(f"the index has more than {MOST_CHILDREN} manifests; this is no image")
+            yield child
+            pending.append((child.digest, child.media_type))
+
+
 def missing(weighed: list[Weighed], policy: Policy) -> tuple[str, ...]:
     """What the policy asks for and was not found, in words; empty: it is met."""
     reasons = []
@@ -81,4 +134,4 @@ def _verdict(weighed: list[Weighed], policy: Policy) -> Verdict:
     outcome = Outcome.VERIFIED
     if reasons:
         outcome = Outcome.WARNED if policy.mode is Mode.WARN else Outcome.REFUSED
-    return Verdict(outcome, reasons, tuple(one.found for one in weighed), policy.name)
+    return Verdict(outcome, reasons, tuple(one.found for one in weighed), policy.name, policy.fingerprint)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003 - `dataclasses.fields` consumers resolve it
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from profiles.fingerprint import BY_NO_RULE
 from tasks.trust.verdict import SIGNED_BY_COSIGN
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class Mode(StrEnum):
     WARN = "warn"  # it does, and the report says so
     PRESENCE = "presence"  # it only has to have something signature-like: never called verified
     SKIP = "skip"  # nothing is looked up
+
+
+OnFailure = Literal["keep", "hide", "delete"]
 
 
 class Authority(Protocol):
@@ -87,6 +91,13 @@ class Policy:
     repository: str | None = None  # where signatures are, when not beside the image
     each_child: bool = False  # platforms of an index need signatures of their own
     signers: frozenset[str] | None = None  # None: all authorities
+    fingerprint: str = ""  # equal for policies that judge alike; "" where nothing is looked up
+    on_failure: OnFailure = "hide"  # what becomes of a stored image that falls short
+
+    @property
+    def keeps_out(self) -> bool:
+        """Whether an image that does not meet it stays out."""
+        return self.mode in (Mode.ENFORCE, Mode.PRESENCE)
 
     def may_sign(self, authority: str) -> bool:
         return self.signers is None or authority in self.signers
@@ -100,6 +111,8 @@ class Policy:
         return self.formats & usable
 
 
-REJECT = Policy("no rule", Mode.ENFORCE)  # no authority can ever be satisfied: what no rule names stays out
+REJECT = Policy(
+    "no rule", Mode.ENFORCE, fingerprint=BY_NO_RULE
+)  # no authority can ever be satisfied: what no rule names stays out
 """What holds for an image that no rule names, where the profile says `require: reject`."""
 ACCEPT = Policy("no rule", Mode.SKIP)

@@ -27,9 +27,9 @@ def look(source: SignatureSource, search: Search, policy: Policy, image: Image) 
         reason = _why_not(candidate, policy, image)
         seen.append(FoundSignature(candidate.format, candidate.where, reasons=(reason,) if reason else ()))
         if not reason:
-            return Verdict(Outcome.PRESENT, (), tuple(seen), policy.name)
+            return Verdict(Outcome.PRESENT, (), tuple(seen), policy.name, policy.fingerprint)
     reason = "nothing that looks like a signature of it" if seen else "it has no signature"
-    return Verdict(Outcome.REFUSED, (reason,), tuple(seen), policy.name)
+    return Verdict(Outcome.REFUSED, (reason,), tuple(seen), policy.name, policy.fingerprint)
 
 
 def _why_not(candidate: Candidate, policy: Policy, image: Image) -> str:

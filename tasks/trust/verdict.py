@@ -68,6 +68,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     signatures: tuple[FoundSignature, ...] = ()
     policy: str = ""
+    judged_by: str = ""  # the policy's fingerprint
 
     @property
     def admits(self) -> bool:

@@ -19,7 +19,7 @@ from registry_server.store.store import Store
 from tasks.catalog import wanted_repositories
 from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
-from tasks.images import Step
+from tasks.images import Admission, Step
 from tasks.polling import record_polls
 from tasks.publishing import publish
 from tasks.report import build_report
@@ -174,7 +174,9 @@ def made_ready(run: MirrorRun) -> list[Image]:
     """Searched, verified and converted: what copy_blob and publish_image begin with."""
     search(run)
     images = run.ledger.changed()
-    run.for_each_image(images, Step.VERIFIED, lambda image: run.ledger.verdict(image, "no policy"))
+    run.for_each_image(
+        images, Step.VERIFIED, lambda image: run.ledger.admitted(image, Admission("no policy"))
+    )
     run.for_each_image(images, Step.CONVERTED, lambda image: convert(run, image))
     return images
 

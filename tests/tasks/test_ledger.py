@@ -8,7 +8,7 @@ import pytest
 
 from registry_server.oci.reference import ImageName
 from tasks.errors import NotWanted
-from tasks.images import Findings, Image, ImagePlan, Step
+from tasks.images import Admission, Findings, Image, ImagePlan, Step
 from tasks.ledger import Ledger
 from tests.tasks.things import blob, image, source
 
@@ -122,7 +122,7 @@ def test_changed_images_come_by_repository_so_that_groups_keep_together() -> Non
 def test_plans_and_verdicts_are_kept_with_their_image() -> None:
     made, plan = ledger(ONE), ImagePlan(ONE, (), ())
     made.plan(ONE, plan)
-    made.verdict(ONE, "no policy")
+    made.admitted(ONE, Admission("no policy"))
     assert made.plan_of(ONE) is plan
-    assert [each.verdict for each in made.progress()] == ["no policy"]
+    assert [each.admission.verdict for each in made.progress()] == ["no policy"]
     assert [each.image.name for each in made.progress()] == [ImageName(ONE.local, ONE.reference)]

@@ -1,0 +1,206 @@
+"""What is stored, by today's policies: which image is covered by which, and whether that one has judged it.
+
+Judging reads the store alone, its signatures included: no network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from profiles.matching import mappings, sources
+from profiles.tag_rules import is_companion_tag
+from registry_server.oci.manifest import parse_manifest
+from tasks.verifying import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from profiles.entry import RegistryEntry
+    from profiles.model import Profile
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.records import TagRecord
+    from registry_server.store.repository import Repository
+    from registry_server.store.store import Store
+    from tasks.trust.policy import Policy
+    from tasks.trust.sources import StoreSource
+    from tasks.trust.verdict import Verdict
+
+
+class Standing(StrEnum):
+    """How a stored image stands to the policy that covers it."""
+
+    NO_POLICY = "no policy"
+    CURRENT = "judged"
+    NEVER = "never judged by the policy that covers it"
+    OUTDATED = "judged by an earlier policy"
+    KEPT = "served although it falls short"
+    HIDDEN = "hidden, because it falls short"
+
+
+DUE = frozenset({Standing.NEVER, Standing.OUTDATED})
+"""What the next sweep judges."""
+FINE = frozenset({Standing.NO_POLICY, Standing.CURRENT})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A tag that an entry of the profile brought. `source` is `host/repository`, as policies name it."""
+
+    repository: RepositoryName
+    tag: Tag
+    record: TagRecord
+    entry: RegistryEntry
+    source: str
+    policy: str  # the fingerprint of the policy that covers it, "" for none
+    hidden: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def upstream_digest(self) -> Digest:
+        """What signatures are made for: the upstream's digest, also of an image that was converted."""
+        return self.record.origin.digest if self.record.origin else self.record.digest
+
+    @property
+    def standing(self) -> Standing:
+        if self.hidden:
+            return Standing.HIDDEN
+        if not self.policy:
+            return Standing.NO_POLICY
+        if self.record.judged_by != self.policy:
+            return Standing.OUTDATED if self.record.judged_by else Standing.NEVER
+        from tasks.trust.verdict import Outcome
+
+        return Standing.KEPT if self.record.verdict.startswith(Outcome.REFUSED) else Standing.CURRENT
+
+    @property
+    def problem(self) -> str:
+        """Why it is not as the policy wants it, in words; "" when it is."""
+        if self.standing in FINE:
+            return ""
+        said = "" if self.standing in DUE else f": {self.record.verdict}"
+        return f"{self.standing}{said}"
+
+
+@dataclass(slots=True)
+class StoredImages:
+    """The images of one store under one profile. Loads no verifier until something is judged."""
+
+    profile: Profile
+    store: Store
+    _verifications: dict[str, Verification] = field(default_factory=dict)
+    _entries: dict[str, RegistryEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._entries = {entry.name: entry for entry in self.profile.sync.registries}
+        policies = None
+        if self.profile.verify is not None or any(entry.only_signed for entry in self._entries.values()):
+            from tasks.trust.compiling import Policies
+
+            policies = Policies(self.profile.trust, self.profile.verify)
+        for entry in self._entries.values():
+            self._verifications[entry.name] = Verification.of(self.profile, entry, policies)
+
+    def __bool__(self) -> bool:
+        """Whether any policy is there."""
+        return any(self._verifications.values())
+
+    def of(self, name: RepositoryName, *, hidden: bool = False) -> Iterator[StoredImage]:
+        """The images of one repository; companions are none, they go with theirs."""
+        repository = self.store.hidden(name) if hidden else self.store.repository(name)
+        for tag, record in repository.tag_records().items():
+            image = self._image(name, tag, record, hidden=hidden)
+            if image is not None:
+                yield image
+
+    def is_due(self, name: RepositoryName, tag: Tag) -> bool:
+        """Whether the tag is here, and by another policy than today's."""
+        record = self.store.repository(name).tag(tag) if self else None
+        image = self._image(name, tag, record) if record else None
+        return image is not None and image.standing in DUE
+
+    def _image(
+        self, name: RepositoryName, tag: Tag, record: TagRecord, *, hidden: bool = False
+    ) -> StoredImage | None:
+        """None for what clients pushed, and for what came from an entry that the profile has no more."""
+        entry = self._entries.get(record.origin.registry) if record.origin else None
+        if entry is None or record.origin is None or is_companion_tag(tag):
+            return None
+        source = _source(entry, record.origin.repository)
+        policy = self._verifications[entry.name].fingerprint_for(source, tag)
+        return StoredImage(name, tag, record, entry, source, policy, hidden)
+
+    def all(self) -> Iterator[StoredImage]:
+        """Those that are served, and those that are hidden and not served under the same name again."""
+        for name in self.store.repositories():
+            yield from self.of(name)
+        for name in self.store.hiding():
+            visible = self.store.repository(name)
+            yield from (each for each in self.of(name, hidden=True) if visible.tag(each.tag) is None)
+
+    def counts(self) -> dict[str, Counter[Standing]]:
+        """By entry, how many images are not as the policies want them."""
+        found: dict[str, Counter[Standing]] = {}
+        for image in self.all() if self else ():
+            if image.standing not in FINE:
+                found.setdefault(image.entry.name, Counter())[image.standing] += 1
+        return found
+
+    def by_digest(self, name: RepositoryName) -> tuple[str, ...]:
+        """Fingerprints of the policies that hold what has no tag in this repository out of it."""
+        found = []
+        for entry in self._entries.values():
+            verification = self._verifications[entry.name]
+            for _, source in sources(entry, name):
+                if verification.keeps_out(_source(entry, source), None):
+                    found.append(verification.fingerprint_for(_source(entry, source), None))
+        return tuple(dict.fromkeys(found))
+
+    def policy_of(self, image: StoredImage) -> Policy | None:
+        return self._verifications[image.entry.name].policy_for(image.source, image.tag)
+
+    def judge(self, image: StoredImage) -> Verdict | None:
+        """By the policy that covers it now, from what is stored; None without. Raises `MirrorflowError`."""
+        policy = self.policy_of(image)
+        if policy is None:
+            return None
+        from tasks.trust.judging import judge_image
+
+        repository = self.store.repository(image.repository)
+        digest = image.upstream_digest
+        media_type = repository.find_manifest(digest).descriptor.media_type
+        return judge_image(
+            digest,
+            media_type,
+            self._signatures(image, policy),
+            policy,
+            children=lambda each: held_children(repository, each),
+            reference=f"{image.source}:{image.tag}",
+        )
+
+    def _signatures(self, image: StoredImage, policy: Policy) -> StoreSource:
+        """The image's own repository, or where the one that the policy names is mirrored to."""
+        from tasks.trust.sources import StoreSource
+
+        places = mappings(image.entry, policy.repository) if policy.repository else ()
+        place = next((local for _, local in places), image.repository)
+        return StoreSource(self.store.repository(place))
+
+
+def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor]:
+    """The entries of an index that are here as well. Raises what reading a manifest raises."""
+    descriptor, body = repository.read_manifest(digest)
+    children = parse_manifest(body, descriptor.media_type).manifests
+    return [child for child in children if repository.has_blob(child.digest)]
+
+
+def _source(entry: RegistryEntry, repository: str) -> str:
+    url = entry.urls[0]
+    return f"{url.registry}/{url.repository(repository)}"

@@ -1,0 +1,254 @@
+"""A changed policy judges what is stored: nothing unjudged is served, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from flows.entries import open_store
+from profiles.loading import parse_profile
+from registry_server.http.process import running_server
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.media_types import OCI_CONFIG
+from registry_server.oci.reference import Tag
+from registry_server.store.gc import collect
+from registry_server.store.gc_options import GcOptions
+from registry_server.store.hiding import hide
+from registry_server.store.records import TagRecord
+from tasks.outcomes import Outcome
+from tasks.policy_sweep import sweep
+from tasks.stored_images import Standing, StoredImages
+from tests.tasks.companies import APP
+from tests.tasks.runs import mirror, opened, rows
+from tests.tasks.trust.attacker import (
+    OURS,
+    TAR,
+    ZIPPED,
+    attacked,
+    config_of,
+    manifest_of,
+    pem_of,
+    policy,
+    sign,
+)
+from tests.tasks.trust.test_attacks import (
+    DISGUISES,
+    assert_nothing_is_reachable,
+    assert_the_signed_image_is_there,
+    unsigned_tag,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from profiles.model import Profile
+    from registry_server.store.store import Store
+    from tasks.report import Report
+    from tests.tasks.trust.attacker import Attack
+
+V1, V2 = Tag("v1"), Tag("v2")
+
+
+@pytest.fixture
+def attack(tmp_path: Path) -> Iterator[Attack]:
+    with attacked(tmp_path, api=True) as found:
+        yield found
+
+
+def fill(folder: Path, attack: Attack, **more: Any) -> Report:
+    """One poll, by default without a policy."""
+    with opened(folder, attack.upstream.url, more=more) as run:
+        return mirror(run)
+
+
+def profile_of(folder: Path, attack: Attack, **more: Any) -> tuple[Profile, Store]:
+    entry = {"name": "registry1", "urls": [attack.upstream.url], "content": [{"prefix": "**"}]}
+    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": [entry]}, **more}
+    profile = parse_profile(json.dumps(document), folder / "profile.json").profile
+    return profile, open_store(profile)
+
+
+def push_unsigned(attack: Attack) -> Descriptor:
+    return attack.push(manifest_of(OCI_CONFIG, config_of(b"x"), (f"{TAR}+gzip", ZIPPED)), "v2")
+
+
+@pytest.mark.parametrize("disguise", DISGUISES, ids=lambda disguise: disguise.__name__)
+def test_of_a_store_that_was_filled_without_a_policy_only_what_is_signed_is_served(
+    attack: Attack, tmp_path: Path, disguise: Callable[[Attack], None]
+) -> None:
+    disguise(attack)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    sweep(profile, store)
+    with running_server(store.root) as url, httpx.Client(base_url=url) as client:
+        assert_the_signed_image_is_there(client, attack)
+        assert_nothing_is_reachable(client, attack)
+    record = store.repository(APP).tag(V1)
+    assert record is not None
+    assert record.verdict.startswith("verified")
+
+
+def test_nothing_is_judged_twice_by_one_policy(attack: Attack, tmp_path: Path) -> None:
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    assert sweep(profile, store).judged == 1
+    assert not sweep(profile, store)
+
+
+def test_a_poll_brings_back_what_was_signed_meanwhile_without_a_byte_of_it(
+    attack: Attack, tmp_path: Path
+) -> None:
+    image = push_unsigned(attack)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    sweep(profile, store)
+    assert rows(fill(tmp_path, attack, **policy()))["app:v2"].outcome is Outcome.FAILED
+    sign(attack.upstream, image)
+    row = rows(fill(tmp_path, attack, **policy()))["app:v2"]
+    assert (row.outcome, row.bytes_moved) == (Outcome.COPIED, 0)
+    assert store.repository(APP).tag(V2) is not None
+    sweep(profile, store)
+    assert store.hidden(APP).tag(V2) is None, "what is served again is not hidden as well"
+
+
+@pytest.mark.parametrize(
+    ("action", "served", "hidden", "after_a_poll"),
+    [
+        pytest.param("keep", True, False, False, id="keep: served, and reported"),
+        pytest.param("hide", False, True, True, id="hide: kept until it passes"),
+        pytest.param("delete", False, True, False, id="delete: gone when the upstream has no signature"),
+    ],
+)
+def test_the_rule_says_what_becomes_of_an_image_that_falls_short(
+    attack: Attack, tmp_path: Path, action: str, *, served: bool, hidden: bool, after_a_poll: bool
+) -> None:
+    push_unsigned(attack)
+    fill(tmp_path, attack)
+    more = policy(onFailure=action)
+    profile, store = profile_of(tmp_path, attack, **more)
+    swept = sweep(profile, store)
+    assert (store.repository(APP).tag(V2) is not None) is served
+    assert (store.hidden(APP).tag(V2) is not None) is hidden
+    assert {**swept.hidden, **swept.kept}.keys() == {"app:v2"}
+    fill(tmp_path, attack, **more)
+    assert (store.hidden(APP).tag(V2) is not None) is after_a_poll
+
+
+def test_a_replaced_key_hides_what_the_old_one_signed(attack: Attack, tmp_path: Path) -> None:
+    fill(tmp_path, attack, **policy())
+    profile, store = profile_of(tmp_path, attack, **policy())
+    assert not sweep(profile, store).hidden
+    profile, store = profile_of(tmp_path, attack, **policy(key=ec.generate_private_key(ec.SECP256R1())))
+    assert StoredImages(profile, store).counts() == {"registry1": {Standing.OUTDATED: 1}}
+    assert sweep(profile, store).hidden.keys() == {"app:v1"}
+    assert store.repositories() == [], "nothing of it is left to be seen"
+    assert StoredImages(profile, store).counts() == {"registry1": {Standing.HIDDEN: 1}}
+
+
+def test_what_a_client_pushed_is_not_under_the_policy(attack: Attack, tmp_path: Path) -> None:
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    body, blobs = manifest_of(OCI_CONFIG, config_of(b"pushed"), (f"{TAR}+gzip", b"pushed"))
+    repository = store.repository(APP)
+    for blob in blobs:
+        repository.put_blob(Descriptor("a/b", Digest.of(blob), len(blob)), blob)
+    made = repository.put_manifest(parse_manifest(body))
+    repository.put_tag(Tag("ours"), TagRecord(made.digest, made.media_type, made.size, 0.0))
+    sweep(profile, store)
+    assert repository.find_manifest(Tag("ours")).descriptor.digest == made.digest
+    assert not repository.missing(parse_manifest(body))
+
+
+def test_an_image_stays_as_long_as_one_of_its_tags_passes(attack: Attack, tmp_path: Path) -> None:
+    """One digest, and a rule for the tag `old` that it does not meet."""
+    body = attack.upstream.keep
+    made = manifest_of(OCI_CONFIG, config_of(b"two"), (f"{TAR}+gzip", b"two tags"))
+    image = body(*made, "new")
+    body(*made, "old")
+    sign(attack.upstream, image)
+    fill(tmp_path, attack)
+    more = policy()
+    [rule] = more["verify"]["rules"]
+    more["trust"]["keys"]["other"] = {"pem": pem_of(ec.generate_private_key(ec.SECP256R1()))}
+    other = {"name": "other", "type": "key", "key": "other"}
+    more["verify"]["rules"].insert(0, rule | {"tags": ["old"], "signatures": {"from": [other]}})
+    profile, store = profile_of(tmp_path, attack, **more)
+    assert sweep(profile, store).hidden.keys() == {"app:old"}
+    repository = store.repository(APP)
+    assert repository.tag(Tag("new")) is not None
+    assert not repository.missing(parse_manifest(repository.read_manifest(image.digest)[1]))
+
+
+def test_the_collector_keeps_what_is_hidden_and_takes_it_when_it_is_given_up(
+    attack: Attack, tmp_path: Path
+) -> None:
+    push_unsigned(attack)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    sweep(profile, store)
+    options = {store.root: GcOptions(delay=-10, settle=0)}
+    for _ in range(2):
+        collect(store, options)
+    assert store.hidden(APP).pool_holds(Digest.of(ZIPPED))
+    assert not store.repository(APP).has_blob(Digest.of(ZIPPED))
+    store.hidden(APP).delete_tag(V2)
+    for _ in range(3):
+        collect(store, options)
+    assert not store.hidden(APP).pool_holds(Digest.of(ZIPPED))
+
+
+def test_what_was_kept_and_not_yet_withdrawn_is_withdrawn_by_the_next_sweep(
+    attack: Attack, tmp_path: Path
+) -> None:
+    """As a process leaves it that is killed in between: the copy in the hidden area is whole."""
+    push_unsigned(attack)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    record = store.repository(APP).tag(V2)
+    assert record is not None
+    hide(store, APP, {V2: record}, ())
+    store.repository(APP).put_tag(V2, record)
+    sweep(profile, store)
+    assert store.repository(APP).tag(V2) is None
+    hidden = store.hidden(APP)
+    assert not hidden.missing(parse_manifest(hidden.read_manifest(record.digest)[1]))
+
+
+def test_without_policies_nothing_is_looked_at(attack: Attack, tmp_path: Path) -> None:
+    unsigned_tag(attack)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack)
+    assert not sweep(profile, store)
+    assert store.repository(APP).tag(V2) is not None
+
+
+def test_a_damaged_image_is_hidden_and_its_neighbours_are_judged(attack: Attack, tmp_path: Path) -> None:
+    image = push_unsigned(attack)
+    sign(attack.upstream, image)
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    path = store.repository(APP).find_manifest(attack.signed.digest).path
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    assert sweep(profile, store).judged == 2
+    assert store.repository(APP).tag(V2) is not None
+
+
+def test_the_fingerprint_is_that_of_the_key_and_not_of_its_file(attack: Attack, tmp_path: Path) -> None:
+    for name in ("one.pub", "two.pub"):
+        (tmp_path / name).write_text(pem_of(OURS))
+    found: set[str] = set()
+    for named in ({"file": "one.pub"}, {"file": "two.pub"}, {"pem": pem_of(OURS) + "\n"}):
+        more = policy()
+        more["trust"]["keys"]["ours"] = named
+        profile, store = profile_of(tmp_path, attack, **more)
+        fill(tmp_path, attack, **more)
+        found.update(each.policy for each in StoredImages(profile, store).all())
+    assert len(found) == 1
