@@ -78,8 +78,8 @@ class Engine:
         self._options = options
         self._report = report
         self._profile = Path(options.profile)
-        self._watch = FileWatch(self._profile, self._named_files)
         self._accepted: Profile | None = None
+        self._watch = FileWatch(self._profile, self._named_files)
         self._wanted: tuple[Definition, ...] = ()
         self._ids: dict[UUID, str] = {}
         self._told: set[tuple[UUID, datetime | None]] = set()

@@ -72,7 +72,7 @@ def test_the_report_that_is_shown_has_the_fields_of_a_real_one(mirror: Mirror) -
 
 def test_the_fields_of_status_are_documented(folder: Path, mirror: Mirror) -> None:
     found = json.loads(_run("mirrorflow status demo.yaml --json", "status", folder, mirror))
-    assert set(_paths(found, "", maps={"runs"})) == _documented("`status --json`")
+    assert set(_paths(found, "", maps={"runs", "policies"})) == _documented("`status --json`")
 
 
 def test_the_fields_of_plan_are_documented(folder: Path, mirror: Mirror, url: str) -> None:
