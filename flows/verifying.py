@@ -18,12 +18,12 @@ from tasks.run import open_run
 from tasks.verifying import NO_POLICY, judge_digest, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from profiles.model import Profile
     from tasks.images import SourceRepository
     from tasks.run import MirrorRun
-    from tasks.trust.verdict import Verdict
+    from tasks.trust.verdict import FoundSignature, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,18 @@ def render_verdict(judged: Judged) -> Iterator[str]:
     verdict = judged.verdict
     yield f"{judged.registry}: {judged.image} ({judged.digest})"
     yield f"  {words(verdict) if verdict else NO_POLICY}"
-    for found in verdict.signatures if verdict else ():
+    for found, count in _alike(verdict.signatures if verdict else ()):
         state = f"counts for {', '.join(found.authorities)}" if found.counted else "does not count"
         who = f" by {found.who}" if found.who else ""
-        yield f"  {found.format} in {found.where}{who}: {state}"
+        others = f" and {count - 1:,} more like it" if count > 1 else ""
+        yield f"  {found.format} in {found.where}{others}{who}: {state}"
         for reason in (*found.reasons, *found.notes):
             yield f"    {reason}"
+
+
+def _alike(signatures: Iterable[FoundSignature]) -> Iterator[tuple[FoundSignature, int]]:
+    """Those that count, and of those that do not one for each reason, with how many there are."""
+    kinds: dict[object, list[FoundSignature]] = {}
+    for number, found in enumerate(signatures):
+        kinds.setdefault(number if found.counted else (found.format, found.reasons), []).append(found)
+    return ((alike[0], len(alike)) for alike in kinds.values())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.store.errors import WaitCancelled
-from tasks.upstream.errors import Stopped
+from tasks.upstream.errors import Stopped, UpstreamProtocolError, UpstreamSchema1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tasks.upstream.errors import Where
 
 _SHOWN = 3
+BROKEN = (ContentError, UpstreamSchema1, UpstreamProtocolError)
+"""What an upstream has that nobody could use. A network that fails, or a registry that refuses, is not."""
 
 
 class StepFailed(MirrorflowError):

@@ -199,8 +199,7 @@ def source_name(run: MirrorRun, repository: str) -> str:
 def words(verdict: Verdict) -> str:
     """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
     if verdict.reasons:
-        refused = (reason for found in verdict.signatures for reason in found.reasons)
-        return f"{verdict.outcome}: {'; '.join((*verdict.reasons, *refused))}"
+        return f"{verdict.outcome}: {'; '.join((*verdict.reasons, *verdict.findings))}"
     if not verdict.who:
         return str(verdict.outcome)
     when = f", {verdict.when.isoformat()}" if verdict.when else ""

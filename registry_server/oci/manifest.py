@@ -100,6 +100,27 @@ def parse_manifest(body: bytes, declared: str | None = None) -> Manifest:
     )
 
 
+def parse_entries(body: bytes) -> tuple[tuple[Descriptor, ...], tuple[str, ...]]:
+    """The entries of an index that can be read, and of each other one what is wrong with it.
+
+    For lists that others add to (referrers): one bad entry takes no other with it. Raises `ManifestInvalid`
+    for what is no index at all.
+    """
+    document = load_object(body)
+    entries = document.get("manifests")
+    if not isinstance(entries, list | None):
+        raise ManifestInvalid(f"manifests is a {type(entries).__name__}; expected a list of descriptors")
+    index = parse_manifest(json.dumps({**document, "manifests": []}).encode(), media_types.OCI_INDEX)
+    assert index.is_index, "parse_manifest was told so"
+    found, problems = [], []
+    for number, entry in enumerate(entries or ()):
+        try:
+            found.append(_descriptor(entry, f"manifests[{number}]"))
+        except ManifestInvalid as error:
+            problems.append(str(error))
+    return tuple(found), tuple(problems)
+
+
 def is_schema1(body: bytes, declared: str | None = None) -> bool:
     """Docker's schema 1: its digest does not cover its body, so it can be neither verified nor kept."""
     if declared and media_types.without_parameters(declared) in media_types.SCHEMA1:

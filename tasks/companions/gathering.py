@@ -11,7 +11,7 @@ from tasks.companions.admission import why_left_out
 from tasks.companions.formats import OWN_TYPE
 from tasks.companions.model import CompanionPlan, Fate, Followed
 from tasks.companions.seeking import FOREIGN, children_here, seek, signature_tags
-from tasks.errors import CompanionNotCopied, ReservedType, is_stop
+from tasks.errors import BROKEN, CompanionNotCopied, ReservedType, is_stop
 from tasks.fetching import keeping, walk
 from tasks.images import Image
 from tasks.in_place import is_in_place
@@ -82,6 +82,10 @@ def _gather(this: _Gathering, plan: ImagePlan) -> Company:
         except MirrorflowError as error:
             if is_stop(error):
                 raise
+            if isinstance(error, BROKEN) and is_strict(run, image):
+                # Whoever may push could break a neighbour of the signature, and the image with it.
+                seeking.leave_out(descriptor, str(error))
+                continue
             seeking.fail(str(descriptor.digest), error, descriptor.artifact_type or "")
         else:
             if found is not None:

@@ -49,7 +49,7 @@ def judge(
     if policy.mode is Mode.SKIP:
         return Verdict(Outcome.SKIPPED, policy=policy.name)
     around = Circumstances(Image(image_digest, media_type, size), now or datetime.now(UTC), reference)
-    search = Search(image_digest, policy.wanted_formats, bool(policy.attestations))
+    search = Search(image_digest, policy.wanted_formats, bool(policy.attestations), policy.predicates)
     if policy.mode is Mode.PRESENCE:
         return look(signatures_source, search, policy, around.image)
     weighed: list[Weighed] = []

@@ -103,6 +103,11 @@ class Policy:
         return self.signers is None or authority in self.signers
 
     @property
+    def predicates(self) -> frozenset[str]:
+        """The types of attestation that count for anything."""
+        return self.accept_predicates | {each.predicate_type for each in self.attestations}
+
+    @property
     def wanted_formats(self) -> frozenset[str]:
         """Those that at least one authority can use: nothing else has to be looked up."""
         if self.mode is Mode.PRESENCE:

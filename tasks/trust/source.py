@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class SignatureSource(Protocol):
     """One repository of an upstream (or of the store).
 
-    "Not there" is an answer and has a value; everything else that goes wrong is raised, and leaves `judge`
-    as it is. What is returned need not be trusted: digests are checked again.
+    "Not there" is an answer and has a value. Content that nobody could use (it has another digest or size, or
+    a format that has none) is `Refused`: a finding about that one object. Everything else that goes wrong is
+    raised, and leaves `judge` as it is. What is returned need not be trusted: digests are checked again.
     """
 
     def referrers(self, digest: Digest) -> Sequence[Descriptor] | None:

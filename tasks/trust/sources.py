@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
+from registry_server.store.errors import StoreDamaged
+from tasks.errors import BROKEN
 from tasks.small_blobs import InMemory
+from tasks.trust.errors import Refused, in_short
 from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ class UpstreamSource:
             return self._registry.manifest(self._repository, reference).body
         except UpstreamNotFound:
             return None
+        except BROKEN as error:
+            raise Refused(in_short(error)) from error
 
     def blob(self, descriptor: Descriptor) -> bytes | None:
         kept = InMemory()
@@ -59,6 +64,8 @@ class UpstreamSource:
             self._registry.blob(self._repository, descriptor, kept)
         except UpstreamNotFound:
             return None
+        except BROKEN as error:
+            raise Refused(in_short(error)) from error
         return bytes(kept.content)
 
     def tags(self) -> Collection[str] | None:
@@ -80,6 +87,8 @@ class StoreSource:
             return self._repository.read_manifest(name)[1]
         except (NotFound, InvalidName):
             return None
+        except StoreDamaged as error:
+            raise Refused(in_short(error)) from error
 
     def blob(self, descriptor: Descriptor) -> bytes | None:
         try:

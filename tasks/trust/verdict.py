@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - `dataclasses.fields` consumers resolve it
 from enum import StrEnum
 from typing import Any
 
+_MOST_FINDINGS = 8
 SIGNED_BY_COSIGN = "https://sigstore.dev/cosign/sign/v1"
 
 
@@ -74,6 +76,14 @@ class Verdict:
     def admits(self) -> bool:
         """Whether the image may become visible."""
         return self.outcome is not Outcome.REFUSED
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Why signatures do not count: each reason once, with how many share it; at most `_MOST_FINDINGS`."""
+        counts = Counter(reason for found in self.signatures for reason in found.reasons)
+        said = [f"{count} x {reason}" if count > 1 else reason for reason, count in counts.items()]
+        more = len(said) - _MOST_FINDINGS
+        return (*said[:_MOST_FINDINGS], *([f"and {more} more reasons"] if more > 0 else []))
 
     @property
     def who(self) -> tuple[str, ...]:

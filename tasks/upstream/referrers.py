@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.errors import ManifestInvalid
-from registry_server.oci.manifest import parse_manifest
-from registry_server.oci.media_types import OCI_INDEX
+from registry_server.oci.manifest import parse_entries
 from tasks.upstream import bodies
 from tasks.upstream.errors import UpstreamProtocolError
 from tasks.upstream.exchange import Call
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.upstream.errors import Where
     from tasks.upstream.exchange import Endpoint, Exchanger
 
+log = logging.getLogger("mirrorflow.upstream")
 # Answers of registries that do not have the API: 404 by the specification, the others by observation.
 NO_API: Final = frozenset({400, 404, 405, 406})
 _MAX_ALGORITHM, _MAX_ENCODED = 32, 64
@@ -56,8 +57,14 @@ def _page(
 
 
 def parse_list(body: bytes, where: Where) -> tuple[Descriptor, ...]:
-    """The descriptors of an index. Raises `UpstreamProtocolError` for anything else."""
+    """The descriptors of an index; one that cannot be read is logged and left out.
+
+    Raises `UpstreamProtocolError` for what is no index.
+    """
     try:
-        return parse_manifest(body, OCI_INDEX).manifests
+        found, problems = parse_entries(body)
     except ManifestInvalid as error:
         raise UpstreamProtocolError(where, f"its list of referrers is none: {error}") from error
+    if problems:
+        log.warning("%s: %d referrers are left out: %s", where, len(problems), problems[0])
+    return found

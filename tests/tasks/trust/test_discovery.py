@@ -9,8 +9,9 @@ import pytest
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
-from tasks.trust.discovery import MOST_REFERRERS, MOST_SIGNATURES, Search, discover
+from tasks.trust.discovery import MOST_REFERRERS, MOST_SIGNATURES, SMALL, Search, discover
 from tasks.trust.simple_signing import MEDIA_TYPE
+from tasks.trust.verdict import SIGNED_BY_COSIGN
 from tests.tasks.trust.material import BUNDLE_TYPE, Repository, subject_of
 
 if TYPE_CHECKING:
@@ -152,6 +153,32 @@ def test_only_so_many_referrers_are_fetched(repository: Repository) -> None:
     # What says that it is a signature comes first.
     assert _found(repository) == ["bundle", "unknown"]
     assert len([call for call in repository.asked if "sha256:" in call]) == MOST_REFERRERS
+
+
+def _sign(repository: Repository, predicate: str, number: int) -> None:
+    content = json.dumps({"number": number}).encode()
+    layer = {"mediaType": BUNDLE_TYPE, "digest": Digest.of(content), "size": len(content)}
+    manifest = _signature_manifest() | {"artifactType": BUNDLE_TYPE, "layers": [layer]}
+    annotations = {"dev.sigstore.bundle.predicateType": predicate}
+    repository.put(manifest | {"subject": subject_of(IMAGE), "annotations": annotations}, [content])
+
+
+@pytest.mark.parametrize("api", [True, False], ids=["referrers API", "fallback tag"])
+def test_attestations_of_other_predicates_do_not_crowd_out_a_signature(api: bool) -> None:  # noqa: FBT001
+    repository = Repository(api=api)
+    for number in range(MOST_SIGNATURES + 50):
+        _sign(repository, "https://slsa.dev/provenance/v1", number)
+    _sign(repository, SIGNED_BY_COSIGN, -1)
+    first = next(discover(repository, Search(DIGEST, ALL, predicates={SIGNED_BY_COSIGN})))
+    assert getattr(first, "content", b"") == b'{"number": -1}'
+    assert repository.asked.count("blob") == 1
+
+
+def test_a_large_signature_is_looked_at_after_the_small_ones(repository: Repository) -> None:
+    repository.attach(subject_of(IMAGE), b" " * (SMALL + 1), BUNDLE_TYPE, artifact_type=BUNDLE_TYPE)
+    repository.attach(subject_of(IMAGE), b"{}", BUNDLE_TYPE, artifact_type=BUNDLE_TYPE)
+    sizes = [len(getattr(each, "content", b"")) for each in discover(repository, Search(DIGEST, ALL))]
+    assert sizes == [2, SMALL + 1]
 
 
 @pytest.mark.parametrize(
