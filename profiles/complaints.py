@@ -76,7 +76,8 @@ def shown(value: Any) -> str:
 def _of_refusal(refusal: Refusal, path: Path) -> Complaint:
     culprit = (*path, *refusal.at)
     involved = tuple((*path, name) for name in refusal.involves)
-    return Complaint(culprit, refusal.found, refusal.write, (culprit, *involved), (culprit, *involved))
+    causes = (culprit, *involved, *([refusal.cause] if refusal.cause else []))
+    return Complaint(culprit, refusal.found, refusal.write, (culprit, *involved), causes)
 
 
 def _of_detail(detail: ErrorDetails, path: Path) -> Complaint:

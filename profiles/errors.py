@@ -68,17 +68,25 @@ class Refusal(ValueError):
 
     `found` says what is wrong with it, `write` what to write instead. `at` leads from the model that was
     being validated to the culprit, in the profile's own spelling; `involves` names further keys of that
-    model without which the refusal would not have happened.
+    model without which the refusal would not have happened. `cause` leads from the profile itself to a value
+    whose own refusal makes this one needless: a name is not unknown because its key could not be read.
     """
 
     def __init__(
-        self, found: str, write: str, *, at: tuple[str | int, ...] = (), involves: tuple[str, ...] = ()
+        self,
+        found: str,
+        write: str,
+        *,
+        at: tuple[str | int, ...] = (),
+        involves: tuple[str, ...] = (),
+        cause: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{found}; {write}" if write else found)
         self.found = found
         self.write = write
         self.at = at
         self.involves = involves
+        self.cause = cause
 
 
 class Refusals(ValueError):

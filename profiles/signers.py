@@ -190,14 +190,15 @@ class Signer(ProfileModel):
         """What it names and `trust` does not have."""
         found = []
         if self.key is not None and self.key not in trust.keys:
-            found.append(_unknown("key", self.key, "trust.keys"))
+            found.append(_unknown("key", self.key, "trust.keys", ("trust", "keys", self.key)))
         if self.root is not None and self.root not in trust.sigstore:
-            found.append(_unknown("root", self.root, "trust.sigstore"))
+            found.append(_unknown("root", self.root, "trust.sigstore", ("trust", "sigstore", self.root)))
         elif self.root is not None and self.type == "keyless" and trust.sigstore[self.root].rekor_keys:
             found.append(Refusal("that root knows no CA", "name one with builtin or file", at=("root",)))
         for number, store in enumerate(self.stores):
             if trust.notation.store(store) is None:
-                found.append(_unknown("stores", store, "trust.notation", number))
+                cause = ("trust", "notation", *store.split(":", 1))
+                found.append(_unknown("stores", store, "trust.notation", cause, number))
         return found
 
     def _key(self) -> None:
@@ -247,6 +248,6 @@ class Signer(ProfileModel):
         self._intermediates = tuple(each for path in self.intermediates for each in read_certificates(path))
 
 
-def _unknown(key: str, name: str, where: str, number: int | None = None) -> Refusal:
+def _unknown(key: str, name: str, where: str, cause: tuple[str, ...], number: int | None = None) -> Refusal:
     at: tuple[str | int, ...] = (key,) if number is None else (key, number)
-    return Refusal(f"{name!r} is not in {where}", "name one that is there, or add it", at=at)
+    return Refusal(f"{name!r} is not in {where}", "name one that is there, or add it", at=at, cause=cause)

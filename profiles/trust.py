@@ -20,6 +20,7 @@ from profiles.trust_material import (
     read_certificates,
     read_file,
     read_public_key,
+    read_public_keys,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class TrustedSigstore(ProfileModel):
 
 
 class TrustedKey(ProfileModel):
-    """A public key that images are signed with."""
+    """A public key that images are signed with; or several in one PEM text, any of which counts."""
 
     file: ProfilePath | None = Field(
         default=None, description="PEM file, relative to the profile.", examples=["trust/acme.pub"]
@@ -98,27 +99,28 @@ class TrustedKey(ProfileModel):
     pem: str | None = Field(default=None, description="The PEM text itself.")
     hash: Literal["auto", "sha256", "sha384", "sha512"] = Field(
         default="auto",
-        description="The hash under the signature. `auto`: what cosign uses, SHA-256 for its older form, the "
-        "curve's own for bundles. Ed25519 keys need none; Ed25519ph is not supported.",
+        description="The hash under the signature. `auto`: what cosign uses, which is SHA-256, or the "
+        "curve's own (SHA-384 for P-384, SHA-512 for P-521). Ed25519 keys need none: Ed25519 and Ed25519ph "
+        "both count.",
     )
-    _key: Any = PrivateAttr()
+    _keys: tuple[Any, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _load(self) -> Self:
         if (self.file is None) == (self.pem is None):
             raise Refusal("a key is given in one way", "write either file or pem")
-        self._key = read_public_key(read_file(self.file) if self.file else (self.pem or "").encode())
+        self._keys = read_public_keys(read_file(self.file) if self.file else (self.pem or "").encode())
         return self
 
     @property
-    def key(self) -> PublicKey:
-        found: PublicKey = self._key
-        return found
+    def keys(self) -> tuple[PublicKey, ...]:
+        """Any of them signs: during a rotation there are two."""
+        return self._keys
 
     @property
     def material(self) -> tuple[bytes, ...]:
-        """The key, however it is written, and the hash under its signatures."""
-        return (key_in_der(self._key), self.hash.encode())
+        """The keys, however they are written, and the hash under their signatures."""
+        return (*map(key_in_der, self._keys), self.hash.encode())
 
 
 class CertificateStore(ProfileModel):

@@ -25,6 +25,10 @@ _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _SMALLEST_RSA: Final = 2048
 _KEY_KINDS: Final = "ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519"
 _SUBJECT: Final = "x509.subject:"
+# RFC 7468 section 2: the label says what is between the lines.
+_PEM_BLOCK: Final = re.compile(
+    rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----\n?", re.DOTALL
+)
 _SPACE: Final = re.compile(r"(?<!\\)([,+])\s+")
 
 
@@ -40,8 +44,33 @@ def read_file(path: Path) -> bytes:
     return content
 
 
+def read_public_keys(content: bytes) -> tuple[PublicKey, ...]:
+    """All keys of a PEM text, each once: two stand in it while one replaces the other. Raises `Refusal`."""
+    blocks = list(_PEM_BLOCK.finditer(content))
+    for block in blocks:
+        _refuse_what_is_no_public_key(block["label"].decode())
+    if not blocks:
+        raise Refusal("not a public key in PEM", "write '-----BEGIN PUBLIC KEY-----' and so on")
+    keys = [read_public_key(block[0]) for block in blocks]
+    return tuple({key_in_der(key): key for key in keys}.values())
+
+
+def _refuse_what_is_no_public_key(label: str) -> None:
+    """A private key in a profile is a mistake that its owner has to hear of."""
+    if "PRIVATE KEY" in label:
+        raise Refusal(
+            "a private key, which signs; a profile needs the public one",
+            "write what 'cosign public-key --key FILE' or 'openssl pkey -in FILE -pubout' prints",
+        )
+    if label == "CERTIFICATE":
+        raise Refusal(
+            "a certificate, not a public key",
+            "write what 'openssl x509 -pubkey -noout -in FILE' prints, or a signer of type x509",
+        )
+
+
 def read_public_key(content: bytes) -> PublicKey:
-    """From PEM. Raises `Refusal`."""
+    """One, from PEM. Raises `Refusal`."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:

@@ -263,6 +263,7 @@ class VerificationPart(ProfileModel):
                 refusal.found,
                 refusal.write,
                 at=("verify", "rules", rule, "signatures", "from", at, *refusal.at),
+                cause=refusal.cause,
             )
             for rule, found in enumerate(self.verify.rules if self.verify else ())
             for at, signer in enumerate(found.signatures.from_)

@@ -58,7 +58,7 @@ class CaAuthority:
             self._check_chain(leaf, candidate.annotations.get(CHAIN, ""))
             self._check_names(leaf)
             key = TrustedKey(usable(leaf.public_key()))
-            key.verify(signature_of(candidate.annotations), candidate.payload, legacy=True)
+            key.verify(signature_of(candidate.annotations), candidate.payload)
             return Evidence(
                 signer=f"key {key.fingerprint}",
                 who=leaf.subject.rfc4514_string(),

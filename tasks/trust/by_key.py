@@ -73,14 +73,14 @@ class KeyAuthority:
     def _layer(self, candidate: CosignLayer, image: Image) -> Evidence:
         claims = read_claims(candidate.payload, image.digest)
         signature = signature_of(candidate.annotations)
-        self.key.verify(signature, candidate.payload, legacy=True)
+        self.key.verify(signature, candidate.payload)
         signed = Signed(signature, spki(self.key.key), _sha256(candidate.payload), candidate.payload)
         logged = self._annotated(candidate.annotations, signed)
         return self._evidence(logged, docker_reference=claims.docker_reference, annotations=claims.optional)
 
     def _attestation(self, candidate: AttestationLayer, image: Image) -> Evidence:
         envelope = read_envelope(json_object(candidate.envelope, "the envelope"))
-        self.key.verify(envelope.signature, envelope.pae, legacy=True)
+        self.key.verify(envelope.signature, envelope.pae)
         statement = read_statement(envelope, image.digest)
         signed = Signed(
             envelope.signature,
@@ -103,7 +103,7 @@ class KeyAuthority:
             raise Refused("signed with a certificate, not by a key")
         if parts.envelope is None:
             return self._evidence(self._in_bundle(parts, self._manifest_signature(parts, image)))
-        self.key.verify(parts.envelope.signature, parts.envelope.pae, legacy=False)
+        self.key.verify(parts.envelope.signature, parts.envelope.pae)
         statement = read_statement(parts.envelope, image.digest)
         pae, verifier = parts.envelope.pae, spki(self.key.key)
         signed = Signed(parts.envelope.signature, verifier, _sha256(pae), pae, parts.envelope)
@@ -160,6 +160,29 @@ class KeyAuthority:
             log_index=logged.index,
             **more,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AnyKey:
+    """Whoever holds the private half of one of several keys: during a rotation there are two."""
+
+    name: str
+    keys: tuple[KeyAuthority, ...]
+
+    @property
+    def formats(self) -> frozenset[str]:
+        return self.keys[0].formats
+
+    def check(self, candidate: Candidate, image: Image) -> Evidence:
+        """Raises `Refused`."""
+        refusals = []
+        for key in self.keys:
+            try:
+                return key.check(candidate, image)
+            except Refused as error:
+                refusals.append(str(error))
+        reasons = "; ".join(dict.fromkeys(refusals))
+        raise Refused(f"none of {len(self.keys)} keys: {reasons}")
 
 
 def _sha256(content: bytes) -> bytes:

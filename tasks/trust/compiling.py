@@ -118,13 +118,14 @@ class Policies:
         return makers[signer.type](signer)
 
     def _by_key(self, signer: Signer) -> Authority:
-        from tasks.trust.by_key import KeyAuthority
+        from tasks.trust.by_key import AnyKey, KeyAuthority
         from tasks.trust.keys import TrustedKey
 
         named = self.trust.keys[signer.key or ""]
         root = self._root(signer.root) if signer.root and signer.wanted_transparency != "ignore" else None
-        key = TrustedKey(named.key, named.hash)
-        return KeyAuthority(signer.name, key, signer.wanted_transparency, root)
+        keys = (TrustedKey(key, named.hash) for key in named.keys)
+        found = [KeyAuthority(signer.name, key, signer.wanted_transparency, root) for key in keys]
+        return found[0] if len(found) == 1 else AnyKey(signer.name, tuple(found))
 
     def _keyless(self, signer: Signer) -> Authority:
         from tasks.trust.by_certificate import KeylessAuthority

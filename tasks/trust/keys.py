@@ -47,19 +47,17 @@ class TrustedKey:
         """SHA-256 of the SubjectPublicKeyInfo in hex: what makes a key the same key."""
         return fingerprint(self.key)
 
-    def verify(self, signature: bytes, message: bytes, *, legacy: bool) -> None:
-        """Raises `Refused`. Cosign's legacy signatures use SHA-256 whatever the curve; bundles the curve's
-        own hash, with SHA-256 for the P-384 and P-521 signatures of earlier versions (sigstore-go, "compat").
-        """
-        for name in self._hashes(legacy=legacy):
-            if signed_by(self.key, signature, message, name):
-                return
-        raise Refused("the signature is not by this key")
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Raises `Refused`."""
+        if not any(signed_by(self.key, signature, message, name) for name in self._hashes()):
+            raise Refused(f"the signature is not by key sha256:{self.fingerprint[:12]}")
 
-    def _hashes(self, *, legacy: bool) -> tuple[str, ...]:
+    def _hashes(self) -> tuple[str, ...]:
+        """cosign does not write down which hash it signs: SHA-256 until version 2, the curve's own since
+        version 3 (in bundles since 2.4)."""
         if self.hash_name != "auto":
             return (self.hash_name,)
-        if legacy or not isinstance(self.key, ec.EllipticCurvePublicKey):
+        if not isinstance(self.key, ec.EllipticCurvePublicKey):
             return ("sha256",)
         return tuple(dict.fromkeys((_CURVE_HASH[self.key.curve.name], "sha256")))
 
@@ -73,15 +71,37 @@ def usable(key: PublicKeyTypes) -> Usable:
 
 
 def signed_by(key: Usable, signature: bytes, message: bytes, hash_name: str) -> bool:
-    """ECDSA in DER, RSA in PKCS #1 v1.5, Ed25519 pure: what cosign writes."""
+    """ECDSA in DER, RSA in PKCS #1 v1.5, Ed25519 pure or prehashed: what cosign writes."""
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, message)
-        elif isinstance(key, rsa.RSAPublicKey):
+            return _signed_by_ed25519(key, signature, message)
+        if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, message, padding.PKCS1v15(), _HASHES[hash_name])
         else:
             key.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
     except InvalidSignature:
+        return False
+    return True
+
+
+def _signed_by_ed25519(key: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    """RFC 8032 section 5.1: Ed25519, or Ed25519ph, which cosign 3 writes. A signature of the one is none of
+    the other."""
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return _signed_by_ed25519ph(key, signature, message)
+    return True
+
+
+def _signed_by_ed25519ph(key: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    from Crypto.Hash import SHA512
+    from Crypto.PublicKey import ECC
+    from Crypto.Signature import eddsa
+
+    try:
+        eddsa.new(ECC.import_key(spki(key)), "rfc8032").verify(SHA512.new(message), signature)
+    except ValueError:
         return False
     return True
 

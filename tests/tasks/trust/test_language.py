@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
-from profiles.errors import Refusal, Refusals
+from profiles.errors import ProfileInvalid, Refusal, Refusals
+from profiles.loading import parse_profile
 from profiles.signers import Extensions
 from profiles.verification import VerificationPart
 from tasks.trust.certificate_identity import EXTENSIONS, OLD_EXTENSIONS
@@ -64,6 +67,44 @@ KEYLESS: dict[str, Any] = {
     "subject": "a@b.test",
 }
 NOTATION: dict[str, Any] = {"name": "n", "type": "notation", "stores": ["ca:acme"], "identities": ["*"]}
+
+
+def _private() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.mark.parametrize(
+    ("pem", "what"),
+    [
+        pytest.param(_private(), "a private key, which signs", id="private key"),
+        pytest.param(PEM + _private(), "a private key, which signs", id="both halves"),
+        pytest.param(
+            "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n"
+            "-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
+            "cosign public-key --key FILE",
+            id="cosign.key",
+        ),
+        pytest.param(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "openssl x509 -pubkey",
+            id="certificate",
+        ),
+        pytest.param("AAAA", "not a public key in PEM", id="no PEM"),
+        pytest.param(
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key", id="broken"
+        ),
+    ],
+)
+def test_a_key_that_is_none_is_refused_once_and_nothing_follows_from_it(pem: str, what: str) -> None:
+    document = _signers(KEY) | {"trust": {"keys": {"acme": {"pem": pem}}}, "storage": {"rootDirectory": "s"}}
+    document["sync"] = {"registries": [{"urls": ["https://registry.example"], "content": [{"prefix": "**"}]}]}
+    with pytest.raises(ProfileInvalid) as refused:
+        parse_profile(json.dumps(document), Path("profile.json"))
+    [problem] = refused.value.problems
+    assert problem.path == "trust.keys.acme"
+    assert what in str(problem)
+    assert "AAAA" not in str(problem)
 
 
 @pytest.mark.parametrize(

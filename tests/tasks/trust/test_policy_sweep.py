@@ -252,3 +252,10 @@ def test_the_fingerprint_is_that_of_the_key_and_not_of_its_file(attack: Attack, 
         fill(tmp_path, attack, **more)
         found.update(each.policy for each in StoredImages(profile, store).all())
     assert len(found) == 1
+
+
+def test_during_a_rotation_both_keys_count(attack: Attack, tmp_path: Path) -> None:
+    more = policy()
+    other = pem_of(ec.generate_private_key(ec.SECP256R1()))
+    more["trust"]["keys"]["ours"] = {"pem": f"# the new one\n{other}\n{pem_of(OURS)}"}
+    assert rows(fill(tmp_path, attack, **more))["app:v1"].outcome is Outcome.COPIED

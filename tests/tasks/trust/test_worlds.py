@@ -107,7 +107,7 @@ REFUSED: list[tuple[str, str, Callable[[SignedImage], object], str]] = [
         "wrong key",
         "key",
         lambda image: _legacy(image, key=ec.generate_private_key(ec.SECP256R1())),
-        "not by this key",
+        "is not by key sha256:",
     ),
     (
         "wrong key in a bundle",
@@ -115,7 +115,7 @@ REFUSED: list[tuple[str, str, Callable[[SignedImage], object], str]] = [
         lambda image: image.bundle(
             image.world.sigstore.bundle_dsse(image.statement(), key=ec.generate_private_key(ec.SECP256R1()))
         ),
-        "not by this key",
+        "is not by key sha256:",
     ),
     ("of another image", "key", lambda image: _legacy(image, claimed=OTHER), "of another image"),
     ("no log entry, and one is required", "logged", lambda image: _legacy(image, tlog=False), "requires one"),
