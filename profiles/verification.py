@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 import jmespath
@@ -15,6 +16,7 @@ from profiles.trust import Trust
 
 __all__ = ["Condition", "DefaultRule", "Signatures", "VerificationPart", "Verify", "VerifyRule"]
 
+_SHOWN = 120
 _EXAMPLE = "predicate.buildDefinition.buildType == 'https://example.com/build'"
 Format = Literal["bundle", "legacy", "notation"]
 
@@ -48,7 +50,9 @@ class Condition:
             found = self._compiled.search(document)
         except (JMESPathError, RecursionError, TypeError, ValueError) as error:
             return False, f"its condition cannot be evaluated ({type(error).__name__})"
-        return (True, "") if found is True else (False, "its condition does not hold")
+        if found is True:
+            return True, ""
+        return False, f"its condition {_short(self.text)} gives {_short(json.dumps(found))}, not true"
 
     def __str__(self) -> str:
         return self.text
@@ -58,6 +62,12 @@ class Condition:
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+
+def _short(text: str) -> str:
+    """For a reason; JSON and JMESPath have no unprintable characters but what others put into a text."""
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return printable if len(printable) <= _SHOWN else printable[:_SHOWN] + "…"
 
 
 ConditionText = Annotated[

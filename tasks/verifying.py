@@ -39,6 +39,10 @@ class NotAdmitted(MirrorflowError):
     """The policy refuses the image; nothing of it becomes visible. Trying again does not help."""
 
 
+class StillNotAdmitted(NotAdmitted):
+    """It was refused a moment ago, and was not judged again."""
+
+
 class NotSigned(LeftOut):
     """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
 
@@ -123,7 +127,10 @@ def verify_image(run: MirrorRun, image: Image) -> None:
         if verdict.judged_by == BY_ONLY_SIGNED:
             raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}")
         _give_up_hidden(run, image)
-        raise NotAdmitted(f"{run.upstream.name}: {image.upstream_name}: not admitted: {words(verdict)}")
+        raise NotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: not admitted by {verdict.policy}: {words(verdict)}"
+            f"; `mirrorflow verify PROFILE {image.upstream_name}` shows each signature"
+        )
 
 
 def _give_up_hidden(run: MirrorRun, image: Image) -> None:

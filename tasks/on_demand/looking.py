@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import matches_selection
@@ -17,9 +17,10 @@ from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
 from tasks.manifests import parsed
 from tasks.on_demand.breaker import NotAskedNow
+from tasks.on_demand.memory import Memory
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
-from tasks.verifying import NotAdmitted, NotSigned, verify_image
+from tasks.verifying import NotAdmitted, NotSigned, StillNotAdmitted, verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tasks.on_demand.deciding import Candidate
     from tasks.run import MirrorRun
 
+    RefusedImage = tuple[str, str, RepositoryName, Tag | Digest, Digest]
+
 
 class NotTaken(NotFound):
     """Upstream has it, but the rule's filters leave it out."""
@@ -39,7 +42,8 @@ class NotTaken(NotFound):
 
 NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken, NotSigned)
 # Answers, and nothing that a retry or a look at a failed step would mend.
-NO_FAILURE = (*NOT_THERE, NotAskedNow)
+NO_FAILURE = (*NOT_THERE, NotAskedNow, StillNotAdmitted)
+REFUSED = 60.0  # seconds for which a refused image is not judged again; a signature may come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Looking:
     held: TagRecord | None = None
     descriptor: Descriptor | None = None  # the one that led to a digest
     subject: Subject | None = None  # of a companion's tag
+    refused: Memory[RefusedImage, str] = field(default_factory=lambda: Memory(1))
 
     def ask(self, candidates: Sequence[Candidate]) -> Found:
         """The first candidate's that has it.
@@ -96,6 +101,7 @@ class Looking:
             image = self._image(candidate, head.digest, head.media_type)
             if is_made_of(self.held, head.digest, _form_to_expect(candidate, image, self.held)):
                 return Found(candidate, image, None)
+            self._check_refused(run, image)
             reference: str = head.digest
         else:
             reference = self.reference
@@ -105,9 +111,27 @@ class Looking:
         run.recent.keep(candidate.source, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
-            image = _admit(run, image)
+            self._check_refused(run, image)
+            image = self._admit(run, image)
         named = self.descriptor or _unsized(image)
         return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
+
+    def _admit(self, run: MirrorRun, image: Image) -> Image:
+        """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, `UpstreamError`."""
+        ledger = Ledger()
+        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
+        try:
+            verify_image(replace(run, ledger=ledger), image)
+        except NotAdmitted as error:
+            self.refused.put(_key(run, image), str(error))
+            raise
+        return replace(image, admission=ledger.admission_of(image))
+
+    def _check_refused(self, run: MirrorRun, image: Image) -> None:
+        """Pulls of what was refused do not ask for its signatures each time. Raises `StillNotAdmitted`."""
+        reason = self.refused.get(_key(run, image), younger_than=REFUSED)
+        if reason is not None:
+            raise StillNotAdmitted(reason)
 
     def _image(self, candidate: Candidate, digest: Digest, media_type: str) -> Image:
         # Of a child manifest everything is wanted: which children are is decided at their index.
@@ -161,12 +185,8 @@ def _form_to_expect(candidate: Candidate, image: Image, held: TagRecord) -> Form
     return image.form
 
 
-def _admit(run: MirrorRun, image: Image) -> Image:
-    """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, or upstream's error."""
-    ledger = Ledger()
-    ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
-    verify_image(replace(run, ledger=ledger), image)
-    return replace(image, admission=ledger.admission_of(image))
+def _key(run: MirrorRun, image: Image) -> RefusedImage:
+    return run.entry.name, image.source, image.local, image.reference, image.digest
 
 
 def _unsized(image: Image) -> Descriptor:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tasks.images import Subject
     from tasks.on_demand.answers import Push
     from tasks.on_demand.families import Lead
+    from tasks.on_demand.looking import RefusedImage
     from tasks.on_demand.work import Executor
 
 NEGATIVE = 5.0  # seconds that "not there" is remembered
@@ -75,6 +76,7 @@ class OnDemand:
         self._store = store
         self._checked: Memory[tuple[RepositoryName, Tag], None] = Memory(100_000, clock)
         self._absent: Memory[Miss, Refusal] = Memory(10_000, clock)
+        self._refused: Memory[RefusedImage, str] = Memory(10_000, clock)
         self._referring = Referring(ground, self._subject)
         self._tag_lists = TagLists(ground)
         self._pushes = Pushes(ground, self._synced)
@@ -89,6 +91,7 @@ class OnDemand:
         """From now on by another profile."""
         self._ground.replace_profile(profile)
         self._absent = Memory(10_000, self._ground.clock)
+        self._refused = Memory(10_000, self._ground.clock)
         self._tag_lists.forget()
 
     def stop(self) -> None:
@@ -283,6 +286,7 @@ class OnDemand:
             held,
             descriptor,
             self._subject_of(miss.repository, miss.reference),
+            self._refused,
         )
         return self._ground.asking.once(
             miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NO_FAILURE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
+from tasks.verifying import NotAdmitted
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -34,5 +35,7 @@ def in_time(future: Future[T], seconds: float, entry: RegistryEntry, breaker: Br
         reason = f"{entry.name} did not answer within {seconds:g} s"
         breaker.failed(entry.name, reason)
         raise NotChecked(f"not checked: {reason}") from None
+    except NotAdmitted as error:
+        raise NotChecked(f"refused: {error}") from error
     except MirrorflowError as error:
         raise NotChecked(f"not checked: {error}") from error

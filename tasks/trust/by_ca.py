@@ -84,9 +84,15 @@ class CaAuthority:
     def _check_names(self, leaf: x509.Certificate) -> None:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if self.email is not None and self.email not in names.get_values_for_type(x509.RFC822Name):
-            raise Refused(f"the certificate is not for {self.email}")
+            found = _listed(names.get_values_for_type(x509.RFC822Name))
+            raise Refused(f"the certificate is for {found}, not for {self.email}")
         if self.hostname is not None and self.hostname not in names.get_values_for_type(x509.DNSName):
-            raise Refused(f"the certificate is not for {self.hostname}")
+            found = _listed(names.get_values_for_type(x509.DNSName))
+            raise Refused(f"the certificate is for {found}, not for {self.hostname}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(name[:80] for name in names[:3]) or "no such name"
 
 
 def _leaf_policy() -> verification.ExtensionPolicy:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.dsse import Envelope
     from tasks.trust.keys import TrustedKey
     from tasks.trust.signature_bundle import BundleParts
     from tasks.trust.sigstore_root import SigstoreRoot
@@ -103,7 +104,7 @@ class KeyAuthority:
             raise Refused("signed with a certificate, not by a key")
         if parts.envelope is None:
             return self._evidence(self._in_bundle(parts, self._manifest_signature(parts, image)))
-        self.key.verify(parts.envelope.signature, parts.envelope.pae)
+        self._verify(parts, parts.envelope)
         statement = read_statement(parts.envelope, image.digest)
         pae, verifier = parts.envelope.pae, spki(self.key.key)
         signed = Signed(parts.envelope.signature, verifier, _sha256(pae), pae, parts.envelope)
@@ -113,6 +114,14 @@ class KeyAuthority:
             statement=statement.document,
             annotations=statement.annotations,
         )
+
+    def _verify(self, parts: BundleParts, envelope: Envelope) -> None:
+        """Raises `Refused`, with the key that the bundle says it is by."""
+        try:
+            self.key.verify(envelope.signature, envelope.pae)
+        except Refused as error:
+            hinted = f"; the bundle names key sha256:{parts.hinted_key[:12]}" if parts.hinted_key else ""
+            raise Refused(f"{error}{hinted}") from error
 
     def _manifest_signature(self, parts: BundleParts, image: Image) -> Signed:
         """A signature over the bytes of the manifest, of which we have the digest."""

@@ -223,13 +223,20 @@ class SignerIdentity:
     def check(self, identity: CertificateIdentity) -> None:
         """Raises `Refused`."""
         if not _is(self.issuer, identity.issuer):
-            raise Refused(f"the identity comes from {identity.issuer[:120]!r}")
+            raise Refused(
+                f"the identity comes from {identity.issuer[:120]!r}, not from {_named(self.issuer)}"
+            )
         if not _is(self.subject, identity.subject):
-            raise Refused(f"the identity is {identity.subject[:160]!r}")
+            raise Refused(f"the identity is {identity.subject[:160]!r}, not {_named(self.subject)}")
         for name, value in self.extensions.items():
             if identity.extensions.get(name) != value:
                 found = identity.extensions.get(name, "not given")[:80]
                 raise Refused(f"the certificate's {name} is {found!r}, not {value!r}")
+
+
+def _named(wanted: str | IdentityPattern) -> str:
+    """For a reason: what the profile says."""
+    return repr(wanted) if isinstance(wanted, str) else f"one that matches '{wanted}'"
 
 
 def _is(wanted: str | IdentityPattern, found: str) -> bool:

@@ -24,13 +24,17 @@ _MEDIA_TYPES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class BundleParts:
-    """`public_key`: signed by a key that the bundle only hints at. Exactly one of `envelope`, `signature`."""
+    """`public_key`: signed by a key that the bundle only hints at. Exactly one of `envelope`, `signature`.
+
+    `hinted_key`: SHA-256 of that key in hex as far as the hint is one, for a reason; it proves nothing.
+    """
 
     public_key: bool
     log_entries: tuple[dict[str, Any], ...]
     envelope: Envelope | None
     signature: bytes | None
     claimed_digest: bytes | None
+    hinted_key: str = ""
 
 
 def read_bundle(content: bytes) -> BundleParts:
@@ -51,6 +55,7 @@ def read_bundle(content: bytes) -> BundleParts:
         envelope=None if envelope is None else read_envelope(expect(envelope, dict, "dsseEnvelope")),
         signature=signature,
         claimed_digest=digest,
+        hinted_key=_hinted_key(material.get("publicKey")),
     )
 
 
@@ -60,6 +65,15 @@ def _is_by_key(material: dict[str, Any]) -> bool:
     if len(kinds) != 1:
         raise Refused("the bundle has to name one certificate or one key")
     return kinds == ["publicKey"]
+
+
+def _hinted_key(found: Any) -> str:
+    hint = found.get("hint") if isinstance(found, dict) else None
+    try:
+        digest = unbase64(hint, "the hint") if hint else b""
+    except Refused:  # any text may stand there
+        return ""
+    return digest.hex() if len(digest) == 32 else ""
 
 
 def _message(found: Any) -> tuple[bytes, bytes | None]:

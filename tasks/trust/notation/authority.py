@@ -108,7 +108,8 @@ class NotationAuthority:
         store = self.signing_authority if envelope.scheme == AUTHORITY_SCHEME else self.ca
         trusted(envelope.chain, store)
         if not self.identities.take(envelope.chain[0].subject):
-            raise Refused(f"{envelope.chain[0].subject.rfc4514_string()[:120]} is not a trusted identity")
+            found = envelope.chain[0].subject.rfc4514_string()[:120]
+            raise Refused(f"the identity is {found}, and the policy trusts {self.identities}")
 
     def _timestamp(self, envelope: Envelope, now: datetime) -> list[datetime]:
         """The time that somebody trusted vouches for, if one is needed; the chain was valid then."""

@@ -18,6 +18,11 @@ class Identities:
 
     subjects: tuple[frozenset[tuple[str, str]], ...] | None = None
 
+    def __str__(self) -> str:
+        """For a reason, by object identifiers: `2.5.4.6=US,2.5.4.10=acme`."""
+        wanted = (",".join(f"{oid}={value}" for oid, value in sorted(each)) for each in self.subjects or ())
+        return " or ".join(wanted) or "*"
+
     def take(self, subject: x509.Name) -> bool:
         """Whether all that one of the identities names stands in `subject`."""
         if self.subjects is None:
