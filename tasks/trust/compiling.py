@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from profiles import fingerprint as fingerprints
-from tasks.trust.errors import Refused
+from tasks.trust.errors import Refused, TrustBroken
 from tasks.trust.policy import ACCEPT, REJECT, Mode, Policy, RequiredAttestation
 from tasks.trust.verdict import SIGNED_BY_COSIGN
 
@@ -135,7 +135,17 @@ class Policies:
             subject=signer.subject_regexp or signer.subject or "",
             extensions=signer.extensions.wanted(),
         )
-        return KeylessAuthority(signer.name, self._root(signer.root or ""), rule)
+        root = self._root(signer.root or "")
+        if root.logs:
+            return KeylessAuthority(signer.name, root, rule)
+        if not root.timestamp_authorities:
+            raise TrustBroken(
+                f"trust.sigstore.{signer.root}: has no transparency log and no timestamp authority, so "
+                "nothing dates a signature; name a trusted_root.json with one of them"
+            )
+        from tasks.trust.by_timestamp import TimestampedAuthority
+
+        return TimestampedAuthority(signer.name, root, rule)
 
     def _root(self, name: str) -> SigstoreRoot:
         from tasks.trust.sigstore_root import SigstoreRoot

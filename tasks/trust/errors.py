@@ -35,6 +35,8 @@ class TrustBroken(TrustError):
 
 def in_short(error: BaseException) -> str:
     """One line of an exception for a reason; what others wrote is cut and loses its control characters."""
+    if "validation error" in str(error):  # pydantic's list of fields, of a model that is the library's
+        return "it does not have the form of its type"
     text = " ".join("".join(char if char.isprintable() else " " for char in str(error)).split())
     return (text if len(text) <= _SHOWN else text[:_SHOWN] + "…") or type(error).__name__
 
