@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import Tag
-    from registry_server.store.records import TagRecord
+    from registry_server.store.records import Origin, TagRecord
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
     from tasks.trust.policy import Policy
@@ -129,13 +129,31 @@ class StoredImages:
     def _image(
         self, name: RepositoryName, tag: Tag, record: TagRecord, *, hidden: bool = False
     ) -> StoredImage | None:
-        """None for what clients pushed, and for what came from an entry that the profile has no more."""
-        entry = self._entries.get(record.origin.registry) if record.origin else None
+        """None for what clients pushed, and for what no entry of the profile brings here any more."""
+        entry = self._entry_of(name, record.origin) if record.origin else None
         if entry is None or record.origin is None or is_companion_tag(tag):
             return None
         source = _source(entry, record.origin.repository)
         policy = self._verifications[entry.name].fingerprint_for(source, tag)
         return StoredImage(name, tag, record, entry, source, policy, hidden)
+
+    def _entry_of(self, name: RepositoryName, origin: Origin) -> RegistryEntry | None:
+        """The entry that brought it; where the profile has none of that name, one that would.
+
+        An entry can be renamed, and without a name of its own it is called by its URL: its images stay under
+        the policies.
+        """
+        if origin.registry in self._entries:
+            return self._entries[origin.registry]
+        candidates = self._entries.values()
+        return next(
+            (
+                each
+                for each in candidates
+                if any(place == origin.repository for _, place in sources(each, name))
+            ),
+            None,
+        )
 
     def all(self) -> Iterator[StoredImage]:
         """Those that are served, and those that are hidden and not served under the same name again."""
@@ -154,7 +172,7 @@ class StoredImages:
                     continue
                 if record.origin is None:
                     found["that clients pushed"] += 1
-                elif record.origin.registry not in self._entries:
+                elif self._entry_of(name, record.origin) is None:
                     entry = record.origin.registry
                     found[f"of the registry entry {entry!r}, which the profile does not have"] += 1
         return found

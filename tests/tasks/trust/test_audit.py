@@ -360,8 +360,9 @@ def test_what_no_entry_of_the_profile_brought_is_counted_and_not_judged(mirrored
     assert record is not None
     assert record.origin is not None
     repository.put_tag(Tag("pushed"), replace(record, origin=None))
-    repository.put_tag(Tag("renamed"), replace(record, origin=replace(record.origin, registry="old")))
-    assert not {"app:pushed", "app:renamed"} & mirrored.audit(2, **policy()).keys()
+    gone = replace(record.origin, registry="old", repository="elsewhere")
+    repository.put_tag(Tag("gone"), replace(record, origin=gone))
+    assert not {"app:pushed", "app:gone"} & mirrored.audit(2, **policy()).keys()
     shown = mirrorflow("audit", mirrored.profile(**policy())).stdout
     assert "not judged: 1 that clients pushed" in shown
     assert "not judged: 1 of the registry entry 'old', which the profile does not have" in shown
