@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flows.console import err
 from flows.progress import listener, percent, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.progress import TaskID
 
     from tasks.ledger import Totals
 
@@ -39,3 +42,32 @@ def bars(registry: str) -> Iterator[None]:
             yield
         finally:
             listener.reset(token)
+
+
+@dataclass(slots=True)
+class CountLine:
+    """A line that says how far something of unknown length is."""
+
+    _progress: Progress
+    _task: TaskID
+
+    def show(self, words: str) -> None:
+        self._progress.update(self._task, description=words)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The line is away, so that results can be printed to the same terminal."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+
+@contextmanager
+def counting(words: str, *, disable: bool = False) -> Iterator[CountLine]:
+    """Nothing where stderr is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    quiet = disable or not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=quiet, redirect_stdout=False) as progress:
+        yield CountLine(progress, progress.add_task(words, total=None))

@@ -1,9 +1,10 @@
-"""Commands over a store: serve, status."""
+"""Commands over a store: serve, status, audit."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ _ROWS = 60
 def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(status)
+    app.command()(audit)
 
 
 def serve(profile: ProfilePath) -> None:
@@ -85,3 +87,36 @@ def status(
 
 def _exit_code(rows: list[TagStanding], states: list[str]) -> int:
     return 0 if all(row.in_place for row in rows) and all(state == "complete" for state in states) else 2
+
+
+def audit(
+    profile: ProfilePath,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every image, and not only what falls short.")
+    ] = False,
+    as_json: Json = False,
+    attest: Annotated[
+        Path | None,
+        typer.Option(
+            "--attest",
+            metavar="KEY",
+            help="Sign the result with this private key (PEM). A password is read from "
+            "MIRRORFLOW_ATTEST_PASSWORD or COSIGN_PASSWORD.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where the signed statement is written."),
+    ] = Path("audit.sigstore.json"),
+) -> None:
+    """Judge every stored image by today's policies, from the signatures in the store. Changes nothing there.
+
+    Asks no network. An image that no policy covers is reported as such, and never as verified.
+
+    Exit code 0: nothing falls short; 2: something does; 1: an error.
+    """
+    from flows.auditing import Attestation, run_audit
+
+    attestation = None if attest is None else Attestation.by(attest, output)
+    if not run_audit(load(profile), attestation, everything=everything, as_json=as_json):
+        raise typer.Exit(2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -37,11 +38,15 @@ _MAX_BYTES = 10 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class LoadedProfile:
-    """A profile, the file it came from, and what is allowed there but probably not meant."""
+    """A profile, the file it came from, and what is allowed there but probably not meant.
+
+    `sha256` is that of the file's content, in hex; "" where there was none.
+    """
 
     profile: Profile
     path: Path
     warnings: tuple[ProfileWarning, ...] = ()
+    sha256: str = ""
 
 
 def load_profile(path: Path, *, folder: Path | None = None) -> LoadedProfile:
@@ -50,7 +55,9 @@ def load_profile(path: Path, *, folder: Path | None = None) -> LoadedProfile:
     Relative paths in the profile begin at `folder`, by default the one that the file is in. Raises
     `ProfileUnreadable` when there is no text, and `ProfileInvalid` with all problems at once.
     """
-    return parse_profile(_read(path), path, folder=folder)
+    content = _read(path)
+    loaded = parse_profile(_text(content, path), path, folder=folder)
+    return replace(loaded, sha256=hashlib.sha256(content).hexdigest())
 
 
 def parse_profile(text: str, path: Path, *, folder: Path | None = None) -> LoadedProfile:
@@ -68,7 +75,7 @@ def parse_profile(text: str, path: Path, *, folder: Path | None = None) -> Loade
     return LoadedProfile(profile, path, tuple(ProfileWarning(path, *_fields(remark)) for remark in remarks))
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise ProfileUnreadable(
@@ -82,6 +89,10 @@ def _read(path: Path) -> str:
         raise ProfileUnreadable(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > _MAX_BYTES:
         raise ProfileUnreadable(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no profile is")
+    return content
+
+
+def _text(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from profiles.matching import mappings, sources
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import RepositoryName
 from tasks.verifying import Verification
 
 if TYPE_CHECKING:
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from profiles.model import Profile
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from registry_server.oci.reference import RepositoryName, Tag
-    from registry_server.store.records import TagRecord
+    from registry_server.oci.reference import Tag
+    from registry_server.store.records import Origin, TagRecord
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
     from tasks.trust.policy import Policy
-    from tasks.trust.sources import StoreSource
     from tasks.trust.verdict import Verdict
 
 
@@ -129,13 +129,31 @@ class StoredImages:
     def _image(
         self, name: RepositoryName, tag: Tag, record: TagRecord, *, hidden: bool = False
     ) -> StoredImage | None:
-        """None for what clients pushed, and for what came from an entry that the profile has no more."""
-        entry = self._entries.get(record.origin.registry) if record.origin else None
+        """None for what clients pushed, and for what no entry of the profile brings here any more."""
+        entry = self._entry_of(name, record.origin) if record.origin else None
         if entry is None or record.origin is None or is_companion_tag(tag):
             return None
         source = _source(entry, record.origin.repository)
         policy = self._verifications[entry.name].fingerprint_for(source, tag)
         return StoredImage(name, tag, record, entry, source, policy, hidden)
+
+    def _entry_of(self, name: RepositoryName, origin: Origin) -> RegistryEntry | None:
+        """The entry that brought it; where the profile has none of that name, one that would.
+
+        An entry can be renamed, and without a name of its own it is called by its URL: its images stay under
+        the policies.
+        """
+        if origin.registry in self._entries:
+            return self._entries[origin.registry]
+        candidates = self._entries.values()
+        return next(
+            (
+                each
+                for each in candidates
+                if any(place == origin.repository for _, place in sources(each, name))
+            ),
+            None,
+        )
 
     def all(self) -> Iterator[StoredImage]:
         """Those that are served, and those that are hidden and not served under the same name again."""
@@ -144,6 +162,20 @@ class StoredImages:
         for name in self.store.hiding():
             visible = self.store.repository(name)
             yield from (each for each in self.of(name, hidden=True) if visible.tag(each.tag) is None)
+
+    def not_judged(self) -> Counter[str]:
+        """How many images that are served no policy is asked about, by the reason."""
+        found: Counter[str] = Counter()
+        for name in self.store.repositories():
+            for tag, record in self.store.repository(name).tag_records().items():
+                if is_companion_tag(tag):
+                    continue
+                if record.origin is None:
+                    found["that clients pushed"] += 1
+                elif self._entry_of(name, record.origin) is None:
+                    entry = record.origin.registry
+                    found[f"of the registry entry {entry!r}, which the profile does not have"] += 1
+        return found
 
     def counts(self) -> dict[str, Counter[Standing]]:
         """By entry, how many images are not as the policies want them."""
@@ -172,26 +204,33 @@ class StoredImages:
         if policy is None:
             return None
         from tasks.trust.judging import judge_image
+        from tasks.trust.sources import StoreSource
 
-        repository = self.store.repository(image.repository)
+        repository = self.area(image)
         digest = image.upstream_digest
-        media_type = repository.find_manifest(digest).descriptor.media_type
+        place = self.signatures_place(image) or image.repository
         return judge_image(
             digest,
-            media_type,
-            self._signatures(image, policy),
+            repository.find_manifest(digest).descriptor.media_type,
+            StoreSource(self.store.repository(place), self.store.hidden(place)),
             policy,
             children=lambda each: held_children(repository, each),
             reference=f"{image.source}:{image.tag}",
         )
 
-    def _signatures(self, image: StoredImage, policy: Policy) -> StoreSource:
-        """The image's own repository, or where the one that the policy names is mirrored to."""
-        from tasks.trust.sources import StoreSource
+    def area(self, image: StoredImage) -> Repository:
+        """The part of its repository that the image is in."""
+        name = image.repository
+        return self.store.hidden(name) if image.hidden else self.store.repository(name)
 
-        places = mappings(image.entry, policy.repository) if policy.repository else ()
-        place = next((local for _, local in places), image.repository)
-        return StoreSource(self.store.repository(place))
+    def signatures_place(self, image: StoredImage) -> RepositoryName | None:
+        """Where the policy expects the signatures; None where that repository is not mirrored."""
+        policy = self.policy_of(image)
+        if policy is None or not policy.repository:
+            return image.repository
+        if not image.entry.content:  # the rule None of `sources`: under its own name
+            return RepositoryName(policy.repository) if RepositoryName.is_valid(policy.repository) else None
+        return next((local for _, local in mappings(image.entry, policy.repository)), None)
 
 
 def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor]:

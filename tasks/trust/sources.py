@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
-from registry_server.store.errors import StoreDamaged
+from registry_server.store.errors import StoreDamaged, translated
 from tasks.errors import BROKEN
 from tasks.small_blobs import InMemory
 from tasks.trust.errors import Refused, in_short
@@ -15,6 +16,7 @@ from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
@@ -73,28 +75,43 @@ class UpstreamSource:
 
 
 class StoreSource:
-    """What was mirrored, to verify it again."""
+    """What was mirrored, to verify it again.
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    `repositories` are looked at as one: the parts of a repository that are served and that are hidden.
+    """
+
+    def __init__(self, *repositories: Repository) -> None:
+        self._repositories = repositories
 
     def referrers(self, digest: Digest) -> Sequence[Descriptor] | None:
-        return self._repository.referrers(digest)
+        found = (each for repository in self._repositories for each in repository.referrers(digest))
+        return list({each.digest: each for each in found}.values())
 
     def manifest(self, reference: str) -> bytes | None:
-        try:
-            name = Digest(reference) if ":" in reference else Tag(reference)
-            return self._repository.read_manifest(name)[1]
-        except (NotFound, InvalidName):
-            return None
-        except StoreDamaged as error:
-            raise Refused(in_short(error)) from error
+        """Raises `Refused` for one that is damaged here."""
+        for repository in self._repositories:
+            with suppress(NotFound, InvalidName):
+                name = Digest(reference) if ":" in reference else Tag(reference)
+                try:
+                    return repository.read_manifest(name)[1]
+                except StoreDamaged as error:
+                    raise Refused(
+                        "its manifest is damaged; 'mirrorflow store scrub' fetches it again"
+                    ) from error
+        return None
 
+    @translated
     def blob(self, descriptor: Descriptor) -> bytes | None:
-        try:
-            return self._repository.find_blob(descriptor.digest).path.read_bytes()
-        except NotFound:
-            return None
+        for repository in self._repositories:
+            with suppress(NotFound, FileNotFoundError):  # a collector may take the file away between the two
+                return _content(repository.find_blob(descriptor.digest).path, descriptor.size)
+        return None
 
     def tags(self) -> Collection[str] | None:
         return None
+
+
+def _content(path: Path, size: int) -> bytes:
+    """One byte more than `size` of a longer file: it is seen not to be what it should."""
+    with path.open("rb") as file:
+        return file.read(size + 1)

@@ -152,6 +152,18 @@ def test_a_replaced_key_hides_what_the_old_one_signed(attack: Attack, tmp_path: 
     assert StoredImages(profile, store).counts() == {"registry1": {Standing.HIDDEN: 1}}
 
 
+def test_the_images_of_an_entry_that_was_renamed_stay_under_the_policy(
+    attack: Attack, tmp_path: Path
+) -> None:
+    push_unsigned(attack)
+    fill(tmp_path, attack)
+    renamed = {"name": "new", "urls": [attack.upstream.url], "content": [{"prefix": "**"}]}
+    profile, store = profile_of(tmp_path, attack, **policy(), sync={"registries": [renamed]})
+    assert sweep(profile, store).hidden.keys() == {"app:v2"}
+    assert store.repository(APP).tag(V1) is not None
+    assert rows(fill(tmp_path, attack, **policy()))["app:v2"].outcome is Outcome.FAILED
+
+
 def test_what_a_client_pushed_is_not_under_the_policy(attack: Attack, tmp_path: Path) -> None:
     fill(tmp_path, attack)
     profile, store = profile_of(tmp_path, attack, **policy())
