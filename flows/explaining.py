@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from flows.checking import plain
 from flows.definitions import describe_rule
-from profiles.matching import listed_references, local_name, matches_repository, upstream_name
+from profiles.durations import format_duration
+from profiles.matching import (
+    listed_references,
+    local_name,
+    matches_repository,
+    min_age_of,
+    upstream_name,
+)
 from profiles.tag_rules import is_companion_tag, why_dropped
 from tasks.choosing import repository_of
 
@@ -62,7 +69,8 @@ def _explain(
     if local is None:
         yield Explanation(f"drops  {where}: {upstream} gives no valid name here", takes=False)
         return
-    reason, condition = _judge_reference(rule, upstream, reference)
+    age = min_age_of(entry, [rule])
+    reason, condition = _judge_reference(rule, upstream, reference, age)
     if reason:
         yield Explanation(f"drops  {where}: {upstream} is meant, but {reference} {reason}", takes=False)
         return
@@ -71,7 +79,7 @@ def _explain(
     yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
 
 
-def _judge_reference(rule: ContentRule, upstream: str, reference: str) -> tuple[str, str]:
+def _judge_reference(rule: ContentRule, upstream: str, reference: str, age: float) -> tuple[str, str]:
     """Why a tag or digest is dropped, and on what else it depends."""
     if not reference:
         return "", ""
@@ -86,4 +94,5 @@ def _judge_reference(rule: ContentRule, upstream: str, reference: str) -> tuple[
     newest = rule.tags.newest if rule.tags else None
     conditions = [f"it is among the newest {newest}"] if newest else []
     conditions += ["its `select` gives true"] if rule.select else []
+    conditions += [f"its digest was first seen here {format_duration(age)} ago (minAge)"] if age else []
     return reason, f", if {' and '.join(conditions)}" if conditions else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def plan_entries(profile: Profile, entries: Sequence[RegistryEntry], *, weigh: b
     with _store_to_compare(profile) as store:
         for entry in entries:
             with open_run(profile, entry, store) as run:
-                plans.append(plan_entry(run, weigh=weigh))
+                plans.append(plan_entry(replace(run, rehearsal=True), weigh=weigh))
     return plans
 
 

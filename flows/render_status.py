@@ -60,7 +60,7 @@ def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
             _stored(row),
             _ago(row.last_check, now),
             _ago(row.last_success, now),
-            Text(row.problem, style="red"),
+            Text(row.problem, style="red") if row.problem else Text(row.held_back, style="yellow"),
             *([Text(_verdict(row))] if judged else []),
         )
     return table

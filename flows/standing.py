@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tasks.cooldown import HELD_BACK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -20,7 +22,8 @@ class TagStanding:
 
     `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole. `verdict` is
     that of signature verification when the image came, "" where there was none. `converted_from` is the
-    upstream digest of what is stored, where that has another form; it can be pulled too.
+    upstream digest of what is stored, where that has another form; it can be pulled too. `held_back` says
+    until when a newer digest waits (`minAge`); that is no problem.
     """
 
     registry: str
@@ -33,6 +36,7 @@ class TagStanding:
     problem: str
     verdict: str = ""
     converted_from: str = ""
+    held_back: str = ""
 
     @property
     def in_place(self) -> bool:
@@ -93,7 +97,12 @@ def _repository(
 ) -> Iterator[TagStanding]:
     rows = [(tag, _poll_of(record, polls)) for tag, record in tags.items()]
     told = {(tag, poll.registry) for tag, poll in rows if poll}
-    rows += [(each, poll) for poll in polls for each in poll.problems if (each, poll.registry) not in told]
+    rows += [
+        (each, poll)
+        for poll in polls
+        for each in (*poll.problems, *filter(lambda tag: _held_back(poll, tag), poll.declined))
+        if (each, poll.registry) not in told
+    ]
     for reference, poll in sorted(rows, key=lambda row: row[0]):
         record = tags.get(reference)
         origin = record.origin if record else None
@@ -109,7 +118,13 @@ def _repository(
             problem=poll.problems.get(reference, "") if poll else "",
             verdict=record.verdict if record else "",
             converted_from=str((record.converted_from if record else None) or ""),
+            held_back=_held_back(poll, reference) if poll else "",
         )
+
+
+def _held_back(poll: PollRecord, reference: str) -> str:
+    reason = poll.declined.get(reference, "").partition(" ")[2]
+    return reason if reason.startswith(HELD_BACK) else ""
 
 
 def _poll_of(record: TagRecord, polls: Sequence[PollRecord]) -> PollRecord | None:

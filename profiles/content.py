@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Image, ProfileModel, RepositoryGlob, Select
+from profiles.fields import Image, PositiveDuration, ProfileModel, RepositoryGlob, Select
 from profiles.globs import Glob
 from profiles.platforms import PlatformChoice
 from profiles.referrers import Referrers
@@ -84,6 +84,12 @@ class ContentRule(ProfileModel):
         examples=["oci"],
     )
 
+    min_age: PositiveDuration | None = Field(
+        default=None,
+        description="How long a tag has to name a digest, since this mirror first saw that, before the "
+        "digest is admitted; until then the last one is served. Default: what the registry entry says.",
+        examples=["7d"],
+    )
     referrers: Referrers | None = Field(
         default=None,
         description="Which referrers (signatures, attestations, SBOMs, …) follow an image. Default: what the "

@@ -112,6 +112,12 @@ class RegistryEntry(ProfileModel):
         description="Whether `sha256-<hex>.sig`, `.att` and `.sbom` tags accompany the image that they "
         "belong to.",
     )
+    min_age: PositiveDuration | None = Field(
+        default=None,
+        description="How long a tag has to name a digest, since this mirror first saw that, before the "
+        "digest is admitted, where a content rule does not say. Default: not at all.",
+        examples=["7d"],
+    )
     referrers: Referrers = Field(
         default_factory=Referrers,
         description="Which referrers (signatures, attestations, SBOMs, …) follow an image, where a content "

@@ -15,7 +15,7 @@ from registry_server.oci.forms import Form
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from profiles.content import ContentRule
@@ -111,6 +111,12 @@ def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | 
 def referrers_of(entry: RegistryEntry, rule: ContentRule | None) -> Referrers:
     """Which referrers follow an image: the rule's word, else the entry's."""
     return entry.referrers if rule is None or rule.referrers is None else rule.referrers
+
+
+def min_age_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> float:
+    """Seconds that a digest waits (`minAge`): the longest that one of the rules asks for, 0 for none."""
+    ages = (entry.min_age if rule is None or rule.min_age is None else rule.min_age for rule in rules)
+    return max((age or 0.0 for age in ages), default=0.0)
 
 
 def judge_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
+from profiles.break_glass import BreakGlass
 from profiles.entry import RegistryEntry
 from profiles.errors import Refusal, Refusals
 from profiles.fields import ProfileModel, ProfilePath
@@ -37,6 +38,11 @@ class Sync(ProfileModel):
         default=None,
         description="Where upstream registries say that something was pushed. Default: nowhere, it is found "
         "when it is polled or asked for.",
+    )
+    break_glass: tuple[BreakGlass, ...] = Field(
+        default=(),
+        description="Digests that are admitted before their `minAge`, each with a reason and a last day. A "
+        "policy holds for them as for any other.",
     )
     registries: tuple[RegistryEntry, ...] = Field(
         default=(),

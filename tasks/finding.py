@@ -14,6 +14,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
 from tasks.companions.finding import find_companions, following
+from tasks.cooldown import held_back, settle
 from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, Subject
@@ -56,6 +57,7 @@ class _Search:
     dropped: Counter[str] = field(default_factory=Counter)
     roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
     held: list[Image] = field(default_factory=list)  # in place, and companions of theirs may be not
+    waiting: dict[Digest, str] = field(default_factory=dict)  # images that are held back, and why
     subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
 
 
@@ -210,11 +212,16 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     try:
         if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
+            settle(run, image, [target.rule for target in targets])
             search.held += [replace(image, held=True)] if image.following else []
         elif reason := other_owner(run.sync, run.entry, image.source, repository, image.reference):
             search.declined[name] = reason
             del search.upstream[name]  # it says nothing about the tag that is here
-        elif reason := _declined_before(run, repository, targets, image) or _decline(run, targets, image):
+        elif reason := (
+            _declined_before(run, repository, targets, image)
+            or _decline(run, targets, image)
+            or _held_back(search, targets, image)
+        ):
             search.declined[name] = reason
         else:
             search.changed.append(image)
@@ -222,6 +229,16 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         if is_stop(error):
             raise
         search.problems[name] = str(error)
+
+
+def _held_back(search: _Search, targets: Sequence[Target], image: Image) -> str:
+    """Why it waits; its companions wait with it."""
+    if image.subject is not None and image.subject.digest in search.waiting:
+        return f"waits for its image, which is {search.waiting[image.subject.digest]}"
+    reason = held_back(search.run, image, [target.rule for target in targets])
+    if reason:
+        search.waiting[image.digest] = reason
+    return reason
 
 
 def _image(

@@ -17,6 +17,7 @@ from tasks.upstream.errors import UpstreamError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from profiles.break_glass import BreakGlass
     from registry_server.oci.errors import MirrorflowError
     from tasks.images import SourceRepository
     from tasks.run import MirrorRun
@@ -37,6 +38,7 @@ class Report:
     requests: Mapping[str, int]
     budget: str
     images: Sequence[ImageOutcome] = field(repr=False)
+    break_glass: Sequence[Mapping[str, Any]] = ()
 
     def count(self, outcome: Outcome) -> int:
         return sum(image.outcome is outcome for image in self.images)
@@ -110,6 +112,7 @@ class Report:
             "requests": dict(self.requests),
             "budget": self.budget,
             "problems": list(self.problems),
+            "breakGlass": list(self.break_glass),
             "images": [_camel(dataclasses.asdict(image)) for image in self.images],
         }
 
@@ -133,7 +136,19 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
         requests=run.upstream.requests(),
         budget=str(budget) if budget else "",
         images=outcomes(run.ledger),
+        break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
     )
+
+
+def _glass(entry: BreakGlass, now: float) -> dict[str, Any]:
+    """Said by every run for as long as it is in the profile, so that nobody forgets it."""
+    expired = entry.has_expired(now)
+    return {
+        "digest": entry.digest,
+        "reason": entry.reason,
+        "expires": str(entry.expires),
+        "expired": expired,
+    }
 
 
 def lost_companions_of(run: MirrorRun) -> list[str]:

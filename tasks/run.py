@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,6 +55,8 @@ class MirrorRun:
     verification: Verification = field(default_factory=Verification)
     on_demand: bool = False  # because a client asked for it
     sync: Sync | None = None  # what else the profile brings into the store
+    now: Callable[[], float] = time.time  # unix seconds
+    rehearsal: bool = False  # it looks, and writes nothing
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""

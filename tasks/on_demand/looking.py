@@ -11,6 +11,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
+from tasks.cooldown import HeldBack, held_back, settle
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository, Subject
 from tasks.in_place import is_made_of
@@ -42,7 +43,7 @@ class NotTaken(NotFound):
 
 NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken, NotSigned)
 # Answers, and nothing that a retry or a look at a failed step would mend.
-NO_FAILURE = (*NOT_THERE, NotAskedNow, StillNotAdmitted)
+NO_FAILURE = (*NOT_THERE, NotAskedNow, StillNotAdmitted, HeldBack)
 REFUSED = 60.0  # seconds for which a refused image is not judged again; a signature may come later
 
 
@@ -100,7 +101,9 @@ class Looking:
             head = run.upstream.head(candidate.source, self.reference)
             image = self._image(candidate, head.digest, head.media_type)
             if is_made_of(self.held, head.digest, _form_to_expect(candidate, image, self.held)):
+                settle(run, image, candidate.rules)
                 return Found(candidate, image, None)
+            self._check_age(run, candidate, image)
             self._check_refused(run, image)
             reference: str = head.digest
         else:
@@ -111,6 +114,7 @@ class Looking:
         run.recent.keep(candidate.source, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
+            self._check_age(run, candidate, image)
             self._check_refused(run, image)
             image = self._admit(run, image)
         named = self.descriptor or _unsized(image)
@@ -126,6 +130,11 @@ class Looking:
             self.refused.put(_key(run, image), str(error))
             raise
         return replace(image, admission=ledger.admission_of(image))
+
+    def _check_age(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
+        """Raises `HeldBack`."""
+        if reason := held_back(run, image, candidate.rules):
+            raise HeldBack(f"{run.upstream.name}: {image.upstream_name}: {reason}")
 
     def _check_refused(self, run: MirrorRun, image: Image) -> None:
         """Pulls of what was refused do not ask for its signatures each time. Raises `StillNotAdmitted`."""

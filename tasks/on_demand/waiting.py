@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
+from tasks.cooldown import HeldBack
 from tasks.verifying import NotAdmitted
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def in_time(future: Future[T], seconds: float, entry: RegistryEntry, breaker: Br
         reason = f"{entry.name} did not answer within {seconds:g} s"
         breaker.failed(entry.name, reason)
         raise NotChecked(f"not checked: {reason}") from None
+    except HeldBack as error:
+        raise NotChecked(str(error)) from error
     except NotAdmitted as error:
         raise NotChecked(f"refused: {error}") from error
     except MirrorflowError as error:
