@@ -19,14 +19,15 @@ from profiles.matching import sources
 from profiles.tag_rules import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
-from registry_server.store.hiding import closure, hide, last_sweep, note_sweep
+from registry_server.store.closure import manifests_below
+from registry_server.store.hiding import hide, last_sweep, note_sweep
 from registry_server.store.holdings import held_manifests
 from tasks.companions.formats import LARGEST, is_own, why_not_allowed
 from tasks.stored_images import DUE, StoredImages
 from tasks.verifying import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from profiles.entry import RegistryEntry
     from profiles.model import Profile
@@ -112,9 +113,9 @@ class _Repository:
         refused: list[StoredImage] = []
         for image in due:
             check_stopped()
-            if self._is_refused(image):
+            if not self._passes(image):
                 refused.append(image)
-        self._hide({each.tag: each.record for each in refused}, by_digest=bool(policies))
+        self._hide({each.tag for each in refused}, by_digest=bool(policies))
         self._tidy(refused)
         if policies:
             note_sweep(self.images.store, self.name, policies)
@@ -124,8 +125,12 @@ class _Repository:
         found = self.images.by_digest(self.name)
         return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() if found else ""
 
-    def _is_refused(self, image: StoredImage) -> bool:
-        """Judge it, and note the verdict with its tag; whether it is to be hidden."""
+    def _passes(self, image: StoredImage) -> bool:
+        """Judge it; False: it is to be hidden.
+
+        A verdict is noted with its tag only where the tag stays: after a kill before it is hidden, it is
+        judged again.
+        """
         self.swept.judged += 1
         policy = self.images.policy_of(image)
         assert policy is not None, "what no policy covers is not judged"
@@ -138,16 +143,21 @@ class _Repository:
         if not admits and policy.on_failure != "keep":
             log.warning("%s: hidden: %s", image.name, said)
             self.swept.hidden[image.name] = said
-            return True
+            return False
         if not admits:
             self.swept.kept[image.name] = said
         record = replace(image.record, verdict=said, judged_by=image.policy)
         self.images.store.repository(self.name).replace_record(image.tag, record)
-        return False
+        return True
 
-    def _hide(self, refused: dict[Tag, TagRecord], *, by_digest: bool) -> None:
+    def _hide(self, names: Container[Tag], *, by_digest: bool) -> None:
         store, repository = self.images.store, self.images.store.repository(self.name)
         records = repository.tag_records()
+        refused = {
+            tag: replace(record, verdict=self.swept.hidden[f"{self.name}:{tag}"])
+            for tag, record in records.items()
+            if tag in names
+        }
         covered = _Covered(repository, strict=by_digest)
         covered.add(
             root
@@ -156,7 +166,9 @@ class _Repository:
             for root in record.roots
         )
         left = covered.companions({tag: each for tag, each in records.items() if is_companion_tag(tag)})
-        doomed = held_manifests(repository) if by_digest else closure(repository, _roots(refused.values()))
+        doomed = (
+            held_manifests(repository) if by_digest else manifests_below(repository, _roots(refused.values()))
+        )
         manifests = [digest for digest in doomed if digest not in covered.digests]
         tags = refused | {
             tag: each for tag, each in left.items() if by_digest or subject_of(tag) in manifests

@@ -36,10 +36,10 @@ class Standing(StrEnum):
 
     NO_POLICY = "no policy"
     CURRENT = "judged"
-    NEVER = "never judged by the policy that covers it"
+    NEVER = "not judged yet by the policy that covers it"
     OUTDATED = "judged by an earlier policy"
-    KEPT = "served although it falls short"
-    HIDDEN = "hidden, because it falls short"
+    KEPT = "served, and short of the policy"
+    HIDDEN = "hidden, and short of the policy"
 
 
 DUE = frozenset({Standing.NEVER, Standing.OUTDATED})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
@@ -38,6 +39,23 @@ def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[T
                 return tag
             queue += parts.children.difference(record.sparse)
     return None
+
+
+def manifests_below(repository: RepositoryReader, roots: Iterable[Digest]) -> list[Digest]:
+    """The manifests here that these lead to, themselves included, children first."""
+    found: dict[Digest, None] = {}
+    queue = list(roots)
+    while queue:
+        digest = queue.pop()
+        if digest in found:
+            continue
+        try:
+            manifest = _read(repository, digest)
+        except MirrorflowError:  # left out on purpose, or damaged
+            continue
+        found[digest] = None
+        queue += [child.digest for child in manifest.manifests if child.media_type in media_types.MANIFESTS]
+    return list(reversed(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import disk as files
+from registry_server.store.closure import manifests_below
 from registry_server.store.errors import ClosureIncomplete, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName, Tag
@@ -36,7 +37,7 @@ def hide(
     """
     visible, hidden = store.repository(name), store.hidden(name)
     roots = (root for record in tags.values() for root in record.roots)
-    for digest in dict.fromkeys((*closure(visible, roots), *manifests)):
+    for digest in dict.fromkeys((*manifests_below(visible, roots), *manifests)):
         _keep(visible, hidden, digest)
     for tag, record in tags.items():
         # What is not whole here cannot be kept as a whole.
@@ -44,24 +45,6 @@ def hide(
             hidden.put_tag(tag, record)
     store.sync()
     visible.withdraw(tags, manifests)
-
-
-def closure(repository: Repository, roots: Iterable[Digest]) -> list[Digest]:
-    """The manifests here that these lead to, themselves included, children first."""
-    found: dict[Digest, None] = {}
-    queue = list(roots)
-    while queue:
-        digest = queue.pop()
-        if digest in found:
-            continue
-        try:
-            descriptor, body = repository.read_manifest(digest)
-            manifest = parse_manifest(body, descriptor.media_type)
-        except MirrorflowError:  # left out on purpose, or damaged
-            continue
-        found[digest] = None
-        queue += [child.digest for child in manifest.manifests if child.media_type in media_types.MANIFESTS]
-    return list(reversed(found))
 
 
 def _keep(visible: Repository, hidden: Repository, digest: Digest) -> None:

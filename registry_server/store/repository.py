@@ -22,7 +22,7 @@ from registry_server.oci.errors import (
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import disk as files
 from registry_server.store import records
-from registry_server.store.closure import first_tag_on
+from registry_server.store.closure import first_tag_on, manifests_below
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
 from registry_server.store.holdings import held_manifests
 from registry_server.store.incoming import IncomingBlob, wait_for_turn
@@ -31,7 +31,7 @@ from registry_server.store.pool import file_name
 from registry_server.store.reading import RepositoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
@@ -165,17 +165,22 @@ class Repository(RepositoryReader):
         return True
 
     @translated
-    def withdraw(self, tags: Iterable[Tag], manifests: Collection[Digest]) -> None:
+    def withdraw(self, tags: Mapping[Tag, TagRecord], manifests: Iterable[Digest]) -> None:
         """Serve these no longer: tags, then manifests, then the blobs that no other manifest here needs.
 
-        Nobody can set a tag meanwhile, so a tag that is there afterwards has its closure (invariant 1). The
-        bytes are left to the collector.
+        Nobody can set a tag meanwhile, and what a tag stands on that was set since the caller looked stays:
+        so a tag that is there afterwards has its closure (invariant 1). The bytes are left to the collector.
         """
         with self._turn(by_itself=True):
-            for tag in tags:
-                self._let_go(tag)
-                files.remove(self._tag_path(tag))
+            left = self.tag_records()
+            for tag, record in tags.items():
+                if tag in left and left[tag].roots == record.roots:
+                    self._let_go(tag)
+                    files.remove(self._tag_path(tag))
+                    del left[tag]
             self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
+            kept = set(manifests_below(self, (root for each in left.values() for root in each.roots)))
+            manifests = [digest for digest in manifests if digest not in kept]
             needed = {blob for each in manifests for blob in self._blobs_of(each)}
             for digest in manifests:
                 self._withdraw_referrer(digest)

@@ -177,7 +177,7 @@ def test_what_is_signed_passes_and_what_is_not_is_named_with_the_reason(mirrored
     )
     assert signed["digest"] == mirrored.digest("v1")
     assert signed["signers"][0].startswith("key sha256:")
-    assert signed["standing"].startswith("never judged"), "what a record says is told, and not believed"
+    assert signed["standing"].startswith("not judged yet"), "what a record says is told, and not believed"
 
 
 def test_a_replaced_key_is_exit_code_2_and_names_the_images(mirrored: Mirror) -> None:

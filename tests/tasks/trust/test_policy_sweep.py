@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flows.entries import open_store
+from flows.standing import standing
 from profiles.loading import parse_profile
 from registry_server.http.process import running_server
 from registry_server.oci.descriptor import Descriptor
@@ -25,7 +26,7 @@ from tasks.outcomes import Outcome
 from tasks.policy_sweep import sweep
 from tasks.stored_images import Standing, StoredImages
 from tests.tasks.companies import APP
-from tests.tasks.runs import mirror, opened, rows
+from tests.tasks.runs import mirror, opened, rows, store_of
 from tests.tasks.trust.attacker import (
     OURS,
     TAR,
@@ -150,6 +151,8 @@ def test_a_replaced_key_hides_what_the_old_one_signed(attack: Attack, tmp_path: 
     assert sweep(profile, store).hidden.keys() == {"app:v1"}
     assert store.repositories() == [], "nothing of it is left to be seen"
     assert StoredImages(profile, store).counts() == {"registry1": {Standing.HIDDEN: 1}}
+    [row] = standing(store, images=StoredImages(profile, store))
+    assert "is not by key" in row.problem
 
 
 def test_the_images_of_an_entry_that_was_renamed_stay_under_the_policy(
@@ -271,3 +274,18 @@ def test_during_a_rotation_both_keys_count(attack: Attack, tmp_path: Path) -> No
     other = pem_of(ec.generate_private_key(ec.SECP256R1()))
     more["trust"]["keys"]["ours"] = {"pem": f"# the new one\n{other}\n{pem_of(OURS)}"}
     assert rows(fill(tmp_path, attack, **more))["app:v1"].outcome is Outcome.COPIED
+
+
+def test_a_tag_that_was_set_since_the_sweep_looked_keeps_what_it_stands_on(
+    attack: Attack, tmp_path: Path
+) -> None:
+    """Invariant 1, against a run that publishes at the same moment."""
+    image = push_unsigned(attack)
+    fill(tmp_path, attack)
+    repository = store_of(tmp_path).repository(APP)
+    record = repository.tag(V2)
+    assert record is not None
+    repository.put_tag(Tag("new"), record)
+    repository.withdraw({V2: record}, [image.digest])
+    assert repository.tag(V2) is None
+    assert not repository.missing(parse_manifest(repository.read_manifest(Tag("new"))[1]))
