@@ -77,7 +77,7 @@ def sweep(
     images = StoredImages(profile, store)
     if not images:
         return swept
-    for name in store.repositories():
+    for name in sorted({*store.repositories(), *store.hiding()}):
         check_stopped()
         if entry is None or sources(entry, name):
             sweep_repository(images, name, swept, check_stopped)
@@ -108,7 +108,7 @@ class _Repository:
         due = [each for each in self.images.of(self.name) if each.standing in DUE]
         policies = self._policies()
         if not due and (not policies or policies == last_sweep(self.images.store, self.name)):
-            self._tidy(())
+            self._tidy()
             return
         refused: list[StoredImage] = []
         for image in due:
@@ -116,7 +116,7 @@ class _Repository:
             if not self._passes(image):
                 refused.append(image)
         self._hide({each.tag for each in refused}, by_digest=bool(policies))
-        self._tidy(refused)
+        self._tidy()
         if policies:
             note_sweep(self.images.store, self.name, policies)
 
@@ -177,13 +177,13 @@ class _Repository:
             hide(store, self.name, tags, manifests)
             self.swept.withdrawn += len(manifests)
 
-    def _tidy(self, refused: Iterable[StoredImage]) -> None:
+    def _tidy(self) -> None:
         """Forget what is hidden and has been published again, and what `onFailure: delete` gives up now."""
         hidden, visible = self.images.store.hidden(self.name), self.images.store.repository(self.name)
         for tag in hidden.tag_records():
             if visible.tag(tag) is not None:
                 hidden.delete_tag(tag)
-        for image in refused:
+        for image in self.images.of(self.name, hidden=True):
             policy = self.images.policy_of(image)
             if policy is not None and policy.on_failure == "delete" and not is_polled(image.entry):
                 hidden.delete_tag(image.tag)

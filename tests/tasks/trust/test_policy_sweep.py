@@ -289,3 +289,17 @@ def test_a_tag_that_was_set_since_the_sweep_looked_keeps_what_it_stands_on(
     repository.withdraw({V2: record}, [image.digest])
     assert repository.tag(V2) is None
     assert not repository.missing(parse_manifest(repository.read_manifest(Tag("new"))[1]))
+
+
+def test_what_is_hidden_of_an_entry_that_is_never_polled_goes_at_once_with_delete(
+    attack: Attack, tmp_path: Path
+) -> None:
+    push_unsigned(attack)
+    fill(tmp_path, attack)
+    for action, hidden in (("hide", True), ("delete", False)):
+        profile, store = profile_of(tmp_path, attack, **policy(onFailure=action))
+        [entry] = profile.sync.registries
+        on_demand = entry.model_copy(update={"on_demand": True})
+        sync = profile.sync.model_copy(update={"registries": (on_demand,)})
+        sweep(profile.model_copy(update={"sync": sync}), store)
+        assert (store.hidden(APP).tag(V2) is not None) is hidden
