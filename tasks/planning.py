@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.catalog import wanted_repositories
 from tasks.companions.gathering import with_companions
-from tasks.errors import NoPlatform, is_stop
+from tasks.errors import LeftOut, is_stop
 from tasks.fetching import walk
 from tasks.finding import SCHEMA1, find_changes
-from tasks.images import ImagePlan
+from tasks.images import Findings, ImagePlan, SourceRepository
+from tasks.ledger import Ledger
 from tasks.manifests import fetch, held_body, parsed
 from tasks.upstream.errors import UpstreamSchema1
+from tasks.verifying import NotAdmitted, verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.images import Findings, Image
+    from tasks.images import Image
     from tasks.run import MirrorRun
 
 
@@ -48,7 +50,9 @@ class PlannedImage:
 class Plan:
     """What separates one registry entry from its mirror. Falsy when there is nothing to do.
 
-    `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is what planning cost.
+    `refused` are images that a policy will not admit, with the reason; known with `weigh` alone, because it
+    takes their signatures. `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is
+    what planning cost.
     """
 
     registry: str
@@ -60,6 +64,7 @@ class Plan:
     notes: tuple[str, ...]
     manifest_gets: int
     spent: Mapping[str, int]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.images)
@@ -73,6 +78,7 @@ class Plan:
             "unchanged": self.unchanged,
             "leftOut": dict(self.left_out),
             "droppedTags": dict(self.dropped),
+            "refused": dict(self.refused),
             "problems": dict(self.problems),
             "notes": list(self.notes),
             "newBytes": sum(image.new_bytes for image in self.images),
@@ -159,15 +165,19 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         (image for each in findings for image in each.changed), key=lambda image: str(image.name)
     )
     weighing = _Weighing(run)
-    planned = []
+    planned, refused, judging = [], {}, 0
     for image in changed:
         name = str(image.name)
         try:
+            if weigh:
+                judging += _judge(run, image)
             planned.append(weighing.weigh(image, _peek(run, image, weighing) if weigh else None))
         except UpstreamSchema1:
             left_out[name] = SCHEMA1
-        except NoPlatform as reason:
+        except LeftOut as reason:
             left_out[name] = str(reason)
+        except NotAdmitted as reason:
+            refused[name] = str(reason)
         except MirrorflowError as error:
             if is_stop(error):
                 raise
@@ -180,9 +190,25 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         dropped=_add_up(each.dropped for each in findings),
         problems=problems,
         notes=tuple(note for each in findings for note in each.notes),
-        manifest_gets=asked + (len(weighing.gets) if weigh else len({image.digest for image in changed})),
+        manifest_gets=asked
+        + judging
+        + (len(weighing.gets) if weigh else len({image.digest for image in changed})),
         spent=run.upstream.requests(),
+        refused=refused,
     )
+
+
+def _judge(run: MirrorRun, image: Image) -> int:
+    """As a run would, before anything of the image is read; how many manifests that took.
+
+    Raises `NotAdmitted`, `LeftOut`, `UpstreamError`.
+    """
+    before = run.upstream.requests().get("GET manifest", 0)
+    if run.verification and not image.held:
+        ledger = Ledger()
+        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
+        verify_image(replace(run, ledger=ledger, rehearsal=True), image)
+    return run.upstream.requests().get("GET manifest", 0) - before
 
 
 def _peek(run: MirrorRun, image: Image, weighing: _Weighing) -> ImagePlan:

@@ -136,7 +136,9 @@ def verify_image(run: MirrorRun, image: Image) -> None:
 def _give_up_hidden(run: MirrorRun, image: Image) -> None:
     """`onFailure: delete`: what is hidden goes once the upstream has no good signature either."""
     policy = _policy_of(run, image)
-    if policy is not None and policy.on_failure == "delete" and isinstance(image.reference, Tag):
+    if policy is None or run.rehearsal:
+        return
+    if policy.on_failure == "delete" and isinstance(image.reference, Tag):
         run.store.hidden(image.local).delete_tag(image.reference)
 
 
@@ -227,7 +229,8 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
             "is not admitted"
         )
     strict = any(policy is not None and policy.keeps_out for policy in policies)
-    if reason := why_left_out(run, image, _manifest(run, image, image.digest), strict=strict):
+    manifest, store = _manifest(run, image, image.digest), not run.rehearsal
+    if reason := why_left_out(run, image, manifest, strict=strict, store=store):
         raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")
     run.ledger.admitted(image, Admission(f"companion of {subject.digest.short}"))
 

@@ -76,7 +76,7 @@ def test_the_fields_of_status_are_documented(folder: Path, mirror: Mirror) -> No
 
 
 def test_the_fields_of_plan_are_documented(folder: Path, mirror: Mirror, url: str) -> None:
-    maps = {"add", "follow", "leftOut", "droppedTags", "problems", "spent"}
+    maps = {"add", "follow", "leftOut", "refused", "droppedTags", "problems", "spent"}
     (found,) = json.loads(_run("mirrorflow plan demo.yaml --json", "plan", folder, mirror))
     of_images = {"image", "upstream", "digest", "companions", "becomes"}
     assert set(_paths(found, "", maps=maps)) == _documented("`plan --json`") - of_images

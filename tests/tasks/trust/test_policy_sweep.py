@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,6 +25,7 @@ from registry_server.store.gc_options import GcOptions
 from registry_server.store.hiding import hide
 from registry_server.store.records import TagRecord
 from tasks.outcomes import Outcome
+from tasks.planning import plan_entry
 from tasks.policy_sweep import sweep
 from tasks.stored_images import Standing, StoredImages
 from tests.tasks.companies import APP
@@ -47,7 +50,6 @@ from tests.tasks.trust.test_attacks import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from profiles.model import Profile
     from registry_server.store.store import Store
@@ -303,3 +305,14 @@ def test_what_is_hidden_of_an_entry_that_is_never_polled_goes_at_once_with_delet
         sync = profile.sync.model_copy(update={"registries": (on_demand,)})
         sweep(profile.model_copy(update={"sync": sync}), store)
         assert (store.hidden(APP).tag(V2) is not None) is hidden
+
+
+def test_a_plan_knows_what_will_be_refused_and_writes_nothing(attack: Attack, tmp_path: Path) -> None:
+    push_unsigned(attack)
+    with opened(tmp_path, attack.upstream.url, more=policy()) as run:
+        plan = plan_entry(replace(run, rehearsal=True))
+        left = [path for path in Path(run.store.root, "repos").rglob("*") if path.is_file()]
+    assert plan.refused.keys() == {"app:v2"}
+    assert "it has no signature" in plan.refused["app:v2"]
+    assert {image.image for image in plan.images} == {"app:v1", f"app:{attack.stem}.sig"}
+    assert not left
