@@ -32,14 +32,11 @@ def stored(profile: Profile) -> Iterator[str]:
     """How many images in the store are not as the policies want them; nothing where there is no store."""
     if profile.verify is None and not any(entry.only_signed for entry in profile.sync.registries):
         return
-    from flows.entries import open_store
-    from registry_server.store.errors import StoreMissing
+    from flows.entries import stored_or_none
     from tasks.stored_images import StoredImages
 
-    try:
-        counts = StoredImages(profile, open_store(profile, create=False)).counts()
-    except StoreMissing:
-        return
+    store = stored_or_none(profile)
+    counts = StoredImages(profile, store).counts() if store else {}
     for registry, found in counts.items():
         said = ", ".join(f"{count:,} {standing}" for standing, count in found.items())
         yield f"stored    {registry}: images {said}"

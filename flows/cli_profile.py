@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,16 +121,20 @@ def explain(
         str, typer.Argument(metavar="REPO[:TAG]", help="By its upstream name or by its name here.")
     ],
 ) -> None:
-    """Say which rule takes or drops an image, and where it lands. Asks nobody.
+    """Say which rule takes or drops an image, where it lands, and whether it waits. Asks nobody.
 
     Exit code 0: a rule takes it; 2: none does.
     """
-    from flows.explaining import explain_image
+    from flows.entries import stored_or_none
+    from flows.explaining import explain_image, explain_waiting
 
     loaded = load(profile)
     explanations = explain_image(loaded.profile, image)
     for each in explanations:
         out.print(each.words, markup=False)
+    store = stored_or_none(loaded.profile)
+    for line in explain_waiting(loaded.profile, image, store, time.time()) if store else ():
+        out.print(line, markup=False)
     if not any(each.takes for each in explanations):
         raise typer.Exit(2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registry_server.store.errors import StoreMissing
 from registry_server.store.store import Store
 from tasks.errors import NotWanted
 
@@ -33,6 +34,14 @@ def chosen_entries(profile: Profile, names: Sequence[str] | None) -> list[Regist
             "the profile has nothing to sync: no registry entry with content rules, or `sync.enable: false`"
         )
     return entries
+
+
+def stored_or_none(profile: Profile) -> Store | None:
+    """The store that the profile names, if it is there. Raises `StoreError`."""
+    try:
+        return open_store(profile, create=False)
+    except StoreMissing:
+        return None
 
 
 def open_store(profile: Profile, *, create: bool = True) -> Store:

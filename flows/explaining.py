@@ -16,7 +16,9 @@ from profiles.matching import (
     upstream_name,
 )
 from profiles.tag_rules import is_companion_tag, why_dropped
+from registry_server.oci.reference import Tag
 from tasks.choosing import repository_of
+from tasks.cooldown import still_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from profiles.content import ContentRule
     from profiles.model import Profile
     from profiles.sync import RegistryEntry
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,29 @@ def explain_image(profile: Profile, image: str) -> list[Explanation]:
         for number, rule in enumerate(entry.content)
         for explanation in _explain(entry, number, rule, repository, reference)
     ] or [Explanation("the profile has no content rules", takes=False)]
+
+
+def explain_waiting(profile: Profile, image: str, store: Store, now: float) -> list[str]:
+    """Which digest of the tag waits for its `minAge`, and until when, as far as the store knows.
+
+    `now` in unix seconds. Raises `StoreError`.
+    """
+    image = without_host(profile, image)
+    repository = repository_of(image)
+    tag = image[len(repository) + 1 :]
+    found = (
+        f"waits  {entry.name}: {local}:{tag}: {reason}"
+        for entry in profile.sync.registries
+        for rule in entry.content
+        if Tag.is_valid(tag) and (local := _local(rule, repository))
+        if (reason := still_waiting(store, entry, [rule], local=local, reference=Tag(tag), now=now))
+    )
+    return list(dict.fromkeys(found))
+
+
+def _local(rule: ContentRule, repository: str) -> RepositoryName | None:
+    upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
+    return local_name(rule, upstream) if upstream else None
 
 
 def without_host(profile: Profile, image: str) -> str:

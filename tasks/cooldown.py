@@ -15,13 +15,16 @@ from profiles.durations import format_duration
 from profiles.matching import min_age_of
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.reference import Tag
-from registry_server.store.first_seen import first_seen, forget_first_seen, note_first_seen
+from registry_server.store.first_seen import first_seen, forget_first_seen, note_first_seen, waiting
 from tasks.verifying import NotAdmitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from profiles.content import ContentRule
+    from profiles.entry import RegistryEntry
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.store import Store
     from tasks.images import Image
     from tasks.run import MirrorRun
 
@@ -48,8 +51,26 @@ def held_back(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None])
         log.warning("%s: admitted before its minAge by sync.breakGlass: %s", image.name, found.reason)
         return ""
     since = _since(run, image, now)
-    if now >= since + age:
+    return "" if now >= since + age else _words(since, age)
+
+
+def still_waiting(
+    store: Store,
+    entry: RegistryEntry,
+    rules: Iterable[ContentRule | None],
+    *,
+    local: RepositoryName,
+    reference: Tag,
+    now: float,
+) -> str:
+    """Which digest of a tag waits and until when, as far as the store knows; "" for none."""
+    age, found = min_age_of(entry, rules), waiting(store, local, reference)
+    if found is None or now >= found[1] + age:
         return ""
+    return f"{found[0]} is {_words(found[1], age)}"
+
+
+def _words(since: float, age: float) -> str:
     return f"{HELD_BACK}{_moment(since + age)}: minAge {format_duration(age)}, first seen {_moment(since)}"
 
 

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 
 
 @translated
+def waiting(store: Store, name: RepositoryName, reference: Tag | Digest) -> tuple[Digest, float] | None:
+    """The digest that the reference was last seen to name, and since when, in unix seconds; None for none."""
+    return records.decoded(files.read(_path(store, name, reference)), _read)
+
+
 def first_seen(store: Store, name: RepositoryName, reference: Tag | Digest, digest: Digest) -> float | None:
     """Unix seconds; None when the reference was not seen to name this digest, or another one since."""
-    found = records.decoded(files.read(_path(store, name, reference)), _read)
+    found = waiting(store, name, reference)
     return found[1] if found is not None and found[0] == digest else None
 
 

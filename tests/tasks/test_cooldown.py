@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.explaining import explain_image, explain_waiting
 from flows.standing import standing
 from profiles.errors import ProfileInvalid
 from profiles.loading import parse_profile
@@ -27,6 +28,7 @@ from tests.tasks.test_verifying import OURS, sign
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from profiles.model import Profile
     from tasks.report import Report
 
 DAY = 86400.0
@@ -53,6 +55,12 @@ def poll(
 def _loaded(sync: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps({"storage": {"rootDirectory": "s"}, "sync": {"registries": [], **sync}})
     return {"break_glass": parse_profile(text, Path("p.json")).profile.sync.break_glass}
+
+
+def profile_of(folder: Path, upstream: Misbehaving) -> Profile:
+    entry = {"name": "registry1", "urls": [f"http://{upstream.host}"], "content": [WEEK]}
+    text = json.dumps({"storage": {"rootDirectory": "store"}, "sync": {"registries": [entry]}})
+    return parse_profile(text, folder / "profile.json").profile
 
 
 def digest_of(upstream: Misbehaving, content: bytes, tag: str = "v1") -> Digest:
@@ -98,6 +106,11 @@ def test_the_last_admitted_digest_is_served_while_the_next_one_waits(
     assert record.digest == old
     [row] = standing(store_of(tmp_path))
     assert row.in_place
+    profile = profile_of(tmp_path, upstream)
+    [takes] = explain_image(profile, "app:v1")
+    assert "first seen here 168h ago" in takes.words
+    [waits] = explain_waiting(profile, "app:v1", store_of(tmp_path), START + 14 * DAY)
+    assert f"app:v1: {new} is held back until 2026-12-12T12:00Z" in waits
     assert row.held_back.startswith("held back until 2026-12-12T12:00Z")
     poll(tmp_path, upstream, 15)
     record = store_of(tmp_path).repository(APP).tag(Tag("v1"))
