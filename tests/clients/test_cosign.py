@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,10 +21,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from flows.verifying import verdict_of
 from profiles.loading import parse_profile
+from registry_server.http.process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_MANIFEST
+from registry_server.oci.reference import RepositoryName
 from tests.support.docker_registry import running_docker_registry
 from tests.support.registries import running_registry
+from tests.tasks.runs import mirror, opened, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,3 +195,31 @@ def cosign_says(signed: Signed, key: str, cell: Cell) -> bool:
     return (
         cosign(*command, *options, "--signature-digest-algorithm", hashed, signed.reference).returncode == 0
     )
+
+
+def test_what_cosign_signs_and_attaches_follows_the_image_under_enforce(
+    registry: str, tmp_path: Path
+) -> None:
+    """In both forms, with an attestation and an SBOM; and cosign verifies from the mirror."""
+    write_keys(tmp_path, "P-256")
+    signed = Signed(registry.partition("//")[2], "attached", push_image(registry, "attached"), tmp_path)
+    for form in ("bundle", "older"):
+        for attested in (False, True):
+            sign(signed, Cell("P-256", form, attested))
+    sbom = tmp_path / "sbom.json"
+    sbom.write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6"}')
+    options = ["--sbom", str(sbom), "--type", "cyclonedx", "--allow-http-registry"]
+    assert cosign("attach", "sbom", *options, signed.reference).returncode == 0
+    rule = {"match": ["**"], "signatures": {"from": [{"name": "k", "type": "key", "key": "k"}]}}
+    more = {"trust": {"keys": {"k": {"file": "key.pub"}}}, "verify": {"rules": [rule]}}
+    with opened(tmp_path, registry, {"prefix": "attached"}, more=more) as run:
+        report = mirror(run)
+    assert report.complete, report.message
+    stem = f"sha256-{signed.digest.hex}"
+    tags = store_of(tmp_path).repository(RepositoryName("attached")).tags()
+    assert tags == [f"{stem}.att", f"{stem}.sbom", f"{stem}.sig", "v1"]
+    assert len(store_of(tmp_path).repository(RepositoryName("attached")).referrers(signed.digest)) == 2
+    with running_server(store_of(tmp_path).root) as url:
+        mirrored = replace(signed, host=url.partition("//")[2])
+        for attested in (False, True):
+            assert cosign_says(mirrored, "key", Cell("P-256", "bundle", attested))

@@ -1,9 +1,13 @@
-"""A key that is replaced on disk under a running `up`: what the old one signed is not served any longer."""
+"""Policies that change, through the commands: what is stored is judged again before it is served."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,14 +16,25 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 
+import flows
 from flows.runner_report import Applied, Changed, Refused
 from flows.up import Up
+from registry_server.http.process import running_server
+from registry_server.oci.media_types import OCI_CONFIG
 from tests.tasks.companies import APP
-from tests.tasks.trust.attacker import OURS, attacked, pem_of
+from tests.tasks.trust.attacker import (
+    OURS,
+    TAR,
+    ZIPPED,
+    attacked,
+    config_of,
+    manifest_of,
+    pem_of,
+    policy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.tasks.trust.attacker import Attack
 
@@ -28,6 +43,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+ROOT = Path(flows.__file__).parents[1]
 THEIRS = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -122,3 +138,41 @@ def test_a_key_that_is_replaced_takes_effect_and_a_broken_one_does_not(
 
     secret.swap(pem_of(THEIRS) + pem_of(OURS))
     assert isinstance(up.follow(until=Changed), Changed)
+
+
+def test_a_store_that_was_filled_without_a_policy_serves_nothing_unjudged_under_one(
+    attack: Attack, tmp_path: Path, prefect_url: str
+) -> None:
+    unsigned = attack.push(manifest_of(OCI_CONFIG, config_of(b"x"), (f"{TAR}+gzip", ZIPPED)), "v2")
+    name = f"filled-{uuid4().hex[:6]}"
+    entry = {"name": name, "urls": [attack.upstream.url], "content": [{"prefix": "**"}]}
+    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": [entry]}}
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps(document))
+    assert command("sync", profile, prefect_url).returncode == 0
+
+    profile.write_text(json.dumps(document | policy()))
+    assert "images 2 not judged yet" in command("check", profile, prefect_url).stdout
+    assert command("status", profile, prefect_url).returncode == 2
+    done = command("sync", profile, prefect_url)
+    assert done.returncode == 1, done.stdout
+    with running_server(tmp_path / "store") as url:
+        asked = ("v1", "v2", unsigned.digest)
+        found = {each: httpx.get(f"{url}/v2/{APP}/manifests/{each}").status_code for each in asked}
+        assert found == {"v1": 200, "v2": 404, unsigned.digest: 404}
+        assert "v2" not in httpx.get(f"{url}/v2/{APP}/tags/list").json()["tags"]
+    told = command("status", profile, prefect_url)
+    assert told.returncode == 2
+    assert "1 hidden" in told.stdout
+
+
+def command(name: str, profile: Path, prefect_url: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment |= {"PREFECT_API_URL": prefect_url, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", name, str(profile)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
