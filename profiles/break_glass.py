@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -61,8 +61,7 @@ class BreakGlass(ProfileModel):
 
     def has_expired(self, now: float) -> bool:
         """`now` in unix seconds."""
-        end = datetime.combine(self.expires + timedelta(days=1), time.min, UTC)
-        return now >= end.timestamp()
+        return datetime.fromtimestamp(now, UTC).date() > self.expires
 
 
 def break_glass_for(entries: Iterable[BreakGlass], digest: Digest, now: float) -> BreakGlass | None:

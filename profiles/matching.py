@@ -119,6 +119,11 @@ def min_age_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> flo
     return max((age or 0.0 for age in ages), default=0.0)
 
 
+def cools_down(entry: RegistryEntry) -> bool:
+    """Whether any image of the entry waits: then nothing may come in beside the images."""
+    return bool(entry.min_age or any(rule.min_age for rule in entry.content))
+
+
 def judge_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether `select` takes the image, and in words why not. Without `select` all are taken."""
     return (True, "") if rule.select is None else rule.select.judge(document)

@@ -14,6 +14,7 @@ from profiles.break_glass import break_glass_for
 from profiles.durations import format_duration
 from profiles.matching import min_age_of
 from profiles.tag_rules import is_companion_tag
+from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store.first_seen import first_seen, forget_first_seen, note_first_seen, waiting
 from tasks.verifying import NotAdmitted
@@ -45,6 +46,8 @@ def held_back(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None])
     age = 0.0 if _is_companion(image) else min_age_of(run.entry, rules)
     if not age:
         return ""
+    if not isinstance(image.reference, Digest) and _stored_digest(run, image) == image.digest:
+        return ""  # admitted before: a platform, or a blob that was lost, is fetched
     now = run.now()
     entries = run.sync.break_glass if run.sync else ()
     if found := break_glass_for(entries, image.digest, now):
@@ -72,6 +75,15 @@ def still_waiting(
 
 def _words(since: float, age: float) -> str:
     return f"{HELD_BACK}{_moment(since + age)}: minAge {format_duration(age)}, first seen {_moment(since)}"
+
+
+def _stored_digest(run: MirrorRun, image: Image) -> Digest | None:
+    """The upstream digest that the tag has in the store."""
+    assert isinstance(image.reference, Tag), "the caller has looked"
+    record = run.store.repository(image.local).tag(image.reference)
+    if record is None:
+        return None
+    return record.origin.digest if record.origin else record.digest
 
 
 def _since(run: MirrorRun, image: Image, now: float) -> float:

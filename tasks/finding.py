@@ -57,6 +57,7 @@ class _Search:
     dropped: Counter[str] = field(default_factory=Counter)
     roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
     held: list[Image] = field(default_factory=list)  # in place, and companions of theirs may be not
+    settled: set[Digest] = field(default_factory=set)  # images that are in place, or come in
     waiting: dict[Digest, str] = field(default_factory=dict)  # images that are held back, and why
     subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
 
@@ -212,6 +213,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     try:
         if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
+            search.settled.add(image.digest)
             settle(run, image, [target.rule for target in targets])
             search.held += [replace(image, held=True)] if image.following else []
         elif reason := other_owner(run.sync, run.entry, image.source, repository, image.reference):
@@ -224,6 +226,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         ):
             search.declined[name] = reason
         else:
+            search.settled.add(image.digest)
             search.changed.append(image)
     except MirrorflowError as error:
         if is_stop(error):
@@ -233,7 +236,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
 
 def _held_back(search: _Search, targets: Sequence[Target], image: Image) -> str:
     """Why it waits; its companions wait with it."""
-    if image.subject is not None and image.subject.digest in search.waiting:
+    if image.subject is not None and image.subject.digest in search.waiting.keys() - search.settled:
         return f"waits for its image, which is {search.waiting[image.subject.digest]}"
     reason = held_back(search.run, image, [target.rule for target in targets])
     if reason:

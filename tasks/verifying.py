@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from profiles.fingerprint import BY_ONLY_SIGNED
+from profiles.matching import cools_down
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
@@ -114,7 +115,7 @@ def verify_image(run: MirrorRun, image: Image) -> None:
         run.ledger.admitted(image, Admission(IN_PLACE))
         return
     tag = image.reference if isinstance(image.reference, Tag) else None
-    if tag is not None and is_companion_tag(tag) and run.verification:
+    if tag is not None and is_companion_tag(tag) and (run.verification or cools_down(run.entry)):
         repository = run.store.repository(image.local)
         _verify_companion(run, image, image.subject or subject_in_store(tag, repository))
         return
@@ -189,7 +190,9 @@ def enforces(run: MirrorRun, image: Image) -> bool:
 
 
 def is_strict(run: MirrorRun, image: Image) -> bool:
-    """Whether a policy keeps out anything at all."""
+    """Whether a policy keeps out anything at all, or images have to wait (`minAge`)."""
+    if cools_down(run.entry):
+        return True
     if not run.verification:
         return False
     policy = _policy_of(run, image)
@@ -228,7 +231,16 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
             f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
             "is not admitted"
         )
-    strict = any(policy is not None and policy.keeps_out for policy in policies)
+    if (
+        run.on_demand
+        and cools_down(run.entry)
+        and not run.store.repository(image.local).has_blob(subject.digest)
+    ):
+        raise CompanionNotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
+            "is not here"
+        )
+    strict = cools_down(run.entry) or any(each is not None and each.keeps_out for each in policies)
     manifest, store = _manifest(run, image, image.digest), not run.rehearsal
     if reason := why_left_out(run, image, manifest, strict=strict, store=store):
         raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")

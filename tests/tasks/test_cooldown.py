@@ -224,3 +224,55 @@ def test_the_time_survives_the_process_and_is_of_one_digest(tmp_path: Path) -> N
     forget_first_seen(store, APP, Tag("v1"))
     assert first_seen(store, APP, Tag("v1"), two) is None
     assert store.repositories() == [], "that something was seen is no repository"
+
+
+@pytest.mark.parametrize("suffix", ["sig", "att", "sbom"])
+def test_an_image_under_the_tag_of_a_companion_does_not_come_in_unaged(
+    upstream: Misbehaving, tmp_path: Path, suffix: str
+) -> None:
+    old = digest_of(upstream, b"old")
+    for day in (0, 7):
+        poll(tmp_path, upstream, day)
+    digest_of(upstream, b"evil", f"sha256-{old.hex}.{suffix}")
+    row = rows(poll(tmp_path, upstream, 8))[f"app:sha256-{old.hex}.{suffix}"]
+    assert row.outcome is Outcome.SKIPPED
+    assert visible(store_of(tmp_path)) == ["app:v1"]
+
+
+def test_on_demand_a_companion_needs_its_image(upstream: Misbehaving, tmp_path: Path) -> None:
+    young = digest_of(upstream, b"young")
+    evil = digest_of(upstream, b"evil", f"sha256-{young.hex}.sig")
+    with mirroring(tmp_path, document(f"http://{upstream.host}", content=[WEEK])) as mirrored:
+        for reference in (f"sha256-{young.hex}.sig", evil):
+            assert mirrored.client.get(f"/v2/app/manifests/{reference}").status_code == 403
+
+
+def test_what_was_admitted_is_repaired_at_once(upstream: Misbehaving, tmp_path: Path) -> None:
+    digest = digest_of(upstream, b"one")
+    for day in (0, 7, 7.5):
+        poll(tmp_path, upstream, day)
+    repository = store_of(tmp_path).repository(APP)
+    record = repository.tag(Tag("v1"))
+    assert record is not None
+    Path(repository.find_manifest(digest).path).unlink()
+    poll(tmp_path, upstream, 8)
+    assert store_of(tmp_path).repository(APP).has_blob(digest)
+
+
+def test_a_new_signature_does_not_wait_for_another_tag_of_its_image(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    digest = digest_of(upstream, b"one")
+    for day in (0, 7):
+        poll(tmp_path, upstream, day)
+    digest_of(upstream, b"one", "latest")
+    sign(upstream, digest, OURS)
+    poll(tmp_path, upstream, 8)
+    assert f"app:sha256-{digest.hex}.sig" in visible(store_of(tmp_path))
+    assert "app:latest" not in visible(store_of(tmp_path))
+
+
+def test_the_last_day_there_is_does_not_expire() -> None:
+    whole = {"digest": Digest.of(b""), "reason": "x", "expires": "9999-12-31"}
+    [entry] = _loaded({"breakGlass": [whole]})["break_glass"]
+    assert not entry.has_expired(START)
