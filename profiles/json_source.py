@@ -18,6 +18,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _WORD = re.compile(r"[^\s,:{}\[\]\"]+")
 _WORDS = {"true": True, "false": False, "null": None}
+# RFC 8259 section 8.2: such a text is legal, and no UTF-8 can hold it.
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _DECODER = JSONDecoder()
 _CLOSERS = {"{": "}", "[": "]"}
 
@@ -187,7 +189,9 @@ class _Reader:
             )
             raise _Hopeless from error
         self.at = end
-        return str(text)
+        if _LONE_SURROGATE.search(text):
+            self._flaw(place, "half of a surrogate pair, which is no character", "write the character itself")
+        return _LONE_SURROGATE.sub("\ufffd", str(text))
 
     def _plain(self, place: Place) -> Any:
         number = _NUMBER.match(self.text, self.at)
