@@ -51,6 +51,12 @@ def upstream_name(rule: ContentRule, local: str) -> str | None:
     return name if name and matches_repository(rule, name) else None
 
 
+def source_name(entry: RegistryEntry, repository: str) -> str:
+    """`host/repository` of one of the entry's repositories, as policies name it."""
+    url = entry.urls[0]
+    return f"{url.registry}/{url.repository(repository)}"
+
+
 def mappings(entry: RegistryEntry, upstream_name: str) -> tuple[tuple[ContentRule, RepositoryName], ...]:
     """Every rule that takes the repository, and where each puts it. All apply, not the first only."""
     names = ((rule, local_name(rule, upstream_name)) for rule in entry.content)

@@ -81,9 +81,7 @@ def _stored_digest(run: MirrorRun, image: Image) -> Digest | None:
     """The upstream digest that the tag has in the store."""
     assert isinstance(image.reference, Tag), "the caller has looked"
     record = run.store.repository(image.local).tag(image.reference)
-    if record is None:
-        return None
-    return record.origin.digest if record.origin else record.digest
+    return record.upstream_digest if record else None
 
 
 def _since(run: MirrorRun, image: Image, now: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.matching import sources
+from profiles.matching import source_name, sources
 from registry_server.oci.digest import Digest
 from tasks.on_demand.deciding import why_not
 
@@ -28,8 +28,10 @@ def other_owner(
     if origin is None or isinstance(reference, Digest) or sync is None:
         return ""
     for other in sync.registries:
-        if other.name != origin.registry or _upstream(other, origin.repository) == _upstream(entry, source):
+        if other.name != origin.registry:
             continue
+        if source_name(other, origin.repository) == source_name(entry, source):
+            continue  # entries that mean the same content may bring it in turn
         if _takes(other, origin, repository.name, reference):
             return (
                 f"is here from {origin.registry}: {origin.repository}, which the profile puts under this "
@@ -44,8 +46,3 @@ def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag
         source == origin.repository and not why_not(rule, source, tag)
         for rule, source in sources(entry, local)
     )
-
-
-def _upstream(entry: RegistryEntry, source: str) -> str:
-    """Entries that mean the same content may bring it in turn."""
-    return f"{entry.urls[0].registry}/{entry.urls[0].repository(source)}"

@@ -116,4 +116,4 @@ def _is_here(repository: Repository, reference: str, digest: Digest) -> bool:
     if ":" in reference:
         return repository.has_blob(digest)
     record = repository.tag(Tag(reference))
-    return record is not None and (record.origin.digest if record.origin else record.digest) == digest
+    return record is not None and record.upstream_digest == digest

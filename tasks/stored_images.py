@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from profiles.matching import mappings, sources
+from profiles.matching import mappings, source_name, sources
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName
@@ -66,7 +66,7 @@ class StoredImage:
     @property
     def upstream_digest(self) -> Digest:
         """What signatures are made for: the upstream's digest, also of an image that was converted."""
-        return self.record.origin.digest if self.record.origin else self.record.digest
+        return self.record.upstream_digest
 
     @property
     def standing(self) -> Standing:
@@ -133,7 +133,7 @@ class StoredImages:
         entry = self._entry_of(name, record.origin) if record.origin else None
         if entry is None or record.origin is None or is_companion_tag(tag):
             return None
-        source = _source(entry, record.origin.repository)
+        source = source_name(entry, record.origin.repository)
         policy = self._verifications[entry.name].fingerprint_for(source, tag)
         return StoredImage(name, tag, record, entry, source, policy, hidden)
 
@@ -191,8 +191,8 @@ class StoredImages:
         for entry in self._entries.values():
             verification = self._verifications[entry.name]
             for _, source in sources(entry, name):
-                if verification.keeps_out(_source(entry, source), None):
-                    found.append(verification.fingerprint_for(_source(entry, source), None))
+                if verification.keeps_out(source_name(entry, source), None):
+                    found.append(verification.fingerprint_for(source_name(entry, source), None))
         return tuple(dict.fromkeys(found))
 
     def policy_of(self, image: StoredImage) -> Policy | None:
@@ -238,8 +238,3 @@ def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor
     descriptor, body = repository.read_manifest(digest)
     children = parse_manifest(body, descriptor.media_type).manifests
     return [child for child in children if repository.has_blob(child.digest)]
-
-
-def _source(entry: RegistryEntry, repository: str) -> str:
-    url = entry.urls[0]
-    return f"{url.registry}/{url.repository(repository)}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from profiles.fingerprint import BY_ONLY_SIGNED
-from profiles.matching import cools_down
+from profiles.matching import cools_down, source_name
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
@@ -151,7 +151,7 @@ def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
     log.info("%s: %s", image.name, said)
     record = None
     if run.verification.record and verdict.admits:
-        record = record_of(verdict, image.digest, source_name(run, image.source))
+        record = record_of(verdict, image.digest, source_name(run.entry, image.source))
     run.ledger.admitted(image, Admission(said, signed_by(verdict), record, verdict.judged_by))
 
 
@@ -159,7 +159,7 @@ def judge_digest(
     run: MirrorRun, image: Image, digest: Digest, tag: str | None, *, thorough: bool = False
 ) -> Verdict | None:
     """What the policy of the image's repository says of a digest; None without a policy."""
-    source = source_name(run, image.source)
+    source = source_name(run.entry, image.source)
     policy = run.verification.policy_for(source, tag)
     if policy is None:
         return None
@@ -200,12 +200,7 @@ def is_strict(run: MirrorRun, image: Image) -> bool:
 
 
 def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
-    return run.verification.policy_for(source_name(run, image.source), _tag_in(image.reference))
-
-
-def source_name(run: MirrorRun, repository: str) -> str:
-    """`host/repository`, as policies name it."""
-    return f"{run.upstream.name}/{run.entry.urls[0].repository(repository)}"
+    return run.verification.policy_for(source_name(run.entry, image.source), _tag_in(image.reference))
 
 
 def words(verdict: Verdict) -> str:
@@ -224,7 +219,7 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
     An image with several names is in the mirror if one of them is admitted. The strictest rule says in which
     format a companion may come: its tag could hide anything.
     """
-    source = source_name(run, image.source)
+    source = source_name(run.entry, image.source)
     policies = [run.verification.policy_for(source, _tag_in(each)) for each in subject.references]
     if None not in policies and not _is_admitted(run, image, subject):
         raise CompanionNotAdmitted(

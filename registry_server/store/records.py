@@ -93,6 +93,11 @@ class TagRecord:
         return () if self.converted_from is None else (Descriptor("", self.converted_from, -1),)
 
     @property
+    def upstream_digest(self) -> Digest:
+        """The digest that the upstream names, also of a converted image; of a pushed one its own."""
+        return self.origin.digest if self.origin else self.digest
+
+    @property
     def converted_from(self) -> Digest | None:
         """The upstream's digest, where the image has another form here; it can be pulled as well."""
         if self.origin is None or not self.origin.form or self.origin.digest == self.digest:
