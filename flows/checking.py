@@ -33,10 +33,10 @@ def stored(profile: Profile) -> Iterator[str]:
     if profile.verify is None and not any(entry.only_signed for entry in profile.sync.registries):
         return
     from flows.entries import stored_or_none
-    from tasks.stored_images import StoredImages
+    from tasks.stored_images import StoredImages, count_by_entry
 
     store = stored_or_none(profile)
-    counts = StoredImages(profile, store).counts() if store else {}
+    counts = count_by_entry(StoredImages(profile, store).shortfalls()) if store else {}
     for registry, found in counts.items():
         said = ", ".join(f"{count:,} {standing}" for standing, count in found.items())
         yield f"stored    {registry}: images {said}"

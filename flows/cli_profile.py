@@ -121,7 +121,7 @@ def explain(
         str, typer.Argument(metavar="REPO[:TAG]", help="By its upstream name or by its name here.")
     ],
 ) -> None:
-    """Say which rule takes or drops an image, where it lands, and whether it waits. Asks nobody.
+    """Show which rule takes or drops an image, where it is stored, and whether it is held back. Makes no requests.
 
     Exit code 0: a rule takes it; 2: none does.
     """

@@ -50,26 +50,26 @@ def status(
     from flows.failures import newest_reports
     from flows.render_status import render_counts, render_runs, render_tags
     from flows.standing import standing
-    from tasks.stored_images import StoredImages
+    from tasks.stored_images import StoredImages, count_by_entry
 
     loaded = load(profile).profile
     if registry is not None:
         find_entry(loaded, registry)
     store = open_store(loaded, create=False)
-    images = StoredImages(loaded, store)
-    rows = [row for row in standing(store, registry, images) if not (problems and row.in_place)]
+    short, now = StoredImages(loaded, store).shortfalls(), time.time()
+    every = standing(store, registry, short=short, entries=loaded.entry_names(), now=now)
+    rows = [row for row in every if not (problems and row.in_place)]
     reports = newest_reports(store.reports.load_all(registry))
     if as_json:
         document = {
             "runs": list(reports.values()),
-            "policies": images.counts(),
+            "policies": count_by_entry(short),
             "tags": [row.to_json() for row in rows],
         }
         typer.echo(json.dumps(document, indent=2))
     else:
-        now = time.time()
         out.print(render_runs(store.root, list(reports.values()), now))
-        for line in render_counts(images.counts()):
+        for line in render_counts(count_by_entry(short)):
             out.print(line)
         shown = (
             rows

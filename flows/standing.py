@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.cooldown import HELD_BACK
+from registry_server.store.withheld import all_withheld, withholding
+from tasks.cooldown import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import PollRecord, TagRecord
     from registry_server.store.store import Store
-    from tasks.stored_images import StoredImage, StoredImages
+    from registry_server.store.withheld import Withheld
+    from tasks.stored_images import StoredImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +51,46 @@ class TagStanding:
 
 
 def standing(
-    store: Store, registry: str | None = None, images: StoredImages | None = None
+    store: Store,
+    registry: str | None = None,
+    *,
+    short: Iterable[StoredImage] = (),
+    entries: Container[str] | None = None,
+    now: float | None = None,
 ) -> Iterator[TagStanding]:
     """Every tag of every mirrored repository, in order; of one registry entry, or of all.
 
-    `images`: also says which ones are not as today's policies want them, and which are hidden.
+    `short`: images that are not as today's policies want them (`StoredImages.shortfalls`). `entries`: the
+    registry entries of the profile; what others withheld is not shown. `now` in unix seconds.
     """
-    short = _shortfalls(images)
-    for name in sorted({*store.repositories(), *store.polled(), *(name for name, _ in short)}):
-        repository = store.repository(name)
-        tags = {str(tag): record for tag, record in repository.tag_records().items()}
-        polls = repository.polls()
-        rows = [
-            _judged(row, short.pop((name, row.reference), None)) for row in _repository(name, polls, tags)
-        ]
-        rows += [_hidden(each, polls) for (other, _), each in short.items() if other == name]
+    now = time.time() if now is None else now
+    left: dict[RepositoryName, dict[str, StoredImage]] = defaultdict(dict)
+    for each in short:
+        left[each.repository][str(each.tag)] = each
+    for name in sorted({*store.repositories(), *store.polled(), *withholding(store), *left}):
+        images, stored = left[name], store.repository(name)
+        tags = {str(tag): record for tag, record in stored.tag_records().items()}
+        repository = _Repository(name, stored.polls(), tags, _withheld(store, name, tags, entries, now))
+        rows = [_judged(row, images.pop(row.reference, None)) for row in repository.rows()]
+        rows += [_hidden(each, repository.polls) for each in images.values()]
         yield from (row for row in rows if registry in (None, row.registry))
 
 
-def _shortfalls(images: StoredImages | None) -> dict[tuple[RepositoryName, str], StoredImage]:
-    found = images.all() if images else ()
-    return {(each.repository, str(each.tag)): each for each in found if each.problem}
+def _withheld(
+    store: Store,
+    name: RepositoryName,
+    tags: Mapping[str, TagRecord],
+    entries: Container[str] | None,
+    now: float,
+) -> dict[str, Withheld]:
+    """By tag or digest: what waits, and what was refused for a tag that is here; not what came in since."""
+    return {
+        reference: found
+        for reference, found in ((str(key), found) for key, found in all_withheld(store, name).items())
+        if found.until > now or (found.refused and reference in tags)
+        if reference not in tags or tags[reference].upstream_digest != found.digest
+        if entries is None or found.registry in entries
+    }
 
 
 def _judged(row: TagStanding, image: StoredImage | None) -> TagStanding:
@@ -92,39 +115,56 @@ def _hidden(image: StoredImage, polls: Sequence[PollRecord]) -> TagStanding:
     )
 
 
-def _repository(
-    name: RepositoryName, polls: Sequence[PollRecord], tags: dict[str, TagRecord]
-) -> Iterator[TagStanding]:
-    rows = [(tag, _poll_of(record, polls)) for tag, record in tags.items()]
-    told = {(tag, poll.registry) for tag, poll in rows if poll}
-    rows += [
-        (each, poll)
-        for poll in polls
-        for each in (*poll.problems, *filter(lambda tag: _held_back(poll, tag), poll.declined))
-        if (each, poll.registry) not in told
-    ]
-    for reference, poll in sorted(rows, key=lambda row: row[0]):
-        record = tags.get(reference)
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    """What is known of one local repository; tags and digests are texts."""
+
+    name: RepositoryName
+    polls: Sequence[PollRecord]
+    tags: Mapping[str, TagRecord]
+    withheld: Mapping[str, Withheld]
+
+    def rows(self) -> Iterator[TagStanding]:
+        """A row for each stored tag, then for what an entry wants and has not got; in order of the names."""
+        rows = [(tag, _poll_of(record, self.polls)) for tag, record in self.tags.items()]
+        told = {(tag, poll.registry) for tag, poll in rows if poll}
+        missing = {
+            **{(each, poll.registry): poll for poll in self.polls for each in poll.problems},
+            **{(each, found.registry): self._poll_by(found.registry) for each, found in self._waiting()},
+        }
+        rows += [(each, poll) for (each, registry), poll in missing.items() if (each, registry) not in told]
+        yield from (self._row(*row) for row in sorted(rows, key=lambda row: row[0]))
+
+    def _waiting(self) -> Iterator[tuple[str, Withheld]]:
+        return ((each, found) for each, found in self.withheld.items() if each not in self.tags)
+
+    def _poll_by(self, registry: str) -> PollRecord | None:
+        return next((poll for poll in self.polls if poll.registry == registry), None)
+
+    def _row(self, reference: str, poll: PollRecord | None) -> TagStanding:
+        record, found = self.tags.get(reference), self.withheld.get(reference)
         origin = record.origin if record else None
         known = poll.upstream.get(reference) if poll else None
-        yield TagStanding(
-            registry=poll.registry if poll else origin.registry if origin else "",
-            repository=str(name),
+        refused = found.refused if found else ""
+        return TagStanding(
+            registry=poll.registry
+            if poll
+            else origin.registry
+            if origin
+            else found.registry
+            if found
+            else "",
+            repository=str(self.name),
             reference=reference,
-            upstream_digest=known or str(origin.digest if origin else ""),
+            upstream_digest=known or str(found.digest if found else origin.digest if origin else ""),
             stored_digest=str(record.digest) if record else "",
             last_check=_check(poll, record),
             last_success=_success(poll, record, reference),
-            problem=poll.problems.get(reference, "") if poll else "",
+            problem=(poll.problems.get(reference, "") if poll else "") or refused,
             verdict=record.verdict if record else "",
             converted_from=str((record.converted_from if record else None) or ""),
-            held_back=_held_back(poll, reference) if poll else "",
+            held_back=words(found) if found and not refused else "",
         )
-
-
-def _held_back(poll: PollRecord, reference: str) -> str:
-    reason = poll.declined.get(reference, "").partition(" ")[2]
-    return reason if reason.startswith(HELD_BACK) else ""
 
 
 def _poll_of(record: TagRecord, polls: Sequence[PollRecord]) -> PollRecord | None:

@@ -1,6 +1,6 @@
 """The result of an audit as an in-toto statement: what `audit --attest` signs. Pure.
 
-Subjects are what anybody may rely on: the digests that were verified. A digest that falls short under one of
+The subjects are the digests that were verified. A digest that falls short under one of
 its names is none, and neither is one that only has something signature-like.
 """
 

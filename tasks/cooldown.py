@@ -1,12 +1,13 @@
 """Cool-down (`minAge`): a digest is admitted only that long after this mirror first saw its tag name it.
 
-The time is the mirror's own. `created` in an image's config is the attacker's, and is not looked at. Until
-then the last admitted digest is served.
+The time is that of the mirror's clock. `created` in an image's config can be forged, and is not used.
+Until then the last admitted digest is served.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -15,12 +16,19 @@ from profiles.durations import format_duration
 from profiles.matching import min_age_of
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.digest import Digest
-from registry_server.oci.reference import Tag
-from registry_server.store.first_seen import first_seen, forget_first_seen, note_first_seen, waiting
+from registry_server.oci.reference import ImageName, Tag
+from registry_server.store.withheld import (
+    Withheld,
+    all_withheld,
+    find_withheld,
+    forget_withheld,
+    latest_time,
+    put_withheld,
+)
 from tasks.verifying import NotAdmitted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from profiles.content import ContentRule
     from profiles.entry import RegistryEntry
@@ -31,11 +39,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mirrorflow.cooldown")
 HELD_BACK: Final = "held back until "
-"""What the reason of every image begins with that waits."""
+"""The reason of every image that waits begins with this."""
 
 
 class HeldBack(NotAdmitted):
-    """It is too young; the message says until when."""
+    """The digest is too young; the message says until when it waits."""
 
 
 def held_back(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None]) -> str:
@@ -43,7 +51,7 @@ def held_back(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None])
 
     Notes that it was seen. Companions wait with their image. Raises `StoreError`.
     """
-    age = 0.0 if _is_companion(image) else min_age_of(run.entry, rules)
+    age = 0.0 if _is_companion(image.reference) else min_age_of(run.entry, rules)
     if not age:
         return ""
     if not isinstance(image.reference, Digest) and _stored_digest(run, image) == image.digest:
@@ -53,8 +61,17 @@ def held_back(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None])
     if found := break_glass_for(entries, image.digest, now):
         log.warning("%s: admitted before its minAge by sync.breakGlass: %s", image.name, found.reason)
         return ""
-    since = _since(run, image, now)
-    return "" if now >= since + age else _words(since, age)
+    seen = _seen(run, image)
+    seen = replace(seen, until=seen.since + age)
+    if not run.rehearsal:
+        put_withheld(run.store, image.local, image.reference, seen)
+    return "" if now >= seen.until else words(seen)
+
+
+def words(withheld: Withheld) -> str:
+    """Until when a digest waits, and why."""
+    age = format_duration(withheld.until - withheld.since)
+    return f"{HELD_BACK}{_moment(withheld.until)}: minAge {age}, first seen {_moment(withheld.since)}"
 
 
 def still_waiting(
@@ -67,14 +84,35 @@ def still_waiting(
     now: float,
 ) -> str:
     """Which digest of a tag waits and until when, as far as the store knows; "" for none."""
-    age, found = min_age_of(entry, rules), waiting(store, local, reference)
-    if found is None or now >= found[1] + age:
+    age, found = min_age_of(entry, rules), find_withheld(store, local, reference)
+    if found is None or now >= found.since + age:
         return ""
-    return f"{found[0]} is {_words(found[1], age)}"
+    return f"{found.digest} is {words(replace(found, until=found.since + age))}"
 
 
-def _words(since: float, age: float) -> str:
-    return f"{HELD_BACK}{_moment(since + age)}: minAge {format_duration(age)}, first seen {_moment(since)}"
+def note_refused(run: MirrorRun, image: Image, reason: str) -> None:
+    """A tag that is here moved upstream to something that a policy refuses: `status` shows it.
+
+    What is not here is not noted, so that clients cannot make files by asking. Raises `StoreError`.
+    """
+    if run.rehearsal or isinstance(image.reference, Digest) or _stored_digest(run, image) is None:
+        return
+    seen = _seen(run, image)
+    put_withheld(run.store, image.local, image.reference, replace(seen, refused=reason))
+
+
+def note_time(run: MirrorRun) -> float:
+    """Tell the store the time; the latest that it knows, in unix seconds. Raises `StoreError`."""
+    return latest_time(run.store, run.now(), write=not run.rehearsal)
+
+
+def _seen(run: MirrorRun, image: Image) -> Withheld:
+    """Since when the reference names the digest: from now on, if it was not noted."""
+    latest = note_time(run)
+    found = find_withheld(run.store, image.local, image.reference)
+    if found is not None and found.digest == image.digest:
+        return found
+    return Withheld(run.entry.name, image.source, image.digest, latest)
 
 
 def _stored_digest(run: MirrorRun, image: Image) -> Digest | None:
@@ -84,21 +122,31 @@ def _stored_digest(run: MirrorRun, image: Image) -> Digest | None:
     return record.upstream_digest if record else None
 
 
-def _since(run: MirrorRun, image: Image, now: float) -> float:
-    if run.rehearsal:
-        known = first_seen(run.store, image.local, image.reference, image.digest)
-        return now if known is None else known
-    return note_first_seen(run.store, image.local, image.reference, image.digest, now)
+def settle(run: MirrorRun, local: RepositoryName, reference: Tag | Digest) -> None:
+    """The tag names what is here, or nothing: a digest that was seen in between starts again.
+
+    A reference by digest names nothing else later, so its time stays. Raises `StoreError`.
+    """
+    if not run.rehearsal and isinstance(reference, Tag) and not is_companion_tag(reference):
+        forget_withheld(run.store, local, reference)
 
 
-def settle(run: MirrorRun, image: Image, rules: Iterable[ContentRule | None]) -> None:
-    """What the tag names is here: a digest that was seen in between ages no further. Raises `StoreError`."""
-    if not run.rehearsal and not _is_companion(image) and min_age_of(run.entry, rules):
-        forget_first_seen(run.store, image.local, image.reference)
+def settle_gone(run: MirrorRun, source: str, local: RepositoryName, reference: Tag | Digest) -> None:
+    """`settle`, if what is withheld is of this upstream repository, which has no such tag any more."""
+    found = find_withheld(run.store, local, reference)
+    if found is not None and (found.registry, found.source) == (run.entry.name, source):
+        settle(run, local, reference)
 
 
-def _is_companion(image: Image) -> bool:
-    return isinstance(image.reference, Tag) and is_companion_tag(image.reference)
+def settle_others(run: MirrorRun, source: str, local: RepositoryName, wanted: Container[ImageName]) -> None:
+    """`settle_gone` for all tags but those that a run wants of the upstream repository."""
+    for reference in all_withheld(run.store, local):
+        if ImageName(local, reference) not in wanted:
+            settle_gone(run, source, local, reference)
+
+
+def _is_companion(reference: Tag | Digest) -> bool:
+    return isinstance(reference, Tag) and is_companion_tag(reference)
 
 
 def _moment(seconds: float) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 BROKEN = (ContentError, UpstreamSchema1, UpstreamProtocolError)
-"""What an upstream has that nobody could use. A network that fails, or a registry that refuses, is not."""
+"""Content of an upstream that no client can use. A network that fails, or a registry that refuses, is not."""
 
 
 class StepFailed(MirrorflowError):

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from profiles.matching import listed_references, matches_selection, platforms_of
+from profiles.matching import cools_down, listed_references, matches_selection, platforms_of
 from profiles.tag_rules import choose_tags, is_companion_tag, subject_of, zot_would_drop, zot_would_take
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
@@ -14,7 +14,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
 from tasks.companions.finding import find_companions, following
-from tasks.cooldown import held_back, settle
+from tasks.cooldown import held_back, note_time, settle, settle_others
 from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, Subject
@@ -84,6 +84,11 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
             search.problems[name] = str(head)
         else:
             _weigh(search, name, targets, head)
+    if cools_down(run.entry):
+        note_time(run)
+    if not listed and not run.only:
+        for local in dict.fromkeys(target.local for target in source.targets):
+            settle_others(run, source.name, local, search.wanted)
     lost = find_companions(run, search.held, search.changed)
     search.unchanged -= sum(image.held for image in search.changed)
     return Findings(
@@ -214,7 +219,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
             search.unchanged += 1
             search.settled.add(image.digest)
-            settle(run, image, [target.rule for target in targets])
+            settle(run, image.local, image.reference)
             search.held += [replace(image, held=True)] if image.following else []
         elif reason := other_owner(run.sync, run.entry, image.source, repository, image.reference):
             search.declined[name] = reason

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.reference import Tag
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.publishing import publish_companions, record_verdict
+from tasks.cooldown import settle
 from tasks.copying import BlobJob
 from tasks.placing import have_blob, put_manifests
 from tasks.readdressing import made_of, readdress
@@ -40,6 +41,7 @@ def publish(run: MirrorRun, image: Image) -> None:
     record_verdict(run, image, plan.root)
     if isinstance(image.reference, Tag):
         repository.put_tag(image.reference, _record(run, plan))
+        settle(run, image.local, image.reference)
     else:
         run.store.sync()
 

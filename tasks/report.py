@@ -141,7 +141,7 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
 
 
 def _glass(entry: BreakGlass, now: float) -> dict[str, Any]:
-    """Said by every run for as long as it is in the profile, so that nobody forgets it."""
+    """The break-glass entries, in every report as long as they are in the profile."""
     expired = entry.has_expired(now)
     return {
         "digest": entry.digest,

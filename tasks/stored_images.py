@@ -177,13 +177,9 @@ class StoredImages:
                     found[f"of the registry entry {entry!r}, which the profile does not have"] += 1
         return found
 
-    def counts(self) -> dict[str, Counter[Standing]]:
-        """By entry, how many images are not as the policies want them."""
-        found: dict[str, Counter[Standing]] = {}
-        for image in self.all() if self else ():
-            if image.standing not in FINE:
-                found.setdefault(image.entry.name, Counter())[image.standing] += 1
-        return found
+    def shortfalls(self) -> list[StoredImage]:
+        """Those that are not as the policies want them."""
+        return [image for image in self.all() if image.standing not in FINE] if self else []
 
     def by_digest(self, name: RepositoryName) -> tuple[str, ...]:
         """Fingerprints of the policies that hold what has no tag in this repository out of it."""
@@ -231,6 +227,14 @@ class StoredImages:
         if not image.entry.content:  # the rule None of `sources`: under its own name
             return RepositoryName(policy.repository) if RepositoryName.is_valid(policy.repository) else None
         return next((local for _, local in mappings(image.entry, policy.repository)), None)
+
+
+def count_by_entry(images: Iterable[StoredImage]) -> dict[str, Counter[Standing]]:
+    """How many images of each registry entry stand how."""
+    found: dict[str, Counter[Standing]] = {}
+    for image in images:
+        found.setdefault(image.entry.name, Counter())[image.standing] += 1
+    return found
 
 
 def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor]:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import InvalidName
 from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged
-from registry_server.store.pool import file_name
+from registry_server.store.pool import digest_of, file_name
 from registry_server.store.retention import Candidate
 from registry_server.store.verdicts import Verdict, subject_of_companion
 
@@ -251,14 +250,6 @@ def _digest(descriptor: Any) -> str | None:
 
 def digests_in(folder: str) -> set[str]:
     return {digest for name in files.names(folder) if (digest := digest_of(name))}
-
-
-def digest_of(name: str) -> str | None:
-    """`sha256-<hex>` -> `sha256:<hex>`; None for any other name."""
-    try:
-        return Digest(name.replace("-", ":", 1))
-    except InvalidName:
-        return None
 
 
 def _file(digest: str) -> str:

@@ -7,18 +7,27 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import InvalidName
 from registry_server.store.disk import chunks, file_size, read, remove
 from registry_server.store.locks import try_lock
 from registry_server.store.trash import Trash
 
 if TYPE_CHECKING:
-    from registry_server.oci.digest import Digest
     from registry_server.store.disk import Disk
 
 
 def file_name(digest: Digest) -> str:
     """`sha256-<hex>`: a colon is no good in a file name on every system."""
     return digest.replace(":", "-", 1)
+
+
+def digest_of(file: str) -> Digest | None:
+    """`sha256-<hex>` -> `sha256:<hex>`; None for any other name."""
+    try:
+        return Digest(file.replace("-", ":", 1))
+    except InvalidName:
+        return None
 
 
 class Pool:

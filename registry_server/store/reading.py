@@ -95,8 +95,8 @@ class RepositoryReader:
 
     @translated
     def pool_content(self, digest: Digest, *, at_most: int) -> bytes | None:
-        """Of a small blob that anybody brought before. For deciding whether it may come in here: it is no
-        right to read. None for what is not there, has more bytes than `at_most`, or is damaged."""
+        """Of a small blob that is in the pool. For deciding whether it may come in here: it is no right to
+        read. None for what is not there, has more bytes than `at_most`, or is damaged."""
         size = self._pool.size(digest)
         if size is None or size > at_most:
             return None

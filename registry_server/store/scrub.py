@@ -21,8 +21,7 @@ from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.errors import StoreError, translated
 from registry_server.store.locks import claim, is_same_file
-from registry_server.store.marking import digest_of
-from registry_server.store.pool import file_name
+from registry_server.store.pool import digest_of, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from registry_server.store import disk as files
 from registry_server.store.errors import translated
-from registry_server.store.marking import digest_of, digests_in
+from registry_server.store.marking import digests_in
+from registry_server.store.pool import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,8 @@ from registry_server.oci.digest import Digest
 from registry_server.store import disk as files
 from registry_server.store.errors import StoreMissing
 from registry_server.store.leftovers import leftovers
-from registry_server.store.marking import digest_of, digests_in
+from registry_server.store.marking import digests_in
+from registry_server.store.pool import digest_of
 from registry_server.store.reading import AREAS
 from registry_server.store.store import folders
 from registry_server.store.uploads import Uploads

@@ -1,7 +1,8 @@
 """What may follow an image under a policy that keeps unsigned images out: an allow-list of exact media types.
 
-The verdict on an image says nothing about what refers to it, and whoever may push can attach anything. So a
-companion is admitted only when it is of a known format, and when no container runtime could run it:
+The verdict on an image says nothing about what refers to it, and a user with push rights can attach
+anything. So a companion is admitted only when it is of a known format, and when no container runtime could
+run it:
 
 - containerd unpacks a layer whose media type is, or extends, a tar layer (`...tar+dsse+gzip` is one to it);
   no such type is on the list.

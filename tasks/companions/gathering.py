@@ -83,7 +83,7 @@ def _gather(this: _Gathering, plan: ImagePlan) -> Company:
             if is_stop(error):
                 raise
             if isinstance(error, BROKEN) and is_strict(run, image):
-                # Whoever may push could break a neighbour of the signature, and the image with it.
+                # Otherwise an attacker with push rights denies the image with a broken neighbour.
                 seeking.leave_out(descriptor, str(error))
                 continue
             seeking.fail(str(descriptor.digest), error, descriptor.artifact_type or "")

@@ -5,8 +5,8 @@ names (or what a rule takes by digest), and it is fetched from where that manife
 the store, so that a restart in the middle of an image changes nothing.
 
 Only the entries of an index lead to manifests: its verdict covers them (invariant 4). A layer, a config or a
-subject is a blob, whatever its descriptor says of its type, or nothing: whoever may attach something to a
-signed image chooses what stands there.
+subject is a blob, whatever its descriptor says of its type, or nothing: a user with push rights
+chooses what stands there.
 """
 
 from __future__ import annotations

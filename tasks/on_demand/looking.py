@@ -11,7 +11,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
-from tasks.cooldown import HeldBack, held_back, settle
+from tasks.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository, Subject
 from tasks.in_place import is_made_of
@@ -87,6 +87,8 @@ class Looking:
                 with self.breaker.guarding(candidate.entry.name):
                     return self._ask(candidate)
             except NOT_THERE as error:
+                if isinstance(error, UpstreamNotFound):
+                    settle_gone(self.runs(candidate), candidate.source, self.local, self.reference)
                 failures.append(error)
             except MirrorflowError as error:
                 # What a policy refuses is not taken from somebody else without one.
@@ -101,10 +103,9 @@ class Looking:
             head = run.upstream.head(candidate.source, self.reference)
             image = self._image(candidate, head.digest, head.media_type)
             if is_made_of(self.held, head.digest, _form_to_expect(candidate, image, self.held)):
-                settle(run, image, candidate.rules)
+                settle(run, self.local, self.reference)
                 return Found(candidate, image, None)
-            self._check_age(run, candidate, image)
-            self._check_refused(run, image)
+            self._check_known(run, candidate, image)
             reference: str = head.digest
         else:
             reference = self.reference
@@ -114,8 +115,8 @@ class Looking:
         run.recent.keep(candidate.source, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
-            self._check_age(run, candidate, image)
-            self._check_refused(run, image)
+            if reference == self.reference:  # else it was looked at before the manifest was asked for
+                self._check_known(run, candidate, image)
             image = self._admit(run, image)
         named = self.descriptor or _unsized(image)
         return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
@@ -128,19 +129,20 @@ class Looking:
             verify_image(replace(run, ledger=ledger), image)
         except NotAdmitted as error:
             self.refused.put(_key(run, image), str(error))
+            note_refused(run, image, str(error))
             raise
         return replace(image, admission=ledger.admission_of(image))
 
-    def _check_age(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
-        """Raises `HeldBack`."""
+    def _check_known(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
+        """Pulls of what waits or was refused do not ask for its signatures each time.
+
+        Raises `HeldBack`, `StillNotAdmitted`.
+        """
         if reason := held_back(run, image, candidate.rules):
             raise HeldBack(f"{run.upstream.name}: {image.upstream_name}: {reason}")
-
-    def _check_refused(self, run: MirrorRun, image: Image) -> None:
-        """Pulls of what was refused do not ask for its signatures each time. Raises `StillNotAdmitted`."""
-        reason = self.refused.get(_key(run, image), younger_than=REFUSED)
-        if reason is not None:
-            raise StillNotAdmitted(reason)
+        refused = self.refused.get(_key(run, image), younger_than=REFUSED)
+        if refused is not None:
+            raise StillNotAdmitted(refused)
 
     def _image(self, candidate: Candidate, digest: Digest, media_type: str) -> Image:
         # Of a child manifest everything is wanted: which children are is decided at their index.

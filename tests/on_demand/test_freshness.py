@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.sample_images import ImageMaker, layer
+from flows.standing import standing
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, ground
@@ -310,6 +311,30 @@ def test_a_tag_that_moved_to_something_refused_is_served_as_it_is_and_judged_onc
             assert "refused: " in got.headers["Warning"]
             assert "it has no signature" in got.headers["Warning"]
     assert [each.method for each in upstream.seen[asked:]] == ["HEAD"]
+
+
+def test_status_shows_the_refused_move_until_the_tag_names_something_good(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    image = upstream.add_image("app", "v1", layers=(b"good",)).manifest.digest
+    sign(upstream, image, OURS)
+    path = "/v2/app/manifests/v1"
+    with mirroring(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as mirror:
+        mirror.client.get(path)
+        mirror.work.wait()
+        assert all(row.in_place for row in standing(mirror.store))
+        evil = upstream.add_image("app", "v1", layers=(b"evil",)).manifest.digest
+        upstream.add_image("app", "never", layers=(b"here",))
+        for name in ("v1", "never"):
+            mirror.client.get(f"/v2/app/manifests/{name}")
+        [row] = [row for row in standing(mirror.store) if not row.in_place]
+        assert (row.reference, row.upstream_digest, row.stored_digest) == ("v1", evil, image)
+        assert "it has no signature" in row.problem
+        sign(upstream, evil, OURS)
+        mirror.mind._refused = Memory(10_000)  # as after the seconds for which it is not judged again
+        assert mirror.client.get(path).headers["Docker-Content-Digest"] == evil
+        mirror.work.wait()
+        assert all(row.in_place for row in standing(mirror.store))
 
 
 def test_what_was_refused_is_not_judged_at_each_pull(tmp_path: Path, upstream: Misbehaving) -> None:

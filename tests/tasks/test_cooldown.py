@@ -16,8 +16,10 @@ from profiles.errors import ProfileInvalid
 from profiles.loading import parse_profile
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.first_seen import first_seen, forget_first_seen, note_first_seen
-from registry_server.store.store import Store
+from registry_server.store.withheld import (
+    Withheld,
+    put_withheld,
+)
 from tasks.cooldown import HELD_BACK
 from tasks.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
@@ -104,7 +106,7 @@ def test_the_last_admitted_digest_is_served_while_the_next_one_waits(
     record = store_of(tmp_path).repository(APP).tag(Tag("v1"))
     assert record is not None
     assert record.digest == old
-    [row] = standing(store_of(tmp_path))
+    [row] = standing(store_of(tmp_path), now=START + 14 * DAY)
     assert row.in_place
     profile = profile_of(tmp_path, upstream)
     [takes] = explain_image(profile, "app:v1")
@@ -205,25 +207,13 @@ def test_on_demand_the_last_admitted_digest_is_served_with_a_warning(
     old = digest_of(upstream, b"old")
     entry = document(f"http://{upstream.host}", content=[WEEK])
     with mirroring(tmp_path, entry) as mirrored:
-        note_first_seen(mirrored.store, APP, Tag("v1"), old, 0.0)
+        put_withheld(mirrored.store, APP, Tag("v1"), Withheld("registry1", APP, old, 0.0))
         assert mirrored.client.get("/v2/app/manifests/v1").headers["Docker-Content-Digest"] == old
         mirrored.work.wait()
         digest_of(upstream, b"new")
         got = mirrored.client.get("/v2/app/manifests/v1")
         assert got.headers["Docker-Content-Digest"] == old
         assert "held back until" in got.headers["Warning"]
-
-
-def test_the_time_survives_the_process_and_is_of_one_digest(tmp_path: Path) -> None:
-    one, two = Digest.of(b"one"), Digest.of(b"two")
-    assert note_first_seen(Store.open(tmp_path), APP, Tag("v1"), one, 5.0) == 5.0
-    store = Store.open(tmp_path)
-    assert note_first_seen(store, APP, Tag("v1"), one, 9.0) == 5.0
-    assert note_first_seen(store, APP, Tag("v1"), two, 9.0) == 9.0
-    assert first_seen(store, APP, Tag("v1"), one) is None
-    forget_first_seen(store, APP, Tag("v1"))
-    assert first_seen(store, APP, Tag("v1"), two) is None
-    assert store.repositories() == [], "that something was seen is no repository"
 
 
 @pytest.mark.parametrize("suffix", ["sig", "att", "sbom"])

@@ -27,7 +27,7 @@ from registry_server.store.records import TagRecord
 from tasks.outcomes import Outcome
 from tasks.planning import plan_entry
 from tasks.policy_sweep import sweep
-from tasks.stored_images import Standing, StoredImages
+from tasks.stored_images import Standing, StoredImages, count_by_entry
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened, rows, store_of
 from tests.tasks.trust.attacker import (
@@ -149,11 +149,11 @@ def test_a_replaced_key_hides_what_the_old_one_signed(attack: Attack, tmp_path: 
     profile, store = profile_of(tmp_path, attack, **policy())
     assert not sweep(profile, store).hidden
     profile, store = profile_of(tmp_path, attack, **policy(key=ec.generate_private_key(ec.SECP256R1())))
-    assert StoredImages(profile, store).counts() == {"registry1": {Standing.OUTDATED: 1}}
+    assert count_by_entry(StoredImages(profile, store).shortfalls()) == {"registry1": {Standing.OUTDATED: 1}}
     assert sweep(profile, store).hidden.keys() == {"app:v1"}
     assert store.repositories() == [], "nothing of it is left to be seen"
-    assert StoredImages(profile, store).counts() == {"registry1": {Standing.HIDDEN: 1}}
-    [row] = standing(store, images=StoredImages(profile, store))
+    assert count_by_entry(StoredImages(profile, store).shortfalls()) == {"registry1": {Standing.HIDDEN: 1}}
+    [row] = standing(store, short=StoredImages(profile, store).shortfalls())
     assert "is not by key" in row.problem
 
 
