@@ -121,7 +121,7 @@ def explain(
         str, typer.Argument(metavar="REPO[:TAG]", help="By its upstream name or by its name here.")
     ],
 ) -> None:
-    """Show which rule takes or drops an image, where it is stored, and whether it is held back. Makes no requests.
+    """Show which rule takes an image or drops it, and whether the image is held back. Makes no requests.
 
     Exit code 0: a rule takes it; 2: none does.
     """

@@ -24,10 +24,9 @@ from flows.on_demand_options import Options
 from flows.prefect_server import START_TIMEOUT
 from flows.push_receiver import PushReceiver
 from flows.receiver_process import notification_secret
-from flows.watching import FileWatch
+from flows.watching import ProfileWatch
 from flows.webhook import Receiver
 from profiles.loading import load_profile
-from profiles.named_files import named_files
 from registry_server.http.calling import OnMissOptions
 from registry_server.oci.errors import MirrorflowError
 from tasks.on_demand.service import OnDemand
@@ -49,13 +48,17 @@ def run(options: Options, stop: threading.Event) -> None:
     store = open_store(profile)
     executor = FeedExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
     mind = OnDemand(profile, store, executor)
-    watch = FileWatch(path, lambda: named_files(mind.profile))
+    watch = ProfileWatch(path)
+    watch.accepted(profile)
     receivers = list(_receivers(options, profile, mind))
     for receiver in receivers:
         threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
+    refused = ""
     while not stop.wait(_WATCH):
         if watch.changed():
-            _take_over(mind, path, profile)
+            before, refused = refused, _take_over(mind, watch, path, profile)
+            if refused and refused != before:
+                log.warning("the changed profile is not taken over: %s", refused)
     for receiver in receivers:
         receiver.close()
     mind.stop()
@@ -74,14 +77,17 @@ def _receivers(options: Options, profile: Profile, mind: OnDemand) -> Iterator[R
         yield PushReceiver(listener, notification_secret(profile.sync.notifications), mind.pushed)
 
 
-def _take_over(mind: OnDemand, path: Path, first: Profile) -> None:
+def _take_over(mind: OnDemand, watch: ProfileWatch, path: Path, first: Profile) -> str:
+    """Why the changed profile is not taken over; "" when it is, or when it needs another `up`."""
     try:
         changed = load_profile(path).profile
     except MirrorflowError as error:
-        log.warning("the changed profile is not taken over: %s", error)
-        return
+        watch.refused()
+        return str(error)
+    watch.accepted(changed)
     if changed.storage == first.storage:  # another store needs another `up`
         mind.replace_profile(changed)
+    return ""
 
 
 class RunOpener:

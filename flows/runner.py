@@ -29,8 +29,7 @@ from flows.entries import open_store
 from flows.flow_runs import find_flow_runs
 from flows.leftovers import clear_leftovers
 from flows.runner_report import Applied, Cleared, Failed, Refused, Reporter, RunEnded, compare
-from flows.watching import FileWatch
-from profiles.named_files import named_files
+from flows.watching import ProfileWatch
 from registry_server.oci.errors import MirrorflowError
 from tasks.policy_sweep import sweep
 
@@ -79,7 +78,8 @@ class Engine:
         self._report = report
         self._profile = Path(options.profile)
         self._accepted: Profile | None = None
-        self._watch = FileWatch(self._profile, self._named_files)
+        self._watch = ProfileWatch(self._profile)
+        self._refused = ""
         self._wanted: tuple[Definition, ...] = ()
         self._ids: dict[UUID, str] = {}
         self._told: set[tuple[UUID, datetime | None]] = set()
@@ -144,23 +144,28 @@ class Engine:
                     await self._tell_ended_runs()
 
     async def _take_over(self, runner: Runner) -> None:
-        """Apply the changed profile; a bad one is refused, and the old one stays."""
+        """Apply the changed profile; a bad one is refused and tried again later, and the old one stays."""
         try:
             before, http = self._wanted, self._accepted and self._accepted.http
             wanted = self._load()
             changes = await self._apply(runner, wanted, "new")
         except MirrorflowError as error:
-            self._report(Refused(str(error)))
-        except Exception as error:  # noqa: BLE001 - whatever Prefect raises: the next change may do better
-            self._report(Refused(f"the Prefect server did not take it over: {error}"))
+            self._refuse(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever Prefect raises: the next try may do better
+            self._refuse(f"the Prefect server did not take it over: {error}")
         else:
+            self._refused = ""
             notes = ["" if self._accepted and self._accepted.http == http else HTTP_CHANGED]
             notes.append(await asyncio.to_thread(self._apply_policies))
             note = "; ".join(filter(None, notes))
             self._report(compare(before, wanted, Applied.of(changes), note=note))
 
-    def _named_files(self) -> tuple[Path, ...]:
-        return named_files(self._accepted) if self._accepted else ()
+    def _refuse(self, reason: str) -> None:
+        """Try again in a while; the same reason is reported once."""
+        self._watch.refused()
+        if reason != self._refused:
+            self._report(Refused(reason))
+        self._refused = reason
 
     def _apply_policies(self) -> str:
         """What the policies of the new profile refuse is hidden now, and not by the next poll."""
@@ -177,6 +182,7 @@ class Engine:
         loaded, variable = accept(self._profile, Path(self._options.folder), storage=storage)
         os.environ.update(variable)  # the runs inherit it
         self._accepted = loaded.profile
+        self._watch.accepted(loaded.profile)
         return definitions(loaded.profile, self._profile)
 
     async def _ended_runs(self) -> Sequence[Any]:

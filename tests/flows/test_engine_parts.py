@@ -33,7 +33,6 @@ from flows.runner import Options
 from flows.runner_report import Applied, Changed, Cleared, Entry, Failed, Refused, RunEnded, read_report
 from flows.settings import client_environment, own_server_wanted, server_environment
 from flows.up_view import UpView
-from flows.watching import FileWatch
 from profiles.errors import ProfileInvalid
 from profiles.loading import load_profile
 
@@ -163,24 +162,6 @@ def test_a_profile_that_names_another_store_is_not_accepted(profile: Path, tmp_p
     with pytest.raises(StorageChanged, match="start `mirrorflow up` anew"):
         accept(profile, tmp_path, storage=good.profile.storage)
     assert load_accepted(profile, variable).profile == good.profile
-
-
-# watching
-
-
-def test_a_change_is_noticed_once_and_not_while_it_is_being_written(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("1")
-    watch = FileWatch(path)
-    assert not watch.changed()
-    path.write_text("2 is longer")
-    assert [watch.changed() for _ in range(4)] == [False, True, False, False]
-    path.unlink()
-    assert [watch.changed() for _ in range(3)] == [False, False, False]
-    path.write_text("2 is longer")
-    assert not any(watch.changed() for _ in range(3)), "the same content in another file"
-    path.write_text("3 is longer still")
-    assert [watch.changed() for _ in range(3)] == [False, True, False]
 
 
 # reports

@@ -79,12 +79,9 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Secret:
 
 
 @pytest.fixture(scope="module")
-def up(
-    attack: Attack, secret: Secret, tmp_path_factory: pytest.TempPathFactory, prefect_url: str
-) -> Iterator[Up]:
-    folder = tmp_path_factory.mktemp("up")
-    profile = folder / "profile.yaml"
-    profile.write_text(
+def profile(attack: Attack, secret: Secret, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("up") / "profile.yaml"
+    path.write_text(
         f"""
 storage: {{rootDirectory: store}}
 http: {{port: 0}}
@@ -99,8 +96,13 @@ sync:
       content: [{{prefix: "**"}}]
 """
     )
+    return path
+
+
+@pytest.fixture(scope="module")
+def up(profile: Path, prefect_url: str) -> Iterator[Up]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(folder / "home")}
+    environment |= {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(profile.parent / "home")}
     environment |= {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     with Up(profile, environment=environment, grace=2, console=Console(quiet=True)) as up:
         assert isinstance(up.follow(until=Applied), Applied)
@@ -137,6 +139,17 @@ def test_a_key_that_is_replaced_takes_effect_and_a_broken_one_does_not(
         assert httpx.get(f"{up.registry_url}/v2/{APP}/manifests/{reference}").status_code == 404
 
     secret.swap(pem_of(THEIRS) + pem_of(OURS))
+    assert isinstance(up.follow(until=Changed), Changed)
+
+
+def test_a_key_may_come_later_than_the_profile_that_names_it(up: Up, secret: Secret, profile: Path) -> None:
+    """A ConfigMap and a Secret of Kubernetes arrive one after the other."""
+    later = profile.with_name("later.pub")
+    profile.write_text(profile.read_text().replace(f"{secret.folder}/team.pub", str(later)))
+    refused = up.follow(until=Refused)
+    assert isinstance(refused, Refused)
+    assert "later.pub cannot be read" in refused.message
+    later.write_text(pem_of(OURS))
     assert isinstance(up.follow(until=Changed), Changed)
 
 
