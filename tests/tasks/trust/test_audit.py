@@ -1,163 +1,35 @@
-"""`audit` as a user types it: every stored image by today's policies, and no upstream to be asked."""
+"""`audit`: every stored image by today's policies, and no upstream to be asked."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from flows.entries import open_store
 from profiles.loading import load_profile
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
-from registry_server.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.store import Store
-from tasks.audit_statement import PREDICATE
 from tasks.auditing import audit
 from tasks.policy_sweep import sweep
 from tasks.stored_images import StoredImages
-from tasks.trust.by_key import KeyAuthority
-from tasks.trust.candidates import Image, SigstoreBundle
-from tasks.trust.errors import Refused
-from tasks.trust.keys import TrustedKey
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened
 from tests.tasks.trust.attacker import (
-    TAR,
-    attacked,
-    config_of,
-    manifest_of,
-    pem_of,
     policy,
-    sign,
 )
+from tests.tasks.trust.audits import FALLEN, Mirror, mirrorflow, results, statement_of
 from tests.tasks.trust.enforced import Upstream, bundled, cases, docker_registry, fill
 from tests.tasks.trust.enforced import policy as policy_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registry_server.oci.descriptor import Descriptor
-    from tests.tasks.trust.attacker import Attack
     from tests.tasks.trust.world import World
-
-# Nobody is asked, and Prefect is not even loaded: both are seen from inside of the process.
-COMMAND = """
-import sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise AssertionError(f"{event} {arguments}")
-
-sys.addaudithook(refuse)
-from flows.cli import main
-try:
-    main()
-finally:
-    assert not [name for name in sys.modules if name.partition(".")[0] == "prefect"], "prefect was loaded"
-"""
-PASSWORD = "correct horse"
-FALLEN = ec.generate_private_key(ec.SECP256R1())
-
-
-def mirrorflow(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "250", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def image_of(name: bytes) -> tuple[bytes, list[bytes]]:
-    return manifest_of(OCI_CONFIG, config_of(name), (f"{TAR}+gzip", name))
-
-
-def push_index(attack: Attack) -> tuple[Descriptor, Descriptor]:
-    """`index`, signed, with a child that is signed and one that is not."""
-    children = [attack.upstream.keep(*image_of(name)) for name in (b"one", b"two")]
-    entries = [{"mediaType": each.media_type, "digest": each.digest, "size": each.size} for each in children]
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-    index = attack.upstream.keep(json.dumps(document).encode(), [], "index")
-    for each in (index, children[0]):
-        sign(attack.upstream, each)
-    return index, children[1]
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A store without policy: `v1`, `v3` and `index` are signed, `v2` is not. The upstream is gone."""
-    folder = tmp_path_factory.mktemp("filled")
-    with attacked(folder, api=True) as attack:
-        attack.push(image_of(b"v2"), "v2")
-        sign(attack.upstream, attack.push(image_of(b"v3"), "v3"))
-        push_index(attack)
-        with opened(folder, attack.upstream.url) as run:
-            mirror(run)
-        return folder, attack.upstream.url
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """A store, and profiles over it."""
-
-    folder: Path
-    url: str
-
-    @property
-    def store(self) -> Store:
-        return Store.open(self.folder / "store")
-
-    def profile(self, *, entry: dict[str, Any] | None = None, **more: Any) -> Path:
-        registry = {"name": "registry1", "urls": [self.url], "content": [{"prefix": "**"}], **(entry or {})}
-        document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": [registry]}, **more}
-        path = self.folder / "profile.json"
-        path.write_text(json.dumps(document))
-        return path
-
-    def digest(self, tag: str) -> Digest:
-        record = self.store.repository(APP).tag(Tag(tag))
-        assert record is not None
-        return record.digest
-
-    def audit(self, code: int, **more: Any) -> dict[str, dict[str, Any]]:
-        """What `--json` says of each image, by its name."""
-        done = mirrorflow("audit", self.profile(**more), "--json")
-        assert done.returncode == code, done.stderr
-        document = json.loads(done.stdout)
-        counted = {name: each for name, each in document["summary"].items() if name != "notJudged"}
-        assert sum(counted.values()) == len(document["images"])
-        return {each["image"]: each for each in document["images"]}
-
-
-@pytest.fixture
-def mirrored(tmp_path: Path, filled: tuple[Path, str]) -> Mirror:
-    """A store of one's own that may be changed."""
-    folder, url = filled
-    shutil.copytree(folder / "store", tmp_path / "store")
-    return Mirror(tmp_path, url)
-
-
-def results(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name.partition(":")[2]: each["result"] for name, each in found.items()}
 
 
 def test_what_is_signed_passes_and_what_is_not_is_named_with_the_reason(mirrored: Mirror) -> None:
@@ -394,180 +266,3 @@ def test_every_kind_of_signature_is_judged_from_the_store_as_at_the_upstream(
         judged = found[f"app:{case.tag}"]
         assert judged["result"] == ("falls short" if case.why else "passed"), case.tag
         assert case.why in judged["reason"], case.tag
-
-
-# The statement
-
-
-def key_file(folder: Path, key: Any, password: str = "") -> Path:
-    path = folder / "audit.key"
-    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-    return path
-
-
-def public_file(folder: Path, key: Any) -> Path:
-    path = folder / "audit.pub"
-    path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return path
-
-
-KEYS = {
-    "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
-    "RSA": lambda: rsa.generate_private_key(65537, 2048),
-    "Ed25519": ed25519.Ed25519PrivateKey.generate,
-}
-
-
-@pytest.mark.parametrize("kind", KEYS)
-def test_the_statement_is_verified_by_others_for_what_passed_and_for_nothing_else(
-    mirrored: Mirror, kind: str
-) -> None:
-    key = KEYS[kind]()
-    bundle = mirrored.folder / "result.json"
-    done = mirrorflow(
-        "audit",
-        mirrored.profile(**policy()),
-        "--attest",
-        key_file(mirrored.folder, key),
-        "--output",
-        bundle,
-    )
-    assert done.returncode == 2, done.stderr
-    public = public_file(mirrored.folder, key)
-    authority = KeyAuthority("auditor", TrustedKey.from_pem(public.read_bytes()))
-    candidate = SigstoreBundle("file", bundle.read_bytes())
-    found = authority.check(candidate, Image(mirrored.digest("v1"), OCI_MANIFEST))
-    assert found.predicate_type == PREDICATE
-    with pytest.raises(Refused, match="another image"):
-        authority.check(candidate, Image(mirrored.digest("v2"), OCI_MANIFEST))
-    assert found.statement is not None
-    predicate = found.statement["predicate"]
-    assert predicate["summary"] == {"passed": 3, "fallsShort": 1, "noPolicy": 0, "notJudged": {}}
-    assert len(predicate["images"]) == 4
-    assert (
-        predicate["profile"]["digest"]["sha256"]
-        == Digest.of((mirrored.folder / "profile.json").read_bytes()).hex
-    )
-    if shutil.which("cosign"):
-        verified = cosign(public, bundle, mirrored.digest("v1"))
-        assert verified.returncode == 0, verified.stderr
-        assert cosign(public, bundle, mirrored.digest("v2")).returncode != 0
-
-
-def cosign(public: Path, bundle: Path, digest: Digest) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *("cosign", "verify-blob-attestation", "--insecure-ignore-tlog", "--type", PREDICATE),
-            *("--key", public, "--bundle", bundle, "--digest", digest.hex, "--digestAlg", "sha256"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HOME": str(public.parent)},
-    )
-
-
-def test_a_digest_that_falls_short_under_another_name_is_no_subject(mirrored: Mirror) -> None:
-    more = policy()
-    [rule] = more["verify"]["rules"]
-    more["trust"]["keys"]["other"] = {"pem": pem_of(FALLEN)}
-    stranger = {"from": [{"name": "other", "type": "key", "key": "other"}]}
-    more["verify"]["rules"].insert(0, rule | {"tags": ["again"], "signatures": stranger})
-    repository = mirrored.store.repository(APP)
-    record = repository.tag(Tag("v1"))
-    assert record is not None
-    repository.put_tag(Tag("again"), record)
-    subjects = statement_of(mirrored, more)["subject"]
-    assert mirrored.digest("v3").hex in {each["digest"]["sha256"] for each in subjects}
-    assert mirrored.digest("v1").hex not in {each["digest"]["sha256"] for each in subjects}
-
-
-def statement_of(mirrored: Mirror, more: dict[str, Any]) -> dict[str, Any]:
-    key = key_file(mirrored.folder, KEYS["P-256"]())
-    bundle = mirrored.folder / "result.json"
-    done = mirrorflow("audit", mirrored.profile(**more), "--attest", key, "--output", bundle)
-    assert "the signed statement is in" in done.stderr, done.stderr
-    envelope = json.loads(bundle.read_bytes())["dsseEnvelope"]
-    found: dict[str, Any] = json.loads(base64.b64decode(envelope["payload"]))
-    return found
-
-
-@pytest.mark.parametrize("variable", ["MIRRORFLOW_ATTEST_PASSWORD", "COSIGN_PASSWORD"])
-def test_an_encrypted_key_is_opened_with_a_password_of_the_environment(
-    mirrored: Mirror, variable: str
-) -> None:
-    key = key_file(mirrored.folder, KEYS["P-256"](), PASSWORD)
-    bundle = mirrored.folder / "result.json"
-    arguments = ("audit", mirrored.profile(**policy()), "--attest", key, "--output", bundle)
-    done = mirrorflow(*arguments, **{variable: PASSWORD})
-    assert done.returncode == 2, done.stderr
-    assert bundle.exists()
-    assert PASSWORD not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("content", "password", "words"),
-    [
-        pytest.param("encrypted", "", "the key is encrypted; put its password into", id="no password"),
-        pytest.param(
-            "encrypted", "wrong horse", "cannot be decrypted; check MIRRORFLOW_", id="another password"
-        ),
-        pytest.param(
-            "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nc2VjcmV0\n-----END",
-            PASSWORD,
-            "cosign's own encryption",
-            id="a key of cosign",
-        ),
-        pytest.param("no key", "", "not a private key in PEM", id="something else"),
-        pytest.param("public", "", "not a private key in PEM", id="a public key"),
-        pytest.param("", "", "not a private key in PEM", id="an empty file"),
-        pytest.param(None, "", "cannot be read", id="no file"),
-    ],
-)
-def test_a_key_that_cannot_be_used_is_one_line_without_its_secrets(
-    mirrored: Mirror, content: str | None, password: str, words: str
-) -> None:
-    made = KEYS["P-256"]()
-    key = mirrored.folder / "audit.key"
-    if content == "encrypted":
-        key_file(mirrored.folder, made, PASSWORD)
-    elif content == "public":
-        shutil.copy(public_file(mirrored.folder, made), key)
-    elif content is not None:
-        key.write_text(content)
-    more = {"MIRRORFLOW_ATTEST_PASSWORD": password}
-    done = mirrorflow("audit", mirrored.profile(**policy()), "--attest", key, **more)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert done.stderr.count("error: ") == 1
-    assert "Traceback" not in done.stderr
-    assert all(secret not in done.stderr for secret in (PASSWORD, "wrong horse", "c2VjcmV0"))
-    assert done.stdout == "", "a mistake is seen before the work"
-
-
-@pytest.mark.parametrize(
-    ("output", "more", "words"),
-    [
-        pytest.param("none/result.json", policy(), "there is no folder", id="no such folder"),
-        pytest.param("store", policy(), "cannot be written", id="a folder"),
-        pytest.param("result.json", policy(key=FALLEN), "no image was verified", id="nothing to say"),
-        pytest.param("result.json", {}, "no image was verified", id="no policy verifies nothing"),
-    ],
-)
-def test_a_statement_that_cannot_be_written_is_an_error(
-    mirrored: Mirror, output: str, more: dict[str, Any], words: str
-) -> None:
-    key = key_file(mirrored.folder, KEYS["P-256"]())
-    bundle = mirrored.folder / output
-    done = mirrorflow("audit", mirrored.profile(**more), "--attest", key, "--output", bundle)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert not bundle.is_file()
-
-
-def test_a_store_that_is_not_there_is_an_error(mirrored: Mirror) -> None:
-    shutil.rmtree(mirrored.folder / "store")
-    assert mirrorflow("audit", mirrored.profile(**policy())).returncode == 1
