@@ -22,7 +22,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.store.closure import manifests_below
 from registry_server.store.hiding import hide, last_sweep, note_sweep
 from registry_server.store.holdings import held_manifests
-from tasks.companions.formats import LARGEST, is_own, why_not_allowed
+from tasks.companions.formats import LARGEST, STORED_FORMATS, why_not_allowed
 from tasks.stored_images import DUE, StoredImages
 from tasks.verifying import words
 
@@ -233,10 +233,10 @@ class _Covered:
 
     def _may_follow(self, digest: Digest) -> bool:
         manifest = self._read(digest)
-        if manifest is None or not self.strict or is_own(manifest):
+        if manifest is None or not self.strict:
             return manifest is not None
         try:
-            return not why_not_allowed(manifest, self._content)
+            return not why_not_allowed(manifest, self._content, STORED_FORMATS)
         except MirrorflowError:
             return False
 

@@ -30,7 +30,7 @@ from registry_server.oci.strict_json import load_object
 from tasks.companions.verdict_record import ARTIFACT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
@@ -111,6 +111,11 @@ FORMATS: Final = (
     ),
 )
 """Whatever is not on this list does not follow an image where a policy keeps unsigned images out."""
+STORED_FORMATS: Final = (
+    *FORMATS,
+    Format("verdict", frozenset({ARTIFACT_TYPE}), frozenset({OCI_EMPTY}), frozenset({ARTIFACT_TYPE})),
+)
+"""In the store there are also verdicts of this mirror, which come from no upstream (verdict_record.py)."""
 
 NOT_ALLOWED: Final = "is of no format that may follow an image here"
 OWN_TYPE: Final = f"has the type {ARTIFACT_TYPE}, which only this mirror itself may write"
@@ -124,20 +129,22 @@ def is_own(manifest: Manifest) -> bool:
     return ARTIFACT_TYPE in types
 
 
-def why_not_allowed(manifest: Manifest, read: Callable[[Descriptor], bytes]) -> str:
+def why_not_allowed(
+    manifest: Manifest, read: Callable[[Descriptor], bytes], formats: Iterable[Format] = FORMATS
+) -> str:
     """Why it may not follow an image under a strict policy; "" when it may.
 
     `read` gives the verified content of a config or layer of at most `LARGEST` bytes; what it raises passes.
     """
-    return _format_problem(manifest) or _content_problem(manifest, read)
+    return _format_problem(manifest, formats) or _content_problem(manifest, read)
 
 
-def _format_problem(manifest: Manifest) -> str:
+def _format_problem(manifest: Manifest, formats: Iterable[Format]) -> str:
     if manifest.media_type not in IMAGES | {OCI_ARTIFACT_MANIFEST}:
         return f"{NOT_ALLOWED}: it is an index"
     if _names_layers_elsewhere(manifest):
         return f"{NOT_ALLOWED}: it names layers that are on other servers"
-    if any(_is_of(each, manifest) for each in FORMATS):
+    if any(_is_of(each, manifest) for each in formats):
         return ""
     config = manifest.config.media_type if manifest.config else "none"
     layers = ", ".join(dict.fromkeys(layer.media_type for layer in manifest.layers)) or "none"

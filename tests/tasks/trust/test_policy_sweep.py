@@ -18,12 +18,13 @@ from registry_server.http.process import running_server
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
-from registry_server.oci.media_types import OCI_CONFIG
+from registry_server.oci.media_types import OCI_CONFIG, OCI_EMPTY
 from registry_server.oci.reference import Tag
 from registry_server.store.gc import collect
 from registry_server.store.gc_options import GcOptions
 from registry_server.store.hiding import hide
 from registry_server.store.records import TagRecord
+from tasks.companions.verdict_record import ARTIFACT_TYPE
 from tasks.outcomes import Outcome
 from tasks.planning import plan_entry
 from tasks.policy_sweep import sweep
@@ -32,6 +33,7 @@ from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened, rows, store_of
 from tests.tasks.trust.attacker import (
     OURS,
+    ROOTFS,
     TAR,
     ZIPPED,
     attacked,
@@ -119,6 +121,34 @@ def test_a_poll_brings_back_what_was_signed_meanwhile_without_a_byte_of_it(
     assert store.repository(APP).tag(V2) is not None
     sweep(profile, store)
     assert store.hidden(APP).tag(V2) is None, "what is served again is not hidden as well"
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "stays"),
+    [
+        pytest.param((OCI_EMPTY, b"{}"), (ARTIFACT_TYPE, b'{"verdict": "verified"}'), True, id="a verdict"),
+        pytest.param((OCI_CONFIG, config_of(ROOTFS)), (f"{TAR}+gzip", ZIPPED), False, id="an image"),
+        pytest.param((OCI_EMPTY, b"{}"), (ARTIFACT_TYPE, ZIPPED), False, id="an archive of its type"),
+        pytest.param((OCI_CONFIG, config_of(ROOTFS)), (ARTIFACT_TYPE, b"{}"), False, id="an image config"),
+    ],
+)
+def test_of_what_claims_to_be_a_verdict_only_verdicts_stay(
+    attack: Attack, tmp_path: Path, config: tuple[str, bytes], layer: tuple[str, bytes], *, stays: bool
+) -> None:
+    """Earlier versions took such referrers from upstreams."""
+    fill(tmp_path, attack)
+    profile, store = profile_of(tmp_path, attack, **policy())
+    subject = attack.signed.to_json()
+    body, blobs = manifest_of(*config, layer, artifactType=ARTIFACT_TYPE, subject=subject)
+    repository = store.repository(APP)
+    manifest = parse_manifest(body)
+    for descriptor, content in zip((manifest.config, *manifest.layers), blobs, strict=True):
+        assert descriptor is not None
+        repository.put_blob(descriptor, content)
+    pushed = repository.put_manifest(manifest)
+    sweep(profile, store)
+    assert (pushed.digest in {each.digest for each in repository.referrers(attack.signed.digest)}) is stays
+    assert repository.has_blob(pushed.digest) is stays
 
 
 @pytest.mark.parametrize(
