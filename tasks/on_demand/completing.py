@@ -12,6 +12,7 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.records import Origin, TagRecord
+from registry_server.store.withheld import forget_withheld
 from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission
@@ -113,6 +114,7 @@ def publish_sparse(store: Store, pending: Pending) -> bool:
     if present:
         store.sync()
         _put(repository, pending.image.reference, record, sparse)
+        forget_withheld(store, pending.image.local, Tag(pending.image.reference))
     return present
 
 

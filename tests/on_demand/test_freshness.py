@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flows.sample_images import ImageMaker, layer
-from flows.standing import standing
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, ground
 from tasks.on_demand.answers import Local, Miss, Push, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
-from tasks.on_demand.memory import Memory
 from tasks.on_demand.waiting import NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, hangs, misbehaving, resets, well_behaved
 from tests.tasks.runs import assert_complete
-from tests.tasks.test_verifying import OURS, policy, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -289,61 +285,3 @@ def test_who_says_how_long_a_connection_may_take_says_how_long_a_client_waits() 
     entry = {"urls": ["https://r"]}
     assert ground.patience_of(RegistryEntry.model_validate(entry)) == ground.PATIENCE
     assert ground.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0
-
-
-def test_a_tag_that_moved_to_something_refused_is_served_as_it_is_and_judged_once(
-    tmp_path: Path, upstream: Misbehaving
-) -> None:
-    """The Warning says that it was refused; later pulls cost a HEAD each, and no look for signatures."""
-    image = upstream.add_image("app", "v1", layers=(b"good",)).manifest.digest
-    sign(upstream, image, OURS)
-    path = "/v2/app/manifests/v1"
-    with mirroring(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as mirror:
-        assert mirror.client.get(path).status_code == 200
-        mirror.work.wait()
-        upstream.add_image("app", "v1", layers=(b"evil",))
-        first = mirror.client.get(path)
-        mirror.work.wait()
-        asked = len(upstream.seen)
-        second = mirror.client.get(path)
-        for got in (first, second):
-            assert got.headers["Docker-Content-Digest"] == image
-            assert "refused: " in got.headers["Warning"]
-            assert "it has no signature" in got.headers["Warning"]
-    assert [each.method for each in upstream.seen[asked:]] == ["HEAD"]
-
-
-def test_status_shows_the_refused_move_until_the_tag_names_something_good(
-    tmp_path: Path, upstream: Misbehaving
-) -> None:
-    image = upstream.add_image("app", "v1", layers=(b"good",)).manifest.digest
-    sign(upstream, image, OURS)
-    path = "/v2/app/manifests/v1"
-    with mirroring(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as mirror:
-        mirror.client.get(path)
-        mirror.work.wait()
-        assert all(row.in_place for row in standing(mirror.store))
-        evil = upstream.add_image("app", "v1", layers=(b"evil",)).manifest.digest
-        upstream.add_image("app", "never", layers=(b"here",))
-        for name in ("v1", "never"):
-            mirror.client.get(f"/v2/app/manifests/{name}")
-        [row] = [row for row in standing(mirror.store) if not row.in_place]
-        assert (row.reference, row.upstream_digest, row.stored_digest) == ("v1", evil, image)
-        assert "it has no signature" in row.problem
-        sign(upstream, evil, OURS)
-        mirror.mind._refused = Memory(10_000)  # as after the seconds for which it is not judged again
-        assert mirror.client.get(path).headers["Docker-Content-Digest"] == evil
-        mirror.work.wait()
-        assert all(row.in_place for row in standing(mirror.store))
-
-
-def test_what_was_refused_is_not_judged_at_each_pull(tmp_path: Path, upstream: Misbehaving) -> None:
-    upstream.add_image("app", "v1", layers=(b"evil",))
-    with mirroring(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as mirror:
-        asked = []
-        for reference in ("v1", "v1", "v1"):
-            assert mirror.client.get(f"/v2/app/manifests/{reference}").status_code == 403
-            mirror.mind._absent = Memory(10_000)  # as after the seconds for which "not there" is remembered
-            asked.append(len(upstream.seen))
-    assert asked[0] > 2
-    assert [after - before for before, after in pairwise(asked)] == [1, 1]
