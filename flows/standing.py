@@ -158,7 +158,7 @@ class _Repository:
             reference=reference,
             upstream_digest=known or str(found.digest if found else origin.digest if origin else ""),
             stored_digest=str(record.digest) if record else "",
-            last_check=_check(poll, record),
+            last_check=_check(poll, record, found),
             last_success=_success(poll, record, reference),
             problem=(poll.problems.get(reference, "") if poll else "") or refused,
             verdict=record.verdict if record else "",
@@ -173,10 +173,14 @@ def _poll_of(record: TagRecord, polls: Sequence[PollRecord]) -> PollRecord | Non
     return next((poll for poll in polls if poll.registry == by), polls[0] if polls else None)
 
 
-def _check(poll: PollRecord | None, record: TagRecord | None) -> float | None:
-    """When the upstream was last asked, by the record: for what came on demand that is when it came."""
+def _check(
+    poll: PollRecord | None, record: TagRecord | None, withheld: Withheld | None = None
+) -> float | None:
+    """When the upstream was last asked, by the records: on demand, when an image came or was first seen."""
     if poll is not None:
         return poll.checked
+    if withheld is not None:
+        return withheld.since
     return record.pushed if record and record.origin else None
 
 

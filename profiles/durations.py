@@ -33,10 +33,10 @@ def parse_duration(value: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact spelling that `parse_duration` reads back, e.g. `1h30m`."""
+    """The shortest exact spelling that `parse_duration` reads back, e.g. `1h30m` or `7d`."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     parts = []
-    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, whole = divmod(whole, size)
         parts += [f"{count}{unit}"] if count else []
     parts += [f"{milliseconds}ms"] if milliseconds else []

@@ -36,7 +36,7 @@ class HttpLimits(ProfileModel):
     session_timeout: PositiveDuration = Field(
         default=86400.0,
         description="When an upload is ended that nobody goes on with.",
-        examples=["1d"],
+        examples=["12h"],
     )
     empty_session_timeout: PositiveDuration = Field(
         default=3600.0, description="The same for one without a byte.", examples=["1h"]

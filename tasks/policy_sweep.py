@@ -56,7 +56,8 @@ class Swept:
         return bool(self.judged or self.hidden or self.kept or self.withdrawn)
 
     def __str__(self) -> str:
-        parts = [f"{self.judged:,} stored images judged by a changed policy", f"{len(self.hidden):,} hidden"]
+        judged = f"{self.judged:,} stored image{'s' * (self.judged != 1)} judged by a changed policy"
+        parts = [judged, f"{len(self.hidden):,} hidden"]
         parts += [f"{len(self.kept):,} kept although they fall short"] if self.kept else []
         return ", ".join(parts)
 

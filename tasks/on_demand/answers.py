@@ -195,7 +195,8 @@ def _kind_of(miss: Miss | TagPage, error: BaseException) -> tuple[int, str, str,
         case UpstreamNotFound() | UpstreamDenied() | NotFound() | UpstreamSchema1():
             found = (404, _UNKNOWN[miss.kind], f"{miss} cannot be had upstream", None)
         case NotAdmitted():
-            found = (403, "DENIED", f"{miss} is not admitted", None)
+            # Most clients print the message and not the detail.
+            found = (403, "DENIED", str(error), None)
         case UpstreamLimited():
             wait = error.retry_after or _RETRY_LATER
             found = (503, "TOOMANYREQUESTS", f"upstream limits requests: {miss}", wait)

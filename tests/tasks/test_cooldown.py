@@ -110,7 +110,7 @@ def test_the_last_admitted_digest_is_served_while_the_next_one_waits(
     assert row.in_place
     profile = profile_of(tmp_path, upstream)
     [takes] = explain_image(profile, "app:v1")
-    assert "first seen here 168h ago" in takes.words
+    assert "first seen here 7d ago" in takes.words
     [waits] = explain_waiting(profile, "app:v1", store_of(tmp_path), START + 14 * DAY)
     assert f"app:v1: {new} is held back until 2026-12-12T12:00Z" in waits
     assert row.held_back.startswith("held back until 2026-12-12T12:00Z")

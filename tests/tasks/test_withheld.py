@@ -66,6 +66,8 @@ def test_status_names_what_waits_on_demand_until_it_is_not_there_any_more(
         assert (row.registry, row.repository, row.reference) == ("registry1", "app", "v1")
         assert (row.upstream_digest, row.stored_digest, row.problem) == (young, "", "")
         assert row.held_back.startswith(HELD_BACK)
+        assert row.last_check is not None
+        assert time.time() - row.last_check < 60
         assert list(standing(mirrored.store, now=time.time() + 8 * DAY)) == [], "its time has come"
         assert list(standing(mirrored.store, entries=("other",))) == [], "the profile has no such entry"
         remove(upstream, "v1")
