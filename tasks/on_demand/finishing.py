@@ -42,6 +42,7 @@ class Finishing:
         arrivals: Arrivals,
         clock: Callable[[], float],
     ) -> None:
+        self.on_published: Callable[[Candidate, Image], None] = lambda _candidate, _image: None
         self._store = store
         self._executor = executor
         self._run_for = run_for
@@ -104,7 +105,7 @@ class Finishing:
             for digest, arriving in expected.items():
                 self._arrivals.given_up(image.local, digest, arriving)
 
-        work = complete_image(run, image, claimed=claimed, then=lambda: self._completed(image))
+        work = complete_image(run, image, claimed=claimed, then=lambda: self._completed(candidate, image))
         self._executor.submit(Work(run, work.label, _ending(work.steps, ended)))
 
     def _expect(self, image: Image, blobs: tuple[Digest, ...]) -> dict[Digest, Future[None]]:
@@ -113,8 +114,8 @@ class Finishing:
         found = {each: self._arrivals.expect(image.local, each) for each in blobs if not held.has_blob(each)}
         return {digest: arriving for digest, (arriving, new) in found.items() if new}
 
-    def _completed(self, image: Image) -> None:
-        self._published(image)
+    def _completed(self, candidate: Candidate, image: Image) -> None:
+        self._published(candidate, image)
         self._settle(image.local, image.digest)
 
     def _settle(self, local: RepositoryName, arrived: Digest | None = None) -> None:
@@ -129,16 +130,17 @@ class Finishing:
         def set_tag() -> None:
             wants_all = pending.candidate.entry.on_demand_platforms == "all"
             if not wants_all and publish_sparse(self._store, pending):
-                self._published(pending.image)
+                self._published(pending.candidate, pending.image)
 
         return set_tag
 
-    def _published(self, image: Image) -> None:
+    def _published(self, candidate: Candidate, image: Image) -> None:
         if isinstance(image.reference, Tag):
             key = (image.local, image.reference)
             pending = self.pending.get(key)
             if pending is not None and pending.image.digest == image.digest:
                 self.pending.drop(key)
+        self.on_published(candidate, image)
 
 
 def _ending(steps: tuple[Step, ...], ended: Callable[[], None]) -> tuple[Step, ...]:

@@ -14,7 +14,7 @@ from profiles.content import ContentRule
 from profiles.matching import mappings
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.errors import InvalidName
-from registry_server.oci.reference import RepositoryName
+from registry_server.oci.reference import RepositoryName, Tag
 from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.images import SourceRepository, Step, Target
@@ -23,7 +23,7 @@ from tasks.on_demand.answers import TooManyPushes
 from tasks.on_demand.deciding import Candidate, upstream_names, why_not
 from tasks.on_demand.evicting import is_polled
 from tasks.on_demand.work import Step as Named
-from tasks.on_demand.work import Work
+from tasks.on_demand.work import Work, log
 from tasks.publishing import publish
 from tasks.searching import search_all
 from tasks.verifying import verify_image
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from profiles.entry import RegistryEntry
     from profiles.sync import Sync
-    from registry_server.oci.reference import Tag
+    from tasks.images import Image
     from tasks.on_demand.answers import Push
     from tasks.on_demand.ground import Ground
     from tasks.run import MirrorRun
@@ -84,6 +84,24 @@ class Pushes:
             if self._is_new(wish):
                 self._submit(wish)
         return len(wishes)
+
+    def follow(self, candidate: Candidate, image: Image) -> None:
+        """Bring what accompanies an image that came on demand under a policy, its signatures first of all.
+
+        When the policy changes, or the upstream is gone, the image is judged by them.
+        """
+        if not isinstance(image.reference, Tag) or is_companion_tag(image.reference):
+            return
+        if image.admission is None or not image.admission.judged_by:
+            return
+        wanted = _targets(candidate.entry, image.source, image.reference)
+        targets = tuple(target for target in wanted if target.local == image.local)
+        wish = Wish(candidate.entry, SourceRepository(image.source, targets), image.reference)
+        try:
+            if targets and self._is_new(wish):
+                self._submit(wish)
+        except TooManyPushes:
+            log.warning("%s: its signatures are brought when a client asks for them", image.name)
 
     def _is_new(self, wish: Wish) -> bool:
         """Of equal wishes one is done, and once more if another one came meanwhile."""

@@ -80,6 +80,7 @@ class OnDemand:
         self._referring = Referring(ground, self._subject)
         self._tag_lists = TagLists(ground)
         self._pushes = Pushes(ground, self._synced)
+        ground.finishing.on_published = self._pushes.follow
         self._sweeping = threading.Lock()
 
     @property

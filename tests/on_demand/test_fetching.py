@@ -261,7 +261,8 @@ def test_nothing_is_handed_out_or_kept_without_the_verdict_that_the_policy_wants
             if isinstance(got, Refusal):
                 assert (got.status, got.code) == (403, "DENIED")
                 assert reason in got.cause
-        assert visible(store) == ([f"app:{tag}"] if not reason else [])
+        signature = f"app:sha256-{made[tag].hex}.sig"  # comes after it: a later policy judges by that
+        assert visible(store) == ([signature, f"app:{tag}"] if not reason else [])
         assert store.repository(APP).has_blob(made[tag]) == (not reason)
 
 

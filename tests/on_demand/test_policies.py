@@ -10,6 +10,8 @@ import pytest
 
 from flows.standing import standing
 from profiles.loading import parse_profile
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.store import Store
 from tasks.on_demand.memory import Memory
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model import Profile
+
+APP = RepositoryName("app")
 
 
 @pytest.fixture
@@ -97,11 +101,32 @@ def test_a_policy_that_comes_later_judges_what_is_here_before_it_is_served(
         assert set(found.values()) == {200}
 
 
-def with_policy(folder: Path, upstream: Misbehaving) -> Profile:
+def test_a_changed_policy_finds_the_signature_here_also_when_nobody_pulled_that(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    image = upstream.add_image("app", "v1", layers=(b"good",)).manifest.digest
+    sign(upstream, image, OURS)
+    entry = document(f"http://{upstream.host}")
+    with mirroring(tmp_path, entry, more=policy(upstream)) as mirror:
+        assert mirror.client.get("/v2/app/manifests/v1").status_code == 200
+        mirror.work.wait()
+        for tag in ("v1", f"sha256-{image.hex}.sig"):
+            upstream.on(f"/v2/app/manifests/{tag}", answers(503))
+        mirror.mind.replace_profile(with_policy(tmp_path, upstream, mode="warn"))
+        assert mirror.client.get("/v2/app/manifests/v1").status_code == 200
+    assert verdict_of(tmp_path, "v1").startswith("verified")
+
+
+def verdict_of(folder: Path, tag: str) -> str:
+    record = Store.open(folder / "store").repository(APP).tag(Tag(tag))
+    return record.verdict if record else ""
+
+
+def with_policy(folder: Path, upstream: Misbehaving, mode: str = "enforce") -> Profile:
     body = {
         "storage": {"rootDirectory": "store"},
         "sync": {"registries": [document(f"http://{upstream.host}")]},
-        **policy(upstream),
+        **policy(upstream, mode),
     }
     return parse_profile(json.dumps(body), folder / "profile.json").profile
 
