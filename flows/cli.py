@@ -5,6 +5,7 @@ Heavy imports (Prefect, httpx, pydantic) are inside the commands: `--help` must 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -31,6 +32,8 @@ app = typer.Typer(
 
 _DEBUG = "--debug"
 _INTERRUPTED = 130
+_A_BUG = f"(this is a bug in mirrorflow; {_DEBUG} shows where)"
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 
 
 @app.callback()
@@ -71,5 +74,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last border: a bug is one line too, unless asked for more
         if debug:
             err.print_exception()
-        complain(f"{type(error).__name__}: {error} (this is a bug in mirrorflow; {_DEBUG} shows where)")
+        complain(_of_the_disk(error) or f"{type(error).__name__}: {error} {_A_BUG}")
         sys.exit(1)
+
+
+def _of_the_disk(error: Exception) -> str:
+    """What a full, read-only or forbidden disk says, wherever that was met; "" for any other error."""
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_DISK:
+        return ""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{os.strerror(error.errno)}; make room, or make it writable, and start again"

@@ -42,7 +42,8 @@ START_TIMEOUT = 120.0
 """Seconds. The first start migrates an empty database: 8-16 s on 2 cores, later ones 4-5 s."""
 _STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; SQLite's journal survives either
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")  # the end of a traceback; wrappers print more after it
-_TAIL = 4096  # bytes of the log that are searched for a cause
+_TAIL = 1 << 20  # bytes of the log that are searched for a cause
+_LONGEST = 300  # characters of one line: shutil.copytree names every file of a folder in one
 
 
 class PrefectServerBusy(PrefectServerError):
@@ -254,4 +255,5 @@ def last_words(log: Path) -> str:
         return "it left no log"
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "Server stopped!"]
     exceptions = [line for line in lines if _EXCEPTION.match(line)]
-    return (exceptions or lines or ["it said nothing"])[-1]
+    found = (exceptions or lines or ["it said nothing"])[-1]
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"

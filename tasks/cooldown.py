@@ -17,6 +17,7 @@ from profiles.matching import min_age_of
 from profiles.tag_rules import is_companion_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, Tag
+from registry_server.store.errors import StoreError
 from registry_server.store.withheld import (
     Withheld,
     all_withheld,
@@ -102,8 +103,16 @@ def note_refused(run: MirrorRun, image: Image, reason: str) -> None:
 
 
 def note_time(run: MirrorRun) -> float:
-    """Tell the store the time; the latest that it knows, in unix seconds. Raises `StoreError`."""
-    return latest_time(run.store, run.now(), write=not run.rehearsal)
+    """Tell the store the time; the latest that it knows, in unix seconds.
+
+    A store that refuses (it is full, or read-only) is logged: what is in place is in place all the same.
+    """
+    now = run.now()
+    try:
+        return latest_time(run.store, now, write=not run.rehearsal)
+    except StoreError as error:
+        log.warning("the time cannot be remembered: %s", error)
+        return latest_time(run.store, now, write=False)
 
 
 def _seen(run: MirrorRun, image: Image) -> Withheld:

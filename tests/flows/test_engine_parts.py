@@ -28,7 +28,7 @@ from flows.prefect_record import (
     using_server,
     write_record,
 )
-from flows.prefect_server import PrefectServer, PrefectServerBusy, PrefectServerError, prefect_api
+from flows.prefect_server import PrefectServer, PrefectServerBusy, PrefectServerError, last_words, prefect_api
 from flows.runner import Options
 from flows.runner_report import Applied, Changed, Cleared, Entry, Failed, Refused, RunEnded, read_report
 from flows.settings import client_environment, own_server_wanted, server_environment
@@ -162,6 +162,19 @@ def test_a_profile_that_names_another_store_is_not_accepted(profile: Path, tmp_p
     with pytest.raises(StorageChanged, match="start `mirrorflow up` anew"):
         accept(profile, tmp_path, storage=good.profile.storage)
     assert load_accepted(profile, variable).profile == good.profile
+
+
+# logs
+
+
+def test_of_a_log_the_last_exception_is_shown_and_not_a_page_of_it(tmp_path: Path) -> None:
+    """shutil.copytree names every file that it could not copy, in one line."""
+    log = tmp_path / "server.log"
+    names = ", ".join(f"('file{number}', 'No space left on device')" for number in range(2000))
+    log.write_text(f"Traceback\nshutil.Error: [{names}]\nServer stopped!\n")
+    said = last_words(log)
+    assert said.startswith("shutil.Error: [('file0', 'No space left on device')")
+    assert len(said) < 400
 
 
 # reports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from contextlib import contextmanager, suppress
@@ -9,8 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.entries import open_store
+from profiles.loading import load_profile, parse_profile
+from registry_server.store.errors import StoreError
 from tasks.outcomes import Outcome
+from tasks.policy_sweep import sweep
+from tests.flows.test_cli import mirrorflow
 from tests.tasks.runs import assert_complete, mirror, opened, store_of, sync, visible
+from tests.tasks.test_verifying import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +90,56 @@ def test_on_a_full_disk_a_run_ends_with_its_report_and_the_next_one_goes_on(
     assert visible(store_of(small)) == [f"{OLD}:1"]
     filler.unlink()
     assert sync(small, upstream).message == "3 of 3 images"
+
+
+def test_on_a_full_disk_what_would_have_to_wait_is_not_let_in_and_what_is_here_stays(
+    upstream: Misbehaving, small: Path
+) -> None:
+    """`minAge` has to remember when it saw a digest first."""
+    upstream.add_image(OLD, "1", (b"old",))
+    sync(small, upstream)
+    upstream.add_image(NEW, "1", (b"new",))
+    filler = small / "store" / "filler"
+    fill_up(filler)
+    waiting = {"prefix": "**", "minAge": "7d"}
+    with opened(small, f"http://{upstream.host}", waiting) as run:
+        report = mirror(run)
+        assert report.message == "1 of 2 images, 1 failed"
+        assert visible(run.store) == [f"{OLD}:1"]
+    filler.unlink()
+    with opened(small, f"http://{upstream.host}", waiting) as run:
+        assert mirror(run).complete
+
+
+def test_on_a_full_disk_a_sweep_says_so_and_the_next_one_hides(upstream: Misbehaving, small: Path) -> None:
+    upstream.add_image(OLD, "1", (b"unsigned",))
+    sync(small, upstream)
+    filler = small / "store" / "filler"
+    fill_up(filler)
+    entry = {"name": "registry1", "urls": [f"http://{upstream.host}"], "content": [{"prefix": "**"}]}
+    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": [entry]}, **policy(upstream)}
+    profile = parse_profile(json.dumps(document), small / "profile.json").profile
+    with pytest.raises(StoreError, match="the store is full"):
+        sweep(profile, store_of(small))
+    assert_complete(store_of(small), f"{OLD}:1")
+    filler.unlink()
+    assert sweep(profile, store_of(small)).hidden.keys() == {f"{OLD}:1"}
+    assert visible(store_of(small)) == []
+
+
+@pytest.mark.parametrize("command", ["up", "sync"])
+def test_on_a_full_disk_a_command_says_so_in_a_line(small: Path, command: str) -> None:
+    profile = small / "profile.json"
+    entry = {"urls": ["http://127.0.0.1:9"], "pollInterval": "1h", "content": [{"prefix": "**"}]}
+    document = {"storage": {"rootDirectory": "store"}, "http": {"port": 0}, "sync": {"registries": [entry]}}
+    profile.write_text(json.dumps(document))
+    open_store(load_profile(profile).profile)
+    fill_up(small / "store" / "filler")
+    done = mirrorflow(command, str(profile))
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "bug" not in done.stderr
+    assert max(map(len, done.stderr.splitlines())) < 400
 
 
 def test_a_read_only_root_fails_what_is_new_and_loses_nothing(upstream: Misbehaving, tmp_path: Path) -> None:
