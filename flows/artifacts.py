@@ -81,6 +81,7 @@ def summary(report: Report) -> str:
     if report.budget:
         lines.append(f"| rate limit of the upstream | {report.budget} |")
     lines += ["", *(f"- {problem}" for problem in report.problems)]
+    lines += ["", "### Notes", "", *(f"- {note}" for note in report.notes)] if report.notes else []
     failed = [image for image in report.images if image.outcome is Outcome.FAILED]
     lines += ["", "### Failed", ""] if failed else []
     lines += [f"- `{image.image}` at {image.step}: {image.reason}" for image in failed[:20]]

@@ -88,6 +88,8 @@ def _finish(run: MirrorRun, artifacts: RunArtifacts, started: float, failure: st
         log.error("%s: the report cannot be kept: %s", report.registry, error)  # noqa: TRY400 - for people
     for problem in report.problems:
         log.error("%s", problem)
+    for note in report.notes:
+        log.warning("%s", note)
     log.info("%s: %s", report.registry, report.message)
     return report
 

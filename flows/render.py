@@ -32,6 +32,8 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"  rate limit of the upstream: {report['budget']}")
     for problem in report["problems"][1:]:  # the message has the first one
         yield Text(f"  {problem}", style="red")
+    for note in report.get("notes", ()):  # reports of older versions have none
+        yield Text(f"  {note}", style="yellow")
     for glass in report.get("breakGlass", ()):
         state = "has expired, and does nothing" if glass["expired"] else f"until {glass['expires']}"
         yield Text(f"  breakGlass: {glass['digest']} {state}: {glass['reason']}", style="yellow")

@@ -74,6 +74,7 @@ class Ledger:
     _moved: dict[Digest, int] = field(default_factory=dict)
     _claimed: dict[Digest, Descriptor] = field(default_factory=dict)
     _copied: set[Digest] = field(default_factory=set)
+    _remarks: dict[str, None] = field(default_factory=dict)  # in order, each once
     _noted: dict[RepositoryName, dict[str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -150,6 +151,15 @@ class Ledger:
         with self._lock:
             for companion in companions:
                 self._progress[str(image.name)].companions.pop(companion, None)
+
+    def remark(self, text: str) -> None:
+        """What the reader of the report should know, and what is no failure: `Report.notes`. One sentence."""
+        with self._lock:
+            self._remarks.setdefault(text)
+
+    def remarks(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._remarks)
 
     def note(self, local: RepositoryName, notes: Mapping[str, str]) -> None:
         """For the next poll: what it need not look at again (`PollRecord.companions`)."""

@@ -189,7 +189,7 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         left_out=left_out,
         dropped=_add_up(each.dropped for each in findings),
         problems=problems,
-        notes=tuple(note for each in findings for note in each.notes),
+        notes=(*run.ledger.remarks(), *(note for each in findings for note in each.notes)),
         manifest_gets=asked
         + judging
         + (len(weighing.gets) if weigh else len({image.digest for image in changed})),

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run over one registry entry. Times in unix seconds; `images` are those that were not unchanged."""
+    """One run over one registry entry. Times in unix seconds; `images` are those that were not unchanged.
+
+    `problems` make the run a failed one; `notes` do not.
+    """
 
     registry: str
     run_id: str
@@ -39,6 +42,7 @@ class Report:
     budget: str
     images: Sequence[ImageOutcome] = field(repr=False)
     break_glass: Sequence[Mapping[str, Any]] = ()
+    notes: tuple[str, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         return sum(image.outcome is outcome for image in self.images)
@@ -112,6 +116,7 @@ class Report:
             "requests": dict(self.requests),
             "budget": self.budget,
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "breakGlass": list(self.break_glass),
             "images": [_camel(dataclasses.asdict(image)) for image in self.images],
         }
@@ -137,6 +142,7 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
         budget=str(budget) if budget else "",
         images=outcomes(run.ledger),
         break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
+        notes=run.ledger.remarks(),
     )
 
 
