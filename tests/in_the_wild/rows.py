@@ -17,8 +17,8 @@ class Row:
 
     `mirrored` are all tags that a client sees after one run. `failed`, `problem` and `notes` are regular
     expressions: of each failed image's reason, of the report's problems, of its notes. What a row does not
-    name must not be said. `entry`, `content`, `storage`: keys of the profile. `peers`: crane, regctl, oras and
-    skopeo run on it as well, in the optional test.
+    name must not be said. `entry`, `content`, `storage`: keys of the profile. `peers`: crane, regctl, oras
+    and skopeo run on it as well, in the optional test.
     """
 
     what: str
