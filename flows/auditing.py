@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import typer
@@ -26,13 +27,11 @@ from tasks.auditing import Result, audit
 from tasks.stored_images import StoredImages
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flows.bars import CountLine
     from profiles.loading import LoadedProfile
     from tasks.auditing import Audited
-    from tasks.trust.signing import SigningKey
 
+KEYLESS: Final = "keyless"
 PASSWORDS: Final = ("MIRRORFLOW_ATTEST_PASSWORD", "COSIGN_PASSWORD")
 _PAGE: Final = 40  # rows of one table
 _SHOW_EVERY: Final = 32  # images; to show the progress takes longer than to judge one
@@ -160,28 +159,32 @@ def render_audited(rows: list[Audited], *, head: bool = True) -> Table:
     return table
 
 
+class Signer(Protocol):
+    def bundle(self, statement: bytes) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Attestation:
     """Who signs the result, and where it is written."""
 
-    key: SigningKey
+    signer: Signer
     output: Path
 
     @classmethod
-    def by(cls, key: Path, output: Path) -> Attestation:
-        """The key's password is in the environment. Raises `SigningKeyUnusable`, `StatementNotWritten`."""
-        from tasks.trust.signing import SigningKey
+    def by(cls, key: str, output: Path, sigstore: Path | None = None) -> Attestation:
+        """`key`: a file, whose password is in the environment, or `KEYLESS`; `sigstore` is for that one.
 
+        Raises `StatementNotWritten`, and what `_signer` raises.
+        """
         if not output.parent.is_dir():
             raise StatementNotWritten(
                 f"{output}: there is no folder {output.parent}; make it, or name another file with --output"
             )
-        password = next((os.environ[name] for name in PASSWORDS if os.environ.get(name)), None)
-        return cls(SigningKey.read(key, password), output)
+        return cls(_signer(key, sigstore), output)
 
     def write(self, statement: bytes) -> None:
         """An older file stays until the new one is whole. Raises `StatementNotWritten`."""
-        content = self.key.bundle(statement)
+        content = self.signer.bundle(statement)
         staged = self.output.with_name(f"{self.output.name}.new")
         try:
             staged.write_bytes(content)
@@ -189,3 +192,15 @@ class Attestation:
         except OSError as error:
             raise StatementNotWritten(f"{self.output} cannot be written: {error.strerror}") from error
         say(f"the signed statement is in {self.output}")
+
+
+def _signer(key: str, sigstore: Path | None) -> Signer:
+    """Raises `SigningKeyUnusable`, `IdentityUnusable`, `KeylessFailed`."""
+    if key == KEYLESS:
+        from tasks.trust.keyless_signing import KeylessSigner
+
+        return KeylessSigner.connect(sigstore)
+    from tasks.trust.signing import SigningKey
+
+    password = next((os.environ[name] for name in PASSWORDS if os.environ.get(name)), None)
+    return SigningKey.read(Path(key), password)

@@ -91,17 +91,28 @@ def _exit_code(rows: list[TagStanding], states: list[str]) -> int:
 
 def audit(
     profile: ProfilePath,
+    *,
     everything: Annotated[
         bool, typer.Option("--all", help="Every image, and not only what falls short.")
     ] = False,
     as_json: Json = False,
     attest: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--attest",
             metavar="KEY",
-            help="Sign the result with this private key (PEM). A password is read from "
-            "MIRRORFLOW_ATTEST_PASSWORD or COSIGN_PASSWORD.",
+            help="Sign the result with this private key (PEM); a password is read from "
+            "MIRRORFLOW_ATTEST_PASSWORD or COSIGN_PASSWORD. Or `keyless`: with the identity of the CI job or "
+            "of the OIDC token in SIGSTORE_ID_TOKEN, which asks Fulcio and a log.",
+        ),
+    ] = None,
+    sigstore: Annotated[
+        Path | None,
+        typer.Option(
+            "--sigstore",
+            metavar="FILE",
+            help="With `--attest keyless`: the ClientTrustConfig (JSON) of a Sigstore of your own. Default: "
+            "the public one.",
         ),
     ] = None,
     output: Annotated[
@@ -111,12 +122,13 @@ def audit(
 ) -> None:
     """Judge every stored image by today's policies, from the signatures in the store. Changes nothing there.
 
-    Asks no network. An image that no policy covers is reported as such, and never as verified.
+    Asks no network, unless it signs with `keyless`. An image that no policy covers is reported as such, and
+    never as verified.
 
     Exit code 0: nothing falls short; 2: something does; 1: an error.
     """
     from flows.auditing import Attestation, run_audit
 
-    attestation = None if attest is None else Attestation.by(attest, output)
+    attestation = None if attest is None else Attestation.by(attest, output, sigstore)
     if not run_audit(load(profile), attestation, everything=everything, as_json=as_json):
         raise typer.Exit(2)
