@@ -170,7 +170,7 @@ def lying(services: Services) -> Callable[[dict[str, Any]], tuple[int, dict[str,
 WRONG: dict[str, tuple[str, Callable[[Services], Any], str]] = {
     "Fulcio refuses the identity": ("fulcio", lambda _: refuse, "403"),
     "Fulcio answers something else": ("fulcio", lambda _: answer_nothing, "chain"),
-    "the certificate is in no log": ("fulcio", lambda each: partial(each.certify, with_sct=False), "timestamp"),
+    "the certificate is in no log": ("fulcio", lambda each: partial(each.certify, with_sct=False), "stamp"),
     "Fulcio never answers": ("fulcio", lambda each: each.hang, "not done after 2 s"),
     "the log refuses": ("rekor", lambda _: refuse, "403"),
     "the log answers nothing": ("rekor", lambda _: answer_nothing, "entries"),
