@@ -91,9 +91,9 @@ class Result:
 
 
 def list_pages(tags: int) -> int:
-    """Requests for the tags of one repository. A list that ends at a round number may have been cut there
-    without a word, so one more page is asked for (tasks/upstream/paging.py)."""
-    return math.ceil(tags / PAGE) + (tags % 50 == 0)
+    """Requests for the tags of one repository. A list without a Link that ends at a round number may have
+    been cut there without a word, so one more page is asked for (tasks/upstream/paging.py)."""
+    return math.ceil(tags / PAGE) + (tags <= PAGE and tags % 50 == 0)
 
 
 def asked(name: str, what: str, ours: Sequence[Round], kind: str, number: int) -> Row:

@@ -126,11 +126,13 @@ def open_run(
     stop = stop or threading.Event()
     entry = without_own(entry, profile.http)
     verification = Verification.of(profile, entry)
+    ledger = Ledger()
     upstream = UpstreamRegistry(
         entry,
         StandardCredentials(profile.sync.credentials_file),
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
+        remark=log.info if lasting else ledger.remark,
     )
     transfers = Transfers(entry.req_concurrent)
     try:
@@ -143,6 +145,7 @@ def open_run(
             stop,
             lists,
             frozenset(only),
+            ledger,
             verification=verification,
             sync=profile.sync,
         )

@@ -38,7 +38,7 @@ class Ask:
 
     @property
     def token(self) -> bool:
-        """Of a token service, whose answer is small and must not redirect."""
+        """Of a token service, whose answer is small."""
         return self.kind == TOKEN
 
 

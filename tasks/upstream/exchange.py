@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -13,7 +14,8 @@ from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, failure
 from tasks.upstream.auth import Authenticator
 from tasks.upstream.errors import UpstreamLimited, UpstreamProtocolError, Where
-from tasks.upstream.redirects import MAX_REDIRECTS, redirected
+from tasks.upstream.realm import origin
+from tasks.upstream.redirects import MAX_REDIRECTS, keeps_login, redirected, redirected_within
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.upstream.waits import Waits
     from tasks.upstream.wire import Answer, Wire
 
+_MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blobs may be many
 _PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
 
 
@@ -59,7 +62,7 @@ class Endpoint:
         self._root = str(self.base).rstrip("/")
         self._credentials = credentials
         self._waits = waits
-        self._authenticators: dict[Credential | None, Authenticator] = {}
+        self._authenticators: OrderedDict[tuple[object, ...], Authenticator] = OrderedDict()
         self._lock = Lock()
 
     def request(self, call: Call) -> httpx.Request:
@@ -77,14 +80,25 @@ class Endpoint:
     def where(self, call: Call) -> Where:
         return Where(self.url.registry, call.repository, call.reference)
 
-    def authenticator(self, call: Call) -> Authenticator:
-        """Credentials may differ by namespace (containers-auth.json), so there is one for each credential."""
-        repository = self.url.repository(call.repository) if call.repository else ""
+    def authenticator(self, call: Call, url: httpx.URL) -> Authenticator:
+        """For a request of `call` to `url`. Challenge, token and credentials belong to one origin.
+
+        Credentials may differ by namespace (containers-auth.json), so there is one for each credential. Where
+        the registry sends us to another origin, we are anonymous.
+        """
         with self._lock:
-            credential = self._credentials.find(self.url.registry, repository)
-            if credential not in self._authenticators:
-                self._authenticators[credential] = Authenticator(self.base, credential, self._waits)
-            return self._authenticators[credential]
+            credential = self._credential(call) if keeps_login(self.base, url) else None
+            key = (credential, origin(url))
+            if key not in self._authenticators:
+                self._authenticators[key] = Authenticator(url.join("/"), credential, self._waits)
+            self._authenticators.move_to_end(key)
+            if len(self._authenticators) > _MOST_ORIGINS:
+                self._authenticators.popitem(last=False)
+            return self._authenticators[key]
+
+    def _credential(self, call: Call) -> Credential | None:
+        repository = self.url.repository(call.repository) if call.repository else ""
+        return self._credentials.find(self.url.registry, repository)
 
 
 class Exchanger:
@@ -100,21 +114,43 @@ class Exchanger:
         Raises an `UpstreamError`, `CredentialsInvalid` or `Stopped`.
         """
         with ExitStack() as held:
-            flow = endpoint.authenticator(call).flow(
-                endpoint.request(call), endpoint.scope(call), endpoint.where(call)
-            )
-            try:
-                yield self._drive(flow, endpoint, call, held)
-            finally:
-                flow.close()  # gives back the locks of a flow that did not come to its end
+            yield self._followed(endpoint, call, held)
+
+    def _followed(self, endpoint: Endpoint, call: Call, held: ExitStack) -> Answer:
+        where, request = endpoint.where(call), endpoint.request(call)
+        for hop in range(MAX_REDIRECTS + 1):
+            counted = call.kind if hop == 0 else ""  # a call that is redirected is one request upstream
+            answer = self._signed(endpoint, call, request, counted, held)
+            if not answer.response.has_redirect_location:
+                return answer
+            request = redirected(request, answer.response, where)
+            held.pop_all().close()  # gives back the slot before another one is taken
+        raise UpstreamProtocolError(where, f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _signed(
+        self, endpoint: Endpoint, call: Call, request: httpx.Request, counted: str, held: ExitStack
+    ) -> Answer:
+        """The answer of the origin of `request`, which may be a redirect."""
+        where = endpoint.where(call)
+        flow = endpoint.authenticator(call, request.url).flow(request, endpoint.scope(call), where)
+        try:
+            return self._drive(flow, endpoint, call, counted, held)
+        finally:
+            flow.close()  # gives back the locks of a flow that did not come to its end
 
     def _drive(
-        self, flow: Generator[Ask, Reply, None], endpoint: Endpoint, call: Call, held: ExitStack
+        self,
+        flow: Generator[Ask, Reply, None],
+        endpoint: Endpoint,
+        call: Call,
+        counted: str,
+        held: ExitStack,
     ) -> Answer:
         where = endpoint.where(call)
         ask = next(flow)
         while True:
             with ExitStack() as attempt:
+                self._count(ask.kind or counted)
                 answer = self._ask(ask, call, endpoint.base, where, attempt)
                 reply = self._reply(answer, token=ask.token)
                 if not ask.kind and call.kind.endswith(" manifest"):
@@ -122,23 +158,28 @@ class Exchanger:
                 try:
                     ask = flow.send(reply)
                 except StopIteration:
-                    if not 200 <= reply.status < 300:
+                    if not (200 <= reply.status < 300 or answer.response.has_redirect_location):
                         raise self._failure(answer, reply, where) from None
                     held.push(attempt.pop_all())
                     return answer
 
     def _ask(self, ask: Ask, call: Call, home: httpx.URL, where: Where, held: ExitStack) -> Answer:
-        self._counts.add(ask.kind or call.kind)
-        answer = held.enter_context(
-            self._wire.send(ask.request, home, where, bulk=call.bulk and not ask.kind)
-        )
+        """Redirects of the login are followed within its origin, those of `call` by `_followed`."""
+        request = ask.request
         for _ in range(MAX_REDIRECTS):
-            if ask.token or not answer.response.has_redirect_location:
+            answer = held.enter_context(
+                self._wire.send(request, home, where, bulk=call.bulk and not ask.kind)
+            )
+            further = redirected_within(request, answer.response) if ask.kind else None
+            if further is None:
                 return answer
-            request = redirected(answer.response.request, answer.response, where)
-            held.pop_all().close()  # gives back the slot before another one is taken
-            answer = held.enter_context(self._wire.send(request, home, where, bulk=call.bulk))
+            request = further
+            held.pop_all().close()
         raise UpstreamProtocolError(where, f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _count(self, kind: str) -> None:
+        if kind:
+            self._counts.add(kind)
 
     def _reply(self, answer: Answer, *, token: bool) -> Reply:
         body = b""

@@ -1,4 +1,4 @@
-"""Following redirects without taking our credentials along."""
+"""Following redirects without taking our credentials along: they belong to one origin (RFC 6454)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 
 
+def keeps_login(source: httpx.URL, target: httpx.URL) -> bool:
+    """Whether what `source` may see, `target` may see too: the same origin, or the same host behind TLS."""
+    if origin(source) == origin(target):
+        return True
+    return source.host == target.host and (source.scheme, target.scheme) == ("http", "https")
+
+
 def redirected(request: httpx.Request, response: httpx.Response, where: Where) -> httpx.Request:
-    """The request that a redirect asks for, without our credentials when it leads elsewhere."""
-    location = response.headers.get("Location", "")
-    try:
-        url = request.url.join(location) if location else None
-    except httpx.InvalidURL:
-        url = None
-    if url is None or not is_plain(url):
+    """The request that a redirect asks for, without our credentials when it leads to another origin."""
+    url = _target(request, response)
+    if url is None:
         raise UpstreamProtocolError(where, f"it redirects ({response.status_code}) to no usable address")
     if request.url.scheme == "https" and url.scheme == "http":
         raise UpstreamProtocolError(where, f"it redirects from https to http ({url.host}); refused")
@@ -32,3 +35,27 @@ def redirected(request: httpx.Request, response: httpx.Response, where: Where) -
         for secret in ("Authorization", "Cookie"):
             headers.pop(secret, None)
     return httpx.Request(request.method, url, headers=headers)
+
+
+def redirected_within(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """The request that a redirect of a login asks for; None where it is none, or leads elsewhere.
+
+    It carries a password or a token in its header or body, so it stays where `keeps_login` says.
+    """
+    url = _target(request, response) if response.has_redirect_location else None
+    if url is None or not keeps_login(request.url, url):
+        return None
+    if request.method != "GET" and response.status_code not in (307, 308):
+        return None  # RFC 9110, 15.4: others may turn it into a GET, which loses the body
+    headers = httpx.Headers(request.headers)
+    del headers["Host"]
+    return httpx.Request(request.method, url, headers=headers, content=request.read())
+
+
+def _target(request: httpx.Request, response: httpx.Response) -> httpx.URL | None:
+    location = response.headers.get("Location", "")
+    try:
+        url = request.url.join(location) if location else None
+    except httpx.InvalidURL:
+        return None
+    return url if url is not None and is_plain(url) else None

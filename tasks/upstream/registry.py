@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +28,8 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
-from tasks.upstream.listing import Lister
-from tasks.upstream.referrers import NO_API, fallback_tag, list_referrers, parse_list
+from tasks.upstream.listing import Lister, repositories
+from tasks.upstream.referrers import NO_API, fallback_tag, parse_list
 from tasks.upstream.tls import Contexts, standard_dirs
 from tasks.upstream.waits import Waits
 from tasks.upstream.wire import Answer, Wire
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from tasks.upstream.credentials import Credentials
     from tasks.upstream.options import RegistryOptions
 
+
+log = logging.getLogger("mirrorflow.upstream")
 
 # What a HEAD says is left may not be what a GET gets: then waiting for it would never end.
 _LIMITED_TRIES = 3
@@ -78,9 +81,11 @@ class UpstreamRegistry:
         *,
         cancelled: Callable[[], bool] = lambda: False,
         mark: str = "",
+        remark: Callable[[str], None] = log.info,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`mark`: see via.py. `remark` takes what the user should know and what is no failure."""
         self.name = options.urls[0].registry
         waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._counts = Counts()
@@ -89,7 +94,7 @@ class UpstreamRegistry:
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
         self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)
-        self._lister = Lister(self._exchanger)
+        self._lister = Lister(self._exchanger, remark)
 
     def __enter__(self) -> Self:
         return self
@@ -110,12 +115,15 @@ class UpstreamRegistry:
 
     def repositories(self) -> Iterator[str]:
         """The catalog. Names are as upstream sent them: not validated."""
-        yield from self._endpoints.run(self._lister.catalog)
+        listing = self._lister.catalog()
+        yield from self._endpoints.run(
+            lambda endpoint: repositories(listing, endpoint), progress=lambda: listing.progress
+        )
 
     def tags(self, repository: str) -> list[str]:
         """All tags as upstream sent them: not validated. Raises `UpstreamNotFound`."""
-        name = RepositoryName(repository)
-        return self._endpoints.run(lambda endpoint: self._lister.tags(endpoint, name))
+        listing = self._lister.tags(RepositoryName(repository))
+        return self._endpoints.run(listing, progress=lambda: listing.progress)
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """What refers to `digest`: by the API, else from the index under the fallback tag; [] for nothing.
@@ -134,11 +142,9 @@ class UpstreamRegistry:
 
     def referrers_by_api(self, repository: str, digest: Digest) -> list[Descriptor] | None:
         """What refers to `digest`; None where the registry does not have the referrers API."""
-        name = RepositoryName(repository)
+        listing = self._lister.referrers(RepositoryName(repository), digest)
         try:
-            return self._endpoints.run(
-                lambda endpoint: list_referrers(self._exchanger, endpoint, name, digest)
-            )
+            return self._endpoints.run(listing, progress=lambda: listing.progress)
         except UpstreamError as error:
             if error.status not in NO_API:
                 raise

@@ -49,6 +49,11 @@ class Answer:
     def headers(self) -> httpx.Headers:
         return self.response.headers
 
+    @property
+    def url(self) -> httpx.URL:
+        """The one that answered: behind redirects, not the one that was asked for."""
+        return self.response.request.url
+
     def chunks(self) -> Generator[bytes]:
         """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
         raw = self.response.iter_raw()

@@ -81,7 +81,7 @@ def _layout(folder: Path) -> Digest:
 @contextmanager
 def docker_registry(folder: Path, skopeo_options: list[str], **http: Any) -> Iterator[Running]:
     program, skopeo = require_program("docker-registry"), require_program("skopeo")
-    auth = http.pop("auth", None)
+    sections = {name: http.pop(name) for name in ("auth", "catalog") if name in http}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{free.getsockname()[1]}"
@@ -91,7 +91,7 @@ def docker_registry(folder: Path, skopeo_options: list[str], **http: Any) -> Ite
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
         "http": {"addr": host, **http},
     }
-    (folder / "config.yml").write_text(yaml.safe_dump(config | ({"auth": auth} if auth else {})))
+    (folder / "config.yml").write_text(yaml.safe_dump(config | sections))
     digest = _layout(folder / "layout")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log)
@@ -156,6 +156,20 @@ def test_a_plain_registry_is_mirrored(plain: Running) -> None:
         counted = registry.requests()
     assert counted.pop("bytes") > len(LAYER)
     assert counted == {"GET catalog": 2, "GET tags": 1, "HEAD manifest": 3, "GET manifest": 1, "GET blob": 3}
+
+
+def test_a_catalog_below_our_page_size_is_listed_whole(tmp_path: Path) -> None:
+    """`catalog.maxentries`: distribution refuses to be asked for more at a time (CVE-2023-2253)."""
+    with docker_registry(tmp_path, ["--dest-tls-verify=false"], catalog={"maxentries": 2}) as running:
+        layout = f"oci:{tmp_path / 'layout'}:app"
+        names = [NAME, *(f"team/app{number}" for number in range(4))]
+        for name in names[1:]:
+            target = f"docker://{running.host}/{name}:1"
+            command = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false"]
+            subprocess.run([*command, layout, target], check=True, timeout=60)
+        with client("http", running.host) as registry:
+            assert list(registry.repositories()) == names
+            assert registry.requests() == {"GET catalog": 4}
 
 
 def test_a_registry_over_tls_with_a_client_certificate_is_mirrored(tmp_path: Path) -> None:

@@ -225,17 +225,6 @@ def test_a_name_is_judged_by_the_address_that_it_leads_to(upstream: Misbehaving,
     assert upstream.requests(path="/elsewhere") == []
 
 
-def test_a_next_page_elsewhere_is_refused(upstream: Misbehaving, other: Misbehaving) -> None:
-    link = f'<http://{other.host}/v2/{NAME}/tags/list?last=a>; rel="next"'
-    upstream.on(f"/v2/{NAME}/tags/list", json_answer({"tags": ["a"]}, Link=link))
-    with (
-        client(upstream) as registry,
-        pytest.raises(UpstreamProtocolError, match="next page is on another host"),
-    ):
-        registry.tags(NAME)
-    assert other.seen == []
-
-
 def test_a_host_that_fails_is_named_when_it_is_not_the_registry(upstream: Misbehaving) -> None:
     upstream.on(PATH, redirects("http://storage.invalid/x"))
     with (

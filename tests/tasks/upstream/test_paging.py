@@ -9,8 +9,9 @@ import pytest
 
 from tasks.upstream.errors import UpstreamProtocolError, Where
 from tasks.upstream.paging import next_link
-from tests.support_behaviours import json_answer
-from tests.tasks.upstream.clients import client
+from tests.support_behaviours import answers, json_answer, redirects
+from tests.tasks.upstream.clients import OneCredential, client
+from tests.tasks.upstream.test_auth import BASIC, needs
 
 if TYPE_CHECKING:
     from tests.support_misbehaving import Exchange, Misbehaving
@@ -46,8 +47,10 @@ def test_a_link_is_followed_as_it_stands(upstream: Misbehaving, link: str) -> No
         ('</v2/b>; rel="nextish"', None),
         ('</v2/b>; rel="prev"', None),
         ("garbage", None),
-        ("<" * 10_000, None),
-        ("<>;" * 10_000, None),
+        ("<" * 8_000, None),
+        ("<>;" * 2_600, None),
+        ('/v2/b?next_page=x&n=50; rel="next"', "https://registry.example/v2/b?next_page=x&n=50"),
+        ('</v2/b#there>; rel="next"', "https://registry.example/v2/b"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -58,11 +61,44 @@ def test_links_are_read_as_rfc_8288_has_them(header: str, expected: str | None) 
 
 @pytest.mark.parametrize(
     "target",
-    ["https://evil.example/", "http://registry.example/", "https://registry.example:444/", "//evil/"],
+    [
+        "https://evil.example/v2/a?q=1",
+        "http://registry.example/v2/a?q=1",
+        "https://registry.example:444/v2/a?q=1",
+        "//evil/v2/a?q=1",
+        "https://u:p@registry.example/v2/a?q=1",
+    ],
 )
-def test_a_link_to_another_origin_is_refused(target: str) -> None:
-    with pytest.raises(UpstreamProtocolError):
-        next_link(httpx.Headers({"Link": f"<{target}>; rel=next"}), CURRENT, Where("r"))
+def test_a_link_to_another_origin_is_asked_of_the_one_that_answered(target: str) -> None:
+    found = next_link(httpx.Headers({"Link": f"<{target}>; rel=next"}), CURRENT, Where("r"))
+    assert found == httpx.URL("https://registry.example/v2/a?q=1")
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("<file:///etc/passwd>; rel=next", "not an http or https URL"),
+        ("<https://a:b/>; rel=next", "not a URL"),
+        (f"<{'x' * 9000}>; rel=next", "more than 8192 characters"),
+    ],
+)
+def test_a_link_that_cannot_be_followed_is_an_error_and_not_the_end(link: str, reason: str) -> None:
+    with pytest.raises(UpstreamProtocolError, match=reason):
+        next_link(httpx.Headers({"Link": link}), CURRENT, Where("r"))
+
+
+def test_pages_at_another_origin_are_asked_for_without_our_login(
+    upstream: Misbehaving, other: Misbehaving
+) -> None:
+    upstream.on("/v2/", needs(BASIC, "Basic realm=x"))
+    upstream.on(TAGS, redirects(f"http://{other.host}{TAGS}"))
+    other.on(
+        TAGS, json_answer({"tags": ["a"]}, Link=f"<{TAGS}?last=a>; rel=next"), json_answer({"tags": ["b"]})
+    )
+    with client(upstream, credentials=OneCredential()) as registry:
+        assert registry.tags(NAME) == ["a", "b"]
+    assert upstream.requests(path=TAGS)[0].headers["authorization"] == BASIC
+    assert ["authorization" in each.headers for each in other.seen] == [False, False]
 
 
 def paged_by_last(names: list[str], most: int) -> Exchange:
@@ -110,8 +146,20 @@ def test_a_registry_that_ignores_last_is_not_asked_for_ever(upstream: Misbehavin
     assert len(upstream.seen) == 2
 
 
-def test_a_link_to_itself_ends(upstream: Misbehaving) -> None:
-    upstream.on(TAGS, json_answer({"tags": ["a"]}, Link=f"<{TAGS}>; rel=next"))
+def test_a_page_size_that_is_refused_is_asked_for_once(upstream: Misbehaving) -> None:
+    def behave(exchange: Exchange) -> None:
+        (answers(400) if "n" in exchange.seen.query else json_answer({"tags": ["a"]}))(exchange)
+
+    upstream.on(TAGS, behave)
     with client(upstream) as registry:
-        assert registry.tags(NAME) == ["a"]
-    assert len(upstream.seen) == 2
+        assert [registry.tags(NAME) for _ in range(3)] == [["a"]] * 3
+    assert [each.target for each in upstream.seen] == [f"{TAGS}?n=1000", TAGS, TAGS, TAGS]
+
+
+def test_a_list_goes_on_with_the_page_that_failed(upstream: Misbehaving) -> None:
+    pages = [json_answer({"tags": [name]}, Link=f"<{TAGS}?last={name}>; rel=next") for name in "abcd"]
+    failing = [each for page in pages for each in (answers(503), page)]
+    upstream.on(TAGS, *failing, json_answer({"tags": ["e"]}))
+    with client(upstream) as registry:
+        assert registry.tags(NAME) == ["a", "b", "c", "d", "e"]
+    assert len(upstream.seen) == 9

@@ -59,6 +59,28 @@ def test_pages_are_followed(upstream: Misbehaving) -> None:
         assert [each.digest for each in registry.referrers("app", SUBJECT)] == [FOUND, Digest.of(b"another")]
 
 
+def test_a_page_without_a_referrer_is_not_the_end(upstream: Misbehaving) -> None:
+    nothing = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+    upstream.on(
+        API,
+        answers(200, nothing, Content_Type=OCI_INDEX, Link=f"<{API}?page=2>; rel=next"),
+        answers(200, LIST, Content_Type=OCI_INDEX),
+    )
+    with client(upstream) as registry:
+        assert [each.digest for each in registry.referrers("app", SUBJECT)] == [FOUND]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_refused_second_page_does_not_mean_that_there_is_no_api(upstream: Misbehaving, status: int) -> None:
+    link = f"<{API}?page=2>; rel=next"
+    upstream.on(API, answers(200, LIST, Content_Type=OCI_INDEX, Link=link), answers(status))
+    with (
+        client(upstream) as registry,
+        pytest.raises(UpstreamProtocolError, match=f"page 2 of its list of referrers: {status}"),
+    ):
+        registry.referrers("app", SUBJECT)
+
+
 def test_a_refused_list_is_an_error_and_never_an_empty_one(upstream: Misbehaving) -> None:
     upstream.on(API, answers(403))
     with client(upstream) as registry, pytest.raises(UpstreamDenied):
