@@ -86,6 +86,12 @@ def redirects(location: str, status: int = 307) -> Behaviour:
     return answers(status, Location=location)
 
 
+def get_only(status: int) -> Behaviour:
+    """Refuses HEAD with `status`."""
+    refusal = answers(status)
+    return lambda exchange: (refusal if exchange.seen.method == "HEAD" else well_behaved)(exchange)
+
+
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<reference>[^/]+)")
 
 

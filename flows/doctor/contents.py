@@ -15,6 +15,7 @@ from registry_server.oci.reference import RepositoryName, Tag, parse_reference
 from tasks.upstream import bodies
 from tasks.upstream.budget import read_budget
 from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamNotFound
+from tasks.upstream.heads import is_refused_head
 from tasks.upstream.paging import names
 from tasks.upstream.referrers import NO_API
 
@@ -103,7 +104,7 @@ class Contents:
             ) as answer:
                 headers = answer.headers
         except UpstreamError as error:
-            if error.status == 405:
+            if is_refused_head(error) and self._has_manifest():
                 return self.subject.note("manifest", "no HEAD: each look at a tag costs a GET")
             return self.subject.failed("manifest", f"HEAD of {self._image}: {error.reason}", _advice(error))
         self._budget = read_budget(headers)
@@ -120,6 +121,19 @@ class Contents:
             found = f"HEAD of {self._image} has no {', '.join(lacking)}"
             return self.subject.note("manifest", found, "each look at a tag costs a GET as well")
         return self.subject.ok("manifest", f"HEAD of {self._image}: {str(self._digest)[:19]}")
+
+    def _has_manifest(self) -> bool:
+        try:
+            with self.asking.ask(
+                "GET manifest",
+                f"manifests/{self.reference}",
+                self.repository,
+                self.reference,
+                accept=media_types.ACCEPT,
+            ):
+                return True
+        except UpstreamError:
+            return False
 
     def _metered(self) -> Iterator[Finding]:
         if self._budget is None:

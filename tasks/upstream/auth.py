@@ -14,7 +14,7 @@ import httpx
 
 from tasks.upstream.answers import Reply, failure
 from tasks.upstream.challenge import Challenge, choose, parse_challenges
-from tasks.upstream.errors import UpstreamDenied
+from tasks.upstream.errors import UpstreamLoginDenied, UpstreamNotFound
 from tasks.upstream.realm import check_realm
 from tasks.upstream.tokens import Token, parse_token
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
     from tasks.upstream.credentials import Credential
-    from tasks.upstream.errors import Where
+    from tasks.upstream.errors import UpstreamError, Where
     from tasks.upstream.waits import Waits
 
 CLIENT_ID = "mirrorflow"
@@ -59,7 +59,7 @@ class Authenticator:
     def flow(self, request: httpx.Request, scope: str, where: Where) -> Generator[Ask, Reply, None]:
         """Yield `request`, signed, once or twice; what it is sent last answers `request`.
 
-        Raises `UpstreamDenied`, `UpstreamProtocolError`, `Stopped`.
+        Raises `UpstreamLoginDenied`, another `UpstreamError`, or `Stopped`.
         """
         if self._credential is not None and not self._pinged:
             yield from self._ping()
@@ -107,7 +107,7 @@ class Authenticator:
 
     def _basic(self, where: Where) -> str:
         if self._credential is None or not self._credential.username:
-            raise UpstreamDenied(
+            raise UpstreamLoginDenied(
                 where, "it wants a user and password; add them for this host to credentialsFile", 401
             )
         return self._credential.basic
@@ -143,11 +143,11 @@ class Authenticator:
         reply = yield from self._answered(realm, service, scope)
         if reply.status in (401, 403):
             who = f"as {self._credential.username!r}" if self._credential else "anonymously"
-            raise UpstreamDenied(
+            raise UpstreamLoginDenied(
                 where, f"{realm.host} gives no token for {scope or 'it'} {who}", reply.status
             )
         if reply.status != 200:
-            raise failure(where, reply, speaker=f"the token service {realm.host}")
+            raise _of_token_service(failure(where, reply, speaker=f"the token service {realm.host}"))
         return parse_token(reply.body, self._waits.clock(), where)
 
     def _answered(self, realm: httpx.URL, service: str, scope: str) -> Generator[Ask, Reply, Reply]:
@@ -158,6 +158,13 @@ class Authenticator:
                 return reply
         reply = yield Ask(_get(realm, service, scope, credential), TOKEN)
         return reply
+
+
+def _of_token_service(error: UpstreamError) -> UpstreamError:
+    """404 of a token service says nothing about a repository."""
+    if not isinstance(error, UpstreamNotFound):
+        return error
+    return UpstreamLoginDenied(error.where, error.reason, error.status)
 
 
 def _chosen(reply: Reply) -> Challenge | None:

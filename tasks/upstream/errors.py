@@ -2,6 +2,7 @@
 
 UpstreamError
 ├── UpstreamDenied              401, 403, or credentials that cannot be had: no retry helps
+│   └── UpstreamLoginDenied     its token service refuses us, or it wants a login that we do not have
 ├── UpstreamNotFound            404
 ├── UpstreamUnavailable         timeouts, broken connections, 5xx: a retry may help
 │   └── UpstreamLimited         429, or a rate limit that is used up
@@ -72,6 +73,10 @@ class UpstreamError(MirrorflowError):
 
 class UpstreamDenied(UpstreamError):
     """Public registries also answer so for what does not exist."""
+
+
+class UpstreamLoginDenied(UpstreamDenied):
+    """Asking for something else gives no better answer, and a password that is wrong is sent once."""
 
 
 class UpstreamNotFound(UpstreamError):

@@ -28,6 +28,7 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
+from tasks.upstream.heads import Heads, is_refused_head
 from tasks.upstream.listing import Lister, repositories
 from tasks.upstream.referrers import NO_API, fallback_tag, parse_list
 from tasks.upstream.tls import Contexts, standard_dirs
@@ -36,6 +37,7 @@ from tasks.upstream.wire import Answer, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.blob import BlobSink
@@ -94,6 +96,7 @@ class UpstreamRegistry:
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
         self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)
+        self._heads = Heads(clock)
         self._lister = Lister(self._exchanger, remark)
 
     def __enter__(self) -> Self:
@@ -151,27 +154,40 @@ class UpstreamRegistry:
             return None
 
     def head(self, repository: str, reference: str) -> Head:
-        """One HEAD; one GET more where the registry does not do HEAD or does not send a digest."""
-        call = _manifest_call("HEAD", repository, reference)
-        found = self._endpoints.run(partial(self._head, call))
-        if found is not None:
-            return found
-        fetched = self.manifest(repository, reference)
+        """One HEAD; one GET more where the HEAD is refused, also with 404, or does not have a digest."""
+        return self._endpoints.run(partial(self._head_or_get, repository, reference))
+
+    def _head_or_get(self, repository: str, reference: str, endpoint: Endpoint) -> Head:
+        status = None
+        if asked := self._heads.are_asked(endpoint):
+            try:
+                if found := self._head(_manifest_call("HEAD", repository, reference), endpoint):
+                    self._heads.worked(endpoint)
+                    return found
+            except UpstreamError as error:
+                if not is_refused_head(error):
+                    raise
+                status = error.status
+        call = _manifest_call("GET", repository, reference)
+        with self._spend(repository, reference):
+            fetched = self._manifest(call, None, endpoint)
+        if asked:
+            self._heads.were_useless(endpoint, status)
         return Head(fetched.digest, fetched.media_type, len(fetched.body))
 
     def _head(self, call: Call, endpoint: Endpoint) -> Head | None:
-        try:
-            with self._exchanger.open(endpoint, call) as answer:
-                digest = _announced(answer)
-                length = answer.headers.get("Content-Length", "")
-        except UpstreamProtocolError as error:
-            if error.status == 405:
-                return None
-            raise
+        with self._exchanger.open(endpoint, call) as answer:
+            digest = _announced(answer)
+            length = answer.headers.get("Content-Length", "")
         if digest is None:
             return None
         _check_digest(digest, call.reference, answer)
         return Head(digest, _media_type(answer), int(length) if length.isdecimal() else -1)
+
+    def _spend(self, repository: str, reference: str) -> AbstractContextManager[None]:
+        """One of the pulls that the registry has left for us, if it counts them."""
+        where = Where(self.name, repository, reference)
+        return self._ledger.spend(lambda: self._is_metered(repository, reference), where)
 
     def manifest(self, repository: str, reference: str, *, expected: Descriptor | None = None) -> Fetched:
         """The bytes behind a tag or digest; `expected` is the descriptor that led here, if one did.
@@ -179,9 +195,8 @@ class UpstreamRegistry:
         Raises `UpstreamContentError` when they are not what was asked for, `UpstreamSchema1`.
         """
         call = _manifest_call("GET", repository, reference)
-        where = Where(self.name, repository, reference)
         for left in reversed(range(_LIMITED_TRIES)):
-            with self._ledger.spend(lambda: self._is_metered(repository, reference), where):
+            with self._spend(repository, reference):
                 try:
                     return self._endpoints.run(lambda endpoint: self._manifest(call, expected, endpoint))
                 except UpstreamLimited:
@@ -190,12 +205,17 @@ class UpstreamRegistry:
         raise AssertionError("the last try returns or raises")
 
     def _is_metered(self, repository: str, reference: str) -> bool:
-        """Look at the pull limit by a HEAD, which is free."""
+        """Look at the pull limit by a HEAD, which is free. Without HEAD there is no look, and no waiting."""
         call = _manifest_call("HEAD", repository, reference)
 
         def look(endpoint: Endpoint) -> bool:
-            with self._exchanger.open(endpoint, call) as answer:
-                return read_budget(answer.headers) is not None
+            try:
+                with self._exchanger.open(endpoint, call) as answer:
+                    return read_budget(answer.headers) is not None
+            except UpstreamError as error:
+                if is_refused_head(error):
+                    return False
+                raise
 
         return self._endpoints.run(look)
 

@@ -13,6 +13,7 @@ from flows.doctor.findings import Finding, Outcome, Subject
 from flows.doctor.upstream import UpstreamCheck, clock
 from profiles.loading import parse_profile
 from tasks.upstream.credentials import NoCredentials
+from tests.support_behaviours import get_only
 from tests.support_misbehaving import (
     Misbehaving,
     answers,
@@ -64,7 +65,13 @@ def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> 
             f"{APP}/tags/list", says(404, "NAME_UNKNOWN", "?"), ("tags", Outcome.FAILED, "404"), id="no tags"
         ),
         pytest.param(
-            f"{APP}/manifests/1.0", answers(405), ("manifest", Outcome.NOTE, "no HEAD"), id="no HEAD"
+            f"{APP}/manifests/1.0", get_only(405), ("manifest", Outcome.NOTE, "no HEAD"), id="no HEAD"
+        ),
+        pytest.param(
+            f"{APP}/manifests/1.0", get_only(404), ("manifest", Outcome.NOTE, "no HEAD"), id="404 to HEAD"
+        ),
+        pytest.param(
+            f"{APP}/manifests/1.0", answers(404), ("manifest", Outcome.FAILED, "404"), id="no manifest"
         ),
         pytest.param(
             f"{APP}/manifests/1.0",

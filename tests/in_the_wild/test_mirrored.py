@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import lists
+from tests.in_the_wild import heads, lists
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 
-ROWS = (*lists.ROWS,)
+ROWS = (*lists.ROWS, *heads.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

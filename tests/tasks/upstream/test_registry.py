@@ -11,10 +11,10 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
-from tasks.upstream.errors import UpstreamNotFound
-from tests.support_behaviours import answers
+from tasks.upstream.errors import UpstreamError, UpstreamNotFound
+from tests.support_behaviours import answers, get_only
 from tests.support_misbehaving import well_behaved
-from tests.tasks.upstream.clients import client
+from tests.tasks.upstream.clients import FakeTime, client
 from tests.tasks.upstream.sinks import MemorySink
 
 if TYPE_CHECKING:
@@ -135,12 +135,49 @@ def test_names_that_break_the_grammar_never_reach_a_url(
     assert upstream.seen == []
 
 
-def test_a_head_that_is_not_allowed_becomes_a_get(upstream: Misbehaving) -> None:
+@pytest.mark.parametrize(
+    ("status", "heads"),
+    [
+        pytest.param(405, 1, id="405 is about the method"),
+        pytest.param(501, 1, id="501 is about the method"),
+        pytest.param(404, 3, id="404 may be about one tag"),
+        pytest.param(500, 3, id="500 may pass"),
+    ],
+)
+def test_heads_that_are_of_no_use_are_not_asked_for_ever(
+    upstream: Misbehaving, status: int, heads: int
+) -> None:
     image = upstream.add_image(NAME, "1.25")
-    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(405), well_behaved)
+    upstream.on(f"/v2/{NAME}/manifests/1.25", get_only(status))
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        assert {registry.head(NAME, "1.25").digest for _ in range(6)} == {image.manifest.digest}
+        assert registry.requests() == {"HEAD manifest": heads, "GET manifest": 6}
+        time.sleep(3601)  # a receiver runs for weeks, and registries are repaired
+        upstream.on(f"/v2/{NAME}/manifests/1.25", well_behaved)
+        for _ in range(2):
+            registry.head(NAME, "1.25")
+        assert registry.requests() == {"HEAD manifest": heads + 2, "GET manifest": 6}
+
+
+def test_one_head_that_fails_does_not_turn_a_poll_into_gets(upstream: Misbehaving) -> None:
+    """Docker Hub counts each of them as a pull."""
+    upstream.add_image(NAME, "1.25")
+    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(500), well_behaved)
     with client(upstream) as registry:
-        assert registry.head(NAME, "1.25").digest == image.manifest.digest
-    assert [each.method for each in upstream.seen] == ["HEAD", "GET"]
+        for _ in range(9):
+            registry.head(NAME, "1.25")
+        assert registry.requests() == {"HEAD manifest": 9, "GET manifest": 1}
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_a_head_that_is_to_wait_or_to_log_in_is_not_asked_as_a_get(
+    upstream: Misbehaving, status: int
+) -> None:
+    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(status))
+    with client(upstream) as registry, pytest.raises(UpstreamError, match=str(status)):
+        registry.head(NAME, "1.25")
+    assert upstream.requests("GET", "/manifests/") == []
 
 
 @pytest.mark.parametrize("header", ["", "md5:1234", "sha256:short"])
