@@ -82,6 +82,8 @@ def summary(report: Report) -> str:
         lines.append(f"| rate limit of the upstream | {report.budget} |")
     lines += ["", *(f"- {problem}" for problem in report.problems)]
     lines += ["", "### Notes", "", *(f"- {note}" for note in report.notes)] if report.notes else []
+    dropped = report.dropped.lines()
+    lines += ["", "### Dropped", "", *(f"- {line}" for line in dropped)] if dropped else []
     failed = [image for image in report.images if image.outcome is Outcome.FAILED]
     lines += ["", "### Failed", ""] if failed else []
     lines += [f"- `{image.image}` at {image.step}: {image.reason}" for image in failed[:20]]

@@ -15,7 +15,8 @@ from profiles.matching import (
     min_age_of,
     upstream_name,
 )
-from profiles.tag_rules import is_companion_tag, why_dropped
+from profiles.tag_rules import why_dropped
+from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.reference import Tag
 from tasks.choosing import repository_of
 from tasks.cooldown import still_waiting
@@ -120,6 +121,7 @@ def _judge_reference(rule: ContentRule, upstream: str, reference: str, age: floa
     reason = why_dropped(rule.tags, reference)
     newest = rule.tags.newest if rule.tags else None
     conditions = [f"it is among the newest {newest}"] if newest else []
+    conditions += ["it is no list of referrers"] if may_be_referrers_list(reference) else []
     conditions += ["its `select` gives true"] if rule.select else []
     conditions += [f"its digest was first seen here {format_duration(age)} ago (minAge)"] if age else []
     return reason, f", if {' and '.join(conditions)}" if conditions else ""

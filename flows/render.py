@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from tasks.dropped import DroppedTags
 from tasks.sizes import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"  {problem}", style="red")
     for note in report.get("notes", ()):  # reports of older versions have none
         yield Text(f"  {note}", style="yellow")
+    dropped = DroppedTags.from_json(report.get("droppedTags", {}), report.get("droppedExamples", {}))
+    for line in dropped.lines():
+        yield Text(f"  {line}", style="dim")
     for glass in report.get("breakGlass", ()):
         state = "has expired, and does nothing" if glass["expired"] else f"until {glass['expires']}"
         yield Text(f"  breakGlass: {glass['digest']} {state}: {glass['reason']}", style="yellow")
@@ -86,8 +90,8 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
         f"  {human_bytes(new)} to fetch, {human_bytes(held)} shared or here already, "
         f"{plan.manifest_gets:,} GETs of manifests"
     )
-    for reason, count in plan.dropped.items():
-        yield Text(f"  {count:,} tags dropped: {reason}", style="dim")
+    for line in plan.dropped.lines():
+        yield Text(f"  {line}", style="dim")
     for name, reason in plan.left_out.items():
         yield Text(f"  {name} {reason}", style="yellow")
     for name, reason in plan.refused.items():

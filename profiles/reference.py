@@ -71,8 +71,8 @@ true` and `newest`. Tags that spell the same version (`1.2` and `1.2.0`) count a
 | `<1 \\|\\| >=2` | either |
 | `>=1.2-0` | from 1.2 on, pre-releases and variants too |
 
-Tags of companions (`sha256-<64 hex digits>`, with `.sig`, `.att` or `.sbom`) are left to the image that
-they belong to.
+cosign's tags (`sha256-<64 hex digits>.sig`, `.att`, `.sbom`) are left to the image that they belong to.
+Without such an ending the content decides: a list of referrers is left out, an image is taken like any other.
 
 Expressions are those of zot (RE2), and take linear time.
 """,

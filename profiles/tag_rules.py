@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from profiles.matching import listed_references
 from profiles.versions import parse_version
-from registry_server.oci.digest import Digest
+from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,33 +17,20 @@ if TYPE_CHECKING:
     from profiles.content import ContentRule
     from profiles.tags import TagRule
 
-# Exactly what cosign and the referrers tag schema write; zot's patterns are not anchored, and hide
-# ordinary tags that merely contain such a text.
-_COMPANION = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})(?:\.(?:sig|att|sbom))?", re.ASCII)
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What a rule makes of the tags of one repository; each in the order in which upstream lists them.
 
-    `dropped` says why; `companions` (signatures, attestations, SBOMs, referrer indexes) are judged with the
+    `dropped` says why; `companions` (cosign's tags: signatures, attestations, SBOMs) are judged with the
     image that they belong to and are in neither; `absent` are tags that the rule lists and upstream lacks.
+    `kept` may have lists of referrers (`sha256-<hex>`), which only their content tells from images.
     """
 
     kept: tuple[str, ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
-
-
-def is_companion_tag(tag: str) -> bool:
-    """Whether the tag names a companion by its image's digest: `sha256-<hex>[.sig|.att|.sbom]`."""
-    return _COMPANION.fullmatch(tag) is not None
-
-
-def subject_of(tag: str) -> Digest | None:
-    """The digest of what the companion under this tag belongs to; None for any other tag."""
-    return Digest(tag.partition(".")[0].replace("-", ":", 1)) if is_companion_tag(tag) else None
 
 
 def choose_tags(rule: ContentRule, tags: Sequence[str], repository: str = "") -> Choice:
@@ -91,6 +77,7 @@ def zot_would_take(rule: ContentRule, tags: Iterable[str]) -> tuple[str, ...]:
         tag
         for tag in tags
         if not is_companion_tag(tag)
+        and not may_be_referrers_list(tag)  # zot hides these
         and tag_rule.regex.found_in(tag)
         and not tag_rule.regex.matches(tag)
         and not (tag_rule.exclude_regex is not None and tag_rule.exclude_regex.found_in(tag))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from profiles.break_glass import break_glass_for
 from profiles.durations import format_duration
 from profiles.matching import min_age_of
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import StoreError

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import cools_down, listed_references, matches_selection, platforms_of
-from profiles.tag_rules import choose_tags, is_companion_tag, subject_of, zot_would_drop, zot_would_take
+from profiles.tag_rules import choose_tags, zot_would_drop, zot_would_take
 from registry_server.oci import media_types
+from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
 from tasks.choosing import is_asked_for
+from tasks.classifying import NO_IMAGE, find_lists
 from tasks.companions.finding import find_companions, following
 from tasks.cooldown import held_back, note_time, settle, settle_others
+from tasks.dropped import DroppedTags
 from tasks.errors import NoPlatform, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, Subject
@@ -39,6 +42,8 @@ SCHEMA1 = (
     "is in Docker's schema 1 format, whose digest does not cover its bytes: it cannot be verified or kept"
 )
 NO_TAG = "is not a tag by the rules of distribution-spec"
+NO_SUBJECT = "is a companion, and no rule takes the image that it belongs to"
+NOT_FOLLOWED = "is a companion, and syncLegacyCosignTags is false"
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class _Search:
     upstream: dict[ImageName, Digest] = field(default_factory=dict)
     problems: dict[ImageName, str] = field(default_factory=dict)
     declined: dict[ImageName, str] = field(default_factory=dict)
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: DroppedTags = field(default_factory=DroppedTags)
     roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
     held: list[Image] = field(default_factory=list)  # in place, and companions of theirs may be not
     settled: set[Digest] = field(default_factory=set)  # images that are in place, or come in
@@ -77,6 +82,8 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     for target in source.targets:
         _want(search, target, tags, heads)
     _ask(search, (name.reference for name in search.wanted), heads)
+    _leave_out_lists(search, heads)
+    _count_companions(search, tags)
     search.subjects = _subjects(heads) if search.roots else {}
     for name, targets in search.wanted.items():
         head = heads[name.reference]
@@ -98,7 +105,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         search.upstream,
         search.problems,
         search.declined,
-        dict(search.dropped),
+        search.dropped,
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
         lost,
     )
@@ -110,11 +117,34 @@ def _want(search: _Search, target: Target, tags: Sequence[str], heads: Heads) ->
     asked = [reference for reference in kept if _is_asked_for(search, target, reference)]
     if any(map(is_companion_tag, tags)) and search.run.entry.sync_legacy_cosign_tags:
         # A companion that was asked for by name belongs to one of the images that the rule keeps.
-        by_name = any(":sha256-" in item or ":sha512-" in item for item in search.run.only)
+        by_name = any(is_companion_tag(item.rpartition(":")[2]) for item in search.run.only)
         companions = _all_companions(search, tags, kept if by_name else asked, heads)
         asked += [tag for tag in companions if not by_name or _follows(search, target, tag, asked, heads)]
     for reference in dict.fromkeys(asked):
         search.wanted[ImageName(target.local, reference)].append(target)
+
+
+def _leave_out_lists(search: _Search, heads: Heads) -> None:
+    """Lists of referrers are no images: what they list follows the image that they are about."""
+    answered = {
+        name: head for name in search.wanted if not isinstance(head := heads[name.reference], MirrorflowError)
+    }
+    for name, error in find_lists(search.run, search.source.name, answered).items():
+        del search.wanted[name]
+        if error is None:
+            search.dropped.add(NO_IMAGE, search.source.name, [name.reference])
+        else:
+            search.problems[name] = str(error)
+
+
+def _count_companions(search: _Search, tags: Sequence[str]) -> None:
+    """Companions that come with no image. A run for some images only does not look for all of them."""
+    if search.run.only:
+        return
+    taken = {name.reference for name in search.wanted}
+    left = [tag for tag in dict.fromkeys(tags) if is_companion_tag(tag) and tag not in taken]
+    reason = NO_SUBJECT if search.run.entry.sync_legacy_cosign_tags else NOT_FOLLOWED
+    search.dropped.add(reason, search.source.name, left)
 
 
 def _all_companions(
@@ -159,10 +189,13 @@ def _references(search: _Search, target: Target, tags: Sequence[str]) -> list[Re
     if target.rule.images:
         return list(listed_references(target.rule, search.source.name))
     choice = choose_tags(target.rule, tags, search.source.name)
-    search.dropped.update(choice.dropped.values())
-    valid = [Tag(tag) for tag in choice.kept if Tag.is_valid(tag)]
-    search.dropped.update({NO_TAG: len(choice.kept) - len(valid)} if len(valid) < len(choice.kept) else {})
-    return [*valid]
+    dropped = defaultdict(list)
+    for tag, reason in choice.dropped.items():
+        dropped[reason].append(tag)
+    for reason, found in dropped.items():
+        search.dropped.add(reason, search.source.name, found)
+    search.dropped.add(NO_TAG, search.source.name, [tag for tag in choice.kept if not Tag.is_valid(tag)])
+    return [Tag(tag) for tag in choice.kept if Tag.is_valid(tag)]
 
 
 def _is_asked_for(search: _Search, target: Target, reference: Reference) -> bool:
@@ -202,10 +235,9 @@ def _companions(tags: Sequence[str], references: Sequence[Reference], heads: Hea
     """Signatures, attestations and SBOMs under `sha256-<hex>.*` tags go where their image goes.
 
     They are looked for among all tags, not the filtered ones: a rule for versions must not lose signatures.
-    `sha256-<hex>` itself is no companion but a list of some (`ReferrerLists`).
     """
     digests = {_digest(heads[reference]) for reference in references}
-    companions = (Tag(tag) for tag in tags if "." in tag and is_companion_tag(tag))
+    companions = (Tag(tag) for tag in tags if is_companion_tag(tag))
     return [tag for tag in companions if subject_of(tag) in digests]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from profiles.matching import form_of
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.forms import KEPT
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import ImageName, Tag
+from tasks.dropped import DroppedTags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,9 +98,9 @@ class Findings:
 
     `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
     tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
-    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
-    reason why a rule does not take them; `notes` are for who comes from zot. `companions` says why it is not
-    known what refers to images that are here.
+    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` are tags by the
+    reason why the mirror does not take them; `notes` are for who comes from zot. `companions` says why it
+    is not known what refers to images that are here.
     """
 
     source: SourceRepository
@@ -108,7 +109,7 @@ class Findings:
     upstream: Mapping[ImageName, Digest] = field(default_factory=dict)
     problems: Mapping[ImageName, str] = field(default_factory=dict)
     declined: Mapping[ImageName, str] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: DroppedTags = field(default_factory=DroppedTags)
     notes: tuple[str, ...] = ()
     companions: str = ""
 

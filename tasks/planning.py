@@ -9,6 +9,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.catalog import wanted_repositories
 from tasks.companions.gathering import with_companions
+from tasks.dropped import DroppedTags
 from tasks.errors import LeftOut, is_stop
 from tasks.fetching import walk
 from tasks.finding import SCHEMA1, find_changes
@@ -19,7 +20,7 @@ from tasks.upstream.errors import UpstreamSchema1
 from tasks.verifying import NotAdmitted, verify_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
@@ -59,7 +60,7 @@ class Plan:
     images: tuple[PlannedImage, ...]
     unchanged: int
     left_out: Mapping[str, str]
-    dropped: Mapping[str, int]
+    dropped: DroppedTags
     problems: Mapping[str, str]
     notes: tuple[str, ...]
     manifest_gets: int
@@ -77,7 +78,8 @@ class Plan:
             "follow": [_row(image) for image in self.images if image.change == "follow"],
             "unchanged": self.unchanged,
             "leftOut": dict(self.left_out),
-            "droppedTags": dict(self.dropped),
+            "droppedTags": dict(self.dropped.counts),
+            "droppedExamples": dict(self.dropped.names),
             "refused": dict(self.refused),
             "problems": dict(self.problems),
             "notes": list(self.notes),
@@ -187,7 +189,7 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         images=tuple(planned),
         unchanged=sum(each.unchanged for each in findings),
         left_out=left_out,
-        dropped=_add_up(each.dropped for each in findings),
+        dropped=DroppedTags.sum(each.dropped for each in findings),
         problems=problems,
         notes=(*run.ledger.remarks(), *(note for each in findings for note in each.notes)),
         manifest_gets=asked
@@ -232,11 +234,3 @@ def _find(run: MirrorRun) -> tuple[list[Findings], dict[str, str]]:
             problems |= {str(name): reason for name, reason in found.problems.items()}
             problems |= {source.name: found.companions} if found.companions else {}
     return findings, problems
-
-
-def _add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in counts:
-        for reason, number in each.items():
-            total[reason] = total.get(reason, 0) + number
-    return total

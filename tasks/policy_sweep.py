@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import sources
-from profiles.tag_rules import is_companion_tag, subject_of
+from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.closure import manifests_below

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.companions.model import Fate
+from tasks.dropped import DroppedTags
 from tasks.images import Step
 from tasks.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.searching import search_errors, unmet
@@ -43,6 +44,7 @@ class Report:
     images: Sequence[ImageOutcome] = field(repr=False)
     break_glass: Sequence[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
+    dropped: DroppedTags = field(default_factory=DroppedTags, repr=False)
 
     def count(self, outcome: Outcome) -> int:
         return sum(image.outcome is outcome for image in self.images)
@@ -117,6 +119,8 @@ class Report:
             "budget": self.budget,
             "problems": list(self.problems),
             "notes": list(self.notes),
+            "droppedTags": dict(self.dropped.counts),
+            "droppedExamples": dict(self.dropped.names),
             "breakGlass": list(self.break_glass),
             "images": [_camel(dataclasses.asdict(image)) for image in self.images],
         }
@@ -143,6 +147,7 @@ def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = 
         images=outcomes(run.ledger),
         break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
         notes=run.ledger.remarks(),
+        dropped=DroppedTags.sum(findings.dropped for findings in run.ledger.findings()),
     )
 
 

@@ -136,7 +136,8 @@ def open_run(
     )
     transfers = Transfers(entry.req_concurrent)
     try:
-        lists = ReferrerLists(upstream, remember=not lasting)
+        recent = RecentManifests()
+        lists = ReferrerLists(upstream, recent, remember=not lasting)
         yield MirrorRun(
             entry,
             upstream,
@@ -146,6 +147,7 @@ def open_run(
             lists,
             frozenset(only),
             ledger,
+            recent=recent,
             verification=verification,
             sync=profile.sync,
         )

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from profiles.matching import mappings, source_name, sources
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName
 from tasks.verifying import Verification

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.fingerprint import BY_ONLY_SIGNED
 from profiles.matching import cools_down, source_name
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag

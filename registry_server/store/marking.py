@@ -10,13 +10,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from registry_server.oci.companion_tags import is_named_after, may_be_referrers_list, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.store import disk as files
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.pool import digest_of, file_name
 from registry_server.store.retention import Candidate
-from registry_server.store.verdicts import Verdict, subject_of_companion
+from registry_server.store.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,11 +31,15 @@ _LISTS = ("layers", "manifests", "blobs")
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What a manifest names: `needs` must stay with it, `subject` need not."""
+    """What a manifest names: `needs` must stay with it, `subject` need not.
+
+    `lists_referrers`: it is an index that could be a list of referrers; its tag says whether it is.
+    """
 
     needs: tuple[str, ...] = ()
     subject: str | None = None
     size: int = 0
+    lists_referrers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,7 @@ class RepositoryView:
         """What can go, and why."""
         doomed = self._doomed_tags(ages.now)
         companions = {
-            tag: subject
-            for tag in self.tags
-            if self.policy.keep_tags and (subject := subject_of_companion(tag))
+            tag: subject for tag in self.tags if self.policy.keep_tags and (subject := self._subject_of(tag))
         }
         kept = self.tags.keys() - doomed.keys() - companions.keys()
         live: set[str] = set()
@@ -118,10 +121,17 @@ class RepositoryView:
                 # Most clients ask for a tag's digest by HEAD, and pull that.
                 Candidate(tag, record.pushed, max(map(self._pulled, (tag, *map(_file, record.roots)))))
                 for tag, record in tags
-                if subject_of_companion(tag) is None
+                if self._subject_of(tag) is None
             ],
             now,
         )
+
+    def _subject_of(self, tag: str) -> str | None:
+        """What a companion, or a list of referrers that a client pushed, stays with and goes with."""
+        digest = self.tags[tag].digest
+        if may_be_referrers_list(tag) and not is_named_after(tag, digest):
+            return tag.replace("-", ":", 1) if self._links.get(digest, Links()).lists_referrers else None
+        return subject_of(tag)
 
     def _pulled(self, name: str) -> float:
         return files.modified(f"{self.folder}/pulls/{name}") or 0.0
@@ -240,7 +250,18 @@ def links_in(body: bytes) -> Links:
     for key in _LISTS:
         found = document.get(key)
         needs += [_digest(item) for item in found] if isinstance(found, list) else []
-    return Links(tuple({each for each in needs if each}), _digest(document.get("subject")), len(body))
+    return Links(
+        tuple({each for each in needs if each}),
+        _digest(document.get("subject")),
+        len(body),
+        isinstance(document.get("manifests"), list) and not any(map(_runs_somewhere, document["manifests"])),
+    )
+
+
+def _runs_somewhere(entry: Any) -> bool:
+    """As `companion_tags.runs_somewhere`, without validation."""
+    platform = entry.get("platform") if isinstance(entry, dict) else None
+    return isinstance(platform, dict) and platform.get("os") not in (None, "", "unknown")
 
 
 def _digest(descriptor: Any) -> str | None:

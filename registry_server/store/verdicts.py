@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
-
-# What cosign's tags look like: `sha256-<hex>`, with `.sig`, `.att` or `.sbom`.
-_COMPANION = re.compile(r"(sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})(?:\.(?:sig|att|sbom))?", re.ASCII)
 
 Kind = Literal["tag", "manifest", "marker", "blob", "leftover", "rehearsal"]
 
@@ -73,9 +69,3 @@ class GcReport:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def subject_of_companion(tag: str) -> str | None:
-    """The digest that a companion tag belongs to; None for any other tag."""
-    found = _COMPANION.fullmatch(tag)
-    return found[1].replace("-", ":", 1) if found else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from profiles.tag_rules import is_companion_tag, subject_of
+from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.formats import LARGEST, why_not_allowed
 from tasks.images import Subject

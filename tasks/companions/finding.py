@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from profiles.matching import referrers_of
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.model import Following

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, Where
 from tasks.upstream.referrers import fallback_tag, parse_list
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
+    from tasks.manifests import RecentManifests
     from tasks.upstream.registry import UpstreamRegistry
 
 _MOST_KEPT: Final = 20_000  # descriptors that are remembered
@@ -47,11 +48,13 @@ class ReferrerLists:
     """Of one upstream in one run. Thread-safe. `remember=False`: only what concerns the API is remembered."""
 
     upstream: UpstreamRegistry
+    recent: RecentManifests
     remember: bool = True
     clock: Callable[[], float] = time.monotonic
     _kept: OrderedDict[tuple[str, Digest], tuple[Descriptor, ...]] = field(default_factory=OrderedDict)
     _size: int = 0
     _tags: dict[str, frozenset[str]] = field(default_factory=dict)
+    _lists: dict[tuple[str, str], Digest] = field(default_factory=dict)
     _without: dict[str, float] = field(default_factory=dict)  # repository ("": any) -> since when
     _has_api: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,7 +63,14 @@ class ReferrerLists:
     def note_tags(self, repository: str, tags: Iterable[str]) -> None:
         """All tags of a repository have been listed: these of them are companions'."""
         if self.remember:
-            self._tags[repository] = frozenset(tag for tag in tags if is_companion_tag(tag))
+            self._tags[repository] = frozenset(
+                tag for tag in tags if is_companion_tag(tag) or may_be_referrers_list(tag)
+            )
+
+    def note_list(self, repository: str, tag: str, digest: Digest) -> None:
+        """A list of referrers was seen under a tag, with this digest."""
+        if self.remember:
+            self._lists[repository, tag] = digest
 
     def companion_tags(self, repository: str) -> Collection[str] | None:
         """The tags of companions, all of them; None: the tags have not been listed."""
@@ -129,9 +139,13 @@ class ReferrerLists:
         if tags is not None and tag not in tags:
             return Listed(by_tag=True)
         try:
-            if (known or tags is None) and self.upstream.head(repository, tag).digest == known:
+            now = self._lists.get((repository, tag))
+            if now is None and (known or tags is None):
+                now = self.upstream.head(repository, tag).digest
+            if now == known:
                 return None
-            fetched = self.upstream.manifest(repository, tag)
+            seen = self.recent.find(repository, now) if now else None
+            fetched = seen or self.upstream.manifest(repository, tag)
         except UpstreamNotFound:
             return Listed(by_tag=True)
         if fetched.media_type and "index" not in fetched.media_type and "list" not in fetched.media_type:

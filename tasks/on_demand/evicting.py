@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.matching import sources
-from profiles.tag_rules import is_companion_tag
-from registry_server.oci.digest import Digest
+from registry_server.oci.companion_tags import subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.verdicts import Removal
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from profiles.cache import Cache
     from profiles.model import Profile
     from profiles.sync import Sync
+    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
@@ -94,7 +94,7 @@ def _cached(
 ) -> Iterator[tuple[str, Cached]]:
     """The tags of one repository that may go, with the name of the entry that they came from."""
     records = repository.tag_records()
-    companions = {tag: _subject(tag) for tag in records if is_companion_tag(tag)}
+    companions = {tag: subject for tag in records if (subject := subject_of(tag)) is not None}
     images = {root for tag, record in records.items() if tag not in companions for root in record.roots}
     root = store.root_of(repository.name).disk.root
     for tag, record in records.items():
@@ -132,10 +132,6 @@ def is_polled(sync: Sync, local: RepositoryName, tag: Tag) -> bool:
 def _last_pull(repository: Repository, tag: Tag, record: TagRecord) -> float:
     """By tag or by digest; what was never pulled counts as pulled when it came."""
     return max(repository.pulled(tag), *(repository.pulled(root) for root in record.roots), record.pushed)
-
-
-def _subject(tag: str) -> Digest:
-    return Digest(tag.partition(".")[0].replace("-", ":", 1))
 
 
 def _parts(repository: Repository, record: TagRecord) -> dict[Digest, int]:

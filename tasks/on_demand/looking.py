@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import matches_selection
-from profiles.tag_rules import choose_tags, is_companion_tag
+from profiles.tag_rules import choose_tags
+from registry_server.oci.companion_tags import is_companion_tag, is_referrers_list, may_be_referrers_list
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
+from tasks.classifying import NO_IMAGE
 from tasks.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository, Subject
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tasks.on_demand.breaker import Breaker
     from tasks.on_demand.deciding import Candidate
     from tasks.run import MirrorRun
+    from tasks.upstream.registry import Fetched
 
     RefusedImage = tuple[str, str, RepositoryName, Tag | Digest, Digest]
 
@@ -113,6 +116,7 @@ class Looking:
         fetched = run.upstream.manifest(candidate.source, reference)
         image = self._image(candidate, fetched.digest, fetched.media_type)
         run.recent.keep(candidate.source, fetched)
+        self._check_is_image(run, image, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
             if reference == self.reference:  # else it was looked at before the manifest was asked for
@@ -169,6 +173,16 @@ class Looking:
         if not any(self.reference in choice.kept for choice in chosen):
             reason = chosen[0].dropped.get(self.reference, "is not there")
             raise NotTaken(f"{candidate.source}:{self.reference} {reason}")
+
+    def _check_is_image(self, run: MirrorRun, image: Image, fetched: Fetched) -> None:
+        """A list of referrers is no image; the server lists them by the referrers API. Raises `NotTaken`."""
+        if not isinstance(self.reference, Tag) or not may_be_referrers_list(self.reference):
+            return
+        manifest = parsed(run, image, _unsized(image), fetched.body, fetched.media_type)
+        if is_referrers_list(self.reference, image.digest, manifest):
+            raise NotTaken(
+                f"{image.upstream_name} {NO_IMAGE}; ask for the referrers of what it is named after"
+            )
 
     def _check_selection(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
         """`select` looks at the image itself. Raises `NotTaken`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.content import ContentRule
 from profiles.matching import mappings
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.converting import convert

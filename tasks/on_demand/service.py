@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.admission import subject_in_store
@@ -226,10 +226,9 @@ class OnDemand:
 
     def _takers_of_tag(self, found: tuple[Candidate, ...], local: RepositoryName, tag: Tag) -> Takers:
         """A companion is taken with its image only, unless a rule takes any tag."""
-        return takers_of(found, tag, follows=is_companion_tag(tag) and self._has_subject(local, tag))
-
-    def _has_subject(self, local: RepositoryName, tag: Tag) -> bool:
-        return self._store.repository(local).has_blob(Digest(tag.partition(".")[0].replace("-", ":", 1)))
+        subject = subject_of(tag)
+        follows = subject is not None and self._store.repository(local).has_blob(subject)
+        return takers_of(found, tag, follows=follows)
 
     def _subject_of(self, local: RepositoryName, reference: Tag | Digest) -> Subject | None:
         """What a companion's tag accompanies: an image that is here, or that is arriving."""

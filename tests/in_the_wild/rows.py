@@ -17,8 +17,9 @@ class Row:
 
     `mirrored` are all tags that a client sees after one run. `failed`, `problem` and `notes` are regular
     expressions: of each failed image's reason, of the report's problems, of its notes. What a row does not
-    name must not be said. `entry`, `content`, `storage`: keys of the profile. `peers`: crane, regctl, oras
-    and skopeo run on it as well, in the optional test.
+    name must not be said. `dropped`: how many tags are left out, by reason (None: not looked at). `entry`,
+    `content`, `storage`: keys of the profile. `peers`: crane, regctl, oras and skopeo run on it as well, in
+    the optional test.
     """
 
     what: str
@@ -28,6 +29,7 @@ class Row:
     failed: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     notes: tuple[str, ...] = ()
+    dropped: Mapping[str, int] | None = None
     content: tuple[dict[str, Any], ...] = ({"prefix": "**"},)
     entry: Mapping[str, Any] = field(default_factory=dict)
     storage: Mapping[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import heads, lists
+from tests.in_the_wild import classified, heads, lists
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 
-ROWS = (*lists.ROWS, *heads.ROWS)
+ROWS = (*lists.ROWS, *heads.ROWS, *classified.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -42,4 +42,5 @@ def _assert_told(report: Report, row: Row) -> None:
     assert re.search(row.problem, said) if row.problem else not said
     assert len(report.notes) == len(row.notes), report.notes
     assert all(re.search(wanted, found) for wanted, found in zip(row.notes, report.notes, strict=True))
+    assert row.dropped is None or dict(report.dropped.counts) == row.dropped
     assert report.complete is not bool(row.failed or row.problem)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from profiles.content import ContentRule
-from profiles.tag_rules import choose_tags, is_companion_tag, zot_would_drop, zot_would_take
+from profiles.tag_rules import choose_tags, zot_would_drop, zot_would_take
 from profiles.versions import parse_version
+from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.digest import Digest
 from tests.profiles.support import tag_rule
 
@@ -85,7 +86,7 @@ def test_versions_are_read_leniently(tag: str, *, wanted: bool) -> None:
 @pytest.mark.parametrize(
     ("tag", "wanted"),
     [
-        (f"sha256-{_HEX}", True),
+        (f"sha256-{_HEX}", False),  # an image or a list of referrers: its content decides
         (f"sha256-{_HEX}.sig", True),
         (f"sha256-{_HEX}.att", True),
         (f"sha256-{_HEX}.sbom", True),
@@ -98,6 +99,20 @@ def test_versions_are_read_leniently(tag: str, *, wanted: bool) -> None:
 )
 def test_companions_are_recognised_by_the_whole_tag(tag: str, *, wanted: bool) -> None:
     assert is_companion_tag(tag) is wanted
+
+
+@pytest.mark.parametrize(
+    ("tag", "wanted"),
+    [
+        (f"sha256-{_HEX}", True),
+        (f"sha512-{_HEX}", True),  # distribution-spec, "Referrers Tag Schema": cut off after 64
+        (f"sha512-{_HEX}{_HEX}", True),
+        (f"sha256-{_HEX}{_HEX}", False),
+        (f"sha256-{_HEX}.sig", False),
+    ],
+)
+def test_lists_of_referrers_are_looked_for_under_exact_tags(tag: str, *, wanted: bool) -> None:
+    assert may_be_referrers_list(tag) is wanted
 
 
 def test_companions_are_neither_kept_nor_dropped() -> None:

@@ -160,7 +160,7 @@ def test_a_tag_that_is_not_grammatical_is_counted_and_not_asked_for(
     with opened(tmp_path, f"http://{upstream.host}") as run:
         search(run)
         [findings] = run.ledger.findings()
-    assert findings.dropped == {"is not a tag by the rules of distribution-spec": 5}
+    assert findings.dropped.counts == {"is not a tag by the rules of distribution-spec": 5}
     assert asked(upstream)["HEAD manifests"] == 1
 
 

@@ -53,7 +53,12 @@ def test_the_examples_run(path: Path, folder: Path, mirror: Mirror, url: str) ->
             _run(block.text, block.id, folder, mirror)
 
 
-MAPS = {"requests", "images[].signedBy"}  # the demo has no policy: tests/tasks/trust has signatures
+MAPS = {
+    "requests",
+    "images[].signedBy",
+    "droppedTags",
+    "droppedExamples",
+}  # the demo has no policy: tests/tasks/trust has signatures
 
 
 def test_the_fields_of_reports_are_documented(mirror: Mirror) -> None:
@@ -76,7 +81,7 @@ def test_the_fields_of_status_are_documented(folder: Path, mirror: Mirror) -> No
 
 
 def test_the_fields_of_plan_are_documented(folder: Path, mirror: Mirror, url: str) -> None:
-    maps = {"add", "follow", "leftOut", "refused", "droppedTags", "problems", "spent"}
+    maps = {"add", "follow", "leftOut", "refused", "droppedTags", "droppedExamples", "problems", "spent"}
     (found,) = json.loads(_run("mirrorflow plan demo.yaml --json", "plan", folder, mirror))
     of_images = {"image", "upstream", "digest", "companions", "becomes"}
     assert set(_paths(found, "", maps=maps)) == _documented("`plan --json`") - of_images

@@ -15,8 +15,10 @@ from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool
 from tests.registry_server.store.images import (
     check,
     image,
+    index,
     layer,
     put_image,
+    record,
     tag_image,
 )
 
@@ -79,6 +81,21 @@ def test_companion_tags_stay_with_their_image_and_go_with_it(store: Store, nginx
     assert nginx.tags() == [f"sha256-{'0' * 64}.att", kept, "v1"]
     assert check(store) == 3
     assert not nginx.has_blob(Digest(image(B).descriptor().digest))
+
+
+def test_a_tag_that_is_named_like_a_list_of_referrers_is_one_by_its_content(
+    store: Store, nginx: Repository
+) -> None:
+    """Lists that a client pushed go with their image. Images are kept or not as any other."""
+    kept, old = tag_image(nginx, "v1", A), tag_image(nginx, "old", B)
+    for found in (kept, old):
+        put_image(nginx, C)
+        listed = nginx.put_manifest(index(image(C)))
+        nginx.put_tag(Tag(found.digest.replace(":", "-")), record(listed))
+    tag_image(nginx, f"sha256-{'0' * 64}", C)
+    age(store)
+    gc(store, GcOptions(settle=0.0, retention=Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0)))
+    assert nginx.tags() == [kept.digest.replace(":", "-"), "v1"]
 
 
 def test_what_was_pulled_lately_is_kept_by_its_pulls(store: Store, nginx: Repository) -> None:
