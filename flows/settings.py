@@ -2,12 +2,15 @@
 
 Prefect reads its settings when it is imported, so all this is environment variables, computed by
 pure functions and set before the first import. Nothing here overrides what a user has set: a
-variable of theirs wins over ours, and `PREFECT_API_URL` means "there is a server already".
+variable of theirs wins over ours, and `PREFECT_API_URL` means "there is a server already". NO_PROXY alone is
+rewritten, because Prefect's httpx cannot read all that Go and curl can.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from tasks.upstream.proxies import for_httpx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +86,7 @@ def server_environment(environment: Mapping[str, str], store_root: Path) -> dict
         **_TRIMMED,
         **_QUIET_SERVER,
     }
-    return {**ours, **_without_profile(environment)}
+    return {**ours, **_without_profile(environment), **for_httpx(environment)}
 
 
 def client_environment(
@@ -93,8 +96,9 @@ def client_environment(
     (`http://host:port/api`); `silent` keeps Prefect's log off its terminal."""
     ours = {"PREFECT_API_URL": api_url, **_QUIET_CLIENT, **(SILENT_CONSOLE if silent else {})}
     if not own_server_wanted(environment):
-        return {**ours, **environment}  # their server, their home: credentials are in it
-    return {**ours, "PREFECT_HOME": str(prefect_home(store_root)), **_without_profile(environment)}
+        return {**ours, **environment, **for_httpx(environment)}  # their home: credentials are in it
+    home = {"PREFECT_HOME": str(prefect_home(store_root))}
+    return {**ours, **home, **_without_profile(environment), **for_httpx(environment)}
 
 
 def _without_profile(environment: Mapping[str, str]) -> dict[str, str]:

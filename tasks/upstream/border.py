@@ -34,16 +34,19 @@ _CLIENT_ALERTS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE"
 
 @contextmanager
 def mapped(
-    where: Where, options: RegistryOptions, *, body: bool = False, elsewhere: str = ""
+    where: Where, options: RegistryOptions, *, body: bool = False, elsewhere: str = "", proxy: str = ""
 ) -> Iterator[None]:
     """Raise an `UpstreamError` for whatever the network does in this block.
 
-    `body`: headers have come. `elsewhere`: the host that the registry sent us to, if it did.
+    `body`: headers have come. `elsewhere`: the host that the registry sent us to, if it did. `proxy`: the
+    proxy's host, if the request goes through one.
     """
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
         found = _mapped(error, where, options, body=body)
+        if proxy:
+            found.explain(_through(proxy, error, found.reason))
         if elsewhere:
             found.explain(f"at {elsewhere}, where it sends us: {found.reason}")
         raise found from error
@@ -57,6 +60,12 @@ def _mapped(error: Exception, where: Where, options: RegistryOptions, *, body: b
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return UpstreamProtocolError(where, f"no request can be made of this: {error}")
     return UpstreamUnavailable(where, _broken(error, body=body), at_once=True)
+
+
+def _through(proxy: str, error: Exception, reason: str) -> str:
+    if _find(error, socket.gaierror) is not None:  # whoever resolves the registry's name, it is not us
+        reason = "its host name cannot be resolved; correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+    return f"through the proxy {proxy} that the environment names: {reason}"
 
 
 def _timeout(error: Exception, options: RegistryOptions, *, body: bool) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -18,42 +17,41 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from tasks.upstream.proxies import Proxy
+
 # Keep-alive for the registry, its token service and its blob host; longer than the pauses in a poll.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
-
-
-def proxied(url: httpx.URL) -> bool:
-    """Whether the environment (HTTPS_PROXY, NO_PROXY …) puts a proxy between us and `url`."""
-    proxies = getproxies()
-    return (url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.netloc.decode())
 
 
 class Client:
     """Sends requests as they are: no redirects, no cookies, nothing added.
 
-    That is what a transport of httpx does, at four fifths of the CPU of an `httpx.Client`; only that knows
-    the proxies of the environment, though.
+    That is what a transport of httpx does, at four fifths of the CPU of an `httpx.Client`. httpx must not
+    read the environment: it refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
     """
 
     def __init__(self, verify: ssl.SSLContext) -> None:
         self._verify = verify
-        self._transport = httpx.HTTPTransport(verify=verify, limits=_LIMITS)
-        self._through_proxies: httpx.Client | None = None
+        self._transports: dict[httpx.URL | None, httpx.HTTPTransport] = {}
 
-    def send(self, request: httpx.Request, *, proxied: bool) -> httpx.Response:
+    def send(self, request: httpx.Request, proxy: Proxy | None = None) -> httpx.Response:
         """The response, its body unread. Raises what httpx raises."""
-        if proxied:
-            if self._through_proxies is None:
-                self._through_proxies = httpx.Client(verify=self._verify, limits=_LIMITS)
-            return self._through_proxies.send(request, stream=True, auth=None, follow_redirects=False)
-        response = self._transport.handle_request(request)
+        response = self._transport(proxy).handle_request(request)
         response.request = request
         return response
 
+    def _transport(self, proxy: Proxy | None) -> httpx.HTTPTransport:
+        url = proxy.url if proxy else None
+        if url not in self._transports:
+            through = httpx.Proxy(proxy.url, ssl_context=proxy.context) if proxy else None
+            self._transports[url] = httpx.HTTPTransport(
+                verify=self._verify, limits=_LIMITS, proxy=through, trust_env=False
+            )
+        return self._transports[url]
+
     def close(self) -> None:
-        self._transport.close()
-        if self._through_proxies is not None:
-            self._through_proxies.close()
+        for transport in self._transports.values():
+            transport.close()
 
 
 class Clients:

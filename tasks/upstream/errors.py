@@ -13,6 +13,7 @@ UpstreamError
 Stopped                         somebody asked the run to stop while it waited or read
 CredentialsInvalid              a file of credentials or a credential helper that cannot be used
 CertificatesInvalid             a certDir that cannot be used
+ProxyInvalid                    a proxy of the environment that cannot be used
 """
 
 from __future__ import annotations
@@ -129,4 +130,8 @@ class CredentialsInvalid(MirrorflowError):
 
 
 class CertificatesInvalid(MirrorflowError):
+    pass
+
+
+class ProxyInvalid(MirrorflowError):
     pass

@@ -11,8 +11,9 @@ import httpx
 
 from tasks.upstream.addresses import Nearness, check_address, nearness, watch_connect
 from tasks.upstream.border import mapped
-from tasks.upstream.clients import Clients, proxied
+from tasks.upstream.clients import Clients
 from tasks.upstream.limits import HostLimits
+from tasks.upstream.proxies import Proxies, Proxy
 from tasks.upstream.via import via
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Wire:
         self._limits: dict[str, HostLimits] = {}
         self._clients: dict[ssl.SSLContext, Clients] = {}
         self._homes: dict[str, Nearness] = {}
-        self._proxied: dict[tuple[str, bytes], bool] = {}
+        self._proxies = Proxies.read()
+        self._proxy_of: dict[tuple[str, bytes], Proxy | None] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -99,8 +101,9 @@ class Wire:
             held.enter_context(self.limits(request.url).slot(bulk=bulk))
             client = held.enter_context(self._clients_for(request.url).borrow())
             elsewhere = request.url.host if request.url.host != home.host else ""
-            with mapped(where, self._options, elsewhere=elsewhere):
-                response = client.send(request, proxied=self._is_proxied(request.url))
+            proxy = self._proxy(request.url)
+            with mapped(where, self._options, elsewhere=elsewhere, proxy=proxy.url.host if proxy else ""):
+                response = client.send(request, proxy)
             held.callback(_close, response)
             # httpcore reads this when the first byte of the body is asked for.
             response.request.extensions["timeout"]["read"] = self._options.read_timeout
@@ -128,19 +131,22 @@ class Wire:
 
     def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
         """How near the registry is, by the address that answered: a proxy's says nothing about it."""
-        if home.host in self._homes or self._is_proxied(home):
+        if home.host in self._homes or self._proxy(home):
             return
         with suppress(OSError):  # it may be gone already
             address = response.extensions["network_stream"].get_extra_info("server_addr")
             self._homes[home.host] = nearness(str(address[0]))
 
-    def _is_proxied(self, url: httpx.URL) -> bool:
-        """Asked once a host: the environment is long."""
+    def _proxy(self, url: httpx.URL) -> Proxy | None:
+        """Decided once a host. Raises `ProxyInvalid`."""
         key = (url.scheme, url.netloc)
-        found = self._proxied.get(key)
-        if found is None:
-            found = self._proxied[key] = proxied(url)
-        return found
+        if key not in self._proxy_of:
+            proxy = self._proxies.proxy_for(url)
+            self._proxy_of[key] = Proxy(proxy, self._proxy_context(proxy)) if proxy else None
+        return self._proxy_of[key]
+
+    def _proxy_context(self, proxy: httpx.URL) -> ssl.SSLContext | None:
+        return self._contexts.for_host(proxy.netloc.decode()) if proxy.scheme == "https" else None
 
     def limits(self, url: httpx.URL) -> HostLimits:
         with self._lock:

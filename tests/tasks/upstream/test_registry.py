@@ -301,29 +301,3 @@ def test_a_redirect_whose_body_does_not_come_is_followed_all_the_same(upstream: 
     upstream.on("/moved", answers(200, b"{}"))
     with client(upstream, read_timeout=3600) as registry:
         assert registry.manifest(NAME, "1.25").body == b"{}"
-
-
-@pytest.mark.parametrize(
-    ("names", "direct"),
-    [
-        pytest.param({"HTTP_PROXY": "{}"}, False, id="for http"),
-        pytest.param({"all_proxy": "{}"}, False, id="for all"),
-        pytest.param({"HTTP_PROXY": "{}", "NO_PROXY": "127.0.0.1"}, True, id="not for this host"),
-    ],
-)
-def test_the_proxy_of_the_environment_is_used(
-    upstream: Misbehaving,
-    other: Misbehaving,
-    monkeypatch: pytest.MonkeyPatch,
-    names: dict[str, str],
-    direct: bool,  # noqa: FBT001 - a column of the table
-) -> None:
-    """`other` stands for the proxy: it is asked for the whole URL."""
-    for name, value in names.items():
-        monkeypatch.setenv(name, value.format(f"http://{other.host}"))
-    for registry in (upstream, other):
-        registry.add_image(NAME, "1.25")
-    with client(upstream) as registry_client:
-        registry_client.head(NAME, "1.25")
-    asked = [] if direct else [f"http://{upstream.host}/v2/{NAME}/manifests/1.25"]
-    assert [each.target for each in other.seen] == asked
