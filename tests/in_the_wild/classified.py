@@ -128,7 +128,6 @@ ROWS: Final = (
         image_under(stem(V1)),
         mirrored=(f"{APP}:v1", f"{APP}:{stem(V1)}"),
         dropped={},
-        peers=False,  # skopeo and regsync have no notion of such a list
     ),
     Row(
         "a multi-platform image under such a tag",
@@ -150,7 +149,7 @@ ROWS: Final = (
         arrange_referrers,
         mirrored=(f"{APP}:v1",),
         dropped={NO_IMAGE: 1},
-        peers=False,
+        unlike_peers="it is a list of referrers, and our own referrers API answers for it",
     ),
     Row(
         "a list of referrers from which the last one was removed",
@@ -158,7 +157,6 @@ ROWS: Final = (
         _emptied,
         mirrored=(f"{APP}:v1",),
         dropped={NO_IMAGE: 1},
-        peers=False,
     ),
     Row(
         "a list of referrers of an image that is not here",
@@ -166,7 +164,7 @@ ROWS: Final = (
         index_under(stem(ABSENT), None),
         mirrored=(f"{APP}:v1",),
         dropped={NO_IMAGE: 1},
-        peers=False,
+        unlike_peers="it is a list of referrers, and our own referrers API answers for it",
     ),
     Row(
         "what cannot be told apart is a failure of that tag",
@@ -174,7 +172,7 @@ ROWS: Final = (
         _unreadable,
         mirrored=(f"{APP}:v1",),
         failed={f"{APP}:{stem(V1)}": "500 Internal Server Error"},
-        peers=False,
+        unlike_peers="read by its digest, which fails",
     ),
     Row(
         "a rule chooses among such images by their names as well",
@@ -183,7 +181,7 @@ ROWS: Final = (
         mirrored=(f"{APP}:{stem(ABSENT)}",),
         content=({"prefix": "**", "tags": {"regex": "sha256-.*"}},),
         dropped={"does not match regex sha256-.*": 1},
-        peers=False,
+        unlike_peers="the rule drops it",
     ),
     Row(
         "a companion comes with its image, whatever the rule says about tags",
@@ -192,7 +190,6 @@ ROWS: Final = (
         mirrored=(f"{APP}:v1", f"{APP}:{stem(V1)}.sig"),
         content=({"prefix": "**", "tags": {"regex": "v1"}},),
         dropped={},
-        peers=False,
     ),
     Row(
         "a companion without its image is left out, and is named",
@@ -200,7 +197,7 @@ ROWS: Final = (
         image_under(f"{stem(ABSENT)}.sig"),
         mirrored=(f"{APP}:v1",),
         dropped={NO_SUBJECT: 1},
-        peers=False,
+        unlike_peers="no rule takes its image",
     ),
     Row(
         "companions that the entry does not want are named",
@@ -209,6 +206,6 @@ ROWS: Final = (
         mirrored=(f"{APP}:v1",),
         entry={"syncLegacyCosignTags": False},
         dropped={NOT_FOLLOWED: 1},
-        peers=False,
+        unlike_peers="the entry says so",
     ),
 )

@@ -18,8 +18,8 @@ class Row:
     `mirrored` are all tags that a client sees after one run. `failed`, `problem` and `notes` are regular
     expressions: of each failed image's reason, of the report's problems, of its notes. What a row does not
     name must not be said. `dropped`: how many tags are left out, by reason (None: not looked at). `entry`,
-    `content`, `storage`: keys of the profile. `peers`: crane, regctl, oras and skopeo run on it as well, in
-    the optional test.
+    `content`, `storage`: keys of the profile. `unlike_peers`: why we leave out what crane, regctl, oras and
+    skopeo all copy.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Row:
     content: tuple[dict[str, Any], ...] = ({"prefix": "**"},)
     entry: Mapping[str, Any] = field(default_factory=dict)
     storage: Mapping[str, Any] = field(default_factory=dict)
-    peers: bool = True
+    unlike_peers: str = ""
 
     def __str__(self) -> str:
         return self.what
