@@ -30,11 +30,11 @@ class Peer:
 
     def mirrored(self, host: str, repositories: Sequence[str], folder: Path) -> set[str]:
         """Every `repository:tag` that it lists and then copies, bytes and all."""
-        listed = [f"{each}:{tag}" for each in repositories for tag in self._list(f"{host}/{each}", folder)]
+        found = (f"{each}:{tag}" for each in repositories for tag in self._list(f"{host}/{each}", folder))
+        listed = list(dict.fromkeys(found))
+        folders = [folder / str(number) for number in range(len(listed))]
         with ThreadPoolExecutor(4) as pool:
-            copied = pool.map(
-                lambda name: self._copies(f"{host}/{name}", folder / str(abs(hash(name)))), listed
-            )
+            copied = pool.map(self._copies, [f"{host}/{name}" for name in listed], folders)
             return {name for name, done in zip(listed, copied, strict=True) if done}
 
     def _list(self, repository: str, home: Path) -> list[str]:
