@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, or
-    has names in it that nobody can ask for."""
+    has names in it that nobody can ask for. `error` is what it refused its catalog with."""
 
     repositories: tuple[SourceRepository, ...]
     problem: str = ""
+    error: MirrorflowError | None = None
 
 
 def wanted_repositories(run: MirrorRun) -> Catalog:
@@ -40,7 +41,7 @@ def wanted_repositories(run: MirrorRun) -> Catalog:
     except MirrorflowError as error:
         if not names or is_stop(error):
             raise
-        return Catalog(tuple(choose_repositories(entry, names)), str(error))
+        return Catalog(tuple(choose_repositories(entry, names)), str(error), error)
     return Catalog(tuple(choose_repositories(entry, [*names, *listed])), _complaint(run, listed))
 
 

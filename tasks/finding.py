@@ -18,7 +18,7 @@ from tasks.classifying import NO_IMAGE, find_lists
 from tasks.companions.finding import find_companions, following
 from tasks.cooldown import held_back, note_time, settle, settle_others
 from tasks.dropped import DroppedTags
-from tasks.errors import NoPlatform, is_stop
+from tasks.errors import NoPlatform, is_retryable, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, Subject
 from tasks.in_place import is_in_place, moves
@@ -58,6 +58,7 @@ class _Search:
     unchanged: int = 0
     upstream: dict[ImageName, Digest] = field(default_factory=dict)
     problems: dict[ImageName, str] = field(default_factory=dict)
+    passing: dict[str, MirrorflowError] = field(default_factory=dict)
     declined: dict[ImageName, str] = field(default_factory=dict)
     dropped: DroppedTags = field(default_factory=DroppedTags)
     roots: dict[Reference, Digest | None] = field(default_factory=dict)  # what a companion's tag leads to
@@ -70,15 +71,15 @@ class _Search:
 def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     """List the tags, apply the rules, ask for the digest of each survivor and compare with the store.
 
-    A tag whose HEAD fails is a problem of that tag. Raises `UpstreamError` if the tags cannot be listed,
-    `Stopped`.
+    A tag whose HEAD fails is a problem of that tag; a retry asks only for what failed.
+    Raises `UpstreamError` if the tags cannot be listed,    `Stopped`.
     """
     search = _Search(run, source)
     listed = all(target.rule.images for target in source.targets)
     tags = [] if listed else run.upstream.tags(source.name)
     if not listed:
         run.lists.note_tags(source.name, tags)
-    heads: Heads = {}
+    heads: Heads = {**run.ledger.take_heads(source.name)}
     for target in source.targets:
         _want(search, target, tags, heads)
     _ask(search, (name.reference for name in search.wanted), heads)
@@ -88,7 +89,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     for name, targets in search.wanted.items():
         head = heads[name.reference]
         if isinstance(head, MirrorflowError):
-            search.problems[name] = str(head)
+            _failed(search, name, head)
         else:
             _weigh(search, name, targets, head)
     if cools_down(run.entry):
@@ -97,6 +98,9 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         for local in dict.fromkeys(target.local for target in source.targets):
             settle_others(run, source.name, local, search.wanted)
     lost = find_companions(run, search.held, search.changed)
+    if search.passing and run.entry.max_retries:
+        answered = ((each, head) for each, head in heads.items() if not isinstance(head, MirrorflowError))
+        run.ledger.keep_heads(source.name, dict(answered))
     search.unchanged -= sum(image.held for image in search.changed)
     return Findings(
         source,
@@ -108,6 +112,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         search.dropped,
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
         lost,
+        search.passing,
     )
 
 
@@ -268,7 +273,13 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     except MirrorflowError as error:
         if is_stop(error):
             raise
-        search.problems[name] = str(error)
+        _failed(search, name, error)
+
+
+def _failed(search: _Search, name: ImageName, error: MirrorflowError) -> None:
+    search.problems[name] = str(error)
+    if is_retryable(error):
+        search.passing[str(name)] = error
 
 
 def _held_back(search: _Search, targets: Sequence[Target], image: Image) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from profiles.content import ContentRule
     from registry_server.oci.descriptor import Descriptor, Platform
     from registry_server.oci.digest import Digest
+    from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
     from tasks.companions.model import Company, Following
 
@@ -98,9 +99,10 @@ class Findings:
 
     `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
     tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
-    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` are tags by the
-    reason why the mirror does not take them; `notes` are for who comes from zot. `companions` says why it
-    is not known what refers to images that are here.
+    good as long as their digest stays (schema 1, a `select` that gave false). `passing` are the errors of
+    those problems that a retry of the task may mend. `dropped` are tags by the reason why the mirror does not
+    take them; `notes` are for who comes from zot. `companions` says why it is not known what refers to images
+    that are here.
     """
 
     source: SourceRepository
@@ -112,6 +114,7 @@ class Findings:
     dropped: DroppedTags = field(default_factory=DroppedTags)
     notes: tuple[str, ...] = ()
     companions: str = ""
+    passing: Mapping[str, MirrorflowError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
-    from registry_server.oci.reference import RepositoryName
+    from registry_server.oci.reference import RepositoryName, Tag
     from tasks.companions.model import Followed
     from tasks.images import Findings, ImagePlan, SourceRepository
+    from tasks.upstream.registry import Head
 
 _BEFORE: Final = {
     Step.VERIFIED: Step.FOUND,
@@ -70,6 +71,7 @@ class Ledger:
     _progress: dict[str, Progress] = field(default_factory=dict)
     _findings: dict[str, Findings] = field(default_factory=dict)
     _search_errors: dict[str, tuple[SourceRepository, MirrorflowError]] = field(default_factory=dict)
+    _heads: dict[str, Mapping[Tag | Digest, Head]] = field(default_factory=dict)
     _blob_errors: dict[tuple[Digest, str], MirrorflowError] = field(default_factory=dict)
     _moved: dict[Digest, int] = field(default_factory=dict)
     _claimed: dict[Digest, Descriptor] = field(default_factory=dict)
@@ -87,8 +89,19 @@ class Ledger:
                 self._progress.setdefault(str(image.name), Progress(image))
 
     def unsearched(self, sources: Iterable[SourceRepository]) -> list[SourceRepository]:
+        """Those that were not searched, or whose search has failures that may pass."""
         with self._lock:
-            return [source for source in sources if source.name not in self._findings]
+            known = {name for name, findings in self._findings.items() if not findings.passing}
+            return [source for source in sources if source.name not in known]
+
+    def keep_heads(self, source: str, heads: Mapping[Tag | Digest, Head]) -> None:
+        """For the retry of a search: what need not be asked again."""
+        with self._lock:
+            self._heads[source] = heads
+
+    def take_heads(self, source: str) -> Mapping[Tag | Digest, Head]:
+        with self._lock:
+            return self._heads.pop(source, {})
 
     def changed(self) -> list[Image]:
         """Every image that filter_tags wants brought in, by source so that groups keep together."""

@@ -6,8 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from prefect import task
+from prefect.runtime import task_run
 
 from tasks.catalog import wanted_repositories
+from tasks.errors import is_retryable
 from tasks.steps import NO_REMEMBERING
 
 if TYPE_CHECKING:
@@ -21,5 +23,8 @@ log = logging.getLogger("mirrorflow.list_catalog")
 def list_catalog(run: MirrorRun, registry: str) -> Catalog:
     """Which repositories of the upstream do the content rules want?"""
     catalog = wanted_repositories(run)
+    tries_left = run.entry.max_retries - (task_run.run_count or 1) + 1
+    if catalog.error is not None and is_retryable(catalog.error) and tries_left > 0:
+        raise catalog.error  # the last try goes on with the repositories that rules name
     log.info("%s: %d repositories are wanted", registry, len(catalog.repositories))
     return catalog

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
 from tasks.choosing import is_asked_for, may_mean
-from tasks.errors import Unexpected, is_stop
+from tasks.errors import StepFailed, Unexpected, is_stop
 from tasks.finding import find_changes
 from tasks.run import only_error
 
@@ -24,7 +24,8 @@ log = logging.getLogger("mirrorflow.filter_tags")
 def search_all(run: MirrorRun, sources: Sequence[SourceRepository]) -> int:
     """Search every repository of the group that has not been searched; how many images have changed.
 
-    Raises at the end, when the others are done, if a repository could not be listed.
+    Raises at the end, when the others are done, if a repository could not be listed, or if something failed
+    that may pass: what was found until then is in the ledger all the same.
     """
     failures: dict[str, MirrorflowError] = {}
     changed = 0
@@ -43,6 +44,9 @@ def search_all(run: MirrorRun, sources: Sequence[SourceRepository]) -> int:
             run.ledger.search_failed(source, failures[source.name])
         else:
             run.ledger.found(findings)
+            if findings.passing:
+                of = len({**findings.upstream, **findings.problems})
+                failures[source.name] = StepFailed(findings.passing, of=of)
             changed += len(findings.changed)
             log.info("%s: %d changed, %d unchanged", source.name, len(findings.changed), findings.unchanged)
     if failures:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from tasks.upstream.budget import read_budget
 from tasks.upstream.errors import (
     UpstreamDenied,
     UpstreamLimited,
@@ -44,12 +45,27 @@ def failure(where: Where, reply: Reply, *, speaker: str = "") -> UpstreamError:
         return UpstreamDenied(where, reason, status)
     if status == 404:
         return UpstreamNotFound(where, reason, status)
+    wait = asked_to_wait(reply)
     if status == 429:
-        text = reply.body.decode(errors="replace")
-        return UpstreamLimited(where, reason, status, retry_after=retry_after(reply.headers, text))
+        at_once = not is_pull_limit(reply)
+        return UpstreamLimited(where, reason, status, at_once=at_once, retry_after=wait)
     if status >= 500 or status == 408:
-        return UpstreamUnavailable(where, reason, status, at_once=status in _AT_ONCE)
+        return UpstreamUnavailable(where, reason, status, at_once=status in _AT_ONCE, retry_after=wait)
     return UpstreamProtocolError(where, reason, status)
+
+
+def is_pull_limit(reply: Reply) -> bool:
+    """Whether a 429 is about pulls (Docker Hub), and not about requests."""
+    budget = read_budget(reply.headers)
+    return budget is not None and budget.remaining == 0
+
+
+def asked_to_wait(reply: Reply) -> float | None:
+    """Seconds that a 408, 429 or 5xx asks for (RFC 9110, 10.2.3); GHCR has them in the text of a 429."""
+    if reply.status not in (408, 429) and reply.status < 500:
+        return None
+    text = reply.body.decode(errors="replace") if reply.status == 429 else ""
+    return retry_after(reply.headers, text)
 
 
 def _phrase(status: int) -> str:

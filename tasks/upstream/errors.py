@@ -85,23 +85,26 @@ class UpstreamNotFound(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
+    """`retry_after` is in seconds, None when the registry did not say."""
+
     retryable = True
 
     def __init__(
-        self, where: Where, reason: str, status: int | None = None, *, at_once: bool = False
+        self,
+        where: Where,
+        reason: str,
+        status: int | None = None,
+        *,
+        at_once: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(where, reason, status)
         self.at_once = at_once
+        self.retry_after = retry_after
 
 
 class UpstreamLimited(UpstreamUnavailable):
-    """`retry_after` is in seconds, None when the registry did not say."""
-
-    def __init__(
-        self, where: Where, reason: str, status: int | None = None, *, retry_after: float | None = None
-    ) -> None:
-        super().__init__(where, reason, status)
-        self.retry_after = retry_after
+    """`at_once` is not set where it is a pull limit that is used up: seconds do not help."""
 
 
 class UpstreamUntrusted(UpstreamError):

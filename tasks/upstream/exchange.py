@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tasks.upstream import bodies
-from tasks.upstream.answers import Reply, failure
+from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
 from tasks.upstream.auth import Authenticator
-from tasks.upstream.errors import UpstreamLimited, UpstreamProtocolError, Where
+from tasks.upstream.errors import UpstreamProtocolError, Where
 from tasks.upstream.realm import origin
 from tasks.upstream.redirects import MAX_REDIRECTS, keeps_login, redirected, redirected_within
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tasks.upstream.wire import Answer, Wire
 
 _MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blobs may be many
-_PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class Exchanger:
                     ask = flow.send(reply)
                 except StopIteration:
                     if not (200 <= reply.status < 300 or answer.response.has_redirect_location):
-                        raise self._failure(answer, reply, where) from None
+                        raise failure(where, reply) from None
                     held.push(attempt.pop_all())
                     return answer
 
@@ -187,12 +186,14 @@ class Exchanger:
             body = bodies.read_whole(answer, bodies.MAX_TOKEN, "the answer of its token service")
         elif answer.status >= 400:
             body = bodies.read_head(answer, bodies.MAX_ERROR)
-        if answer.status < 400:
-            self._wire.limits(answer.response.request.url).welcome()
-        return Reply(answer.status, answer.headers, body)
+        reply = Reply(answer.status, answer.headers, body)
+        self._note_rate(answer, reply)
+        return reply
 
-    def _failure(self, answer: Answer, reply: Reply, where: Where) -> Exception:
-        error = failure(where, reply)
-        if isinstance(error, UpstreamLimited):
-            self._wire.limits(answer.response.request.url).limited(min(error.retry_after or _PAUSE, 60))
-        return error
+    def _note_rate(self, answer: Answer, reply: Reply) -> None:
+        """Only a 429 is about the rate of all requests; 503 may be about one image."""
+        limits = self._wire.limits(answer.url)
+        if reply.status == 429:
+            limits.limited(None if is_pull_limit(reply) else asked_to_wait(reply))
+        elif reply.status < 400:
+            limits.welcome()

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks.upstream.errors import UpstreamLimited, UpstreamUnavailable, UpstreamUntrusted
+from tasks.upstream.limits import MAX_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PAUSES = (0.2, 1.0)  # seconds before the second and the third try
-_MAX_WAIT = 60.0  # seconds of Retry-After that are waited here; longer ones are the profile's business
+_LIMITED_PAUSES = (1.0, 3.0)  # the same after a 429 that does not say how long
 _MAX_TRIES = 10
 
 
@@ -79,7 +80,7 @@ def _pause(error: UpstreamUnavailable, failed: int) -> float | None:
     """Seconds to wait before another try; None: this is for the profile's own retries."""
     if failed > len(_PAUSES):
         return None
-    if isinstance(error, UpstreamLimited):
-        wait = error.retry_after
-        return wait if wait is not None and wait <= _MAX_WAIT else None
-    return _PAUSES[max(failed - 1, 0)] if error.at_once else None
+    if error.retry_after is not None:
+        return error.retry_after if error.retry_after <= MAX_WAIT else None
+    pauses = _LIMITED_PAUSES if isinstance(error, UpstreamLimited) else _PAUSES
+    return pauses[max(failed - 1, 0)] if error.at_once else None

@@ -23,7 +23,9 @@ def is_refused_head(error: UpstreamError) -> bool:
     """Whether a GET may be answered better. It is not where we are asked to wait, or were not let in."""
     if error.status is None or isinstance(error, (UpstreamLimited, UpstreamLoginDenied)):
         return False
-    return error.status >= 500 if isinstance(error, UpstreamUnavailable) else error.status != 401
+    if isinstance(error, UpstreamUnavailable):
+        return error.status >= 500 and error.retry_after is None
+    return error.status != 401
 
 
 class Heads:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 # After a 429 everybody at once is what brought the 429: requests go out one by one, with this many
 # seconds between them, doubled by each further 429 and shrunk by each good answer.
+MAX_WAIT = 60.0  # seconds of Retry-After that are waited; for longer ones the profile has `retryDelay`
+_LONGEST_CLOSED = 3600.0  # seconds that a host is believed that it is not to be asked
+_PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
 _FIRST_GAP, _LONGEST_GAP, _SHRINK, _NO_GAP = 0.05, 5.0, 0.8, 0.005
 
 
@@ -27,6 +30,7 @@ class HostLimits:
         self._interval = 1 / per_second if per_second else 0.0
         self._gap = 0.0
         self._next = 0.0
+        self._paused_until = self._closed_until = float("-inf")
         self._lock = Lock()
 
     @contextmanager
@@ -55,11 +59,23 @@ class HostLimits:
             self._next = mine + max(self._interval, self._gap)
             return mine - now
 
-    def limited(self, retry_after: float) -> None:
-        """The host answered 429: nobody asks it anything for `retry_after` seconds, then one by one."""
+    def limited(self, retry_after: float | None) -> None:
+        """The host answered 429, or asked us to wait `retry_after` seconds: until then nobody asks it
+        anything, and afterwards one by one."""
         with self._lock:
-            self._next = max(self._next, self._waits.clock() + retry_after)
-            self._gap = min(max(self._gap * 2, _FIRST_GAP), _LONGEST_GAP)
+            now = self._waits.clock()
+            if retry_after is not None and retry_after > MAX_WAIT:
+                self._closed_until = now + min(retry_after, _LONGEST_CLOSED)
+                return
+            # Requests that were on their way already say nothing about the new rate.
+            if now >= self._paused_until:
+                self._gap = min(max(self._gap * 2, _FIRST_GAP), _LONGEST_GAP)
+            self._paused_until = now + (_PAUSE if retry_after is None else retry_after)
+            self._next = max(self._next, self._paused_until)
+
+    def closed_for(self) -> float:
+        """Seconds until the host may be asked again, where that is too long to wait; 0 where it is not."""
+        return max(self._closed_until - self._waits.clock(), 0.0)
 
     def welcome(self) -> None:
         """The host answered well."""

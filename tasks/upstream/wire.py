@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from tasks.sizes import human_seconds
 from tasks.upstream.addresses import Nearness, check_address, nearness, watch_connect
 from tasks.upstream.border import mapped
 from tasks.upstream.clients import Clients
+from tasks.upstream.errors import UpstreamLimited
 from tasks.upstream.limits import HostLimits
 from tasks.upstream.proxies import Proxies, Proxy
 from tasks.upstream.via import via
@@ -97,8 +99,12 @@ class Wire:
         request.extensions = {"timeout": self._timeouts()}
         if request.url.host != home.host:
             self._guard(request, home, where)
+        limits = self.limits(request.url)
+        if left := limits.closed_for():
+            reason = f"{request.url.host} asked us to wait, for {human_seconds(left)} more (429, Retry-After)"
+            raise UpstreamLimited(where, reason, 429, retry_after=left)
         with ExitStack() as held:
-            held.enter_context(self.limits(request.url).slot(bulk=bulk))
+            held.enter_context(limits.slot(bulk=bulk))
             client = held.enter_context(self._clients_for(request.url).borrow())
             elsewhere = request.url.host if request.url.host != home.host else ""
             proxy = self._proxy(request.url)

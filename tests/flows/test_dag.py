@@ -41,7 +41,12 @@ def api(prefect_url: str) -> Iterator[httpx.Client]:
 
 
 def run_flow(
-    folder: Path, upstream: Misbehaving, *, more: str = "", only: list[str] | None = None
+    folder: Path,
+    upstream: Misbehaving,
+    *,
+    more: str = "",
+    content: str = "[{prefix: '**'}]",
+    only: list[str] | None = None,
 ) -> State[Any]:
     from flows.mirror_registry import mirror_registry
 
@@ -49,7 +54,7 @@ def run_flow(
     profile.write_text(
         "storage: {rootDirectory: store}\n"
         f"sync: {{registries: [{{name: up, urls: ['http://{upstream.host}'], {more} "
-        "content: [{prefix: '**'}]}]}"
+        f"content: {content}}}]}}"
     )
     state: State[Any] = mirror_registry(str(profile), "up", only, return_state=True)
     from flows.delivery import deliver
@@ -107,6 +112,39 @@ def test_what_a_retry_can_change_is_tried_again(
     tries = {run["name"].split()[0]: run["run_count"] for run in task_runs(api, state, at_least=6)}
     assert tries["copy"] == 2
     assert tries["publish"] == 1
+
+
+def test_a_head_and_a_catalog_that_fail_for_what_may_pass_are_tried_again(
+    upstream: Misbehaving, api: httpx.Client, tmp_path: Path
+) -> None:
+    for tag in ("1", "2"):
+        upstream.add_image("app", tag)
+    busy = answers(503, Retry_After="7200")
+    upstream.on("/v2/app/manifests/1", busy, well_behaved)
+    upstream.on("/v2/_catalog", busy, well_behaved)
+    state = run_flow(tmp_path, upstream, more="maxRetries: 2, retryDelay: 0.1s,")
+    assert state.is_completed(), state.message
+    assert state.message == "2 of 2 images"
+    tries = {run["name"].split()[0]: run["run_count"] for run in task_runs(api, state, at_least=6)}
+    assert (tries["catalog"], tries["tags"], tries["publish"]) == (2, 2, 1)
+    assert len(upstream.requests("HEAD", "/manifests/2")) == 1
+
+
+def test_a_catalog_that_fails_each_time_leaves_what_rules_name(
+    upstream: Misbehaving, api: httpx.Client, tmp_path: Path
+) -> None:
+    upstream.add_image("app", "1")
+    upstream.on("/v2/_catalog", answers(500))
+    state = run_flow(
+        tmp_path,
+        upstream,
+        more="maxRetries: 2, retryDelay: 0.1s, ",
+        content="[{prefix: '**'}, {prefix: app}]",
+    )
+    assert state.is_failed()
+    assert str(state.message).startswith("1 of 1 images, ")
+    tries = {run["name"].split()[0]: run["run_count"] for run in task_runs(api, state, at_least=6)}
+    assert tries["catalog"] == 3
 
 
 def test_what_a_retry_cannot_change_is_not(upstream: Misbehaving, api: httpx.Client, tmp_path: Path) -> None:

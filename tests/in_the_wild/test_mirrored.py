@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import classified, heads, lists
+from tests.in_the_wild import classified, heads, lists, waiting
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 
-ROWS = (*lists.ROWS, *heads.ROWS, *classified.ROWS)
+ROWS = (*classified.ROWS, *heads.ROWS, *lists.ROWS, *waiting.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

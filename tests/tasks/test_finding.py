@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.oci.reference import RepositoryName
+from tasks.catalog import wanted_repositories
+from tasks.errors import StepFailed, is_retryable
 from tasks.outcomes import Outcome
-from tests.support_behaviours import answers
+from tasks.searching import search_all
+from tests.support_behaviours import answers, well_behaved
 from tests.tasks.runs import (
     asked,
     assert_complete,
@@ -238,3 +241,32 @@ def test_who_comes_from_zot_is_told_which_tags_an_exclusion_would_have_dropped_t
     [note] = findings.notes
     assert "zot would drop 1 tags that are taken here (1.25-alpine)" in note
     assert "'.*(?:alpine).*'" in note
+
+
+def test_a_search_that_failed_for_what_may_pass_is_repeated_for_that_alone(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """`maxRetries` is the task's: it applies because the search raises."""
+    upstream.add_image(NAME, "1.24")
+    upstream.add_image(NAME, "1.25", (b"another",))
+    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(503, Retry_After="7200"), well_behaved)
+    with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
+        sources = wanted_repositories(run).repositories
+        with pytest.raises(StepFailed, match=r"1 of 2 failed: library/nginx:1\.25: .*503") as caught:
+            search_all(run, sources)
+        assert is_retryable(caught.value)
+        assert [str(image.name) for image in run.ledger.changed()] == [f"{NAME}:1.24"]
+        assert search_all(run, sources) == 2
+        report = mirror(run)
+    assert report.complete
+    heads = [each.path.rpartition("/")[2] for each in upstream.requests("HEAD")]
+    assert sorted(heads) == ["1.24", "1.25", "1.25"]
+
+
+def test_a_search_that_failed_for_good_is_not_repeated(upstream: Misbehaving, tmp_path: Path) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.on(f"/v2/{NAME}/manifests/1.25", answers(403))
+    with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
+        sources = wanted_repositories(run).repositories
+        assert search_all(run, sources) == 0
+        assert run.ledger.unsearched(sources) == []

@@ -109,6 +109,64 @@ def test_after_a_429_requests_go_out_one_by_one_and_then_faster_again() -> None:
     assert gap() == 0
 
 
+def test_429s_of_requests_that_were_on_their_way_slow_us_down_once() -> None:
+    time = FakeTime()
+    limits = HostLimits(Waits(clock=time.clock, sleep=time.sleep), concurrent=8)
+    for _ in range(8):
+        limits.limited(None)
+    for expected in (1, 0.05, 0.05):
+        before = time.slept
+        with limits.slot():
+            pass
+        assert time.slept - before == pytest.approx(expected)
+
+
+def test_a_rate_that_nobody_tells_is_found(upstream: Misbehaving) -> None:
+    """Ten requests a second are allowed, and a 429 says nothing more: all are answered in the end."""
+    time, spent = FakeTime(), list[float]()
+    upstream.add_image(NAME, "1.25")
+
+    def allow(exchange: Exchange) -> None:
+        lately = [each for each in spent if time.now - each < 1]
+        if len(lately) >= 10:
+            answers(429)(exchange)
+        else:
+            spent.append(time.now)
+            well_behaved(exchange)
+
+    upstream.on(PATH, allow)
+    with client(upstream, time=time) as registry:
+        for _ in range(100):
+            registry.head(NAME, "1.25")
+    assert len(upstream.seen) <= 130, "most requests are answered the first time"
+    assert time.slept <= 30
+
+
+def test_a_host_that_wants_an_hour_is_not_asked_in_between(upstream: Misbehaving) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.on(PATH, answers(429, Retry_After="3600"), well_behaved)
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        for reason in ("429 Too Many Requests", "127.0.0.1 asked us to wait, for 1 h more"):
+            with pytest.raises(UpstreamLimited, match=reason) as caught:
+                registry.head(NAME, "1.25")
+            assert caught.value.retry_after == 3600
+        assert len(upstream.seen) == 1
+        time.sleep(3601)
+        registry.head(NAME, "1.25")
+
+
+def test_an_hour_is_the_longest_that_a_host_is_left_alone(upstream: Misbehaving) -> None:
+    upstream.add_image(NAME, "1.25")
+    upstream.on(PATH, answers(429, Retry_After="9999999999"), well_behaved)
+    time = FakeTime()
+    with client(upstream, time=time) as registry:
+        with pytest.raises(UpstreamLimited):
+            registry.head(NAME, "1.25")
+        time.sleep(3601)
+        registry.head(NAME, "1.25")
+
+
 def test_requests_per_second_are_kept() -> None:
     time = FakeTime()
     limits = HostLimits(Waits(clock=time.clock, sleep=time.sleep), concurrent=4, per_second=10)
