@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, or
-    has names in it that nobody can ask for. `error` is what it refused its catalog with."""
+    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, with
+    `error`."""
 
     repositories: tuple[SourceRepository, ...]
     problem: str = ""
@@ -42,13 +42,17 @@ def wanted_repositories(run: MirrorRun) -> Catalog:
         if not names or is_stop(error):
             raise
         return Catalog(tuple(choose_repositories(entry, names)), str(error), error)
-    return Catalog(tuple(choose_repositories(entry, [*names, *listed])), _complaint(run, listed))
+    _note_unusable(run, listed)
+    return Catalog(tuple(choose_repositories(entry, [*names, *listed])))
 
 
-def _complaint(run: MirrorRun, listed: list[str]) -> str:
+def _note_unusable(run: MirrorRun, listed: list[str]) -> None:
+    """Nobody can ask for them, and the mirror is complete without."""
     unusable = unusable_names(run.entry, listed)
     if not unusable:
-        return ""
+        return
     shown = ", ".join(repr(name[:80]) for name in unusable[:3]) + (", …" if unusable[3:] else "")
     number = f"{len(unusable)} names that are" if unusable[1:] else "a name that is"
-    return f"{run.upstream.name}: its catalog has {number} no repository's by distribution-spec: {shown}"
+    run.ledger.remark(
+        f"{run.upstream.name}: its catalog has {number} no repository's by distribution-spec: {shown}"
+    )

@@ -68,7 +68,7 @@ def _is_list(run: MirrorRun, source: str, name: ImageName, head: Head) -> bool:
     image = Image(source, name.repository, name.reference, head.digest, head.media_type)
     fetched = fetch(run, image, head.digest, keep=True)
     with blamed(run, image, head.digest):
-        manifest = parse_manifest(fetched.body, fetched.media_type)
+        manifest = parse_manifest(fetched.body, fetched.media_type, same_kind=True)
     return is_referrers_list(name.reference, head.digest, manifest)
 
 

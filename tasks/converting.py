@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.companions.gathering import with_companions
-from tasks.errors import LeftOut
+from tasks.errors import LeftOut, TagMoved
 from tasks.fetching import plan_image
-from tasks.finding import SCHEMA1
+from tasks.finding import ask_again, schema1_reason
 from tasks.images import ImagePlan
 from tasks.upstream.errors import UpstreamSchema1
+from tasks.verifying import verify_image
 
 if TYPE_CHECKING:
     from tasks.images import Image
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
 def convert(run: MirrorRun, image: Image) -> None:
     """Keep bytes and digests: of indexes (whole, sparse, nested), artifacts, Docker's media types.
 
-    Raises `LeftOut` for what is in a format, or for platforms, that are not mirrored.
+    A tag that moved since it was looked at is looked at once more. Raises `LeftOut` for what is in a format,
+    or for platforms, that are not mirrored.
     """
     try:
-        plan = ImagePlan(image, (), ()) if image.held else plan_image(run, image)
-        run.ledger.plan(image, with_companions(run, image, plan))
+        _convert(run, image)
+    except TagMoved:
+        moved = ask_again(run, image)
+        if moved is None:
+            raise
+        verify_image(run, moved)
+        run.ledger.moved_on(moved)
+        _convert(run, moved)
     except UpstreamSchema1 as error:
-        raise LeftOut(SCHEMA1) from error
+        raise LeftOut(schema1_reason(image, error)) from error
+
+
+def _convert(run: MirrorRun, image: Image) -> None:
+    plan = ImagePlan(image, (), ()) if image.held else plan_image(run, image)
+    run.ledger.plan(image, with_companions(run, image, plan))

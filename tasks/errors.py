@@ -4,6 +4,7 @@ MirrorflowError
 ├── StepFailed       some members of a group failed; retryable if any of them is
 ├── WrongContent     what an upstream sent is not what it promised; names the place (a `ContentError` too)
 │   └── ReservedType it is of a type that only this mirror itself may write
+├── TagMoved         a tag that moved after it was looked at, and what it named is gone (an `UpstreamError`)
 ├── LeftOut          not a failure: the image is left out, and the report says why
 │   └── NoPlatform   an index has none of the platforms that the rule wants
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.store.errors import WaitCancelled
-from tasks.upstream.errors import Stopped, UpstreamProtocolError, UpstreamSchema1
+from tasks.upstream.errors import Stopped, UpstreamNotFound, UpstreamProtocolError, UpstreamSchema1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +67,10 @@ class WrongContent(ContentError):
 
 class ReservedType(WrongContent):
     """An upstream has something of a type that only this mirror itself may write."""
+
+
+class TagMoved(UpstreamNotFound):
+    """A tag named something else when it was fetched than when it was looked at, and that is gone."""
 
 
 class LeftOut(MirrorflowError):

@@ -13,8 +13,8 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES
 from tasks.errors import NoPlatform
 from tasks.images import ImagePlan
 from tasks.manifests import blamed, fetch, held_body, parsed
-from tasks.platforms import wanted_children
-from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
+from tasks.platforms import is_surely_blob, wanted_children
+from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 # Far beyond any real image; a hostile tree ends here (zot once walked 2^N nodes).
 MAX_DEPTH: Final = 16
 MAX_MANIFESTS: Final = 4096
-_SURELY_BLOBS: Final = (".layer.", ".rootfs.", "buildkit")
 
 
 class ManifestSource(Protocol):
@@ -120,13 +119,13 @@ class _Tree:
         """An entry of an index may be a blob (BuildKit's caches list layers): try both."""
         if child.digest in self.blobs or child.digest in self.manifests:
             return
-        if any(part in child.media_type for part in _SURELY_BLOBS):
+        if is_surely_blob(child):
             self.blobs[child.digest] = child
             return
         self._check_bounds(depth)
         try:
             manifest = self.source.read(child)
-        except (UpstreamNotFound, UpstreamSchema1, ContentError):
+        except (UpstreamNotFound, ContentError):
             # Whatever was wrong with it as a manifest: as a blob, its digest will be checked.
             self.blobs[child.digest] = child
         else:

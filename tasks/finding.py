@@ -13,18 +13,20 @@ from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
-from tasks.choosing import is_asked_for
+from tasks.choosing import choose_repositories, is_asked_for, literal_names
 from tasks.classifying import NO_IMAGE, find_lists
 from tasks.companions.finding import find_companions, following
 from tasks.cooldown import held_back, note_time, settle, settle_others
 from tasks.dropped import DroppedTags
-from tasks.errors import NoPlatform, is_retryable, is_stop
+from tasks.errors import LeftOut, NoPlatform, is_retryable, is_stop
 from tasks.forms import wanted_form
 from tasks.images import Findings, Image, Subject
 from tasks.in_place import is_in_place, moves
+from tasks.ledger import Ledger
+from tasks.manifests import with_type
 from tasks.owners import other_owner
 from tasks.selection import describe
-from tasks.upstream.errors import UpstreamSchema1
+from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,7 +78,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     """
     search = _Search(run, source)
     listed = all(target.rule.images for target in source.targets)
-    tags = [] if listed else run.upstream.tags(source.name)
+    tags = [] if listed else _list_tags(run, source)
     if not listed:
         run.lists.note_tags(source.name, tags)
     heads: Heads = {**run.ledger.take_heads(source.name)}
@@ -114,6 +116,34 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         lost,
         search.passing,
     )
+
+
+def _list_tags(run: MirrorRun, source: SourceRepository) -> list[str]:
+    """Of a repository that only the catalog names, and that is not there, none: that is noted.
+
+    Registries go on listing repositories whose last tag was deleted, or whose first push never ended.
+    """
+    try:
+        return run.upstream.tags(source.name)
+    except UpstreamNotFound:
+        if run.only or source.name in literal_names(run.entry):
+            raise
+        run.ledger.remark(f"{run.upstream.name}: its catalog has {source.name}, which is not there (404)")
+        return []
+
+
+def ask_again(run: MirrorRun, image: Image) -> Image | None:
+    """The image as its tag is now, by all the rules; None where that cannot be said.
+
+    Raises `LeftOut` with the reason of a rule, `UpstreamError`, `Stopped`.
+    """
+    again = replace(run, only=frozenset({str(image.name)}), ledger=Ledger())
+    for source in choose_repositories(run.entry, [image.source]):
+        findings = find_changes(again, source)
+        if reason := findings.declined.get(image.name):
+            raise LeftOut(reason)
+        return next((found for found in findings.changed if found.name == image.name), None)
+    return None
 
 
 def _want(search: _Search, target: Target, tags: Sequence[str], heads: Heads) -> None:
@@ -269,7 +299,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
             search.declined[name] = reason
         else:
             search.settled.add(image.digest)
-            search.changed.append(image)
+            search.changed.append(with_type(run, image))
     except MirrorflowError as error:
         if is_stop(error):
             raise
@@ -322,7 +352,14 @@ def _declined_before(run: MirrorRun, repository: Repository, targets: Sequence[T
     record = repository.poll(run.entry.name)
     known, _, reason = (record.declined.get(str(image.reference), "") if record else "").partition(" ")
     lasting = (SCHEMA1, str(NoPlatform(image.platforms)), _not_selected(targets))
-    return reason if known == image.digest and reason in lasting else ""
+    same = reason in lasting or reason.endswith(f" {SCHEMA1}")
+    return reason if known == image.digest and same else ""
+
+
+def schema1_reason(image: Image, error: UpstreamSchema1) -> str:
+    """Why an image is left out: it, or a manifest that its index lists, is in this format."""
+    own = error.reference in (image.digest, image.reference)
+    return SCHEMA1 if own else f"lists {error.reference}, which {SCHEMA1}"
 
 
 def _decline(run: MirrorRun, targets: Sequence[Target], image: Image) -> str:

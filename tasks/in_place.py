@@ -64,11 +64,11 @@ def _holds(repository: Repository, digest: Digest, platforms: Sequence[Platform]
     children = [child for child in wanted_children(manifest, platforms) if not child.is_foreign]
     if lacking.intersection(each.digest for each in (*manifest.blobs, *children)):
         return False
-    inner = (child.digest for child in children if _is_manifest(repository, child.digest))
+    inner = (child.digest for child in children if is_manifest(repository, child.digest))
     return all(_holds(repository, each, platforms) for each in inner)
 
 
-def _is_manifest(repository: Repository, digest: Digest) -> bool:
+def is_manifest(repository: Repository, digest: Digest) -> bool:
     """False for an entry of an index that is a blob (BuildKit's caches)."""
     try:
         repository.find_manifest(digest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tasks.images import Admission, Image, Step
@@ -140,6 +140,15 @@ class Ledger:
     def skip(self, image: Image, reason: str) -> None:
         with self._lock:
             self._progress[str(image.name)].skipped = reason
+
+    def moved_on(self, image: Image) -> None:
+        """The tag names something else than when it was found: from now on the image is that."""
+        with self._lock:
+            self._progress[str(image.name)].image = image
+            findings = self._findings.get(image.source)
+            if findings is not None:
+                upstream = {**findings.upstream, image.name: image.digest}
+                self._findings[image.source] = replace(findings, upstream=upstream)
 
     def admitted(self, image: Image, admission: Admission) -> None:
         """What verification said of an image."""

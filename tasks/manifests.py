@@ -5,26 +5,29 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from registry_server.oci import media_types
+from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, NotFound, SizeMismatch
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from registry_server.store.errors import translated
 from tasks.companions.formats import OWN_TYPE, is_own
-from tasks.errors import ReservedType, WrongContent
-from tasks.upstream.errors import UpstreamError, Where
+from tasks.errors import ReservedType, TagMoved, WrongContent
+from tasks.upstream.errors import UpstreamError, UpstreamNotFound, Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
     from tasks.images import Image
     from tasks.run import MirrorRun
     from tasks.upstream.registry import Fetched
 
+# What registries answer that do not have a manifest by its digest, or know no digests.
+_NOT_BY_DIGEST: Final = frozenset({400, 404, 405})
 _LIMIT: Final = 32 * 1024 * 1024  # bytes
 
 
@@ -55,12 +58,32 @@ class RecentManifests:
 
 
 def fetch(run: MirrorRun, image: Image, digest: Digest, *, keep: bool = False) -> Fetched:
-    """Ask the upstream, once. `keep` where the store is not to be written yet. Raises `UpstreamError`."""
+    """Ask the upstream, once. `keep` where the store is not to be written yet.
+
+    Raises `UpstreamError`, `TagMoved`.
+    """
     found = run.recent.find(image.source, digest)
     if found is None:
-        found = run.upstream.manifest(image.source, digest)
+        found = _fetch(run, image, digest)
         if keep:
             run.recent.keep(image.source, found)
+    return found
+
+
+def _fetch(run: MirrorRun, image: Image, digest: Digest) -> Fetched:
+    """By digest; by the tag from registries that have manifests by tag only, if that is still the digest."""
+    try:
+        return run.upstream.manifest(image.source, digest)
+    except UpstreamError as error:
+        if error.status not in _NOT_BY_DIGEST or digest != image.digest or image.reference == digest:
+            raise
+        try:
+            found = run.upstream.manifest(image.source, image.reference)
+        except UpstreamNotFound:
+            raise error from None
+    if found.digest != digest:
+        where = Where(run.upstream.name, image.source, image.reference)
+        raise TagMoved(where, f"it named {digest}, which is gone, and names {found.digest} now")
     return found
 
 
@@ -75,10 +98,25 @@ def parsed(
     with blamed(run, image, descriptor.digest):
         if descriptor.size >= 0 and len(body) != descriptor.size:
             raise SizeMismatch(expected=descriptor.size, actual=len(body))
-        manifest = parse_manifest(body, descriptor.media_type or media_type)
+        manifest = parse_manifest(body, descriptor.media_type or media_type, same_kind=True)
         if is_own(manifest):
             raise ReservedType(Where(run.upstream.name, image.source, descriptor.digest), OWN_TYPE)
         return manifest
+
+
+def with_type(run: MirrorRun, image: Image) -> Image:
+    """The image with the type that its manifest has, where the upstream's Content-Type says nothing.
+
+    Policies judge images and indexes differently. What cannot be read is left for the step that needs it.
+    """
+    if not media_types.is_generic(image.media_type):
+        return image
+    try:
+        fetched = fetch(run, image, image.digest, keep=True)
+        found = parsed(run, image, Descriptor("", image.digest, -1), fetched.body, fetched.media_type)
+    except (UpstreamError, ContentError):
+        return image
+    return replace(image, media_type=found.media_type)
 
 
 @contextmanager

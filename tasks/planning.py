@@ -12,7 +12,7 @@ from tasks.companions.gathering import with_companions
 from tasks.dropped import DroppedTags
 from tasks.errors import LeftOut, is_stop
 from tasks.fetching import walk
-from tasks.finding import SCHEMA1, find_changes
+from tasks.finding import find_changes, schema1_reason
 from tasks.images import Findings, ImagePlan, SourceRepository
 from tasks.ledger import Ledger
 from tasks.manifests import fetch, held_body, parsed
@@ -174,8 +174,8 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
             if weigh:
                 judging += _judge(run, image)
             planned.append(weighing.weigh(image, _peek(run, image, weighing) if weigh else None))
-        except UpstreamSchema1:
-            left_out[name] = SCHEMA1
+        except UpstreamSchema1 as error:
+            left_out[name] = schema1_reason(image, error)
         except LeftOut as reason:
             left_out[name] = str(reason)
         except NotAdmitted as reason:

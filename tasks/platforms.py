@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 _UNKNOWN: Final = "unknown"
 # BuildKit's attestation manifests name the image that they accompany in this annotation.
 _REFERENCE: Final = "vnd.docker.reference.digest"
+# Layers, and what BuildKit's caches list: no registry has a manifest of these types.
+_SURELY_BLOBS: Final = (".layer.", ".rootfs.", "buildkit")
+
+
+def is_surely_blob(child: Descriptor) -> bool:
+    """Whether an entry of an index is a blob by its type alone."""
+    return any(part in child.media_type for part in _SURELY_BLOBS)
 
 
 def wanted_children(index: Manifest, platforms: Sequence[Platform]) -> tuple[Descriptor, ...]:

@@ -26,6 +26,7 @@ def publish(run: MirrorRun, image: Image) -> None:
     """
     plan = run.ledger.plan_of(image)
     assert plan is not None, "an image that passed convert_manifest has a plan"
+    image = plan.image  # its tag may have moved since it was found
     repository = run.store.repository(image.local)
     if image.held:
         publish_companions(run, image, plan)

@@ -6,12 +6,13 @@ Judging reads the store alone, its signatures included: no network.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from profiles.matching import mappings, source_name, sources
 from registry_server.oci.companion_tags import is_companion_tag
+from registry_server.oci.errors import NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName
 from tasks.verifying import Verification
@@ -241,4 +242,12 @@ def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor
     """The entries of an index that are here as well. Raises what reading a manifest raises."""
     descriptor, body = repository.read_manifest(digest)
     children = parse_manifest(body, descriptor.media_type).manifests
-    return [child for child in children if repository.has_blob(child.digest)]
+    return [_as_stored(repository, child) for child in children if repository.has_blob(child.digest)]
+
+
+def _as_stored(repository: Repository, child: Descriptor) -> Descriptor:
+    """With the type of the manifest that is here: what an index says of its entries may be wrong."""
+    try:
+        return replace(child, media_type=repository.find_manifest(child.digest).descriptor.media_type)
+    except NotFound:
+        return child

@@ -11,18 +11,24 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.fingerprint import BY_ONLY_SIGNED
 from profiles.matching import cools_down, source_name
+from registry_server.oci import media_types
 from registry_server.oci.companion_tags import is_companion_tag
-from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
 from tasks.errors import LeftOut
 from tasks.images import Admission
-from tasks.platforms import wanted_children
+from tasks.manifests import fetch
+from tasks.platforms import is_surely_blob, wanted_children
+from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from profiles.entry import RegistryEntry
     from profiles.model import Profile
+    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from tasks.images import Image, Subject
@@ -173,7 +179,7 @@ def judge_digest(
         image.media_type,
         signatures,
         policy,
-        children=lambda each: wanted_children(_manifest(run, image, each), image.platforms),
+        children=lambda each: _children(run, image, each),
         reference=f"{source}:{tag}" if tag else source,
         thorough=thorough,
     )
@@ -253,5 +259,17 @@ def _tag_in(reference: Tag | Digest) -> str | None:
 
 
 def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:
-    fetched = run.upstream.manifest(image.source, digest)
-    return parse_manifest(fetched.body, fetched.media_type)
+    fetched = fetch(run, image, digest)
+    return parse_manifest(fetched.body, fetched.media_type, same_kind=True)
+
+
+def _children(run: MirrorRun, image: Image, digest: Digest) -> Iterator[Descriptor]:
+    """What comes in of an index. Where an entry does not say that it is a manifest, its content does."""
+    for child in wanted_children(_manifest(run, image, digest), image.platforms):
+        if child.media_type in media_types.MANIFESTS or is_surely_blob(child):
+            yield child
+            continue
+        try:
+            yield replace(child, media_type=_manifest(run, image, child.digest).media_type)
+        except (UpstreamNotFound, ContentError):
+            yield child  # a blob, as for who copies it

@@ -22,10 +22,25 @@ IMAGES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 MANIFESTS: Final = INDEXES | IMAGES | {OCI_ARTIFACT_MANIFEST}
 
+# Types of servers and object stores that do not know what they have.
+_GENERIC: Final = frozenset(
+    {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
+)
+
 # What we ask an upstream for. Schema 1 is last: some registries convert down to it when it is missing.
 ACCEPT: Final = (
     f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}, {OCI_ARTIFACT_MANIFEST}, */*;q=0.1"
 )
+
+
+def is_generic(media_type: str) -> bool:
+    """Whether it says nothing about a manifest: then its body does."""
+    return without_parameters(media_type) in _GENERIC
+
+
+def is_same_kind(one: str, other: str) -> bool:
+    """Whether both are images, or both are indexes, be it Docker's or OCI's."""
+    return any(one in kind and other in kind for kind in (IMAGES, INDEXES))
 
 
 def is_foreign(media_type: str) -> bool:

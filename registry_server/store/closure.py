@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 
@@ -54,7 +53,7 @@ def manifests_below(repository: RepositoryReader, roots: Iterable[Digest]) -> li
         except MirrorflowError:  # left out on purpose, or damaged
             continue
         found[digest] = None
-        queue += [child.digest for child in manifest.manifests if child.media_type in media_types.MANIFESTS]
+        queue += [child.digest for child in manifest.manifests]
     return list(reversed(found))
 
 

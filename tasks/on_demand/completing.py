@@ -17,6 +17,7 @@ from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission
 from tasks.images import Step as Passed
+from tasks.in_place import is_manifest
 from tasks.on_demand.work import Step, Work, log
 from tasks.publishing import publish
 
@@ -159,7 +160,7 @@ def shape(repository: Repository, digest: Digest) -> tuple[bool, list[Digest]]:
 def _child_shape(repository: Repository, child: Descriptor) -> tuple[bool, list[Digest]]:
     if child.is_foreign:
         return False, []
-    if child.media_type in media_types.MANIFESTS:
+    if child.media_type in media_types.MANIFESTS or is_manifest(repository, child.digest):
         return shape(repository, child.digest)
     # An entry of an index may be a blob (BuildKit's cache).
     return (True, []) if repository.has_blob(child.digest) else (False, [child.digest])

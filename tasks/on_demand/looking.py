@@ -18,7 +18,7 @@ from tasks.forms import wanted_form
 from tasks.images import Findings, Image, SourceRepository, Subject
 from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
-from tasks.manifests import parsed
+from tasks.manifests import parsed, with_type
 from tasks.on_demand.breaker import NotAskedNow
 from tasks.on_demand.memory import Memory
 from tasks.selection import describe
@@ -102,6 +102,7 @@ class Looking:
 
     def _ask(self, candidate: Candidate) -> Found:
         run = self.runs(candidate)
+        seen = None
         if self.held is not None and isinstance(self.reference, Tag):
             head = run.upstream.head(candidate.source, self.reference)
             image = self._image(candidate, head.digest, head.media_type)
@@ -109,21 +110,29 @@ class Looking:
                 settle(run, self.local, self.reference)
                 return Found(candidate, image, None)
             self._check_known(run, candidate, image)
-            reference: str = head.digest
-        else:
-            reference = self.reference
+            seen = head.digest
         self._check_newest(run, candidate)
-        fetched = run.upstream.manifest(candidate.source, reference)
+        fetched = self._fetch(run, candidate, seen)
         image = self._image(candidate, fetched.digest, fetched.media_type)
         run.recent.keep(candidate.source, fetched)
+        image = with_type(run, image)
         self._check_is_image(run, image, fetched)
         self._check_selection(run, candidate, image)
         if self.descriptor is None:  # else it belongs to a manifest that was admitted
-            if reference == self.reference:  # else it was looked at before the manifest was asked for
+            if fetched.digest != seen:  # else it was looked at before the manifest was asked for
                 self._check_known(run, candidate, image)
             image = self._admit(run, image)
         named = self.descriptor or _unsized(image)
         return Found(candidate, image, parsed(run, image, named, fetched.body, fetched.media_type))
+
+    def _fetch(self, run: MirrorRun, candidate: Candidate, seen: Digest | None) -> Fetched:
+        """What the tag named a moment ago; what it names now, where that is not to be had by digest."""
+        try:
+            return run.upstream.manifest(candidate.source, seen or self.reference)
+        except UpstreamNotFound:
+            if seen is None:
+                raise
+            return run.upstream.manifest(candidate.source, self.reference)
 
     def _admit(self, run: MirrorRun, image: Image) -> Image:
         """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, `UpstreamError`."""

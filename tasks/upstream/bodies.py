@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import zlib
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.upstream.errors import UpstreamProtocolError
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import Generator, Iterator
 
-    from tasks.upstream.errors import Where
     from tasks.upstream.wire import Answer
 
 MAX_ERROR = 64 * 1024
 MAX_TOKEN = 1024 * 1024
 MAX_LIST = 16 * 1024 * 1024  # of one page
+GZIP: Final = frozenset({"gzip", "x-gzip"})
+_PIECE: Final = 256 * 1024  # bytes
 
 
 def read_head(answer: Answer, limit: int) -> bytes:
@@ -30,9 +32,8 @@ def read_head(answer: Answer, limit: int) -> bytes:
 
 def read_whole(answer: Answer, limit: int, what: str) -> bytes:
     """All of it. Raises `UpstreamProtocolError` for more than `limit` bytes (counted, not declared)."""
-    refuse_encoding(answer.response, answer.where, what)
     body = bytearray()
-    for chunk in answer.chunks():
+    for chunk in decoded(answer, what):
         body += chunk
         if len(body) > limit:
             raise UpstreamProtocolError(
@@ -41,13 +42,45 @@ def read_whole(answer: Answer, limit: int, what: str) -> bytes:
     return bytes(body)
 
 
-def refuse_encoding(response: httpx.Response, where: Where, what: str) -> None:
-    """Nothing is decompressed here: nobody asked for it, and a bomb is small before it is not."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
+def decoded(answer: Answer, what: str) -> Iterator[bytes]:
+    """The body without a gzip encoding (RFC 9110 section 8.4.1.3), which some proxies add unasked.
+
+    In pieces of bounded size, so that who counts them meets no bomb. Raises `UpstreamProtocolError` for other
+    encodings.
+    """
+    encoding = encoding_of(answer)
+    if encoding in GZIP:
+        return gunzipped(answer)
+    if encoding:
         raise UpstreamProtocolError(
-            where, f"{what} came with Content-Encoding {encoding[:40]!r}, although identity was asked for"
+            answer.where,
+            f"{what} came with Content-Encoding {encoding[:40]!r}, although identity was asked for",
         )
+    return answer.chunks()
+
+
+def encoding_of(answer: Answer) -> str:
+    """ "" for none."""
+    found = answer.headers.get("Content-Encoding", "").strip().lower()
+    return "" if found == "identity" else found
+
+
+def gunzipped(answer: Answer) -> Generator[bytes]:
+    """Raises `UpstreamProtocolError` for what is no gzip."""
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    for chunk in answer.chunks():
+        data, piece = chunk, b""
+        while (data or len(piece) == _PIECE) and not unpacker.eof:
+            try:
+                piece = unpacker.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise UpstreamProtocolError(
+                    answer.where, f"it says that its answer is gzip, and it is not: {error}"
+                ) from error
+            yield piece
+            data = unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise UpstreamProtocolError(answer.where, "its gzip answer ends too early")
 
 
 def read_object(answer: Answer, limit: int, what: str) -> dict[str, Any]:

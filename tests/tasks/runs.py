@@ -137,7 +137,7 @@ def assert_complete(store: Store, name: str) -> None:
 def _below(content: bytes, media_type: str) -> list[Descriptor]:
     if media_type not in media_types.MANIFESTS:
         return []
-    manifest = parse_manifest(content, media_type)
+    manifest = parse_manifest(content, media_type, same_kind=True)
     return [*manifest.blobs, *manifest.manifests]
 
 

@@ -88,10 +88,25 @@ def test_a_status_becomes_one_error(
         (answers(200, b" " * (5 << 20)), f"the manifest has more than {MAX_MANIFEST_BYTES} bytes"),
         (endless(), f"the manifest has more than {MAX_MANIFEST_BYTES} bytes"),
         (endless(Content_Length="10"), ""),
-        (answers(200, gzip.compress(b"{}"), Content_Encoding="gzip"), "Content-Encoding 'gzip'"),
+        (answers(200, b"{}", Content_Encoding="br"), "Content-Encoding 'br'"),
+        (answers(200, b"{}", Content_Encoding="gzip"), "it says that its answer is gzip, and it is not"),
+        (answers(200, gzip.compress(b"{}")[:-9], Content_Encoding="gzip"), "ends too early"),
+        (
+            answers(200, gzip.compress(b" " * (5 << 20)), Content_Encoding="gzip"),
+            f"the manifest has more than {MAX_MANIFEST_BYTES} bytes",
+        ),
         (answers(200, b"<html>", Content_Type="text/html; charset=utf-8"), "answered with a web page"),
     ],
-    ids=["5 MiB", "endless", "endless after Content-Length", "gzip", "web page"],
+    ids=[
+        "5 MiB",
+        "endless",
+        "endless after Content-Length",
+        "brotli",
+        "no gzip",
+        "half of gzip",
+        "bomb",
+        "web page",
+    ],
 )
 def test_a_manifest_that_is_none(upstream: Misbehaving, behaviour: Behaviour, message: str) -> None:
     upstream.on(TAG, behaviour)
