@@ -58,5 +58,11 @@ def check_trust(profile: Profile) -> None:
 
 
 def _when(entry: RegistryEntry) -> str:
-    polled = f"every {format_duration(entry.poll_interval)}" if entry.poll_interval else "when told to"
-    return f"{polled} and on demand" if entry.on_demand else polled
+    """What the entry is for."""
+    demand = "fetched on demand" if entry.on_demand else ""
+    if entry.is_synced and entry.poll_interval:
+        return ", ".join(filter(None, (f"polled every {format_duration(entry.poll_interval)}", demand)))
+    if entry.is_synced:
+        return "mirrored by `mirrorflow sync` alone"
+    whole = f"; all of it only with `sync --registry {entry.name}`" if entry.content else ""
+    return f"{demand} alone{whole}" if demand else "for nothing: it has neither content nor onDemand"

@@ -36,16 +36,20 @@ def sync(
 ) -> None:
     """Bring everything that the profile wants into the store, once.
 
+    An entry that is only fetched on demand is mirrored whole when --registry names it.
     Uses the Prefect server of a running `mirrorflow up`, else one of its own for as long as it takes. Ctrl-C
     stops it cleanly, and the next run goes on from there.
 
     Exit code 0: all is in place; 1: something failed; 130: stopped.
     """
-    from flows.entries import chosen_entries
+    from flows.entries import chosen_entries, only_on_demand
     from flows.syncing import Wish, sync_entries
 
     loaded = load(profile)
-    wishes = [Wish(entry, tuple(image or ())) for entry in chosen_entries(loaded.profile, registry)]
+    entries = chosen_entries(loaded.profile, registry)
+    if not registry and (left := only_on_demand(loaded.profile)):
+        say(f"fetched on demand, and not mirrored whole without --registry: {', '.join(left)}")
+    wishes = [Wish(entry, tuple(image or ())) for entry in entries]
     _end(sync_entries(loaded, wishes))
 
 

@@ -25,15 +25,26 @@ def find_entry(profile: Profile, name: str) -> RegistryEntry:
 
 
 def chosen_entries(profile: Profile, names: Sequence[str] | None) -> list[RegistryEntry]:
-    """Those that were named, or all that a sync can fill: with content rules. Raises `NotWanted`."""
+    """Those that were named, or all that are mirrored whole. Raises `NotWanted`."""
     if names:
         return [find_entry(profile, name) for name in names]
-    entries = [entry for entry in profile.sync.registries if entry.content] if profile.sync.enable else []
-    if not entries:
+    entries = profile.sync.registries if profile.sync.enable else ()
+    if chosen := [entry for entry in entries if entry.is_synced]:
+        return chosen
+    if left := only_on_demand(profile):
         raise NotWanted(
-            "the profile has nothing to sync: no registry entry with content rules, or `sync.enable: false`"
+            f"the profile has nothing to sync by itself: only on demand is {', '.join(left)}; to mirror all "
+            f"that its rules take, write '--registry {left[0]}'"
         )
-    return entries
+    raise NotWanted(
+        "the profile has nothing to sync: no registry entry with content rules, or `sync.enable: false`"
+    )
+
+
+def only_on_demand(profile: Profile) -> list[str]:
+    """The names of entries that a sync could mirror whole and does not, because clients ask for them."""
+    entries = profile.sync.registries if profile.sync.enable else ()
+    return [entry.name for entry in entries if entry.content and not entry.is_synced]
 
 
 def stored_or_none(profile: Profile) -> Store | None:

@@ -221,6 +221,11 @@ class RegistryEntry(ProfileModel):
         "applies. Without any rule nothing is polled, and everything is taken on demand.",
     )
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether a run mirrors all of it without being told: one that is only `onDemand` is for clients."""
+        return bool(self.content) and (self.poll_interval is not None or not self.on_demand)
+
     @field_validator("poll_interval")
     @classmethod
     def _zero_is_never(cls, seconds: float | None) -> float | None:

@@ -186,13 +186,8 @@ class _Repository:
                 hidden.delete_tag(tag)
         for image in self.images.of(self.name, hidden=True):
             policy = self.images.policy_of(image)
-            if policy is not None and policy.on_failure == "delete" and not is_polled(image.entry):
+            if policy is not None and policy.on_failure == "delete" and not image.entry.is_synced:
                 hidden.delete_tag(image.tag)
-
-
-def is_polled(entry: RegistryEntry) -> bool:
-    """Whether a run of the entry asks the upstream for what is hidden."""
-    return bool(entry.content) and (entry.poll_interval is not None or not entry.on_demand)
 
 
 def _roots(records: Iterable[TagRecord]) -> Iterable[Digest]:

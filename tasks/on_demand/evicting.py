@@ -124,7 +124,7 @@ def is_polled(sync: Sync, local: RepositoryName, tag: Tag) -> bool:
     return any(
         rule is not None and not why_not(rule, source, tag)
         for entry in sync.registries
-        if entry.content and (entry.poll_interval or not entry.on_demand)
+        if entry.is_synced
         for rule, source in sources(entry, local)
     )
 

@@ -81,7 +81,7 @@ def test_the_schema_is_json() -> None:
 def test_check_says_what_it_understood(sample_profile: Path) -> None:
     checked = mirrorflow("check", sample_profile)
     assert checked.returncode == 0
-    assert "up: when told to" in checked.stdout
+    assert "up: mirrored by `mirrorflow sync` alone" in checked.stdout
     assert "library/nginx: tags versions >=1.24 <2, into /mirror" in checked.stdout
 
 
