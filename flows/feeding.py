@@ -34,9 +34,10 @@ IDLE = 120.0  # seconds without work after which a run is closed
 MOST_TASK_RUNS = 200  # a run with thousands cannot be read
 _AGAIN = 30.0  # seconds until a run is opened again after that failed
 _LOOK = 0.5
-# Each image that is being completed holds one, and each question that waits for an upstream one of others: an
-# upstream that hangs holds as many as it was asked, until it is known for that.
-_THREADS = _QUESTIONS = 256
+# Threads for questions, of all upstreams: `tasks.on_demand.bulkhead` bounds those of one. They are started as
+# they are needed.
+_QUESTIONS = 4096
+_COMPLETING = 64  # threads that complete images of one upstream: one that hangs holds no others
 _GIVE_WAY = 0.3  # seconds that completing and showing give way to clients who wait for an answer
 _GLANCE = 0.02
 _END = 5.0  # seconds that the end of a run may take when the process ends
@@ -127,7 +128,7 @@ class FeedExecutor:
         self._not_before = 0.0
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="question")
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="on-demand")
+        self._completing: dict[str, ThreadPoolExecutor] = {}  # by the name of the registry entry
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
         threading.Thread(target=self._watch, name="on-demand-watch", daemon=True).start()
@@ -139,7 +140,7 @@ class FeedExecutor:
             self._asked[id(item)] = time.monotonic()
             self._questions.submit(self._do, item)
         else:
-            self._threads.submit(self._complete, item)
+            self._threads_of(work.run.entry.name).submit(self._complete, item)
         with self._lock:
             feed = self._current()
             if feed is not None:
@@ -152,10 +153,18 @@ class FeedExecutor:
         """No more work; open runs are ended, if Prefect lets them in a few seconds."""
         self.stopping.set()
         self._waiting.put(None)
-        for pool in (self._questions, self._threads):
+        with self._lock:
+            pools = [self._questions, *self._completing.values()]
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
         for thread in self.threads:
             thread.join(_END)
+
+    def _threads_of(self, entry: str) -> ThreadPoolExecutor:
+        with self._lock:
+            if entry not in self._completing:
+                self._completing[entry] = ThreadPoolExecutor(_COMPLETING, thread_name_prefix="on-demand")
+            return self._completing[entry]
 
     @property
     def is_open(self) -> bool:

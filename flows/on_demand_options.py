@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
+BACKLOG: Final = 4096  # calls for misses that wait to be taken by the receiver
 PUSHES: Final = "/pushes/"  # the path at which notifications are taken
 
 

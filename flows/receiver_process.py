@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flows.lifeline import tied
-from flows.on_demand_options import PUSHES, Options
+from flows.on_demand_options import BACKLOG, PUSHES, Options
 from flows.prefect_server import end_process
 from registry_server.http.calling import OnMissOptions, mark_of
 from registry_server.oci.errors import MirrorflowError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _GRACE = 9.0  # seconds
 _PAUSE = 1.0  # seconds between two starts
-_BACKLOG = 512
+_BACKLOG = 512  # of notifications
 
 
 class SecretUnusable(MirrorflowError):
@@ -109,7 +109,7 @@ class ReceiverProcess:
         if on_miss.url and on_miss.secret_file is not None:
             url, secret = on_miss.url, read_secret(on_miss.secret_file, "http.onMiss.secretFile")
         else:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
             port = self._listener.getsockname()[1]
             url, secret = f"http://127.0.0.1:{port}/", secrets.token_urlsafe(32).encode()
         mark = mark_of(self._store_uuid)

@@ -29,7 +29,8 @@ log = logging.getLogger("mirrorflow.webhook")
 
 MAX_BODY = 16 * 1024  # bytes
 _SLOW = 10.0  # seconds for the request to arrive
-_AT_ONCE = 1024  # clients that wait
+# Clients that wait, of all upstreams together: `tasks.on_demand.bulkhead` bounds those of one.
+_AT_ONCE = 4096
 _LONGEST_WAIT = 3600.0
 _MARGIN = 0.5  # seconds before the caller hangs up
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import resource
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from registry_server.oci.errors import MirrorflowError
 if TYPE_CHECKING:
     from registry_server.http.options import Tls
 
-_BACKLOG = 1024
+BACKLOG = 4096  # connections that wait to be taken by a worker
+_CONNECTIONS = 16_384  # that a worker holds
+_SPARE_FILES = 256  # for what is not a connection
 _HIGHEST_PORT = 65535
 
 
@@ -62,11 +65,22 @@ def listen(address: str, port: int) -> socket.socket:
         family, *_, target = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(target[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(target[:2], family=family, backlog=BACKLOG)
     except socket.gaierror as error:
         raise CannotListen(f"cannot listen on {where}: {address!r} is not an address of a host") from error
     except OSError as error:
         raise CannotListen(f"cannot listen on {where}: {_advice(error)}") from error
+
+
+def most_connections() -> int:
+    """How many connections a worker may hold: those that wait for an upstream must not shut out the others.
+
+    Each one may need a file, and a call of the receiver, beside itself.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # the store raises the soft limit to this one
+    if allowed == resource.RLIM_INFINITY:
+        return _CONNECTIONS
+    return max(1, min(_CONNECTIONS, (allowed - _SPARE_FILES) // 3))
 
 
 def url_of(listener: socket.socket, *, tls: bool) -> str:

@@ -20,7 +20,7 @@ from granian.server.mp import MPServer
 from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
 from registry_server.http.beside import endpoints
-from registry_server.http.listening import check_tls, is_local, listen, url_of
+from registry_server.http.listening import BACKLOG, check_tls, is_local, listen, most_connections, url_of
 from registry_server.http.metrics_folder import shared_folder
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
@@ -80,6 +80,8 @@ class _Server(MPServer):
             port=port,
             interface=Interfaces.ASGINL,
             workers=options.workers,
+            backlog=BACKLOG,
+            backpressure=most_connections(),
             websockets=False,
             http1_settings=HTTP1Settings(header_read_timeout=round(options.header_timeout * 1000)),
             log_enabled=False,

@@ -9,6 +9,7 @@ from registry_server.oci.errors import ContentError, MirrorflowError, NotFound
 from registry_server.store.errors import StoreError
 from tasks.on_demand.arrivals import NotArrived
 from tasks.on_demand.breaker import NotAskedNow
+from tasks.on_demand.bulkhead import UpstreamBusy
 from tasks.upstream.errors import (
     UpstreamDenied,
     UpstreamError,
@@ -204,6 +205,8 @@ def _kind_of(miss: Miss | TagPage, error: BaseException) -> tuple[int, str, str,
             found = (503, "UNKNOWN", f"{miss} has not arrived; ask again", _RETRY_LATER)
         case NotAskedNow():
             found = (503, "UNKNOWN", f"upstream does not answer: {miss}", error.seconds)
+        case UpstreamBusy():
+            found = (503, "TOOMANYREQUESTS", f"too many requests wait for upstream: {miss}", _RETRY_LATER)
         case UpstreamUnavailable():
             found = (_of_unavailable(error), "UNKNOWN", f"upstream failed: {miss}", _RETRY_LATER)
         case UpstreamError() | ContentError():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.on_demand.answers import Miss
@@ -10,11 +11,12 @@ from tasks.on_demand.work import Answering, Step, Work
 from tasks.upstream.via import on_behalf_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-    from concurrent.futures import Future
+    from collections.abc import Callable, Hashable, Sequence
 
     from registry_server.oci.errors import MirrorflowError
     from tasks.on_demand.answers import TagPage
+    from tasks.on_demand.bulkhead import Bulkhead
+    from tasks.on_demand.deciding import Candidate
     from tasks.on_demand.work import Executor
     from tasks.run import MirrorRun
 
@@ -24,8 +26,8 @@ T = TypeVar("T")
 class Asking:
     """Gives questions to the executor, each as work of one step. Thread-safe."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self, executor: Executor, bulkhead: Bulkhead) -> None:
+        self._executor, self._bulkhead = executor, bulkhead
         self._running: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
 
@@ -36,9 +38,13 @@ class Asking:
         step: str,
         body: Callable[[], T],
         *,
+        of: Sequence[Candidate],
         expected: tuple[type[MirrorflowError], ...] = (),
     ) -> Future[T]:
-        """The answer that somebody waits for already, or the first outcome of `body`."""
+        """The answer that somebody waits for already, or the first outcome of `body`, which asks `of` these.
+
+        A question that all of them would refuse is answered with that, and costs no thread.
+        """
         # Of lists the whole is asked for, whatever the page.
         key = question if isinstance(question, Miss) else ("tags", question.repository)
 
@@ -50,6 +56,10 @@ class Asking:
             running = self._running.get(key)
             if running is not None:
                 return running
+            if refusal := self._bulkhead.refusal(candidate.entry for candidate in of):
+                refused = Future[T]()
+                refused.set_exception(refusal)
+                return refused
             asking = Answering(asked, expected=expected)
             self._running[key] = asking.first
         asking.first.add_done_callback(lambda _: self._running.pop(key, None))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.on_demand.arrivals import Arrivals
 from tasks.on_demand.asking import Asking
 from tasks.on_demand.breaker import Breaker
+from tasks.on_demand.bulkhead import Bulkhead
 from tasks.on_demand.families import Families
 from tasks.on_demand.finishing import Finishing
 from tasks.on_demand.upstreams import Upstreams
@@ -43,7 +44,8 @@ class Ground:
         self.arrivals = Arrivals(frozenset(key.strip("/") for key in profile.storage.sub_paths))
         self.breaker = Breaker(clock)
         self.families = Families(store)
-        self.asking = Asking(executor)
+        self.bulkhead = Bulkhead(self.breaker)
+        self.asking = Asking(executor, self.bulkhead)
         self.finishing = Finishing(store, executor, self.run_for, self.arrivals, clock)
         self._upstreams = [Upstreams(profile, store, self.arrivals)]
         self.images = StoredImages(profile, store)

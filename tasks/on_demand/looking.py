@@ -20,6 +20,7 @@ from tasks.in_place import is_made_of
 from tasks.ledger import Ledger
 from tasks.manifests import parsed, with_type
 from tasks.on_demand.breaker import NotAskedNow
+from tasks.on_demand.bulkhead import UpstreamBusy
 from tasks.on_demand.memory import Memory
 from tasks.selection import describe
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import TagRecord
-    from tasks.on_demand.breaker import Breaker
+    from tasks.on_demand.bulkhead import Bulkhead
     from tasks.on_demand.deciding import Candidate
     from tasks.run import MirrorRun
     from tasks.upstream.registry import Fetched
@@ -46,7 +47,7 @@ class NotTaken(NotFound):
 
 NOT_THERE = (UpstreamNotFound, UpstreamDenied, UpstreamSchema1, NotTaken, NotSigned)
 # Answers, and nothing that a retry or a look at a failed step would mend.
-NO_FAILURE = (*NOT_THERE, NotAskedNow, StillNotAdmitted, HeldBack)
+NO_FAILURE = (*NOT_THERE, NotAskedNow, UpstreamBusy, StillNotAdmitted, HeldBack)
 REFUSED = 60.0  # seconds for which a refused image is not judged again; a signature may come later
 
 
@@ -70,7 +71,7 @@ class Looking:
     """One question, put to the candidates in their order."""
 
     runs: Callable[[Candidate], MirrorRun]
-    breaker: Breaker
+    bulkhead: Bulkhead
     local: RepositoryName
     reference: Tag | Digest
     held: TagRecord | None = None
@@ -87,7 +88,7 @@ class Looking:
         failures: list[MirrorflowError] = []
         for candidate in candidates:
             try:
-                with self.breaker.guarding(candidate.entry.name):
+                with self.bulkhead.asking(candidate.entry):
                     return self._ask(candidate)
             except NOT_THERE as error:
                 if isinstance(error, UpstreamNotFound):

@@ -83,12 +83,13 @@ class Referring:
             return Local() if refused.status == 404 else refused
         run = self._ground.run_of(takers[0])
         body = lambda: self._bring(miss, takers)  # noqa: E731 - it is the question's answer
-        future = self._ground.asking.once(miss, run, "fetch_referrers", body)
+        future = self._ground.asking.once(miss, run, "fetch_referrers", body, of=takers)
         if not held:
-            return Local(entry.manifest_check_interval, future.result(patience).lacking)
+            brought = self._ground.bulkhead.result(future, patience, entry)
+            return Local(entry.manifest_check_interval, brought.lacking)
         wait = patience_of(entry) if age < float("inf") else min(patience, FIRST_PATIENCE)
         try:
-            brought = in_time(future, wait, entry, self._ground.breaker)
+            brought = in_time(future, wait, entry, self._ground.bulkhead)
         except NotChecked as reason:
             return Local(0, str(reason))
         return Local(0 if brought.lacking else entry.manifest_check_interval, brought.lacking)
@@ -129,7 +130,7 @@ class Referring:
         for candidate in takers:
             run = self._ground.run_of(candidate)
             try:
-                with self._ground.breaker.guarding(candidate.entry.name):
+                with self._ground.bulkhead.asking(candidate.entry):
                     listed = run.upstream.referrers(candidate.source, subject)
             except NOT_THERE:
                 continue

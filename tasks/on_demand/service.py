@@ -191,7 +191,8 @@ class OnDemand:
         future = self._look(miss, takers.candidates, None)
         if entry.on_demand_in_background and not future.done():
             return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; ask again later")
-        return TheManifest(future.result(patience).digest, entry.manifest_check_interval)
+        found = self._ground.bulkhead.result(future, patience, entry)
+        return TheManifest(found.digest, entry.manifest_check_interval)
 
     def _revalidate(
         self, miss: Miss, takers: Takers, held: TagRecord | None, pending: Pending | None
@@ -200,7 +201,7 @@ class OnDemand:
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, _record_of(pending) or held)
         try:
-            found = in_time(future, patience_of(entry), entry, self._ground.breaker)
+            found = in_time(future, patience_of(entry), entry, self._ground.bulkhead)
         except NotChecked as reason:
             return _here(pending, 0, str(reason))
         if found.manifest is None:
@@ -259,7 +260,8 @@ class OnDemand:
         if absent:
             return absent
         future = self._look(miss, takers.candidates, None, lead)
-        return TheManifest(future.result(patience).image.digest)
+        found_here = self._ground.bulkhead.result(future, patience, takers.candidates[0].entry)
+        return TheManifest(found_here.image.digest)
 
     def _subject(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Refusal | None:
         """Bring what `miss` refers to: without it, be it for a policy, there are no referrers here either."""
@@ -280,7 +282,7 @@ class OnDemand:
         run = self._ground.run_of(takers[0])
         looking = Looking(
             self._ground.run_of,
-            self._ground.breaker,
+            self._ground.bulkhead,
             miss.repository,
             miss.reference,
             held,
@@ -289,7 +291,12 @@ class OnDemand:
             self._refused,
         )
         return self._ground.asking.once(
-            miss, run, "fetch_manifest", lambda: self._bring(miss, looking, takers), expected=NO_FAILURE
+            miss,
+            run,
+            "fetch_manifest",
+            lambda: self._bring(miss, looking, takers),
+            of=takers,
+            expected=NO_FAILURE,
         )
 
     def _bring(self, miss: Miss, looking: Looking, takers: tuple[Candidate, ...]) -> Found:
@@ -321,7 +328,7 @@ class OnDemand:
         arriving, new = self._ground.arrivals.expect(miss.repository, miss.reference)
         if new:
             self._ground.finishing.copy(takers[0], lead, miss.repository)
-        arriving.result(patience)
+        self._ground.bulkhead.result(arriving, patience, takers[0].entry)
         return TheBlob(lead.descriptor.size)
 
 

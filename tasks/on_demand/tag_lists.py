@@ -59,13 +59,16 @@ class TagLists:
         if listed is None:
             lists, run = self._lists, self._ground.run_of(asked[0])
             future = self._ground.asking.once(
-                page, run, "list_tags", lambda: self._list(lists, page.repository, asked)
+                page, run, "list_tags", lambda: self._list(lists, page.repository, asked), of=asked
             )
             known = lists.get(page.repository) is not None
             wait = patience_of(entry) if known else min(patience, FIRST_PATIENCE)
+            bulkhead = self._ground.bulkhead
             try:
                 listed = (
-                    in_time(future, wait, entry, self._ground.breaker) if here else future.result(patience)
+                    in_time(future, wait, entry, bulkhead)
+                    if here
+                    else bulkhead.result(future, patience, entry)
                 )
             except NotChecked as reason:
                 return Local(0, str(reason))
@@ -82,7 +85,7 @@ class TagLists:
         there = False
         for candidate in asked:
             try:
-                with self._ground.breaker.guarding(candidate.entry.name):
+                with self._ground.bulkhead.asking(candidate.entry):
                     tags = self._ground.run_of(candidate).upstream.tags(candidate.source)
                 there = True
                 names.update(_taken(candidate, tags))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from profiles.entry import RegistryEntry
-    from tasks.on_demand.breaker import Breaker
+    from tasks.on_demand.bulkhead import Bulkhead
 
 T = TypeVar("T")
 
@@ -24,17 +24,18 @@ class NotChecked(Exception):
     """Upstream did not say; the text is for the client's Warning."""
 
 
-def in_time(future: Future[T], seconds: float, entry: RegistryEntry, breaker: Breaker) -> T:
+def in_time(future: Future[T], seconds: float, entry: RegistryEntry, bulkhead: Bulkhead) -> T:
     """What upstream said. Raises `NotChecked`; an upstream that takes longer is left alone for a while."""
     # The question may be one that somebody asked before that, and that still waits for its answer.
+    breaker = bulkhead.breaker
     alone = breaker.reason(entry.name)
     try:
-        return future.result(min(seconds, _LEFT_ALONE) if alone else seconds)
+        return bulkhead.result(future, min(seconds, _LEFT_ALONE) if alone else seconds, entry)
     except TimeoutError:
         if alone:
             raise NotChecked(f"not checked: {alone}") from None
         reason = f"{entry.name} did not answer within {seconds:g} s"
-        breaker.failed(entry.name, reason)
+        breaker.failed(entry.name, reason, began=breaker.clock() - seconds)
         raise NotChecked(f"not checked: {reason}") from None
     except HeldBack as error:
         raise NotChecked(str(error)) from error

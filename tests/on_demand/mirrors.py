@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from flows.entries import open_store
+from flows.on_demand_options import BACKLOG
 from flows.webhook import Receiver
 from profiles.loading import parse_profile
 from registry_server.http.calling import OnMissOptions, mark_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from profiles.model import Profile
     from registry_server.http.access.options import AccessOptions
     from registry_server.store.store import Store
+    from tasks.on_demand.work import Executor
 
 SECRET = b"only for this test"
 
@@ -88,9 +90,13 @@ def document(*urls: str, **options: Any) -> dict[str, Any]:
 
 @contextmanager
 def minding(
-    folder: Path, *entries: dict[str, Any], more: dict[str, Any] | None = None, **storage: Any
+    folder: Path,
+    *entries: dict[str, Any],
+    more: dict[str, Any] | None = None,
+    executor: Executor | None = None,
+    **storage: Any,
 ) -> Iterator[tuple[Profile, OnDemand, Store, Directly]]:
-    """What answers misses, without a server in front of it."""
+    """What answers misses, without a server in front of it. `executor` does its work instead of threads."""
     folder.mkdir(parents=True, exist_ok=True)
     profile_document = {
         "storage": {"rootDirectory": "store", **storage},
@@ -100,7 +106,7 @@ def minding(
     text = json.dumps(profile_document)
     profile = parse_profile(text, folder / "profile.json").profile
     store, work = open_store(profile), Directly()
-    mind = OnDemand(profile, store, work)
+    mind = OnDemand(profile, store, executor or work)
     try:
         yield profile, mind, store, work
     finally:
@@ -114,10 +120,11 @@ def mirroring(
     timeout: float = 20,
     access: AccessOptions | None = None,
     more: dict[str, Any] | None = None,
+    executor: Executor | None = None,
     **storage: Any,
 ) -> Iterator[Mirror]:
-    with minding(folder, *entries, more=more, **storage) as (profile, mind, store, work):
-        listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+    with minding(folder, *entries, more=more, executor=executor, **storage) as (profile, mind, store, work):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
         threading.Thread(target=receiver.serve, daemon=True).start()

@@ -14,6 +14,7 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.on_demand import breaker, ground
 from tasks.on_demand.answers import Local, Miss, Push, Refusal
 from tasks.on_demand.breaker import Breaker, NotAskedNow
+from tasks.on_demand.bulkhead import Bulkhead
 from tasks.on_demand.waiting import NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
 from tests.on_demand.mirrors import document, minding, mirroring
@@ -188,7 +189,7 @@ def test_to_leave_an_upstream_alone_is_an_answer_and_no_failed_step(
 def test_who_comes_while_the_first_question_still_hangs_does_not_wait_for_it(tmp_path: Path) -> None:
     """The question of the first one goes on until `responseHeaderTimeout`, and is shared by equal ones."""
     with minding(tmp_path, document("http://127.0.0.1:1")) as (profile, *_):
-        entry, guard, question = profile.sync.registries[0], Breaker(), Future[None]()
+        entry, guard, question = profile.sync.registries[0], Bulkhead(Breaker()), Future[None]()
         with pytest.raises(NotChecked, match="did not answer within"):
             in_time(question, 0.01, entry, guard)
         with pytest.raises(NotChecked, match="did not answer within"):
