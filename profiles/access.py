@@ -145,6 +145,11 @@ class Observers(ProfileModel):
     users: tuple[str, ...] = Field(
         default=(), description="Users of the password file.", examples=[["prometheus"]]
     )
+    anonymous_policy: tuple[Action, ...] = Field(
+        default=(),
+        description="`[read]`: everyone may, signed in or not.",
+        examples=[["read"]],
+    )
 
 
 class AccessControl(ProfileModel):

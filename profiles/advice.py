@@ -35,7 +35,7 @@ def advise(profile: Profile, words: Vocabulary) -> Iterator[Remark]:
         access_advice.advise(profile.http),
         _on_sync(profile.sync),
         entry_advice.advise(profile.sync),
-        rule_advice.advise(profile.sync),
+        rule_advice.advise(profile.sync, from_zot=words.is_zot),
         credentials_advice.advise(profile.sync),
         form_advice.advise(profile),
         _on_own_addresses(profile),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _Found = tuple["Path", str, str]
 _FORM = 'write {"host:port": {"username": "…", "password": "…"}}'
 _PATH: Path = ("sync", "credentialsFile")
+_DOCKER_KEYS = {"auths", "credHelpers", "credsStore"}
+_TOKENS = ("auth", "identitytoken", "registrytoken")  # beside a user name and a password
 
 
 def advise(sync: Sync) -> Iterator[_Found]:
@@ -29,9 +31,44 @@ def advise(sync: Sync) -> Iterator[_Found]:
     except Refusal as refusal:
         yield _PATH, f"{refusal.found}: requests will be anonymous", refusal.write
         return
+    if content.keys() & _DOCKER_KEYS:
+        yield from _on_docker(content)
+        return
     used = {url.registry for entry in sync.registries for url in entry.urls}
     for host, value in content.items():
         yield from _on_host(host, value, used)
+
+
+def _on_docker(content: dict[str, Any]) -> Iterator[_Found]:
+    """docker's config.json and podman's auth.json: they hold more than this profile needs, and an empty entry
+    means that `credsStore` has the login."""
+    auths = content.get("auths") or {}
+    if not isinstance(auths, dict):
+        yield _PATH, "`auths` of the file is not an object", 'write {"auths": {"host:port": {"auth": "…"}}}'
+        return
+    for host, value in auths.items():
+        if not isinstance(value, dict) or (value and not _has_login(value)):
+            yield (
+                _PATH,
+                f"`auths` of the file has no login for {_shown(host)}",
+                "log in again: docker login HOST",
+            )
+
+
+def _shown(host: str) -> str:
+    """A key is not repeated unless it is a host: somebody may have written user:password@host."""
+    try:
+        return repr(UpstreamUrl.parse(host).registry)
+    except Refusal:
+        return "one of its hosts"
+
+
+def _has_login(value: dict[str, Any]) -> bool:
+    return any(isinstance(value.get(key), str) and value[key] for key in _TOKENS) or _has_password(value)
+
+
+def _has_password(value: dict[str, Any]) -> bool:
+    return all(isinstance(value.get(key), str) for key in ("username", "password"))
 
 
 def _read(file: File) -> dict[str, Any]:
@@ -58,8 +95,7 @@ def _on_host(host: str, value: Any, used: set[str]) -> Iterator[_Found]:
         # Not repeated: somebody may have written user:password@host.
         yield _PATH, "a key of the file is not a host", _FORM
         return
-    texts = (value.get("username"), value.get("password")) if isinstance(value, dict) else ()
-    if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+    if not isinstance(value, dict) or not _has_login(value):
         yield _PATH, f"the file has no username and password for {registry!r}", _FORM
     if registry not in used:
         yield (

@@ -23,15 +23,16 @@ _LITERAL = re.compile(r"[^\\.^$*+?{}\[\]|()]*")
 _TAG_LETTERS = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 
 
-def advise(sync: Sync) -> Iterator[_Found]:
-    """Path, what was found, what to write instead."""
+def advise(sync: Sync, *, from_zot: bool) -> Iterator[_Found]:
+    """Path, what was found, what to write instead. `from_zot`: the rules were written for zot."""
     for at, entry in enumerate(sync.registries):
         for number, rule in enumerate(entry.content):
             path: Path = ("sync", "registries", at, "content", number)
             yield from _on_prefix(rule, path)
             if rule.tags is not None:
                 yield from _on_nothing(rule.tags, (*path, "tags"))
-                yield from _on_width(rule.tags, (*path, "tags"))
+                if from_zot:
+                    yield from _on_width(rule.tags, (*path, "tags"))
 
 
 def _on_prefix(rule: ContentRule, path: Path) -> Iterator[_Found]:

@@ -87,6 +87,7 @@ def _policy(control: AccessControl, sync: Sync) -> Policy:
         admins=_grant(control.admin_policy),
         groups={name: frozenset(group.users) for name, group in control.groups.items()},
         observers=frozenset(control.metrics.users),
+        open_metrics=actions_of(control.metrics.anonymous_policy) >= READ,
         mirrored=tuple(re.compile(text) for text in dict.fromkeys(_mirrored(sync))),
     )
 

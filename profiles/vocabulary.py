@@ -52,6 +52,11 @@ class Vocabulary:
         """Where the value at `path` stands, or what it would stand in."""
         return next(self.places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.places)
 
+    @property
+    def is_zot(self) -> bool:
+        """Whether the file has zot's form: `sync` is an extension there."""
+        return bool(self._prefix)
+
     def spell(self, path: Path) -> str:
         """`sync.registries[0].urls`, as the file has it."""
         text = ""
@@ -139,6 +144,8 @@ class Vocabulary:
             self.problems.append(Remark(member.place, path, found, _nearest(member.key, known)))
         elif foreign.refused and not _harmless(member, foreign):
             self.problems.append(Remark(member.place, path, foreign.found, foreign.write))
+            if foreign.instead:  # that it is missing is said already
+                self.misspelled.add((*section.split("."), foreign.instead))
         elif not foreign.refused:
             self.warnings.append(Remark(member.place, path, foreign.found, foreign.write))
 

@@ -120,14 +120,27 @@ def test_a_pattern_that_can_match_is_left_alone(prefix: str) -> None:
         ("semverRange: '>2 <1'", "no version is in '>2 <1'; alternatives are joined by '||'"),
         ("regex: ''", "'' can match no tag"),
         ("regex: 'a/b'", "'a/b' can match no tag"),
-        ("regex: '4.*'", "write '.*4.*' to do the same, or '^4.*' to mean the whole tag"),
-        ("excludeRegex: 'rc'", "zot leaves out tags that merely contain it; write '.*rc.*' to do the same"),
     ],
 )
 def test_tag_conditions_are_warned_about(tags: str, part: str) -> None:
     assert any(
         part in warning for warning in warnings(_entries(f"content: [{{prefix: a, tags: {{{tags}}}}}]"))
     )
+
+
+@pytest.mark.parametrize(
+    ("tags", "part"),
+    [
+        ("regex: '4.*'", "write '.*4.*' to do the same, or '^4.*' to mean the whole tag"),
+        ("excludeRegex: 'rc'", "zot leaves out tags that merely contain it; write '.*rc.*' to do the same"),
+    ],
+)
+def test_what_zot_takes_more_is_said_of_files_in_its_form(tags: str, part: str) -> None:
+    entries = (
+        f"sync: {{registries: [{{urls: [r], onDemand: true, content: [{{prefix: a, tags: {{{tags}}}}}]}}]}}"
+    )
+    assert any(part in warning for warning in warnings(f"{_STORAGE}extensions: {{{entries}}}"))
+    assert warnings(_STORAGE + entries) == []
 
 
 @pytest.mark.parametrize(
@@ -204,8 +217,22 @@ def _with_credentials(folder: Path, content: str) -> list[str]:
     return warnings(_entries("content: [{prefix: a}]", head="  credentialsFile: c.json\n"), folder=folder)
 
 
-def test_credentials_for_a_host_that_is_used_are_left_alone(tmp_path: Path) -> None:
-    assert _with_credentials(tmp_path, json.dumps({"r0": {"username": "u", "password": "s3cret"}})) == []
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"r0": {"username": "u", "password": "s3cret"}}, id="zot's form"),
+        pytest.param({"r0": {"auth": "dTpz"}}, id="the old .dockercfg"),
+        pytest.param(
+            {"auths": {"r0": {"auth": "dTpz"}, "other": {"auth": "dTpz"}}}, id="docker's config.json"
+        ),
+        pytest.param({"auths": {"https://index.docker.io/v1/": {"auth": "dTpz"}}}, id="Docker Hub"),
+        pytest.param({"auths": {"r0": {}}, "credsStore": "pass"}, id="empty beside a credsStore"),
+        pytest.param({"auths": {"r0/team": {"identitytoken": "s3cret"}}}, id="podman, a namespace, a token"),
+        pytest.param({"credHelpers": {"r0": "pass"}, "HttpHeaders": {}}, id="helpers and settings"),
+    ],
+)
+def test_a_good_credentials_file_is_left_alone(tmp_path: Path, content: dict[str, object]) -> None:
+    assert _with_credentials(tmp_path, json.dumps(content)) == []
 
 
 @pytest.mark.parametrize(
@@ -217,6 +244,9 @@ def test_credentials_for_a_host_that_is_used_are_left_alone(tmp_path: Path) -> N
         ),
         ('{"r0": {"username": "u"}, "s3": "cret"}', "the file has no username and password for 'r0'"),
         ('{"u:s3cret@r0": {"username": "u", "password": "s3cret"}}', "a key of the file is not a host"),
+        ('{"auths": {"r0": {"auth": 1, "password": "s3cret"}}}', "`auths` of the file has no login for 'r0'"),
+        ('{"auths": {"u:s3cret@r0": []}}', "`auths` of the file has no login for one of its hosts"),
+        ('{"auths": ["s3cret"]}', "`auths` of the file is not an object"),
         ("s3cret", "is not JSON (line 1, column 1): requests will be anonymous"),
         ('["s3cret"]', "is not a JSON object: requests will be anonymous"),
         ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "is not JSON"),

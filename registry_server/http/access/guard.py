@@ -77,7 +77,9 @@ class Guard:
     def may_observe(self, caller: Caller) -> bool:
         """Whether the caller may read /metrics."""
         policy = self._policy
-        return not self.doorman.can_sign_in or caller.user in policy.observers or policy.is_admin(caller.user)
+        if policy.open_metrics or not self.doorman.can_sign_in:
+            return True
+        return caller.user in policy.observers or policy.is_admin(caller.user)
 
     def issue(self, caller: Caller, scopes: Iterable[str]) -> dict[str, Any] | None:
         """A token for what the caller may do of `scopes`; None where there are no tokens for him."""

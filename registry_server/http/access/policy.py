@@ -87,6 +87,7 @@ class Policy:
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     observers: frozenset[str] = frozenset()  # who may read /metrics beside the admins
     mirrored: tuple[re.Pattern[str], ...] = ()
+    open_metrics: bool = False  # everyone may read /metrics
 
     def rights(self, user: str, repository: str) -> Actions:
         """What `user` ("": anonymous) may do in `repository`."""
@@ -136,6 +137,7 @@ class Policy:
             "groups": {name: sorted(users) for name, users in self.groups.items()},
             "observers": sorted(self.observers),
             "mirrored": [regex.pattern for regex in self.mirrored],
+            "openMetrics": self.open_metrics,
         }
 
     @classmethod
@@ -146,6 +148,7 @@ class Policy:
             {name: frozenset(users) for name, users in found["groups"].items()},
             frozenset(found["observers"]),
             tuple(map(re.compile, found["mirrored"])),
+            found["openMetrics"],
         )
 
 

@@ -143,6 +143,14 @@ def test_upkeep_is_shown_once_there_was_some(tmp_path: Path) -> None:
     assert found == {"mirrorflow_gc_last_seconds": 2.5, "mirrorflow_gc_last_problems": 2}
 
 
+def test_metrics_are_for_everyone_where_the_profile_says_so(tmp_path: Path) -> None:
+    control = CONTROL.replace("{users: [zoe]}", "{anonymousPolicy: [read]}")
+    with guarded(tmp_path, f"{AUTH}{control}") as registry:
+        for who in ("", "alice", "admin"):
+            assert registry.client.get("/metrics", auth=auth_of(who)).status_code == 200
+        assert registry.client.get("/metrics", auth=("alice", "wrong")).status_code == 401
+
+
 @pytest.mark.parametrize(("who", "status"), [("", 401), ("alice", 403), ("zoe", 200), ("admin", 200)])
 def test_metrics_are_for_whom_the_profile_names(tmp_path: Path, who: str, status: int) -> None:
     with guarded(tmp_path, f"{AUTH}{CONTROL}") as registry:
