@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.definitions import describe_rule
-from profiles.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +59,8 @@ def check_trust(profile: Profile) -> None:
 def _when(entry: RegistryEntry) -> str:
     """What the entry is for."""
     demand = "fetched on demand" if entry.on_demand else ""
-    if entry.is_synced and entry.poll_interval:
-        return ", ".join(filter(None, (f"polled every {format_duration(entry.poll_interval)}", demand)))
+    if entry.timing is not None:
+        return ", ".join(filter(None, (f"polled {entry.timing}", demand)))
     if entry.is_synced:
         return "mirrored by `mirrorflow sync` alone"
     whole = f"; all of it only with `sync --registry {entry.name}`" if entry.content else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.deployments import Definition
-from profiles.durations import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,23 +23,17 @@ def definitions(profile: Profile, path: Path) -> tuple[Definition, ...]:
         Definition(
             name=entry.name,
             description=describe_entry(entry),
-            interval=schedule_of(entry),
+            timing=entry.timing,
             parameters={"profile": str(path), "registry": entry.name, "only": None},
         )
         for entry in profile.sync.registries
     )
 
 
-def schedule_of(entry: RegistryEntry) -> float | None:
-    """Seconds between two polls; None when nothing is polled (zot: no content rule, no polling)."""
-    return entry.poll_interval if entry.content else None
-
-
 def describe_entry(entry: RegistryEntry) -> str:
     """What the Prefect UI shows of a deployment, as Markdown."""
     urls = ", or when that fails ".join(f"`{url}`" for url in entry.urls)
-    interval = schedule_of(entry)
-    rhythm = f"every {format_duration(interval)}" if interval else "only when asked"
+    rhythm = str(entry.timing) if entry.timing else "only when asked"
     demand = ", and on demand" if entry.on_demand else ""
     rules = "\n".join(f"- {describe_rule(rule)}" for rule in entry.content)
     return f"Mirrors {urls}, {rhythm}{demand}.\n\n{rules or 'No content rule: nothing is polled.'}"

@@ -9,7 +9,6 @@ from flows.definitions import definitions
 from flows.deployments import DeploymentError, apply_definitions
 from flows.entries import open_store
 from flows.settings import client_environment, own_server_wanted
-from profiles.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +38,7 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
             client, definitions(loaded.profile, path), store_uuid=store.uuid, work_pool=work_pool
         )
     for definition in definitions(loaded.profile, path):
-        rhythm = f"every {format_duration(definition.interval)}" if definition.interval else "when asked"
+        rhythm = str(definition.timing) if definition.timing else "when asked"
         where = f" on work pool {work_pool}" if work_pool else ""
         yield f"deployed  mirror_registry/{definition.name}, {rhythm}{where}"
     for name in changes.removed:

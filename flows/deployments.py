@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.flow_runs import find_flow_runs
+from profiles.timing import At
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.responses import DeploymentResponse
+
+    from profiles.timing import Timing
 
 FirstRuns = Literal["none", "new", "overdue"]
 TAG = "mirrorflow"
@@ -40,22 +43,22 @@ class DeploymentError(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What one registry entry asks of Prefect. `interval` in seconds; None: only when asked."""
+    """What one registry entry asks of Prefect. `timing` None: only when asked."""
 
     name: str
     description: str
-    interval: float | None = None
+    timing: Timing | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A deployment as the server now has it. `interval` (seconds) and `due`, its next run by schedule
-    (UTC), are None without one; `started` says that a first run was asked for at once."""
+    """A deployment as the server now has it. `timing` and `due`, its next run by schedule (UTC), are None
+    without one; `started` says that a first run was asked for at once."""
 
     name: str
     id: UUID
-    interval: float | None
+    timing: Timing | None
     due: datetime | None
     started: bool = False
 
@@ -137,12 +140,6 @@ def pause_deployments(client: SyncPrefectClient, store_uuid: str) -> None:
         client.pause_deployment(deployment.id)
 
 
-def next_due(anchor: datetime, interval: float, now: datetime) -> datetime:
-    """The first moment after `now` that is a whole number of intervals (seconds) from `anchor`."""
-    passed = max(0, int((now - anchor) / timedelta(seconds=interval)))
-    return anchor + timedelta(seconds=interval) * (passed + 1)
-
-
 def _register_flow(client: SyncPrefectClient, entrypoint: str) -> tuple[UUID, dict[str, Any]]:
     """The server's id of the flow, and the schema of its parameters (the form in the UI)."""
     from prefect.utilities.callables import parameter_schema
@@ -165,7 +162,8 @@ def _apply(
 
     existing = _existing(client, payload["flow_id"], definition.name, payload["tags"])
     last = _last_success(client, existing)
-    overdue = definition.interval is not None and _is_overdue(last, definition.interval, now)
+    timing = definition.timing
+    overdue = timing is not None and timing.is_overdue(last, now)
     anchor = now if last is None or overdue else last
     pool = {} if payload["work_pool_name"] is None else {"work_pool_name": payload["work_pool_name"]}
     identifier = client.create_deployment(
@@ -174,7 +172,7 @@ def _apply(
         name=definition.name,
         description=definition.description,
         parameters=dict(definition.parameters),
-        schedules=_schedules(definition.interval, anchor),
+        schedules=_schedules(timing, anchor),
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         paused=False,
@@ -184,8 +182,8 @@ def _apply(
     start = may_start and overdue and not _is_waiting(client, identifier, now)
     if start:
         client.create_flow_run_from_deployment(identifier, name=f"mirror {definition.name}")
-    due = None if definition.interval is None else next_due(anchor, definition.interval, now)
-    return Applied(definition.name, identifier, definition.interval, due, started=start)
+    due = None if timing is None else timing.next_due(anchor, now)
+    return Applied(definition.name, identifier, timing, due, started=start)
 
 
 def _existing(
@@ -224,20 +222,19 @@ def _last_success(client: SyncPrefectClient, deployment: DeploymentResponse | No
     return datetime.fromtimestamp(started.timestamp(), UTC) if started else None
 
 
-def _is_overdue(last_success: datetime | None, interval: float, now: datetime) -> bool:
-    return last_success is None or now - last_success >= timedelta(seconds=interval)
-
-
 def _is_waiting(client: SyncPrefectClient, deployment_id: UUID, now: datetime) -> bool:
     """Whether a run is due already: late, to be retried, or waiting for its slot."""
     return bool(find_flow_runs(client, [deployment_id], types=["SCHEDULED"], due_before=now, limit=1))
 
 
-def _schedules(interval: float | None, anchor: datetime) -> list[DeploymentScheduleCreate]:
+def _schedules(timing: Timing | None, anchor: datetime) -> list[DeploymentScheduleCreate]:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.schedules import IntervalSchedule
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
-    if interval is None:
+    if timing is None:
         return []
-    every = IntervalSchedule(interval=timedelta(seconds=interval), anchor_date=anchor, timezone="UTC")
+    if isinstance(timing, At):
+        at = CronSchedule(cron=timing.cron, timezone=timing.zone)
+        return [DeploymentScheduleCreate(schedule=at, active=True)]
+    every = IntervalSchedule(interval=timedelta(seconds=timing.seconds), anchor_date=anchor, timezone="UTC")
     return [DeploymentScheduleCreate(schedule=every, active=True)]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A deployment: `interval` in seconds, `due` its next run by schedule in unix seconds (both None
-    without a schedule), `started` whether a run begins now."""
+    """A deployment: `timing` in words ("" without a schedule), `due` its next run by schedule in unix
+    seconds (None without one), `started` whether a run begins now."""
 
     name: str
-    interval: float | None
+    timing: str
     due: float | None
     started: bool
 
@@ -35,7 +35,12 @@ class Applied:
     def of(cls, changes: Changes) -> Self:
         return cls(
             tuple(
-                Entry(each.name, each.interval, each.due.timestamp() if each.due else None, each.started)
+                Entry(
+                    each.name,
+                    str(each.timing) if each.timing else "",
+                    each.due.timestamp() if each.due else None,
+                    each.started,
+                )
                 for each in changes.applied
             )
         )

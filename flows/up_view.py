@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.runner_report import Applied, Changed, Cleared, Failed, Refused, RunEnded
-from profiles.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +77,7 @@ def schedule_table(entries: Iterable[Entry]) -> Table:
     for heading in ("registry entry", "schedule", "next run"):
         table.add_column(heading, header_style="bold")
     for entry in entries:
-        rhythm = f"every {format_duration(entry.interval)}" if entry.interval else "only when asked"
+        rhythm = entry.timing or "only when asked"
         table.add_row(Text(entry.name), rhythm, _next_run(entry))
     return table
 

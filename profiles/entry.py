@@ -11,12 +11,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from profiles.cache import Cache
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Duration, PositiveDuration, ProfileModel, ProfilePath, Url
+from profiles.fields import Cron, Duration, PositiveDuration, ProfileModel, ProfilePath, TimeZone, Url
 from profiles.platforms import PlatformChoice
 from profiles.referrers import Referrers
+from profiles.timing import At, Every
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from profiles.timing import Timing
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -73,6 +76,15 @@ class RegistryEntry(ProfileModel):
         description="Duration between two looks at the upstream registry (seconds, or `6h`). Needs "
         "`content`. Default, and 0: never by itself.",
         examples=["6h"],
+    )
+    schedule: Cron | None = Field(
+        default=None,
+        description="When to look at the upstream registry, in place of `pollInterval`: minute, hour, day of "
+        "month, month, day of week (crontab). Needs `content`. Default: `pollInterval` says.",
+        examples=["30 3 * * *"],
+    )
+    time_zone: TimeZone = Field(
+        default="UTC", description="Time zone of `schedule`.", examples=["Europe/Berlin"]
     )
     tls_verify: bool = Field(default=True, description="Whether to verify the certificate of https URLs.")
     cert_dir: ProfilePath | None = Field(
@@ -224,7 +236,7 @@ class RegistryEntry(ProfileModel):
     @property
     def is_synced(self) -> bool:
         """Whether a run mirrors all of it without being told: one that is only `onDemand` is for clients."""
-        return bool(self.content) and (self.poll_interval is not None or not self.on_demand)
+        return bool(self.content) and (self.timing is not None or not self.on_demand)
 
     @field_validator("poll_interval")
     @classmethod
@@ -238,7 +250,17 @@ class RegistryEntry(ProfileModel):
             raise Refusals(refusals)
         return self
 
+    @property
+    def timing(self) -> Timing | None:
+        """When it is polled. zot: without content rules it is not."""
+        if not self.content:
+            return None
+        if self.schedule is not None:
+            return At(self.schedule, self.time_zone)
+        return Every(self.poll_interval) if self.poll_interval else None
+
     def _contradictions(self) -> Iterator[Refusal]:
+        yield from self._timing_contradictions()
         yield from self._retry_contradictions()
         yield from self._form_contradictions()
         given = {
@@ -253,6 +275,18 @@ class RegistryEntry(ProfileModel):
                 f"add 'onDemand: true', or drop {key}",
                 at=(key,),
                 involves=("onDemand",),
+            )
+
+    def _timing_contradictions(self) -> Iterator[Refusal]:
+        if self.schedule is not None and self.poll_interval is not None:
+            found = "schedule and pollInterval both say when to poll"
+            yield Refusal(found, "drop one of the two", at=("schedule",), involves=("pollInterval",))
+        if self.schedule is None and "time_zone" in self.model_fields_set:
+            yield Refusal(
+                "timeZone is that of schedule, which is missing",
+                "add e.g. schedule: '30 3 * * *', or drop timeZone",
+                at=("timeZone",),
+                involves=("schedule",),
             )
 
     def _form_contradictions(self) -> Iterator[Refusal]:

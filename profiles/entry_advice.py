@@ -32,13 +32,15 @@ def advise(sync: Sync) -> Iterator[_Found]:
 
 
 def _on_schedule(entry: RegistryEntry, path: Path) -> Iterator[_Found]:
-    if entry.poll_interval is None and not entry.on_demand:
+    key = "pollInterval" if entry.schedule is None else "schedule"
+    polled = entry.poll_interval is not None or entry.schedule is not None
+    if not polled and not entry.on_demand:
         found = f"{entry.name!r} has neither pollInterval nor onDemand: only a command will mirror it"
         yield path, found, "add e.g. pollInterval: '6h', or 'onDemand: true'"
-    if entry.poll_interval is not None and not entry.content:
+    if polled and not entry.content:
         found = f"{entry.name!r} has no content: nothing is polled"
-        yield (*path, "pollInterval"), found, "add content, e.g. [{prefix: '**'}]"
-    if entry.poll_interval is not None and entry.urls[0].is_docker_hub and needs_catalog(entry):
+        yield (*path, key), found, "add content, e.g. [{prefix: '**'}]"
+    if polled and entry.urls[0].is_docker_hub and needs_catalog(entry):
         yield from _on_docker_hub(entry, path)
 
 

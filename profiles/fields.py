@@ -21,6 +21,7 @@ from profiles.errors import Refusal
 from profiles.globs import Glob
 from profiles.selection import Selection
 from profiles.tag_pattern import TagPattern
+from profiles.timing import parse_cron, parse_zone
 from profiles.upstream_url import UpstreamUrl
 from profiles.version_range import VersionRange
 from registry_server.oci.descriptor import Platform
@@ -97,6 +98,8 @@ Duration = Annotated[
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
+Cron = Annotated[str, PlainValidator(parse_cron), _text("30 3 * * *")]
+TimeZone = Annotated[str, PlainValidator(parse_zone), _text("Europe/Berlin")]
 PositiveDuration = Annotated[Duration, AfterValidator(_longer_than_nothing)]
 RepositoryGlob = Annotated[Glob, PlainValidator(Glob.parse), PlainSerializer(str), _text("library/*")]
 TagRegex = Annotated[

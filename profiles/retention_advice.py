@@ -38,7 +38,7 @@ def _against_polling(profile: Profile) -> Iterator[_Found]:
     """One word for each policy, with the first rule that it works against."""
     told: set[Path] = set()
     for entry in profile.sync.registries:
-        for rule in entry.content if entry.poll_interval is not None else ():
+        for rule in entry.content if entry.timing is not None else ():
             for upstream, local in _places(rule):
                 path, options = _options_for(profile, local)
                 for number, policy in enumerate(options.retention.policies):

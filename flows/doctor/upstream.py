@@ -126,7 +126,7 @@ def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> F
 
 
 def _catalog(subject: Subject, asking: Asking, entry: RegistryEntry, listed: list[str]) -> Finding:
-    polled = needs_catalog(entry) and (entry.poll_interval is not None or not entry.on_demand)
+    polled = needs_catalog(entry) and (entry.timing is not None or not entry.on_demand)
     try:
         with asking.ask("GET catalog", f"_catalog?n={_LISTED}") as answer:
             document = bodies.read_object(answer, bodies.MAX_LIST, "the catalog")

@@ -11,12 +11,12 @@ from flows.deployments import (
     Definition,
     DeploymentError,
     apply_definitions,
-    next_due,
     our_deployments,
     pause_deployments,
 )
 from flows.flow_runs import find_flow_runs
 from flows.leftovers import clear_leftovers, superfluous
+from profiles.timing import At, Every
 from tests.flows.tiny import ENTRYPOINT
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-HOUR = 3600.0
+HOUR = Every(3600)
 PARAMETERS = {"profile": "/nowhere/p.yaml", "registry": "docker.io"}
 
 
@@ -58,7 +58,7 @@ def name() -> str:
 )
 def test_the_next_run_keeps_the_rhythm_of_the_last_success(anchor: int, now: int, due: int) -> None:
     moments = [datetime.fromtimestamp(seconds, UTC) for seconds in (anchor, now, due)]
-    assert next_due(moments[0], HOUR, moments[1]) == moments[2]
+    assert HOUR.next_due(moments[0], moments[1]) == moments[2]
 
 
 def test_a_schedule_makes_the_server_plan_runs(client: SyncPrefectClient, store: str, name: str) -> None:
@@ -71,12 +71,21 @@ def test_a_schedule_makes_the_server_plan_runs(client: SyncPrefectClient, store:
     assert planned[0].parameters == PARAMETERS
 
 
+def test_a_cron_schedule_is_prefects_own(client: SyncPrefectClient, store: str, name: str) -> None:
+    definition = Definition(name, "at night", At("30 3 * * *", "Europe/Berlin"), PARAMETERS)
+    [applied] = apply_definitions(client, [definition], store_uuid=store, entrypoint=ENTRYPOINT).applied
+    planned = _eventually(lambda: find_flow_runs(client, [applied.id]), seconds=15)
+    assert applied.due is not None
+    expected = [run.expected_start_time for run in planned]
+    assert min(each.timestamp() for each in expected if each) == applied.due.timestamp()
+
+
 def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, store: str, name: str) -> None:
     first = [Definition(f"{name}-a", "a", HOUR, PARAMETERS), Definition(f"{name}-b", "b", HOUR, PARAMETERS)]
     before = apply_definitions(client, first, store_uuid=store, entrypoint=ENTRYPOINT)
     second = [
         Definition(f"{name}-b", "only when asked", None, PARAMETERS),
-        Definition(f"{name}-c", "c", 60.0),
+        Definition(f"{name}-c", "c", Every(60)),
     ]
     after = apply_definitions(client, second, store_uuid=store, entrypoint=ENTRYPOINT)
 

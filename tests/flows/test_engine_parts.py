@@ -35,6 +35,7 @@ from flows.settings import client_environment, own_server_wanted, server_environ
 from flows.up_view import UpView
 from profiles.errors import ProfileInvalid
 from profiles.loading import load_profile
+from profiles.timing import Every
 
 if TYPE_CHECKING:
     from flows.runner_report import Report
@@ -131,9 +132,9 @@ def test_a_deployment_says_what_it_does_in_words(profile: Path) -> None:
         "into `/mirror` without its prefix\n"
         "- `**`: all tags, where `contains(platforms, 'linux/arm64')`, for `linux/amd64`"
     )
-    assert (first.name, first.interval) == ("registry1-5000", 5400)
+    assert (first.name, first.timing) == ("registry1-5000", Every(5400))
     assert first.parameters == {"profile": str(profile), "registry": "registry1-5000", "only": None}
-    assert asked.interval is None, "zot: without content nothing is polled"
+    assert asked.timing is None, "zot: without content nothing is polled"
     assert "No content rule" in asked.description
     assert "- exactly `a/b:1`, `a/b:2`\n- `c`: tags versions only" in listed.description
 
@@ -181,9 +182,9 @@ def test_of_a_log_the_last_exception_is_shown_and_not_a_page_of_it(tmp_path: Pat
 
 
 REPORTS: list[Report] = [
-    Applied((Entry("a", 60.0, 1.5, started=False), Entry("b", None, None, started=False))),
+    Applied((Entry("a", "every 1m", 1.5, started=False), Entry("b", "", None, started=False))),
     Cleared(1, 2),
-    Changed(("a",), (), ("c",), (Entry("a", 60.0, 1.5, started=True),), note="restart"),
+    Changed(("a",), (), ("c",), (Entry("a", "every 1m", 1.5, started=True),), note="restart"),
     Refused("profile.yaml:1: [bad]"),
     RunEnded("a", "Failed", "1 of 2 images, 1 failed"),
     Failed("no"),
@@ -214,8 +215,8 @@ def test_brackets_in_a_message_are_not_markup() -> None:
 
 
 def test_a_comparison_names_what_a_profile_adds_changes_and_removes() -> None:
-    before = [Definition("same", ""), Definition("other", "", 60.0), Definition("gone", "")]
-    after = [Definition("same", ""), Definition("other", "", 90.0), Definition("new", "")]
+    before = [Definition("same", ""), Definition("other", "", Every(60.0)), Definition("gone", "")]
+    after = [Definition("same", ""), Definition("other", "", Every(90.0)), Definition("new", "")]
     found = runner_report.compare(before, after, Applied(()))
     assert (found.added, found.changed, found.removed) == (("new",), ("other",), ("gone",))
 

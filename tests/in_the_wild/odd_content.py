@@ -168,14 +168,12 @@ ROWS: Final = (
         "skopeo 2057",
         served_as(DOCKER),
         ONE,
-
     ),
     Row(
         "an image that is announced as an index",
         "CVE-2021-41190",
         served_as(media_types.OCI_INDEX),
         failed={f"{APP}:1": "announced as"},
-
     ),
     Row(
         "a child that its list calls Docker's",
@@ -183,70 +181,61 @@ ROWS: Final = (
         child_called(DOCKER),
         ONE,
     ),
-    Row("a child without a type", DESCRIPTOR, child_called(None), ONE, peers=False),
+    Row("a child without a type", DESCRIPTOR, child_called(None), ONE),
     Row(
         "a child with an empty type",
         DESCRIPTOR,
         child_called(""),
         ONE,
-
     ),
     Row(
         "a child of no known type",
         "harbor 7853",
         child_called(OCTETS),
         ONE,
-
     ),
     Row(
         "a child that its list calls an index",
         "CVE-2021-41190",
         child_called(media_types.OCI_INDEX),
         failed={f"{APP}:1": "announced as"},
-
     ),
-    Row("a layer with an empty type", DESCRIPTOR, _untyped_layer, ONE, peers=False),
+    Row("a layer with an empty type", DESCRIPTOR, _untyped_layer, ONE),
     Row(
         "a manifest with an empty type",
         "image-spec: manifest.md",
         _untyped_manifest,
         ONE,
-
     ),
     Row(
         "a proxy that compresses manifests, lists and layers unasked",
         "moby 17595, quay 1310",
         _behind_a_compressing_proxy,
         ONE,
-
     ),
     Row(
         "manifests by tag only",
         PULLING,
         by_tag_only,
         ONE,
-
     ),
     Row(
         "a registry that knows no digests",
         "distribution 3848",
         _no_digests_at_all,
         ONE,
-
     ),
     Row(
         "a tag that moved after it was looked at, and what it named is gone",
         PULLING,
         moved,
         ONE,
-
     ),
     Row(
         "a tag that moves whenever it is looked at",
         PULLING,
         _moves_all_the_time,
         failed={f"{APP}:1": "it named sha256:.*, which is gone, and names sha256:"},
-
     ),
     Row(
         "a repository in the catalog whose last tag was deleted",
@@ -254,7 +243,6 @@ ROWS: Final = (
         _empty_in_the_catalog,
         (f"{NEIGHBOUR}:1",),
         notes=(f"its catalog has {APP}, which is not there",),
-
     ),
     Row(
         "a repository that the profile names, and that is not there",
@@ -263,7 +251,6 @@ ROWS: Final = (
         (f"{NEIGHBOUR}:1",),
         problem="404 Not Found",
         content=({"prefix": APP}, {"prefix": NEIGHBOUR}),
-
     ),
     Row(
         "names in a catalog that are no names",
@@ -271,13 +258,11 @@ ROWS: Final = (
         _no_names_in_the_catalog,
         ONE,
         notes=("its catalog has 2 names that are no repository's .*'Upper/Case', 'a/../b'",),
-
     ),
     Row(
         "a list with an image in Docker's schema 1 format",
         "docker.com: image manifest version 2, schema 1",
         _schema1_in_a_list,
         (f"{NEIGHBOUR}:1",),
-
     ),
 )
