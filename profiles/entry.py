@@ -11,7 +11,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from profiles.cache import Cache
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
-from profiles.fields import Cron, Duration, PositiveDuration, ProfileModel, ProfilePath, TimeZone, Url
+from profiles.fields import (
+    Cron,
+    Duration,
+    PositiveDuration,
+    ProfileModel,
+    ProfilePath,
+    TimeZone,
+    TokenService,
+    Url,
+)
 from profiles.platforms import PlatformChoice
 from profiles.referrers import Referrers
 from profiles.timing import At, Every
@@ -92,6 +101,12 @@ class RegistryEntry(ProfileModel):
         description="Folder with `*.crt` (CA certificates), `*.cert` and `*.key` (client certificate and its "
         "key). Relative to the profile. Default: where containers and docker keep them (`certs.d`).",
         examples=["/etc/mirrorflow/certs"],
+    )
+    token_services: tuple[TokenService, ...] = Field(
+        default=(),
+        description="Token services under another domain than the registry that may see its credentials "
+        "(scheme and host, with a port where there is one). Default: none; the registry's own domain may.",
+        examples=[["https://auth.other.example"]],
     )
     max_retries: int = Field(
         default=0,
@@ -263,6 +278,7 @@ class RegistryEntry(ProfileModel):
         yield from self._timing_contradictions()
         yield from self._retry_contradictions()
         yield from self._form_contradictions()
+        yield from self._token_contradictions()
         given = {
             "manifestCheckInterval": self.manifest_check_interval,
             "onDemandInBackground": self.on_demand_in_background,
@@ -299,6 +315,18 @@ class RegistryEntry(ProfileModel):
                     "drop one of the two (the original can be pulled by its digest anyway)",
                     at=("content", number, "convert"),
                     involves=("preserveDigest",),
+                )
+
+    def _token_contradictions(self) -> Iterator[Refusal]:
+        if any(url.scheme == "http" for url in self.urls):
+            return
+        for number, service in enumerate(self.token_services):
+            if service.startswith("http://"):
+                yield Refusal(
+                    "a token service without TLS sees no credentials of a registry with TLS",
+                    f"write 'https://{service.removeprefix('http://')}'",
+                    at=("tokenServices", number),
+                    involves=("urls",),
                 )
 
     def _retry_contradictions(self) -> Iterator[Refusal]:

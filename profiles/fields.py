@@ -22,7 +22,7 @@ from profiles.globs import Glob
 from profiles.selection import Selection
 from profiles.tag_pattern import TagPattern
 from profiles.timing import parse_cron, parse_zone
-from profiles.upstream_url import UpstreamUrl
+from profiles.upstream_url import UpstreamUrl, parse_token_service
 from profiles.version_range import VersionRange
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.errors import InvalidName
@@ -120,6 +120,7 @@ Url = Annotated[
     PlainSerializer(str),
     _text("https://registry.example:5000"),
 ]
+TokenService = Annotated[str, PlainValidator(parse_token_service), _text("https://auth.example")]
 WantedPlatform = Annotated[
     Platform, PlainValidator(_parse_platform), PlainSerializer(str), _text("linux/amd64")
 ]

@@ -87,6 +87,21 @@ class UpstreamUrl:
         return f"{self.scheme}://{host}" + (f"/{self.path_prefix}" if self.path_prefix else "")
 
 
+def parse_token_service(text: object) -> str:
+    """The origin of a token service: `https://auth.example`, without the port that the scheme has anyway.
+
+    Raises `Refusal`, which shows no password.
+    """
+    example = "write its scheme and host, e.g. 'https://auth.example'"
+    if not isinstance(text, str) or not text.strip():
+        raise Refusal("not a URL", example)
+    parts = _split(text.strip())
+    found = f"{parts.scheme.lower()}://{_host(parts)}"
+    if parts.path not in {"", "/"}:
+        raise Refusal("a token service is named without a path", f"write {found!r}")
+    return found
+
+
 def _split(text: str) -> SplitResult:
     # First of all, so that no later message can show a part of a password with a '/' in it.
     if "@" in text:

@@ -19,7 +19,7 @@ from tasks.upstream.waits import Waits
 from tasks.upstream.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from tasks.upstream.credentials import Credentials
@@ -41,8 +41,10 @@ class Greeting:
 class _Endpoint(Endpoint):
     """With other names in the scopes of tokens than in its paths, where it is told so."""
 
-    def __init__(self, url: EndpointUrl, credentials: Credentials, waits: Waits) -> None:
-        super().__init__(url, credentials, waits)
+    def __init__(
+        self, url: EndpointUrl, credentials: Credentials, waits: Waits, token_services: Collection[str]
+    ) -> None:
+        super().__init__(url, credentials, waits, token_services)
         self.scopes: dict[str, str] = {}
 
     def scope(self, call: Call) -> str:
@@ -60,6 +62,7 @@ class Asking:
         *,
         tls_verify: bool = True,
         cert_dir: Path | None = None,
+        token_services: Collection[str] = (),
         connect_timeout: float = _CONNECT,
         answer_timeout: float = _ANSWER,
     ) -> None:
@@ -76,7 +79,7 @@ class Asking:
         self.url = url
         self._wire = Wire(Contexts(cert_dir, verify=tls_verify, standard=standard_dirs()), options, waits)
         self._exchanger = Exchanger(self._wire, Counts(), Ledger(waits))
-        self._endpoint = _Endpoint(url, credentials, waits)
+        self._endpoint = _Endpoint(url, credentials, waits, token_services)
 
     def __enter__(self) -> Self:
         return self

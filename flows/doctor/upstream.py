@@ -60,6 +60,7 @@ class UpstreamCheck:
                 self.credentials,
                 tls_verify=entry.tls_verify,
                 cert_dir=entry.cert_dir,
+                token_services=entry.token_services,
                 connect_timeout=entry.connect_timeout,
                 answer_timeout=entry.response_header_timeout,
             ) as asking:

@@ -19,7 +19,7 @@ from tasks.upstream.realm import check_realm
 from tasks.upstream.tokens import Token, parse_token
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterator, Mapping
 
     from tasks.upstream.credentials import Credential
     from tasks.upstream.errors import UpstreamError, Where
@@ -46,18 +46,33 @@ class Authenticator:
     """Of one endpoint; remembers its challenge and its tokens. Thread-safe: one token request per scope,
     whoever else needs it waits for it."""
 
-    def __init__(self, origin: httpx.URL, credential: Credential | None, waits: Waits) -> None:
+    def __init__(
+        self,
+        origin: httpx.URL,
+        credential: Credential | None,
+        waits: Waits,
+        token_services: Collection[str] = (),
+        *,
+        elsewhere: bool = False,
+    ) -> None:
+        """`elsewhere`: it is not the registry, but an origin that it sends us to."""
         self._origin = origin
+        self._token_services = token_services
+        self._elsewhere = elsewhere
         self._credential = credential
         self._waits = waits
         self._challenge: Challenge | None = None
         self._pinged = False
         self._tokens: dict[str, Token] = {}
+        self._scopes: dict[str, str] = {}  # by what we call them, as the registry calls them
         self._flights: dict[str, Lock] = {}
         self._lock = Lock()
 
     def flow(self, request: httpx.Request, scope: str, where: Where) -> Generator[Ask, Reply, None]:
-        """Yield `request`, signed, once or twice; what it is sent last answers `request`.
+        """Yield `request`, signed, up to three times; what it is sent last answers `request`.
+
+        The scope that the challenge names comes before `scope`, which is ours: it is right where names are
+        rewritten, and ours is where a proxy does not know what it is called.
 
         Raises `UpstreamLoginDenied`, another `UpstreamError`, or `Stopped`.
         """
@@ -70,10 +85,20 @@ class Authenticator:
         challenge = yield from self._challenged(reply)
         if challenge is None or (challenge.scheme == "basic" and used):
             raise failure(where, reply)  # nothing to answer it with, or refused what we have
-        self._forget(scope, used)
         self._challenge = challenge
-        yield from self._signed(request, scope, where, challenge)
-        yield Ask(request)
+        for named in self._names(challenge, reply, scope):
+            self._forget(scope, used)
+            self._scopes[scope] = named
+            used = yield from self._signed(request, scope, where, challenge)
+            if (yield Ask(request)).status != 401:
+                return
+
+    def _names(self, challenge: Challenge, reply: Reply, scope: str) -> list[str]:
+        """The scopes to ask a token for, one after the other. That of /v2/ is about no repository."""
+        if challenge.scheme != "bearer" or challenge != _chosen(reply):
+            return [scope]
+        names = list(dict.fromkeys(filter(None, (challenge.pull_scope, scope))))
+        return names[::-1] if self._scopes.get(scope) == scope else names  # what helped the last time first
 
     def _ping(self) -> Generator[Ask, Reply, None]:
         """Who answers anonymous clients may show them less than us, so ask for the challenge first."""
@@ -106,6 +131,13 @@ class Authenticator:
         return value
 
     def _basic(self, where: Where) -> str:
+        if self._elsewhere:
+            raise UpstreamLoginDenied(
+                where,
+                f"{self._origin.host}, where it redirects to, wants a login, and none is sent there; "
+                "name that host in `urls` instead",
+                401,
+            )
         if self._credential is None or not self._credential.username:
             raise UpstreamLoginDenied(
                 where, "it wants a user and password; add them for this host to credentialsFile", 401
@@ -123,7 +155,8 @@ class Authenticator:
         with self._one_at_a_time(scope):
             token = self._tokens.get(scope)
             if token is None or token.expires <= self._waits.clock():
-                token = yield from self._ask_for_token(challenge, scope, where)
+                named = self._scopes.get(scope, scope)
+                token = yield from self._ask_for_token(challenge, named, where)
                 self._tokens[scope] = token
             return token.value
 
@@ -138,7 +171,13 @@ class Authenticator:
             flight.release()
 
     def _ask_for_token(self, challenge: Challenge, scope: str, where: Where) -> Generator[Ask, Reply, Token]:
-        realm = check_realm(challenge.realm, self._origin, where, credentials=self._credential is not None)
+        realm = check_realm(
+            challenge.realm,
+            self._origin,
+            where,
+            credentials=self._credential is not None,
+            allowed=self._token_services,
+        )
         service = challenge.parameters.get("service", "")
         reply = yield from self._answered(realm, service, scope)
         if reply.status in (401, 403):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?:\s+|\s*$|\s*,)")
 _PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_PULL = re.compile(r"repository:[A-Za-z0-9._/:-]{1,512}:pull")  # distribution, "Token Scope"
 _MAX_HEADER = 8192  # characters of one header that are looked at
 
 
@@ -25,6 +26,16 @@ class Challenge:
     @property
     def realm(self) -> str:
         return self.parameters.get("realm", "")
+
+    @property
+    def pull_scope(self) -> str:
+        """What a token is to be asked for, "" where that is not said, or is more than to pull.
+
+        A registry behind a proxy that rewrites names has other names than the request.
+        """
+        scope = self.parameters.get("scope", "")
+        parts = scope.split()
+        return " ".join(parts) if parts and all(map(_PULL.fullmatch, parts)) else ""
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:

@@ -18,7 +18,7 @@ from tasks.upstream.realm import origin
 from tasks.upstream.redirects import MAX_REDIRECTS, keeps_login, redirected, redirected_within
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterator, Mapping
 
     from tasks.upstream.auth import Ask
     from tasks.upstream.budget import Ledger
@@ -55,8 +55,15 @@ class Call:
 class Endpoint:
     """One of the entry's `urls`, with what we know about talking to it."""
 
-    def __init__(self, url: EndpointUrl, credentials: Credentials, waits: Waits) -> None:
+    def __init__(
+        self,
+        url: EndpointUrl,
+        credentials: Credentials,
+        waits: Waits,
+        token_services: Collection[str] = (),
+    ) -> None:
         self.url = url
+        self._token_services = token_services
         self.base = httpx.URL(f"{url.scheme}://{url.host}")
         self._root = str(self.base).rstrip("/")
         self._credentials = credentials
@@ -86,10 +93,13 @@ class Endpoint:
         the registry sends us to another origin, we are anonymous.
         """
         with self._lock:
-            credential = self._credential(call) if keeps_login(self.base, url) else None
+            ours = keeps_login(self.base, url)
+            credential = self._credential(call) if ours else None
             key = (credential, origin(url))
             if key not in self._authenticators:
-                self._authenticators[key] = Authenticator(url.join("/"), credential, self._waits)
+                self._authenticators[key] = Authenticator(
+                    url.join("/"), credential, self._waits, self._token_services, elsewhere=not ours
+                )
             self._authenticators.move_to_end(key)
             if len(self._authenticators) > _MOST_ORIGINS:
                 self._authenticators.popitem(last=False)
@@ -169,7 +179,7 @@ class Exchanger:
             answer = held.enter_context(
                 self._wire.send(request, home, where, bulk=call.bulk and not ask.kind)
             )
-            further = redirected_within(request, answer.response) if ask.kind else None
+            further = redirected_within(request, answer.response, token=ask.token) if ask.kind else None
             if further is None:
                 return answer
             request = further

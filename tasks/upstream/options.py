@@ -39,6 +39,10 @@ class RegistryOptions(Protocol):
     @property
     def cert_dir(self) -> Path | None: ...
     @property
+    def token_services(self) -> Sequence[str]:
+        """Origins that may see the credentials although they are under another domain."""
+
+    @property
     def connect_timeout(self) -> float: ...
     @property
     def response_header_timeout(self) -> float: ...
@@ -73,6 +77,7 @@ class UpstreamOptions:
     urls: tuple[EndpointUrl, ...]
     tls_verify: bool = True
     cert_dir: Path | None = None
+    token_services: tuple[str, ...] = ()
     connect_timeout: float = 5.0
     response_header_timeout: float = 30.0
     read_timeout: float = 30.0

@@ -1,7 +1,8 @@
 """Which token services may see our credentials (CVE-2026-33540 and its relatives).
 
 A registry names its token service itself, so a registry that is hostile, or whoever answers in its place,
-could name any: credentials go to the registry's own host, to the same registrable domain, or nowhere.
+could name any: credentials go to the registry's own host, to the same registrable domain, to what the
+profile names under `tokenServices`, or nowhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import httpx
 from tasks.upstream.errors import UpstreamProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tasks.upstream.errors import Where
 
 # Below these anybody can have a name. No copy of the public suffix list, which would be stale: what
@@ -46,8 +49,18 @@ def is_plain(url: httpx.URL) -> bool:
     return url.scheme in ("http", "https") and not url.userinfo and bool(_HOST.fullmatch(url.host))
 
 
-def check_realm(realm: str, registry: httpx.URL, where: Where, *, credentials: bool) -> httpx.URL:
-    """The token service that `registry` names. Raises `UpstreamProtocolError` when it may not be asked."""
+def check_realm(
+    realm: str,
+    registry: httpx.URL,
+    where: Where,
+    *,
+    credentials: bool,
+    allowed: Collection[str] = (),
+) -> httpx.URL:
+    """The token service that `registry` names; `allowed` are the entry's `tokenServices`.
+
+    Raises `UpstreamProtocolError` when it may not be asked.
+    """
     try:
         url = httpx.URL(realm)
     except httpx.InvalidURL as error:
@@ -58,11 +71,12 @@ def check_realm(realm: str, registry: httpx.URL, where: Where, *, credentials: b
         )
     if registry.scheme == "https" and url.scheme == "http":
         raise UpstreamProtocolError(where, f"its token service is not https: {_shown(url)}; refused")
-    if credentials and not related(url.host, registry.host):
+    if credentials and not related(url.host, registry.host) and _shown(url) not in allowed:
         raise UpstreamProtocolError(
             where,
-            f"its token service is on another host, {_shown(url)}, which must not see the credentials of "
-            f"{registry.host}; remove them to go anonymously, or mirror from a registry that is set up right",
+            f"its token service is under another domain, {_shown(url)}, which must not see the credentials "
+            f'of {registry.host}; add `tokenServices: ["{_shown(url)}"]` to the registry entry if it is the '
+            "registry's, or remove the credentials to go anonymously",
         )
     return url
 

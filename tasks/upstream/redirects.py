@@ -37,13 +37,18 @@ def redirected(request: httpx.Request, response: httpx.Response, where: Where) -
     return httpx.Request(request.method, url, headers=headers)
 
 
-def redirected_within(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+def redirected_within(
+    request: httpx.Request, response: httpx.Response, *, token: bool
+) -> httpx.Request | None:
     """The request that a redirect of a login asks for; None where it is none, or leads elsewhere.
 
-    It carries a password or a token in its header or body, so it stays where `keeps_login` says.
+    `token`: it goes to a token service and carries a password or a token, so it stays where `keeps_login`
+    says. Otherwise it is for a challenge, which belongs to one origin.
     """
     url = _target(request, response) if response.has_redirect_location else None
     if url is None or not keeps_login(request.url, url):
+        return None
+    if not token and origin(request.url) != origin(url):
         return None
     if request.method != "GET" and response.status_code not in (307, 308):
         return None  # RFC 9110, 15.4: others may turn it into a GET, which loses the body

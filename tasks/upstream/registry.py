@@ -95,7 +95,9 @@ class UpstreamRegistry:
         self._wire = Wire(contexts, options, waits, mark=mark)
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
-        self._endpoints = Endpoints([Endpoint(url, credentials, waits) for url in options.urls], waits)
+        services = options.token_services
+        endpoints = [Endpoint(url, credentials, waits, services) for url in options.urls]
+        self._endpoints = Endpoints(endpoints, waits)
         self._heads = Heads(clock)
         self._lister = Lister(self._exchanger, remark)
 

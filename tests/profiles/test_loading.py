@@ -169,6 +169,21 @@ def test_all_mistakes_are_reported_at_once_each_at_its_place() -> None:
         ("reqPerSec: 0", "reqPerSec: 0 is not a finite number greater than 0"),
         ("reqPerSec: .nan", "reqPerSec: nan is not a finite number greater than 0"),
         ("reqPerSec: .inf", "reqPerSec: inf is not a finite number greater than 0"),
+        ("tokenServices: https://auth.example", "tokenServices: 'https://auth.example' is not a list"),
+        ("tokenServices: [5]", "tokenServices[0]: not a URL; write its scheme and host"),
+        (
+            "tokenServices: ['https://Auth.example:443/token?x=1']",
+            "tokenServices[0]: a registry's URL has no query",
+        ),
+        (
+            "tokenServices: ['https://Auth.example:443/token']",
+            "tokenServices[0]: a token service is named without a path; write 'https://auth.example'",
+        ),
+        ("tokenServices: ['https://me:pw@auth.example']", "tokenServices[0]: the URL holds a user name"),
+        (
+            "tokenServices: ['http://auth.example']",
+            "tokenServices[0]: a token service without TLS sees no credentials of a registry with TLS; write",
+        ),
         ("maxIdleConnsPerHost: 0", "maxIdleConnsPerHost: 0 is out of bounds"),
         ("manifestCheckInterval: -1", "manifestCheckInterval: -1 is not a duration"),
         ("manifestCheckInterval: 5m", "manifestCheckInterval: manifestCheckInterval requires onDemand"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiles.errors import Refusal
-from profiles.upstream_url import UpstreamUrl
+from profiles.upstream_url import UpstreamUrl, parse_token_service
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,17 @@ def test_a_password_in_a_url_is_refused_and_never_shown(text: str) -> None:
 )
 def test_this_machine_is_recognised(text: str, *, loopback: bool) -> None:
     assert UpstreamUrl.parse(text).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://auth.example", "https://auth.example"),
+        ("auth.example", "https://auth.example"),
+        ("HTTPS://Auth.Example:443/", "https://auth.example"),
+        ("http://10.0.0.2:5001", "http://10.0.0.2:5001"),
+        ("https://[::1]:5001", "https://[::1]:5001"),
+    ],
+)
+def test_a_token_service_is_named_by_its_origin(text: str, origin: str) -> None:
+    assert parse_token_service(text) == origin

@@ -171,6 +171,29 @@ def test_token_services_that_may_be_asked(realm: str, registry: str, credentials
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("realm", "allowed", "refused"),
+    [
+        ("https://auth.other.io/token", "https://auth.other.io", ""),
+        ("https://auth.other.io:443/token", "https://auth.other.io", ""),
+        ("https://auth.other.io:444/token", "https://auth.other.io", "must not see"),
+        ("https://auth.other.io.evil/token", "https://auth.other.io", "must not see"),
+        ("https://auth.other.io@evil/token", "https://auth.other.io", "plain URL"),
+        ("https://auth.other.io/token", "http://auth.other.io", "must not see"),
+        ("http://auth.other.io/token", "http://auth.other.io", "not https"),
+    ],
+)
+def test_a_token_service_that_the_profile_names_is_that_one_alone(
+    realm: str, allowed: str, refused: str
+) -> None:
+    registry = httpx.URL("https://registry.example.com")
+    if not refused:
+        assert check_realm(realm, registry, HERE, credentials=True, allowed=[allowed]) == httpx.URL(realm)
+        return
+    with pytest.raises(UpstreamProtocolError, match=refused):
+        check_realm(realm, registry, HERE, credentials=True, allowed=[allowed])
+
+
 @pytest.mark.parametrize(("one", "other"), [("a.", "b."), ("com", "com."), ("..", ".."), ("a.com", "com")])
 def test_odd_names_are_never_related(one: str, other: str) -> None:
     assert not related(one, other) or one == other
