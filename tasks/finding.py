@@ -99,7 +99,9 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     if not listed and not run.only:
         for local in dict.fromkeys(target.local for target in source.targets):
             settle_others(run, source.name, local, search.wanted)
-    lost = find_companions(run, search.held, search.changed)
+    lost, passing = find_companions(run, search.held, search.changed)
+    if passing is not None:
+        search.passing[f"what refers to images of {source.name}"] = passing
     if search.passing and run.entry.max_retries:
         answered = ((each, head) for each, head in heads.items() if not isinstance(head, MirrorflowError))
         run.ledger.keep_heads(source.name, dict(answered))

@@ -11,6 +11,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.model import Following
 from tasks.companions.seeking import lacks_companions
+from tasks.errors import is_retryable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from tasks.images import Image
     from tasks.run import MirrorRun
+
+    _Failure = tuple[str, MirrorflowError | None]
 
 
 def following(
@@ -37,8 +40,11 @@ def following(
     return Following(wishes, deep=bool(run.only) or any(wish.nested for wish in wishes))
 
 
-def find_companions(run: MirrorRun, held: Iterable[Image], changed: list[Image]) -> str:
-    """Add to `changed` the images that are here and lack companions; why some could not be asked for.
+def find_companions(
+    run: MirrorRun, held: Iterable[Image], changed: list[Image]
+) -> tuple[str, MirrorflowError | None]:
+    """Add to `changed` the images that are here and lack companions; why some could not be asked for, and the
+    first of those errors that may pass.
 
     Raises `Stopped`.
     """
@@ -47,29 +53,32 @@ def find_companions(run: MirrorRun, held: Iterable[Image], changed: list[Image])
         by_digest[image.digest].append(image)
     answers = run.each(lambda images: _lacking(run, images), by_digest.values())
     run.check_stopped()
-    failures = []
+    failures: list[_Failure] = []
     for _, answer in answers:
         if isinstance(answer, MirrorflowError):
-            failures.append(str(answer))
+            failures.append((str(answer), answer))
         else:
-            lacking, reasons = answer
+            lacking, unknown = answer
             changed += lacking
-            failures += reasons
+            failures += unknown
     if not failures:
-        return ""
-    return f"what refers to {len(failures)} of its images could not be found out: {failures[0]}"
+        return "", None
+    passing = (error for _, error in failures if error is not None and is_retryable(error))
+    reason = f"what refers to {len(failures)} of its images could not be found out: {failures[0][0]}"
+    return reason, next(passing, None)
 
 
-def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[list[Image], list[str]]:
+def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[list[Image], list[_Failure]]:
     """Of images with one digest, those that lack companions; and why that could not be found out."""
-    lacking, reasons = [], []
+    lacking: list[Image] = []
+    failures: list[_Failure] = []
     for image in images:
         assert image.following is not None
         lacks, company = lacks_companions(run, image, image.following)
         if lacks:
             lacking.append(image)
         elif company.failures:
-            reasons.append(company.failures[0].reason)
+            failures.append((company.failures[0].reason, company.failures[0].error))
         else:
             run.ledger.note(image.local, company.versions)
-    return lacking, reasons
+    return lacking, failures

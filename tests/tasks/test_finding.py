@@ -270,3 +270,21 @@ def test_a_search_that_failed_for_good_is_not_repeated(upstream: Misbehaving, tm
         sources = wanted_repositories(run).repositories
         assert search_all(run, sources) == 0
         assert run.ledger.unsearched(sources) == []
+
+
+def test_a_list_of_referrers_that_fails_for_what_may_pass_is_asked_for_again(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    image = upstream.add_image(NAME, "1.25")
+    sync(tmp_path, upstream)
+    referrers = f"/v2/{NAME}/referrers/{image.manifest.digest}"
+    upstream.on(referrers, answers(503, Retry_After="7200"), well_behaved)
+    asked(upstream)
+    with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
+        sources = wanted_repositories(run).repositories
+        with pytest.raises(StepFailed, match=f"what refers to images of {NAME}: .*503"):
+            search_all(run, sources)
+        assert search_all(run, sources) == 0
+        assert mirror(run).complete
+    assert len(upstream.requests("HEAD")) == 1
+    assert len(upstream.requests("GET", "/referrers/")) == 2
