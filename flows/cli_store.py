@@ -74,7 +74,7 @@ def status(
         shown = (
             rows
             if everything or problems or len(rows) <= _ROWS
-            else [row for row in rows if not row.in_place or row.held_back]
+            else [row for row in rows if not row.in_place or row.held_back or row.gone_since]
         )
         if shown:
             out.print(render_tags(shown, now))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_profile import Json, ProfilePath, load
+from flows.cli_profile import Json, ProfilePath, Registries, load
 from flows.console import complain, out, say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ store_app = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    for command in (gc, scrub, stats, export):
+    for command in (gc, scrub, stats, export, prune, undelete):
         store_app.command()(command)
     store_app.command("import")(import_)
     app.add_typer(store_app)
@@ -137,6 +137,47 @@ def stats(profile: ProfilePath, as_json: Json = False) -> None:
         return
     for part in render_stats(store.root, measured):
         out.print(part)
+
+
+def prune(
+    profile: ProfilePath,
+    registry: Registries = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them, also where they are more than maxShare.")
+    ] = False,
+) -> None:
+    """Say which tags the rules' `prune` removes, because the upstream deleted them; remove them with --yes.
+
+    Runs remove by themselves what is within `maxShare`. Goes by the last poll, and asks no upstream.
+
+    Exit code 0: nothing is left to be removed; 2: something is.
+    """
+    from flows.entries import open_store
+    from flows.pruning import prune_entries
+
+    loaded = load(profile).profile
+    left = prune_entries(loaded, open_store(loaded, create=False), registry, yes=yes, told=_told)
+    raise typer.Exit(2 if left else 0)
+
+
+def undelete(
+    profile: ProfilePath,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="`repository:tag`, as here.")
+    ] = None,
+) -> None:
+    """Bring back tags that `prune` removed, as long as their blobs are there. Without IMAGE: list them."""
+    from flows.entries import open_store
+    from flows.pruning import list_pruned, undelete_images
+
+    loaded = load(profile).profile
+    store = open_store(loaded, create=False)
+    for line in undelete_images(loaded, store, images) if images else list_pruned(store):
+        _told(line)
+
+
+def _told(line: str) -> None:
+    out.print(line, markup=False)
 
 
 def export(

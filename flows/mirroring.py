@@ -25,6 +25,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
 from tasks.policy_sweep import sweep
 from tasks.polling import record_polls
+from tasks.pruning import prune
 from tasks.report import Report, build_report
 from tasks.run import open_run
 from tasks.upstream.errors import Stopped
@@ -80,8 +81,10 @@ def _mirror(run: MirrorRun, sign: StopSign, profile: Profile) -> State[None]:
 
 
 def _finish(run: MirrorRun, artifacts: RunArtifacts, started: float, failure: str = "") -> Report:
-    report = build_report(run, started=started, run_id=artifacts.run_id, failure=failure)
     record_polls(run)
+    if not failure:
+        prune(run)
+    report = build_report(run, started=started, run_id=artifacts.run_id, failure=failure)
     try:
         run.store.reports.save(run.entry.name, report.to_json())
     except StoreError as error:  # it is full, or read-only: Prefect and the terminal still show the report

@@ -82,7 +82,8 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
         (plan.registry, "bold"),
         f": add {changes['add']:,}, move {changes['move']:,}, follow {changes['follow']:,}, "
         f"unchanged {plan.unchanged:,}, "
-        f"left out {len(plan.left_out):,}, refused {len(plan.refused):,}, problems {len(plan.problems):,}",
+        + (f"remove {len(plan.prune):,}, " if plan.prune else "")
+        + f"left out {len(plan.left_out):,}, refused {len(plan.refused):,}, problems {len(plan.problems):,}",
     )
     new = sum(image.new_bytes for image in plan.images)
     held = sum(image.held_bytes for image in plan.images)
@@ -96,6 +97,8 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
         yield Text(f"  {name} {reason}", style="yellow")
     for name, reason in plan.refused.items():
         yield Text(f"  {name} will be refused: {reason}", style="red")
+    for name in plan.prune:
+        yield Text(f"  {name} is removed: the upstream deleted it", style="yellow")
     for note in plan.notes:
         yield Text(f"  {note}", style="yellow")
     for name, reason in plan.problems.items():

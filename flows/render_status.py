@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -56,14 +56,21 @@ def render_tags(rows: Sequence[TagStanding], now: float) -> Table:
         table.add_row(
             Text(row.registry),
             Text(f"{row.repository}{sign}{row.reference}"),
-            row.upstream_digest[:_DIGEST],
+            "gone" if row.gone_since is not None else row.upstream_digest[:_DIGEST],
             _stored(row),
             _ago(row.last_check, now),
             _ago(row.last_success, now),
-            Text(row.problem, style="red") if row.problem else Text(row.held_back, style="yellow"),
+            Text(row.problem, style="red") if row.problem else Text(_remark(row), style="yellow"),
             *([Text(_verdict(row))] if judged else []),
         )
     return table
+
+
+def _remark(row: TagStanding) -> str:
+    """What is no problem, and worth a word."""
+    if row.gone_since is None:
+        return row.held_back
+    return f"gone upstream since {datetime.fromtimestamp(row.gone_since, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def _verdict(row: TagStanding) -> str:

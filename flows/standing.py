@@ -27,7 +27,8 @@ class TagStanding:
     `problem` is "" for a tag that is in place; `reference` is "" for a repository as a whole. `verdict` is
     that of signature verification when the image came, "" where there was none. `converted_from` is the
     upstream digest of what is stored, where that has another form; it can be pulled too. `held_back` says
-    until when a newer digest waits (`minAge`); that is no problem.
+    until when a newer digest waits (`minAge`); that is no problem. `gone_since`: the upstream no longer has
+    the tag, since that time at least; that is no problem either.
     """
 
     registry: str
@@ -41,6 +42,7 @@ class TagStanding:
     verdict: str = ""
     converted_from: str = ""
     held_back: str = ""
+    gone_since: float | None = None
 
     @property
     def in_place(self) -> bool:
@@ -146,6 +148,7 @@ class _Repository:
         origin = record.origin if record else None
         known = poll.upstream.get(reference) if poll else None
         refused = found.refused if found else ""
+        gone = poll.gone.get(reference) if poll and record else None
         return TagStanding(
             registry=poll.registry
             if poll
@@ -156,14 +159,17 @@ class _Repository:
             else "",
             repository=str(self.name),
             reference=reference,
-            upstream_digest=known or str(found.digest if found else origin.digest if origin else ""),
+            upstream_digest=""
+            if gone is not None
+            else known or str(found.digest if found else origin.digest if origin else ""),
             stored_digest=str(record.digest) if record else "",
             last_check=_check(poll, record, found),
-            last_success=_success(poll, record, reference),
+            last_success=_success(poll, record, reference) if gone is None else gone,
             problem=(poll.problems.get(reference, "") if poll else "") or refused,
             verdict=record.verdict if record else "",
             converted_from=str((record.converted_from if record else None) or ""),
             held_back=words(found) if found and not refused else "",
+            gone_since=gone,
         )
 
 

@@ -11,6 +11,7 @@ from profiles.errors import Refusal, Refusals
 from profiles.fields import Image, PositiveDuration, ProfileModel, RepositoryGlob, Select
 from profiles.globs import Glob
 from profiles.platforms import PlatformChoice
+from profiles.prune import Prune
 from profiles.referrers import Referrers
 from profiles.tags import TagRule
 from registry_server.oci.errors import InvalidName
@@ -95,6 +96,11 @@ class ContentRule(ProfileModel):
         description="Which referrers (signatures, attestations, SBOMs, …) follow an image. Default: what the "
         "registry entry says.",
     )
+    prune: Prune | None = Field(
+        default=None,
+        description="Remove tags that came by this rule and that the upstream has deleted. Default: they "
+        "stay.",
+    )
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -112,6 +118,12 @@ class ContentRule(ProfileModel):
                 involves=("images",),
             )
             return
+        if self.images and self.prune is not None:
+            yield Refusal(
+                "prune needs the list of tags, and images names them itself",
+                "drop prune; an image that is not listed any more is removed by hand",
+                at=("prune",),
+            )
         if self.images and self.tags is not None:
             yield Refusal(
                 "images names its tags itself", "drop tags, or make a second content rule of it", at=("tags",)

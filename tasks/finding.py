@@ -20,6 +20,7 @@ from tasks.cooldown import held_back, note_time, settle, settle_others
 from tasks.dropped import DroppedTags
 from tasks.errors import LeftOut, NoPlatform, is_retryable, is_stop
 from tasks.forms import wanted_form
+from tasks.gone import gone_tags
 from tasks.images import Findings, Image, Subject
 from tasks.in_place import is_in_place, moves
 from tasks.ledger import Ledger
@@ -117,6 +118,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
         lost,
         search.passing,
+        None if listed or run.only else gone_tags(run, source, tags),
     )
 
 

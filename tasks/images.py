@@ -103,6 +103,10 @@ class Findings:
     those problems that a retry of the task may mend. `dropped` are tags by the reason why the mirror does not
     take them; `notes` are for who comes from zot. `companions` says why it is not known what refers to images
     that are here.
+    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
+    reason why a rule does not take them; `notes` are for who comes from zot. `companions` says why it is not
+    known what refers to images that are here. `gone` are tags here that the upstream has no more; None: this
+    search could not tell.
     """
 
     source: SourceRepository
@@ -115,6 +119,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     companions: str = ""
     passing: Mapping[str, MirrorflowError] = field(default_factory=dict)
+    gone: frozenset[ImageName] | None = None
 
 
 @dataclass(frozen=True, slots=True)

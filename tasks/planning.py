@@ -16,6 +16,7 @@ from tasks.finding import find_changes, schema1_reason
 from tasks.images import Findings, ImagePlan, SourceRepository
 from tasks.ledger import Ledger
 from tasks.manifests import fetch, held_body, parsed
+from tasks.pruning import decide
 from tasks.upstream.errors import UpstreamSchema1
 from tasks.verifying import NotAdmitted, verify_image
 
@@ -51,6 +52,7 @@ class PlannedImage:
 class Plan:
     """What separates one registry entry from its mirror. Falsy when there is nothing to do.
 
+    `prune` are tags here that a run removes, because the upstream deleted them.
     `refused` are images that a policy will not admit, with the reason; known with `weigh` alone, because it
     takes their signatures. `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is
     what planning cost.
@@ -66,9 +68,10 @@ class Plan:
     manifest_gets: int
     spent: Mapping[str, int]
     refused: Mapping[str, str] = field(default_factory=dict)
+    prune: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.images)
+        return bool(self.images or self.prune)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -76,6 +79,7 @@ class Plan:
             "add": [_row(image) for image in self.images if image.change == "add"],
             "move": [_row(image) for image in self.images if image.change == "move"],
             "follow": [_row(image) for image in self.images if image.change == "follow"],
+            "prune": list(self.prune),
             "unchanged": self.unchanged,
             "leftOut": dict(self.left_out),
             "droppedTags": dict(self.dropped.counts),
@@ -184,6 +188,8 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
             if is_stop(error):
                 raise
             problems[name] = str(error)
+    pruning = decide(run.store, run.entry)
+    gone = {name for each in findings for name in each.gone or ()}
     return Plan(
         registry=run.entry.name,
         images=tuple(planned),
@@ -191,12 +197,13 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         left_out=left_out,
         dropped=DroppedTags.sum(each.dropped for each in findings),
         problems=problems,
-        notes=(*run.ledger.remarks(), *(note for each in findings for note in each.notes)),
+        notes=(*run.ledger.remarks(), *pruning.notes, *(note for each in findings for note in each.notes)),
         manifest_gets=asked
         + judging
         + (len(weighing.gets) if weigh else len({image.digest for image in changed})),
         spent=run.upstream.requests(),
         refused=refused,
+        prune=tuple(str(each.name) for each in pruning.doomed if each.name in gone),
     )
 
 

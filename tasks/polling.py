@@ -32,6 +32,8 @@ class _Seen:
     upstream: dict[str, Digest] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)  # upstream repositories whose whole list was read
 
 
 def record_polls(run: MirrorRun) -> None:
@@ -62,6 +64,7 @@ def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
         for name, reason in findings.declined.items():
             declined = f"{findings.upstream.get(name, '')} {reason}"
             found[name.repository].declined[str(name.reference)] = declined
+    _collect_gone(run, found)
     for progress in run.ledger.progress():
         seen, reference = found[progress.image.local], str(progress.image.reference)
         if progress.skipped:
@@ -69,6 +72,16 @@ def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
         elif progress.step is not Step.PUBLISHED:
             seen.problems[reference] = str(progress.error or "the run ended before its turn")
     return found
+
+
+def _collect_gone(run: MirrorRun, found: Mapping[RepositoryName, _Seen]) -> None:
+    for findings in run.ledger.findings():
+        if findings.gone is None:
+            continue
+        for target in findings.source.targets:
+            found[target.local].listed.add(findings.source.name)
+        for name in findings.gone:
+            found[name.repository].gone.add(str(name.reference))
 
 
 def _by_repository(
@@ -100,7 +113,21 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         problems=problems,
         declined=declined,
         companions=companions,
+        gone=_gone(repository, seen, before, now),
     )
+
+
+def _gone(repository: Repository, seen: _Seen, before: PollRecord | None, now: float) -> dict[str, float]:
+    """Since when each tag is gone. What this run could not tell stays as it was known."""
+    known = before.gone if before is not None else {}
+    gone = {tag: known.get(tag, now) for tag in sorted(seen.gone)}
+    for tag, since in known.items():
+        if tag in gone or tag in seen.upstream or not Tag.is_valid(tag):
+            continue
+        record = repository.tag(Tag(tag))
+        if record is not None and record.origin and record.origin.repository not in seen.listed:
+            gone[tag] = since
+    return gone
 
 
 def _entries(run: MirrorRun) -> frozenset[str]:

@@ -124,7 +124,11 @@ class StoredImages:
     def is_due(self, name: RepositoryName, tag: Tag) -> bool:
         """Whether the tag is here, and by another policy than today's."""
         record = self.store.repository(name).tag(tag) if self else None
-        image = self._image(name, tag, record) if record else None
+        return record is not None and self.is_outdated(name, tag, record)
+
+    def is_outdated(self, name: RepositoryName, tag: Tag, record: TagRecord) -> bool:
+        """Whether another policy than today's let in what the record says."""
+        image = self._image(name, tag, record) if self else None
         return image is not None and image.standing in DUE
 
     def _image(

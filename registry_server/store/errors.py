@@ -10,6 +10,7 @@ StoreError
 ├── WaitCancelled        who waited was told to stop
 ├── ClosureIncomplete    a tag was to be set on an image that is not here in full
 ├── StillNeeded          what was to be deleted is a part of a tagged image
+├── NothingToUndelete    no tag that was pruned, or another one in its place
 └── TagMoved             a tag does not name what its writer believed
 """
 
@@ -89,6 +90,10 @@ class StillNeeded(StoreError):
 
     def __init__(self, image: str, digest: Digest) -> None:
         super().__init__(f"{image} needs {digest}; delete that tag first")
+
+
+class NothingToUndelete(StoreError):
+    """There is nothing under that name that prune removed and that could come back."""
 
 
 class TagMoved(StoreError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
-from registry_server.store.disk import chunks, file_size, read, remove
+from registry_server.store.disk import chunks, file_size, is_file, read, remove
 from registry_server.store.locks import try_lock
 from registry_server.store.trash import Trash
 
@@ -50,6 +50,10 @@ class Pool:
         if found is None and self.restore(digest):
             return file_size(self.path(digest))
         return found
+
+    def keeps(self, digest: Digest) -> bool:
+        """Whether it could be had, be it out of the trash; it stays where it is."""
+        return is_file(self.path(digest)) or self.trash.holds(file_name(digest))
 
     def restore(self, digest: Digest) -> bool:
         """Get a blob that is missing out of the trash, if it is there."""

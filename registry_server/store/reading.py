@@ -94,6 +94,11 @@ class RepositoryReader:
         return self._pool.size(digest) is not None
 
     @translated
+    def pool_keeps(self, digest: Digest) -> bool:
+        """Whether the blob is there still, be it in the trash."""
+        return self._pool.keeps(digest)
+
+    @translated
     def pool_content(self, digest: Digest, *, at_most: int) -> bytes | None:
         """Of a small blob that is in the pool. For deciding whether it may come in here: it is no right to
         read. None for what is not there, has more bytes than `at_most`, or is damaged."""

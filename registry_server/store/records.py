@@ -114,6 +114,7 @@ class PollRecord:
     `declined`: tag -> "digest reason", for what is left out as long as its digest stays.
     `companions`: fallback tag -> digest of the list of referrers that has been dealt with; digest of a
     companion -> why it is left out.
+    `gone`: tag -> since when its upstream repository does not list it, for tags that are here.
     `others`: the last polls of other registry entries that feed the same repository.
     """
 
@@ -124,6 +125,7 @@ class PollRecord:
     problems: Mapping[str, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
+    gone: Mapping[str, float] = field(default_factory=dict)
     others: tuple[PollRecord, ...] = ()
 
     def beside(self, polls: Iterable[PollRecord], keep: Container[str]) -> PollRecord:
@@ -192,6 +194,7 @@ def poll_to_json(record: PollRecord) -> dict[str, Any]:
         "problems": dict(record.problems),
         "declined": dict(record.declined),
         **({"companions": dict(record.companions)} if record.companions else {}),
+        **({"gone": dict(record.gone)} if record.gone else {}),
         **({"others": [poll_to_json(other) for other in record.others]} if record.others else {}),
     }
 
@@ -206,6 +209,7 @@ def poll_from_json(body: Any) -> PollRecord:
         problems=dict(body["problems"]),
         declined=dict(body.get("declined", {})),
         companions=dict(body.get("companions", {})),
+        gone={str(tag): float(since) for tag, since in dict(body.get("gone", {})).items()},
         others=tuple(poll_from_json(other) for other in body.get("others", ())),
     )
 

@@ -185,7 +185,8 @@ class Repository(RepositoryReader):
             for digest in manifests:
                 self._withdraw_referrer(digest)
                 files.remove(self._manifest_path(digest))
-            for digest in needed.difference(*(self._blobs_of(each) for each in held_manifests(self))):
+            others = held_manifests(self) if needed else ()
+            for digest in needed.difference(*(self._blobs_of(each) for each in others)):
                 files.remove(self._blob_path(digest))
             # A manifest has a marker as a blob too where a mirror brought it.
             for digest in manifests:

@@ -57,6 +57,9 @@ class Trash:
                 return True
         return False
 
+    def holds(self, name: str) -> bool:
+        return any(is_file(f"{self._folder}/{epoch}/{name}") for epoch in self.epochs())
+
     def tidy(self) -> None:
         """Remove folders that are empty by now."""
         for epoch in self.epochs():

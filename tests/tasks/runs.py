@@ -21,6 +21,7 @@ from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission, Step
 from tasks.polling import record_polls
+from tasks.pruning import prune
 from tasks.publishing import publish
 from tasks.report import build_report
 from tasks.run import open_run
@@ -99,6 +100,8 @@ def mirror(run: MirrorRun) -> Report:
         failure = str(error)
     bring_in(run, run.ledger.changed())
     record_polls(run)
+    if not failure:
+        prune(run)
     return build_report(run, started=started, run_id="", failure=failure)
 
 
