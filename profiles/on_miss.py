@@ -39,6 +39,14 @@ class OnMiss(ProfileModel):
         examples=["60s"],
     )
 
+    failures_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="How many requests for what is not here may fail in a minute for one client (its user, "
+        "else its address), in each server process; more are answered with 429. A count; 0: no limit.",
+        examples=[300],
+    )
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         refusals = tuple(self._contradictions())

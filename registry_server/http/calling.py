@@ -39,6 +39,7 @@ class OnMissOptions:
     secret: bytes
     timeout: float = 60.0
     vhosts: Mapping[str, str] = field(default_factory=dict)  # host -> the registry entry that it stands for
+    failures_per_minute: int = 0  # that a client may cause by asking for what is not here; 0: no limit
     mark: str = ""  # what is in the `Via` of the mirror's own requests to upstream registries
 
     def __repr__(self) -> str:
@@ -50,7 +51,14 @@ class OnMissOptions:
         try:
             found = json.loads(path.read_text())
             url, secret, timeout = str(found["url"]), str(found["secret"]).encode(), float(found["timeout"])
-            return cls(url, secret, timeout, dict(found.get("vhosts", {})), str(found.get("mark", "")))
+            return cls(
+                url,
+                secret,
+                timeout,
+                dict(found.get("vhosts", {})),
+                int(found.get("failuresPerMinute", 0)),
+                str(found.get("mark", "")),
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise ReceiverFailed(
                 f'{path} is not {{"url": …, "secret": …, "timeout": seconds}} as JSON'
@@ -58,7 +66,8 @@ class OnMissOptions:
 
     def to_json(self) -> str:
         document = {"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout}
-        return json.dumps(document | {"vhosts": dict(self.vhosts), "mark": self.mark})
+        document |= {"failuresPerMinute": self.failures_per_minute, "mark": self.mark}
+        return json.dumps(document | {"vhosts": dict(self.vhosts)})
 
 
 def mark_of(store_uuid: str) -> str:

@@ -20,6 +20,7 @@ from registry_server.http.calling import ReceiverFailed, call, marks_in
 from registry_server.http.conditions import is_unchanged, range_applies
 from registry_server.http.content import identity
 from registry_server.http.following import FollowingResponse, wait_for_start
+from registry_server.http.miss_limit import MissLimit
 from registry_server.http.names_elsewhere import FOUND, NamesElsewhere
 from registry_server.http.on_miss_answers import NONSENSE, refused, stale, unavailable
 from registry_server.http.on_miss_lists import Lists
@@ -68,6 +69,7 @@ class OnMiss:
         self._blind_until = 0.0
         self._elsewhere = NamesElsewhere(options, clock)
         self._lists = Lists(self._call, clock)
+        self._limit = MissLimit(options.failures_per_minute, clock)
 
     async def located(self, route: Any, request: Request) -> Any:
         """The route with our own name in it (names_elsewhere.py). Raises `NamespaceUnknown`."""
@@ -76,6 +78,7 @@ class OnMiss:
     async def answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
         """Like `handler`, with the webhook behind it; not for who may not read the repository."""
         response = await self._answer(handler, store, route, request)
+        self._limit.settle(request, response.status_code)
         if namespace := request.scope.get(FOUND):
             response.headers["OCI-Namespace"] = namespace
         return response
@@ -83,6 +86,8 @@ class OnMiss:
     async def _answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
         if request.method in ("GET", "HEAD") and _may_read(store, route) and not self._is_ours(request):
             if isinstance(route, Tags | Referrers):
+                if not store.repository(route.repository).exists:
+                    self._limit.take(request)
                 return await self._lists.answer(handler, store, route, request)
             if isinstance(route, ManifestOf) and not isinstance(route.reference, Digest):
                 return await self._tag(handler, store, route, request)
@@ -99,6 +104,8 @@ class OnMiss:
             with suppress(NotFound):  # it may have been deleted, or evicted, meanwhile
                 return await _by_digest(handler, store, route, request, digest)
         held = store.repository(route.repository).tag(route.reference) is not None
+        if not held:
+            self._limit.take(request)
         if held and self._blind_until > self._clock():
             return stale(await handler(store, route, request), "the receiver of misses does not answer")
         try:
@@ -136,6 +143,7 @@ class OnMiss:
             return await handler(store, route, request)
         except NotFound as error:
             missing = error
+        self._limit.take(request)
         broken = ArrivalBroken("it never arrived")
         for _ in range(_ATTEMPTS):
             try:

@@ -129,7 +129,8 @@ def mirroring(
         receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
-        options = OnMissOptions(url, SECRET, timeout, profile.http.vhosts, mark_of(store.uuid))
+        limit = profile.http.on_miss.failures_per_minute
+        options = OnMissOptions(url, SECRET, timeout, profile.http.vhosts, limit, mark_of(store.uuid))
         call.write_text(options.to_json())
         log = RequestLog(folder / "access.log")
         roots = profile.storage.roots()
