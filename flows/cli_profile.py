@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.console import out, say, warn
+from profiles.imports.program import Program
 
 if TYPE_CHECKING:
     from profiles.loading import LoadedProfile
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     app.command()(starter)
     app.command()(schema)
+    app.command("import")(import_)
     app.command()(plan)
     app.command()(explain)
     app.command()(verify)
@@ -67,6 +69,29 @@ def starter() -> None:
     from profiles.shipped import shipped_profile
 
     typer.echo(shipped_profile("starter").read_text(), nl=False)
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A configuration of regsync, the YAML of `skopeo sync --src yaml`, or replication policies "
+            "as Harbor's API gives them (JSON).",
+        ),
+    ],
+    program: Annotated[
+        Program | None, typer.Option("--from", help="What the file is. Default: by its look.")
+    ] = None,
+) -> None:
+    """Print the profile that does the same, with a comment for whatever a profile cannot say.
+
+    Passwords are not printed: a comment says into which file to write them.
+    """
+    from profiles.imports.profile import profile_text
+    from profiles.loading import read_text
+
+    typer.echo(profile_text(read_text(file), file, program), nl=False)
 
 
 def plan(

@@ -60,6 +60,11 @@ def load_profile(path: Path, *, folder: Path | None = None) -> LoadedProfile:
     return replace(loaded, sha256=hashlib.sha256(content).hexdigest())
 
 
+def read_text(path: Path) -> str:
+    """Raises `ProfileUnreadable`."""
+    return _text(_read(path), path)
+
+
 def parse_profile(text: str, path: Path, *, folder: Path | None = None) -> LoadedProfile:
     """`load_profile` for a text at hand; `path` is what messages call it. Raises `ProfileInvalid`."""
     document = _reader(path, text)(text)
