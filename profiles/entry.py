@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from profiles.cache import Cache
+from profiles.cache import Cache, Size
 from profiles.content import ContentRule
 from profiles.errors import Refusal, Refusals
 from profiles.fields import (
@@ -193,6 +193,12 @@ class RegistryEntry(ProfileModel):
         default=None,
         description="Requests per second to one upstream host, on average. Default: no limit.",
         examples=[10],
+    )
+    bytes_per_sec: Size | None = Field(
+        default=None,
+        description="Most bytes of blobs a second from this registry (a number, or `10MB`), together for all "
+        "transfers of a process. Default: no limit.",
+        examples=["10MB"],
     )
     disable_http2: bool = Field(
         default=False,

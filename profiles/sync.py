@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, field_validator
 
 from profiles.break_glass import BreakGlass
+from profiles.cache import Size
 from profiles.entry import RegistryEntry
 from profiles.errors import Refusal, Refusals
 from profiles.fields import ProfileModel, ProfilePath
@@ -33,6 +34,13 @@ class Sync(ProfileModel):
         default=None,
         description="Accepted for zot's sake: what arrives is kept in the store itself until it is whole.",
         examples=["/tmp/zot-downloads"],  # noqa: S108 - a text in the documentation
+    )
+    bytes_per_sec: Size | None = Field(
+        default=None,
+        description="Most bytes of blobs a second from all registries together (a number, or `50MB`); those "
+        "of an entry hold as well. `up` has a process for what is polled and one for what comes on demand, "
+        "and each may take as much. Default: no limit.",
+        examples=["50MB"],
     )
     notifications: Notifications | None = Field(
         default=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.tag_rules import is_companion_tag
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import RepositoryUnknown
 from registry_server.oci.reference import ImageName
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.durations import format_duration
 from profiles.matching import sources
-from profiles.tag_rules import is_companion_tag, subject_of, why_dropped
+from profiles.tag_rules import why_dropped
+from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete, StoreError
 from registry_server.store.pruned import all_pruned, find_pruned, forget_useless, prune_tags

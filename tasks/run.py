@@ -19,6 +19,7 @@ from tasks.keyed_locks import KeyedLocks
 from tasks.ledger import Ledger
 from tasks.manifests import RecentManifests
 from tasks.transfers import Transfers
+from tasks.upstream.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.credential_sources import StandardCredentials
 from tasks.upstream.errors import Stopped
 from tasks.upstream.registry import UpstreamRegistry
@@ -133,6 +134,7 @@ def open_run(
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
         remark=log.info if lasting else ledger.remark,
+        bandwidth=_bandwidth(profile, entry),
     )
     transfers = Transfers(entry.req_concurrent)
     try:
@@ -154,3 +156,10 @@ def open_run(
     finally:
         transfers.close()
         upstream.close()
+
+
+def _bandwidth(profile: Profile, entry: RegistryEntry) -> Bandwidth:
+    """The limits of the entry and of the profile, each shared with whoever else in this process has it."""
+    here = str(profile.storage.root_directory)
+    limits = ((here, profile.sync.bytes_per_sec), (f"{here}: {entry.name}", entry.bytes_per_sec))
+    return Bandwidth([shared_bucket(name, rate) for name, rate in limits if rate is not None])

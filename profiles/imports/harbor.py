@@ -49,7 +49,7 @@ def _entry(draft: Draft, policy: Section) -> Entry:
     _reach(draft, entry, source, found)
     _when(entry, policy)
     rule = _rule(policy)
-    _said_otherwise(rule, policy)
+    _said_otherwise(entry, rule, policy)
     entry.rules.append(rule)
     return entry
 
@@ -149,7 +149,7 @@ def _place(rule: Part, policy: Section) -> None:
         rule.note(f"Harbor replaces other parts of these names; here {namespace} stands before {kept}.")
 
 
-def _said_otherwise(rule: Part, policy: Section) -> None:
+def _said_otherwise(entry: Entry, rule: Part, policy: Section) -> None:
     if policy.flag("override") is False:
         rule.note(
             "Harbor does not move a tag that is there (override: false); here a tag follows its upstream."
@@ -159,7 +159,7 @@ def _said_otherwise(rule: Part, policy: Section) -> None:
         rule.note("Harbor deletes what its source deletes; here tags stay, see storage.retention.")
     policy.flag("copy_by_chunk")  # what breaks off is resumed anyway
     if (speed := policy.number("speed")) and speed > 0:
-        rule.note(f"Harbor's limit of {speed:g} KB/s is left out.")
+        entry.keys["bytesPerSec"] = int(speed * 1024)
     for key in _SILENT:
         policy.has(key)
     rule.note(*(f"{key} is left out: it is no key that is known." for key in policy.rest))

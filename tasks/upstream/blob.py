@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from registry_server.oci.descriptor import Descriptor
+    from tasks.upstream.bandwidth import Bandwidth
     from tasks.upstream.wire import Answer
 
 _FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
@@ -41,7 +42,14 @@ class BlobSink(Protocol):
 class Transfer:
     """One blob on its way into one sink, in as many answers as it takes."""
 
-    def __init__(self, descriptor: Descriptor, sink: BlobSink, count: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        sink: BlobSink,
+        count: Callable[[int], None],
+        bandwidth: Bandwidth,
+    ) -> None:
+        self._bandwidth = bandwidth
         self._descriptor = descriptor
         self._sink = sink
         self._count = count
@@ -85,10 +93,11 @@ class Transfer:
     def _put(self, answer: Answer, chunk: bytes | memoryview) -> None:
         if self.position + len(chunk) > self._descriptor.size:
             raise self._wrong_size(answer, self.position + len(chunk), at_least=True)
-        self._sink.write(chunk)
-        self.position += len(chunk)
-        self.moved += len(chunk)
-        self._count(len(chunk))
+        for piece in self._bandwidth.paced(chunk, answer.waits):
+            self._sink.write(piece)
+            self.position += len(piece)
+            self.moved += len(piece)
+            self._count(len(piece))
 
     def _fits(self, answer: Answer) -> bool:
         """Whether the answer begins where we are. RFC 9110 section 14: Range may be ignored, and a

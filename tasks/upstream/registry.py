@@ -14,6 +14,7 @@ from registry_server.oci.errors import InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
 from registry_server.oci.reference import RepositoryName, parse_reference
 from tasks.upstream import bodies
+from tasks.upstream.bandwidth import Bandwidth
 from tasks.upstream.blob import Transfer
 from tasks.upstream.budget import Budget, Ledger, read_budget
 from tasks.upstream.counting import Counts
@@ -84,6 +85,7 @@ class UpstreamRegistry:
         cancelled: Callable[[], bool] = lambda: False,
         mark: str = "",
         remark: Callable[[str], None] = log.info,
+        bandwidth: Bandwidth | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -91,6 +93,7 @@ class UpstreamRegistry:
         self.name = options.urls[0].registry
         waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._counts = Counts()
+        self._bandwidth = bandwidth or Bandwidth()
         contexts = Contexts(options.cert_dir, verify=options.tls_verify, standard=standard_dirs())
         self._wire = Wire(contexts, options, waits, mark=mark)
         self._ledger = Ledger(waits)
@@ -241,7 +244,7 @@ class UpstreamRegistry:
         A broken connection is resumed as long as bytes come. The digest is the sink's to check.
         """
         name = RepositoryName(repository)
-        transfer = Transfer(descriptor, sink, lambda number: self._counts.add("bytes", number))
+        transfer = Transfer(descriptor, sink, partial(self._counts.add, "bytes"), self._bandwidth)
         if not transfer.done:
             self._endpoints.run(
                 lambda endpoint: self._blob(name, descriptor, transfer, endpoint),

@@ -106,6 +106,7 @@ REGSYNC = [
         {"referrers": True, "referrerFilters": [{"artifactType": "a/b", "annotations": {"k": ""}}]},
         {"referrers": {"artifactTypes": ["a/b"], "annotations": {"k": "*"}}},
     ),
+    ("schedule", {"interval": None, "schedule": "15 01 * * *"}, {"schedule": "15 01 * * *"}),
     ("mediaTypes", {"mediaTypes": ["a/b"]}, {"select": 'contains(`["a/b"]`, mediaType)'}),
 ]
 
@@ -263,6 +264,12 @@ def test_a_registry_of_skopeo_becomes_an_entry(keys: dict[str, Any], expected: d
             {"urls": ["https://docker.io"]},
         ),
         (harbor(src_registry={"url": "http://q.example", "insecure": True}), {"tlsVerify": False}),
+        (harbor(speed=100), {"bytesPerSec": 102400}),
+        (harbor(speed=-1), {"name": "pull"}),
+        (
+            harbor(trigger={"type": "scheduled", "trigger_settings": {"cron": "0 0 */2 * * *"}}),
+            {"schedule": "0 */2 * * *"},
+        ),
     ],
 )
 def test_a_policy_of_harbor_becomes_an_entry(document: Any, expected: dict[str, Any]) -> None:

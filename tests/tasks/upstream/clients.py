@@ -13,6 +13,7 @@ from tasks.upstream.registry import UpstreamRegistry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tasks.upstream.bandwidth import Bandwidth
     from tests.support_misbehaving import Misbehaving
 
 
@@ -61,6 +62,7 @@ def client(
     credentials: Credentials | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     time: FakeTime | RealTime | None = None,
+    bandwidth: Bandwidth | None = None,
     **more: Any,
 ) -> Iterator[UpstreamRegistry]:
     time = time or FakeTime()
@@ -68,6 +70,7 @@ def client(
         options(*upstreams, **more),
         credentials or NoCredentials(),
         cancelled=cancelled,
+        bandwidth=bandwidth,
         clock=time.clock,
         sleep=time.sleep,
     ) as registry:
