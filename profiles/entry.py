@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from profiles.cache import Cache, Size
 from profiles.content import ContentRule
+from profiles.entry_contradictions import contradictions
 from profiles.errors import Refusal, Refusals
 from profiles.fields import (
     Cron,
@@ -26,8 +27,6 @@ from profiles.referrers import Referrers
 from profiles.timing import At, Every
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from profiles.timing import Timing
 
 
@@ -266,7 +265,7 @@ class RegistryEntry(ProfileModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        refusals = tuple(self._contradictions())
+        refusals = tuple(contradictions(self))
         if refusals:
             raise Refusals(refusals)
         return self
@@ -279,83 +278,3 @@ class RegistryEntry(ProfileModel):
         if self.schedule is not None:
             return At(self.schedule, self.time_zone)
         return Every(self.poll_interval) if self.poll_interval else None
-
-    def _contradictions(self) -> Iterator[Refusal]:
-        yield from self._timing_contradictions()
-        yield from self._retry_contradictions()
-        yield from self._form_contradictions()
-        yield from self._token_contradictions()
-        given = {
-            "manifestCheckInterval": self.manifest_check_interval,
-            "onDemandInBackground": self.on_demand_in_background,
-            "tagListing": self.tag_listing != "local",
-            "cache": self.cache,
-        }
-        for key in (key for key, value in given.items() if value and not self.on_demand):
-            yield Refusal(
-                f"{key} requires onDemand",
-                f"add 'onDemand: true', or drop {key}",
-                at=(key,),
-                involves=("onDemand",),
-            )
-
-    def _timing_contradictions(self) -> Iterator[Refusal]:
-        if self.schedule is not None and self.poll_interval is not None:
-            found = "schedule and pollInterval both say when to poll"
-            yield Refusal(found, "drop one of the two", at=("schedule",), involves=("pollInterval",))
-        if self.schedule is None and "time_zone" in self.model_fields_set:
-            yield Refusal(
-                "timeZone is that of schedule, which is missing",
-                "add e.g. schedule: '30 3 * * *', or drop timeZone",
-                at=("timeZone",),
-                involves=("schedule",),
-            )
-
-    def _form_contradictions(self) -> Iterator[Refusal]:
-        if "preserve_digest" not in self.model_fields_set or not self.preserve_digest:
-            return
-        for number, rule in enumerate(self.content):
-            if rule.convert:
-                yield Refusal(
-                    "preserveDigest is true, and convert gives the tag another digest",
-                    "drop one of the two (the original can be pulled by its digest anyway)",
-                    at=("content", number, "convert"),
-                    involves=("preserveDigest",),
-                )
-
-    def _token_contradictions(self) -> Iterator[Refusal]:
-        if any(url.scheme == "http" for url in self.urls):
-            return
-        for number, service in enumerate(self.token_services):
-            if service.startswith("http://"):
-                yield Refusal(
-                    "a token service without TLS sees no credentials of a registry with TLS",
-                    f"write 'https://{service.removeprefix('http://')}'",
-                    at=("tokenServices", number),
-                    involves=("urls",),
-                )
-
-    def _retry_contradictions(self) -> Iterator[Refusal]:
-        if self.max_retries and self.retry_delay is None:
-            yield Refusal(
-                "retryDelay is required with maxRetries",
-                "add e.g. retryDelay: '5m'",
-                at=("maxRetries",),
-                involves=("retryDelay",),
-            )
-        if self.max_retry_delay is None:
-            return
-        if self.retry_delay is None:
-            yield Refusal(
-                "retryDelay is required with maxRetryDelay",
-                "add e.g. retryDelay: '5m'",
-                at=("maxRetryDelay",),
-                involves=("retryDelay",),
-            )
-        elif self.max_retry_delay < self.retry_delay:
-            yield Refusal(
-                "maxRetryDelay is shorter than retryDelay",
-                "write a longer one, or drop it",
-                at=("maxRetryDelay",),
-                involves=("retryDelay",),
-            )

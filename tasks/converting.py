@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.companions.gathering import with_companions
+from tasks.declining import schema1_reason
 from tasks.errors import LeftOut, TagMoved
 from tasks.fetching import plan_image
-from tasks.finding import ask_again, schema1_reason
+from tasks.finding import ask_again
 from tasks.images import ImagePlan
 from tasks.upstream.errors import UpstreamSchema1
 from tasks.verifying import verify_image

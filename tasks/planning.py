@@ -9,10 +9,11 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.catalog import wanted_repositories
 from tasks.companions.gathering import with_companions
+from tasks.declining import schema1_reason
 from tasks.dropped import DroppedTags
 from tasks.errors import LeftOut, is_stop
 from tasks.fetching import walk
-from tasks.finding import find_changes, schema1_reason
+from tasks.finding import find_changes
 from tasks.images import Findings, ImagePlan, SourceRepository
 from tasks.ledger import Ledger
 from tasks.manifests import fetch, held_body, parsed
