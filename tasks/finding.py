@@ -12,7 +12,7 @@ from tasks.choosing import choose_repositories, literal_names
 from tasks.classifying import NO_IMAGE, find_lists
 from tasks.companions.finding import find_companions, following
 from tasks.cooldown import held_back, note_time, settle, settle_others
-from tasks.declining import declined_before, why_declined
+from tasks.declining import SCHEMA1, declined_before, why_declined
 from tasks.errors import LeftOut, is_retryable, is_stop
 from tasks.forms import wanted_form
 from tasks.gone import gone_tags
@@ -21,7 +21,7 @@ from tasks.in_place import is_in_place, moves
 from tasks.ledger import Ledger
 from tasks.manifests import with_type
 from tasks.owners import other_owner
-from tasks.upstream.errors import UpstreamNotFound
+from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 from tasks.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     _leave_out_lists(search)
     search.wanted.count_companions(tags)
     search.subjects = search.wanted.subjects()
-    for name, targets in search.wanted.names.items():
-        head = search.wanted.heads[name.reference]
-        if isinstance(head, MirrorflowError):
-            _failed(search, name, head)
-        else:
-            _weigh(search, name, targets, head)
+    _weigh_all(search)
     if cools_down(run.entry):
         note_time(run)
     if not listed and not run.only:
@@ -172,6 +167,17 @@ def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) ->
 
 def _some(tags: Sequence[str]) -> str:
     return ", ".join(tags[:3]) + (", …" if tags[3:] else "")
+
+
+def _weigh_all(search: _Search) -> None:
+    for name, targets in search.wanted.names.items():
+        head = search.wanted.heads[name.reference]
+        if isinstance(head, UpstreamSchema1):  # as a GET finds, where HEAD is refused
+            search.declined[name] = SCHEMA1
+        elif isinstance(head, MirrorflowError):
+            _failed(search, name, head)
+        else:
+            _weigh(search, name, targets, head)
 
 
 def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: Head) -> None:

@@ -126,7 +126,7 @@ class Wanted:
     def _companions(self, tags: Sequence[str], references: Sequence[Reference]) -> list[Tag]:
         """Signatures, attestations and SBOMs under `sha256-<hex>.*` tags go where their image goes.
 
-        They are looked for among all tags, not the filtered ones: a rule for versions must not lose signatures.
+        They are looked for among all tags, not the filtered ones: no filter for versions loses signatures.
         """
         digests = {self._digest(reference) for reference in references}
         companions = (Tag(tag) for tag in tags if is_companion_tag(tag))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registry_server.oci import media_types
 from tests.in_the_wild.rows import Row
 from tests.support_behaviours import answers, get_only, redirects, well_behaved
 
@@ -56,6 +57,15 @@ def _answers_get_worse(upstream: Misbehaving) -> None:
     upstream.on(MANIFEST, answers(500), answers(403), well_behaved)
 
 
+def _schema1(upstream: Misbehaving) -> None:
+    """The digest of such a manifest does not cover its bytes, and is none that a GET can check."""
+    upstream.add_image(APP, "2")
+    body = b'{"schemaVersion": 1, "name": "library/app", "tag": "1", "fsLayers": [], "signatures": []}'
+    upstream.add_manifest(APP, "1", body, media_types.DOCKER_SCHEMA1_SIGNED)
+    for tag in ("1", "2"):
+        upstream.on(f"/v2/{APP}/manifests/{tag}", get_only(405))
+
+
 ROWS: Final = (
     *(
         Row(f"a registry that answers {status} to HEAD", source, _refused(status), mirrored=(f"{APP}:1",))
@@ -81,6 +91,13 @@ ROWS: Final = (
         "nicholas-fedor/watchtower 667",
         _refused_while_it_lasts,
         mirrored=tuple(f"{APP}:{number}" for number in range(6)),
+    ),
+    Row(
+        "an image in schema 1 at a registry without HEAD",
+        "distribution/distribution 1485",
+        _schema1,
+        mirrored=(f"{APP}:2",),
+        peers=False,
     ),
     Row(
         "a tag that is listed and not there",
