@@ -43,7 +43,7 @@ class Ask:
 
 
 class Authenticator:
-    """Of one endpoint; remembers its challenge and its tokens. Thread-safe: one token request per scope,
+    """Of one origin; remembers its challenge and its tokens. Thread-safe: one token request per scope,
     whoever else needs it waits for it."""
 
     def __init__(
@@ -89,8 +89,8 @@ class Authenticator:
         for named in self._names(challenge, reply, scope):
             self._forget(scope, used)
             self._scopes[scope] = named
-            used = yield from self._signed(request, scope, where, challenge)
-            if (yield Ask(request)).status != 401:
+            refused, used = used, (yield from self._signed(request, scope, where, challenge))
+            if used != refused and (yield Ask(request)).status != 401:
                 return
 
     def _names(self, challenge: Challenge, reply: Reply, scope: str) -> list[str]:

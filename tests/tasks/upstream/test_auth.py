@@ -182,9 +182,19 @@ def test_a_registry_token_is_sent_as_it_is(image: Misbehaving) -> None:
     assert image.requests(path="/token") == []
 
 
+def test_a_registry_token_that_is_refused_is_sent_once(image: Misbehaving) -> None:
+    with (
+        client(image, credentials=OneCredential("", "", registry_token="old")) as registry,
+        pytest.raises(UpstreamDenied, match="401"),
+    ):
+        registry.head(NAME, "1.25")
+    assert len(image.requests("HEAD")) == 1
+
+
 @pytest.mark.parametrize(
     ("behaviour", "kind", "message"),
     [
+        (answers(404), UpstreamDenied, "token service 127.0.0.1: 404"),
         (says(401, "UNAUTHORIZED", "who?"), UpstreamDenied, "gives no token"),
         (answers(403), UpstreamDenied, "gives no token for repository:library/nginx:pull as 'alice'"),
         (answers(503), UpstreamUnavailable, "token service 127.0.0.1: 503"),
@@ -194,7 +204,7 @@ def test_a_registry_token_is_sent_as_it_is(image: Misbehaving) -> None:
         (endless(), UpstreamProtocolError, "more than 1048576 bytes"),
         (redirects("http://127.0.0.1:1/elsewhere"), UpstreamProtocolError, "307"),
     ],
-    ids=["401", "403", "503", "no object", "no token", "header injection", "endless", "redirect"],
+    ids=["404", "401", "403", "503", "no object", "no token", "header injection", "endless", "redirect"],
 )
 def test_a_token_service_that_misbehaves(
     image: Misbehaving, behaviour: Behaviour, kind: type[Exception], message: str
