@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from flows.entries import find_entry
+from profiles.parts import Parts
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.scrub import lacking
 from tasks.copying import BlobJob, copy_one
@@ -79,7 +80,7 @@ def _heal_one(run: MirrorRun, lack: Lack, told: Callable[[str], None]) -> bool:
         lack.tag,
         origin.digest,
         "" if origin.form else lack.record.media_type,
-        origin.form.platforms,
+        Parts(origin.form.platforms, origin.form.attestations),
         form=origin.form,
     )
     try:

@@ -77,6 +77,22 @@ class ContentRule(ProfileModel):
         "section. An empty list means all. Default: what the registry entry says.",
         examples=[["linux/amd64", "linux/arm64"]],
     )
+    attestation_manifests: bool = Field(
+        default=True,
+        description="Whether the attestation manifests come along that BuildKit lists in an index "
+        "(`vnd.docker.reference.type`). `false`: the index keeps its digest, and they are not here.",
+    )
+    missing_children: Literal["fail", "sparse"] = Field(
+        default="fail",
+        description="What an entry of an index means that is gone upstream. `fail`: the image fails. "
+        "`sparse`: the rest is taken, if there is any, and a note of the report names what is missing.",
+    )
+    foreign_layers: Literal["leave", "fetch"] = Field(
+        default="leave",
+        description="Layers that registries do not distribute, as older Windows images have them. `fetch`: "
+        "from the registry if it has them, else from the addresses that the manifest names, without "
+        "credentials; for clients that reach nothing but the mirror.",
+    )
     convert: Literal["oci"] | None = Field(
         default=None,
         description="`oci`: tags name Docker images converted to OCI, with another digest; the original "

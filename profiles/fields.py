@@ -52,7 +52,8 @@ def _parse_platform(value: object) -> Platform:
         return Platform.parse(value if isinstance(value, str) else "")
     except InvalidName as error:
         raise Refusal(
-            f"{value!r} is not a platform", "write 'linux/amd64', 'linux/arm/v7' or 'arm64'"
+            f"{value!r} is not a platform",
+            "write 'linux/amd64', 'linux/arm/v7', 'arm64' or 'windows(10.0.17763)/amd64'",
         ) from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from profiles.parts import Parts
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.forms import Form
 from registry_server.oci.reference import RepositoryName
@@ -99,15 +100,33 @@ def platforms_of(entry: RegistryEntry, rule: ContentRule | None) -> tuple[Platfo
     return choice.only if choice else ()
 
 
-def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], platforms: Sequence[Platform]) -> Form:
+def parts_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> Parts:
+    """What of an image comes in that several rules take."""
+    return Parts.together(_parts(entry, rule) for rule in rules)
+
+
+def _parts(entry: RegistryEntry, rule: ContentRule | None) -> Parts:
+    platforms = platforms_of(entry, rule)
+    if rule is None:
+        return Parts(platforms)
+    return Parts(
+        platforms,
+        attestations=rule.attestation_manifests,
+        sparse=rule.missing_children == "sparse",
+        foreign=rule.foreign_layers == "fetch",
+    )
+
+
+def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], parts: Parts) -> Form:
     """What becomes of an image that several rules take: the form that one of them asks for.
 
-    `platforms` are those that they want together.
+    `parts` are what they want together.
     """
     choices = [_choice(entry, rule) for rule in rules]
-    rewrite = bool(platforms) and any(choice is not None and choice.rewrite for choice in choices)
+    rewrite = bool(parts.platforms) and any(choice is not None and choice.rewrite for choice in choices)
     oci = any(rule is not None and rule.convert == "oci" for rule in rules)
-    return Form(oci, rewrite, tuple(sorted(platforms)) if oci or rewrite else ())
+    platforms = tuple(sorted(parts.platforms)) if oci or rewrite else ()
+    return Form(oci, rewrite, platforms, attestations=parts.attestations or not rewrite)
 
 
 def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | None:

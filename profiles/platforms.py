@@ -21,8 +21,9 @@ class PlatformChoice(ProfileModel):
 
     only: tuple[WantedPlatform, ...] = Field(
         default=(),
-        description="Platforms to copy: `os/architecture[/variant]` or an architecture. Entries of an index "
-        "that name no platform are always copied. An empty list means all.",
+        description="Platforms to copy: `os/architecture[/variant]` or an architecture. "
+        "`windows(10.0.17763)/amd64` takes one build of Windows (`os.version`). Entries of an index that "
+        "name no platform are always copied. An empty list means all.",
         examples=[["linux/amd64", "linux/arm64"]],
     )
     rewrite: bool = Field(

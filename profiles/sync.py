@@ -80,7 +80,7 @@ class Sync(ProfileModel):
 
 def default_name(url: UpstreamUrl) -> str:
     """What an entry is called when the profile does not say: fit for a file and a Prefect deployment."""
-    text = "-".join(filter(None, (url.registry, url.path_prefix)))
+    text = "-".join(filter(None, (url.registry, url.api_path, url.path_prefix)))
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:90] or "registry"
 
 

@@ -15,6 +15,7 @@ from registry_server.oci.reference import RepositoryName
 _DOCKER_HUB = {"docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}
 _DOCKER_API = "registry-1.docker.io"
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.ASCII)
+_API_PATH = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _EXAMPLE = "write e.g. 'https://registry.example:5000' or 'http://127.0.0.1:5000'"
 
@@ -24,12 +25,14 @@ class UpstreamUrl:
     """`host` (with the port where one is given) is where requests go, `registry` whom credentials are for.
 
     `path_prefix` stands before every repository name (`library` of `https://docker.io/library`, else "").
+    `api_path` stands before `/v2/` (`artifactory/api/docker/x` of `https://host/artifactory/api/docker/x/v2`).
     """
 
     scheme: str
     host: str
     registry: str
     path_prefix: str = ""
+    api_path: str = ""
     scheme_assumed: bool = field(default=False, compare=False)
 
     @classmethod
@@ -40,20 +43,21 @@ class UpstreamUrl:
         if not isinstance(text, str) or not text.strip():
             raise Refusal("not a URL", _EXAMPLE)
         parts = _split(text.strip())
-        scheme, host, path = parts.scheme.lower(), _host(parts), _path_prefix(parts.path)
+        scheme, host, (api_path, path) = parts.scheme.lower(), _host(parts), _split_path(parts.path)
         hub = host in _DOCKER_HUB
         return cls(
             scheme,
             _DOCKER_API if hub else host,
             "docker.io" if hub else host,
             path,
+            api_path,
             scheme_assumed=not _SCHEME.match(text.strip()),
         )
 
     @property
     def base(self) -> str:
         """Where the API is, without `/v2/`: `https://registry-1.docker.io`."""
-        return f"{self.scheme}://{self.host}"
+        return f"{self.scheme}://{self.host}" + (f"/{self.api_path}" if self.api_path else "")
 
     @property
     def is_docker_hub(self) -> bool:
@@ -84,7 +88,9 @@ class UpstreamUrl:
 
     def __str__(self) -> str:
         host = self.registry if self.is_docker_hub else self.host
-        return f"{self.scheme}://{host}" + (f"/{self.path_prefix}" if self.path_prefix else "")
+        said = self.api_path or "v2" in self.path_prefix.split("/")
+        api = (self.api_path, "v2") if said else ()
+        return "/".join(filter(None, (f"{self.scheme}://{host}", *api, self.path_prefix)))
 
 
 def parse_token_service(text: object) -> str:
@@ -136,16 +142,32 @@ def _host(parts: SplitResult) -> str:
     return name if port in {None, default} else f"{name}:{port}"
 
 
-def _path_prefix(path: str) -> str:
-    """The path as the beginning of repository names; `/v2` is where the API of any registry lies."""
-    prefix = path.strip("/")
-    if prefix in {"", "v1", "v2"}:
+def _split_path(path: str) -> tuple[str, str]:
+    """Where the API is, and what repository names begin with: what stands before and behind `/v2`.
+
+    A path without `v2` is the beginning of repository names.
+    """
+    before, version, behind = f"{path.rstrip('/')}/".partition("/v2/")
+    if not version:
+        return "", _path_prefix(path.strip("/"))
+    api_path = before.strip("/")
+    if api_path and not _API_PATH.fullmatch(api_path):
+        raise Refusal(
+            f"{before!r} cannot stand before /v2",
+            "write e.g. 'https://host/artifactory/api/docker/team/v2', where the API is at <that URL>/",
+        )
+    return api_path, _path_prefix(behind.strip("/"))
+
+
+def _path_prefix(prefix: str) -> str:
+    """As the beginning of repository names."""
+    if prefix in {"", "v1"}:
         return ""
-    prefix = prefix.removeprefix("v2/")
     try:
         return RepositoryName(prefix)
     except InvalidName as error:
         raise Refusal(
-            f"{path!r} cannot stand before a repository name",
-            "write lower-case path parts, e.g. 'https://docker.io/library', or none",
+            f"'/{prefix}' cannot stand before a repository name",
+            "write lower-case path parts, e.g. 'https://docker.io/library', or none; where the API is below "
+            "a path, write that with '/v2' at its end",
         ) from error

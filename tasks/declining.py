@@ -26,7 +26,7 @@ def declined_before(run: MirrorRun, repository: Repository, targets: Sequence[Ta
     """The reason of the last poll, if it holds still: same digest, same rules. Then no GET is needed."""
     record = repository.poll(run.entry.name)
     known, _, reason = (record.declined.get(str(image.reference), "") if record else "").partition(" ")
-    lasting = (SCHEMA1, str(NoPlatform(image.platforms)), _not_selected(targets))
+    lasting = (SCHEMA1, str(NoPlatform(image.parts.platforms)), _not_selected(targets))
     same = reason in lasting or reason.endswith(f" {SCHEMA1}")
     return reason if known == image.digest and same else ""
 

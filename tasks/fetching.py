@@ -10,16 +10,16 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, ManifestInvalid
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES
-from tasks.errors import NoPlatform
+from tasks.errors import NoPlatform, WrongContent
 from tasks.images import ImagePlan
 from tasks.manifests import blamed, fetch, held_body, parsed
 from tasks.platforms import is_surely_blob, wanted_children
-from tasks.upstream.errors import UpstreamNotFound
+from tasks.upstream.errors import UpstreamNotFound, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registry_server.oci.descriptor import Platform
+    from profiles.parts import Parts
     from registry_server.oci.forms import Form
     from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
@@ -56,12 +56,13 @@ class _Tree:
     """
 
     source: ManifestSource
-    platforms: tuple[Platform, ...]
+    parts: Parts
     form: Form
     keep: Callable[[Descriptor, bytes], None] = _forget
     manifests: dict[Digest, Descriptor] = field(default_factory=dict)
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
     sparse: list[Digest] = field(default_factory=list)
+    gone: list[Digest] = field(default_factory=list)
     converted: dict[Digest, Descriptor] = field(default_factory=dict)
     renamed: dict[Digest, Descriptor] = field(default_factory=dict)
     expected: dict[Digest, Descriptor] = field(default_factory=dict)
@@ -81,7 +82,8 @@ class _Tree:
 
     def _enter(self, descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
         self._visit_children(manifest, depth)
-        self.blobs.update((blob.digest, blob) for blob in manifest.blobs)
+        blobs = manifest.blobs_with(foreign=self.parts.foreign)
+        self.blobs.update((blob.digest, blob) for blob in blobs)
         self.manifests[descriptor.digest] = Descriptor(
             manifest.media_type, descriptor.digest, len(manifest.body)
         )
@@ -92,7 +94,7 @@ class _Tree:
         subject = manifest.subject and self.expected.get(manifest.subject.digest)
         if subject is not None:
             self.visit(subject, depth + 1)  # its new name comes first
-        kept = wanted_children(manifest, self.platforms) if self.form.rewrite else manifest.manifests
+        kept = wanted_children(manifest, self.form) if self.form.rewrite else manifest.manifests
         left_out = {child.digest for child in manifest.manifests} - {child.digest for child in kept}
         found = conversion.changed(manifest, oci=self.form.oci, renamed=self.renamed, left_out=left_out)
         if found is not manifest:
@@ -102,18 +104,27 @@ class _Tree:
             self.renamed[descriptor.digest] = self.converted[digest] = made
 
     def _visit_children(self, manifest: Manifest, depth: int) -> None:
-        wanted = wanted_children(manifest, self.platforms)
+        wanted = wanted_children(manifest, self.parts)
         if manifest.manifests and not wanted and not depth:
-            raise NoPlatform(self.platforms)
+            raise NoPlatform(self.parts.platforms)
         kept = {child.digest for child in wanted}
         self.sparse.extend(child.digest for child in manifest.manifests if child.digest not in kept)
         manifests = [child for child in wanted if child.media_type in media_types.MANIFESTS]
         self.expected |= {child.digest: child for child in manifests}
         for child in wanted:
             if child.media_type in media_types.MANIFESTS:
-                self.visit(child, depth + 1)
+                self._visit_child(child, depth + 1)
             elif not child.is_foreign:
                 self._visit_unknown(child, depth + 1)
+
+    def _visit_child(self, child: Descriptor, depth: int) -> None:
+        """`missingChildren: sparse`: without what is gone upstream."""
+        try:
+            self.visit(child, depth)
+        except UpstreamNotFound:
+            if not self.parts.sparse:
+                raise
+            self.gone.append(child.digest)
 
     def _visit_unknown(self, child: Descriptor, depth: int) -> None:
         """An entry of an index may be a blob (BuildKit's caches list layers): try both."""
@@ -181,16 +192,32 @@ def walk(
 
     Raises what `plan_image` raises.
     """
-    tree = _Tree(source, image.platforms, image.form, keep)
+    tree = _Tree(source, image.parts, image.form, keep)
     with blamed(run, image, image.digest):
         tree.visit(Descriptor(image.media_type, image.digest, -1))
+    if tree.gone:
+        _note_gone(run, image, tree)
     kept = set(tree.manifests) | set(tree.blobs)
     return ImagePlan(
         image,
         tuple({**tree.manifests, **tree.converted}.values()),
         tuple(tree.blobs.values()),
-        tuple(dict.fromkeys(digest for digest in tree.sparse if digest not in kept)),
+        tuple(dict.fromkeys(digest for digest in (*tree.sparse, *tree.gone) if digest not in kept)),
         tree.renamed,
+        tuple(dict.fromkeys(tree.gone)),
+    )
+
+
+def _note_gone(run: MirrorRun, image: Image, tree: _Tree) -> None:
+    """Raises `WrongContent` where nothing of an index is left."""
+    if not tree.blobs:
+        raise WrongContent(
+            Where(run.upstream.name, image.source, image.reference),
+            f"all that its index lists is gone upstream: {', '.join(tree.gone[:3])}",
+        )
+    run.ledger.remark(
+        f"{image.name}: left out what its index lists and the upstream does not have any more "
+        f"(missingChildren: sparse): {', '.join(dict.fromkeys(tree.gone))}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from profiles.matching import cools_down, platforms_of
+from profiles.matching import cools_down, parts_of
 from profiles.tag_rules import zot_would_drop, zot_would_take
 from registry_server.oci.errors import MirrorflowError
 from tasks.choosing import choose_repositories, literal_names
@@ -27,7 +27,6 @@ from tasks.wanted import Wanted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from registry_server.oci.descriptor import Platform
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import ImageName
     from registry_server.store.repository import Repository
@@ -187,7 +186,7 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     image = _image(search, name, targets, head, repository)
     search.upstream[name] = image.digest
     try:
-        if is_in_place(repository, image.reference, image.digest, image.platforms, image.form):
+        if is_in_place(repository, image.reference, image.digest, image.parts, image.form):
             search.unchanged += 1
             search.settled.add(image.digest)
             settle(run, image.local, image.reference)
@@ -202,8 +201,10 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         ):
             search.declined[name] = reason
         else:
-            search.settled.add(image.digest)
             search.changed.append(with_type(run, image))
+            search.settled.add(image.digest)
+    except UpstreamSchema1:
+        search.declined[name] = SCHEMA1
     except MirrorflowError as error:
         if is_stop(error):
             raise
@@ -230,22 +231,17 @@ def _image(
     search: _Search, name: ImageName, targets: Sequence[Target], head: Head, repository: Repository
 ) -> Image:
     entry, rules = search.run.entry, [target.rule for target in targets]
-    platforms = _all_platforms([platforms_of(entry, rule) for rule in rules])
-    form = wanted_form(entry, rules, name.reference, platforms)
+    parts = parts_of(entry, rules)
+    form = wanted_form(entry, rules, name.reference, parts)
     return Image(
         source=search.source.name,
         local=name.repository,
         reference=name.reference,
         digest=head.digest,
         media_type=head.media_type,
-        platforms=platforms,
+        parts=parts,
         moves=moves(repository, name.reference, head.digest, form),
         subject=search.subjects.get(root) if (root := search.wanted.roots.get(name.reference)) else None,
         following=following(search.run, name.reference, rules),
         form=form,
     )
-
-
-def _all_platforms(wishes: Sequence[tuple[Platform, ...]]) -> tuple[Platform, ...]:
-    """What several rules want of one image: everything, if one of them wants everything."""
-    return () if not all(wishes) else tuple(dict.fromkeys(each for wish in wishes for each in wish))

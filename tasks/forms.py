@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from profiles.content import ContentRule
     from profiles.entry import RegistryEntry
-    from registry_server.oci.descriptor import Platform
+    from profiles.parts import Parts
     from registry_server.oci.forms import Form
     from registry_server.oci.reference import Tag
 
@@ -23,9 +23,9 @@ def wanted_form(
     entry: RegistryEntry,
     rules: Sequence[ContentRule | None],
     reference: Tag | Digest,
-    platforms: Sequence[Platform],
+    parts: Parts,
 ) -> Form:
     """A digest names what it is the digest of, and a signature's tag what was signed: both are kept."""
     if isinstance(reference, Digest) or is_companion_tag(reference):
         return KEPT
-    return form_of(entry, rules, platforms)
+    return form_of(entry, rules, parts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from profiles.parts import EVERYTHING, Parts
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import ImageName, Tag
 from tasks.dropped import DroppedTags
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from profiles.content import ContentRule
-    from registry_server.oci.descriptor import Descriptor, Platform
+    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
@@ -74,7 +75,7 @@ class Image:
     reference: Tag | Digest
     digest: Digest
     media_type: str
-    platforms: tuple[Platform, ...] = ()
+    parts: Parts = EVERYTHING
     moves: bool = False
     form: Form = KEPT
     held: bool = False
@@ -127,7 +128,8 @@ class ImagePlan:
     """What convert_manifest decided: manifests to store, children first, and the blobs they need.
 
     The bodies of the manifests are in the store's pool already, where nobody sees them. `sparse` are the
-    entries of indexes that the rule's platforms leave out (image-spec image-index.md allows their absence).
+    entries of indexes that the rule leaves out (image-spec image-index.md allows their absence), `gone` those
+    of them that the upstream does not have any more.
     Where the image takes another form here, `manifests` has the originals and then what was made of them, and
     `renamed` says what was made of which.
     """
@@ -137,6 +139,7 @@ class ImagePlan:
     blobs: tuple[Descriptor, ...]
     sparse: tuple[Digest, ...] = ()
     renamed: Mapping[Digest, Descriptor] = field(default_factory=dict)
+    gone: tuple[Digest, ...] = ()
 
     company: Company | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from profiles.parts import EVERYTHING
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.forms import KEPT
@@ -12,9 +13,9 @@ from registry_server.store.errors import StoreDamaged
 from tasks.platforms import wanted_children
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
-    from registry_server.oci.descriptor import Platform
+    from profiles.parts import Parts
     from registry_server.oci.forms import Form
     from registry_server.oci.reference import Tag
     from registry_server.store.records import TagRecord
@@ -25,18 +26,19 @@ def is_in_place(
     repository: Repository,
     reference: Tag | Digest,
     upstream: Digest,
-    platforms: Sequence[Platform],
+    parts: Parts = EVERYTHING,
     form: Form = KEPT,
 ) -> bool:
     """Whether the store has what the upstream has now. An unchanged tag costs a read and two looks."""
     if isinstance(reference, Digest):
-        return _holds(repository, reference, platforms)
+        return _holds(repository, reference, parts)
     record = repository.tag(reference)
     if record is None or not is_made_of(record, upstream, form):
         return False
     if not all(repository.has_blob(root) for root in record.roots):
         return False
-    return not record.sparse or _holds(repository, record.digest, platforms)
+    whole = not record.sparse and (record.foreign or not parts.foreign)
+    return whole or _holds(repository, record.digest, parts, record.gone)
 
 
 def moves(repository: Repository, reference: Tag | Digest, upstream: Digest, form: Form = KEPT) -> bool:
@@ -53,19 +55,28 @@ def is_made_of(record: TagRecord, upstream: Digest, form: Form) -> bool:
     return origin.digest == upstream and origin.form == form
 
 
-def _holds(repository: Repository, digest: Digest, platforms: Sequence[Platform]) -> bool:
-    """Whether a manifest is here with all that is wanted of it: a platform may have been left out before."""
+def _holds(
+    repository: Repository, digest: Digest, parts: Parts, gone: Collection[Digest] | None = None
+) -> bool:
+    """Whether a manifest is here with all that is wanted of it: a platform may have been left out before.
+
+    `gone`: what the upstream does not have any more; None where that is not known.
+    """
     try:
         descriptor, body = repository.read_manifest(digest)
     except (NotFound, StoreDamaged):
         return False
     manifest = parse_manifest(body, descriptor.media_type)
     lacking = {each.digest for each in repository.missing(manifest)}
-    children = [child for child in wanted_children(manifest, platforms) if not child.is_foreign]
-    if lacking.intersection(each.digest for each in (*manifest.blobs, *children)):
+    blobs = {blob.digest for blob in manifest.blobs_with(foreign=parts.foreign)}
+    lacking |= {blob for blob in blobs if not repository.has_blob(blob)}
+    children = {child.digest for child in wanted_children(manifest, parts) if not child.is_foreign}
+    if parts.sparse:  # the index, and at least a part of it
+        children -= lacking if gone is None and children - lacking else set(gone or ())
+    if lacking & (blobs | children):
         return False
-    inner = (child.digest for child in children if is_manifest(repository, child.digest))
-    return all(_holds(repository, each, platforms) for each in inner)
+    inner = (child for child in children if is_manifest(repository, child))
+    return all(_holds(repository, each, parts, gone) for each in inner)
 
 
 def is_manifest(repository: Repository, digest: Digest) -> bool:

@@ -16,7 +16,7 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_man
 from registry_server.store.errors import translated
 from tasks.companions.formats import OWN_TYPE, is_own
 from tasks.errors import ReservedType, TagMoved, WrongContent
-from tasks.upstream.errors import UpstreamError, UpstreamNotFound, Where
+from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamSchema1, Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,12 +108,15 @@ def with_type(run: MirrorRun, image: Image) -> Image:
     """The image with the type that its manifest has, where the upstream's Content-Type says nothing.
 
     Policies judge images and indexes differently. What cannot be read is left for the step that needs it.
+    Raises `UpstreamSchema1`.
     """
     if not media_types.is_generic(image.media_type):
         return image
     try:
         fetched = fetch(run, image, image.digest, keep=True)
         found = parsed(run, image, Descriptor("", image.digest, -1), fetched.body, fetched.media_type)
+    except UpstreamSchema1:
+        raise
     except (UpstreamError, ContentError):
         return image
     return replace(image, media_type=found.media_type)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from profiles.parts import Parts
     from registry_server.oci.descriptor import Descriptor, Platform
+    from registry_server.oci.forms import Form
     from registry_server.oci.manifest import Manifest
 
 _UNKNOWN: Final = "unknown"
 # BuildKit's attestation manifests name the image that they accompany in this annotation.
 _REFERENCE: Final = "vnd.docker.reference.digest"
+_TYPE: Final = "vnd.docker.reference.type"
 # Layers, and what BuildKit's caches list: no registry has a manifest of these types.
 _SURELY_BLOBS: Final = (".layer.", ".rootfs.", "buildkit")
 
@@ -22,19 +25,22 @@ def is_surely_blob(child: Descriptor) -> bool:
     return any(part in child.media_type for part in _SURELY_BLOBS)
 
 
-def wanted_children(index: Manifest, platforms: Sequence[Platform]) -> tuple[Descriptor, ...]:
+def wanted_children(index: Manifest, parts: Parts | Form) -> tuple[Descriptor, ...]:
     """All entries without a wish; else those of a wished platform, their attestations, and what has none.
 
     An entry without a platform is kept: it is no alternative to another one (nested indexes, artifacts).
     """
-    if not platforms:
-        return index.manifests
-    chosen = {child.digest for child in index.manifests if _fits(child.platform, platforms)}
+    entries = tuple(child for child in index.manifests if parts.attestations or not _is_attestation(child))
+    if not parts.platforms:
+        return entries
+    chosen = {child.digest for child in entries if _fits(child.platform, parts.platforms)}
     return tuple(
-        child
-        for child in index.manifests
-        if child.digest in chosen or child.annotations.get(_REFERENCE) in chosen
+        child for child in entries if child.digest in chosen or child.annotations.get(_REFERENCE) in chosen
     )
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    return child.annotations.get(_TYPE) == "attestation-manifest"
 
 
 def _fits(platform: Platform | None, wishes: Sequence[Platform]) -> bool:

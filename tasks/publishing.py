@@ -58,6 +58,8 @@ def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
             run.entry.name, plan.image.source, plan.image.digest, plan.image.form, on_demand=run.on_demand
         ),
         sparse=plan.sparse,
+        gone=plan.gone,
+        foreign=plan.image.parts.foreign,
         verdict=admission.verdict,
         judged_by=admission.judged_by,
     )

@@ -57,7 +57,7 @@ def made_of(repository: Repository, record: TagRecord) -> dict[Digest, Descripto
         old, new = _read(repository, before), _read(repository, after.digest)
         if old is None or new is None:
             continue
-        kept = wanted_children(old, form.platforms) if form.rewrite else old.manifests
+        kept = wanted_children(old, form) if form.rewrite else old.manifests
         pairs = zip((child.digest for child in kept), new.manifests, strict=False)
         changed = {old: new for old, new in pairs if old != new.digest and old not in found}
         found |= changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def _config(run: MirrorRun, image: Image, manifest: Manifest) -> dict[str, Any] 
 
 def _child(index: Manifest, image: Image) -> Descriptor | None:
     manifests = [child for child in index.manifests if child.media_type in media_types.MANIFESTS]
-    for wanted in (*image.platforms, *_PREFERRED):
+    for wanted in (*image.parts.platforms, *_PREFERRED):
         for child in manifests:
             if wanted.accepts(child.platform or Platform()):
                 return child
@@ -84,7 +85,8 @@ def _child(index: Manifest, image: Image) -> Descriptor | None:
 
 def _platforms(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     if manifest.is_index:
-        return [str(child.platform) for child in manifest.manifests if child.platform]
+        platforms = (child.platform for child in manifest.manifests if child.platform)
+        return [str(replace(each, os_version="")) for each in platforms]
     if config.get("architecture"):
         return [
             str(

@@ -265,7 +265,7 @@ def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:
 
 def _children(run: MirrorRun, image: Image, digest: Digest) -> Iterator[Descriptor]:
     """What comes in of an index. Where an entry does not say that it is a manifest, its content does."""
-    for child in wanted_children(_manifest(run, image, digest), image.platforms):
+    for child in wanted_children(_manifest(run, image, digest), image.parts):
         if child.media_type in media_types.MANIFESTS or is_surely_blob(child):
             yield child
             continue

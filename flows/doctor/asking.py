@@ -99,8 +99,8 @@ class Asking:
     def greet(self, path: str = "/v2/") -> Greeting:
         """What it says to a stranger."""
         begun = time.monotonic()
-        base = self._endpoint.base
-        with self._wire.send(httpx.Request("GET", base.join(path)), base, Where(self.url.registry)) as answer:
+        base, address = self._endpoint.base, f"{self._endpoint.root}{path}"
+        with self._wire.send(httpx.Request("GET", address), base, Where(self.url.registry)) as answer:
             return Greeting(answer.status, answer.headers, time.monotonic() - begun)
 
     @contextmanager

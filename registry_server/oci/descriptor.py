@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,31 +14,43 @@ if TYPE_CHECKING:
 
     from registry_server.oci.digest import Digest
 
+# As containerd and docker write it: the version of the system in parentheses.
+_PLATFORM = re.compile(r"(?:([^/()]+)(?:\(([A-Za-z0-9._-]+)\))?/)?([^/()]+)(?:/([^/()]+))?")
 _DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7"}
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Platform:
-    """What an entry of an index runs on. An empty field of a *wanted* platform means "any"."""
+    """What an entry of an index runs on. An empty field of a *wanted* platform means "any".
+
+    `os_version` is `os.version` of image-spec image-index.md, which Windows images have.
+    """
 
     os: str = ""
     architecture: str = ""
     variant: str = ""
+    os_version: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """From `os/arch[/variant]` or a bare architecture. Raises `InvalidName`."""
-        parts = text.split("/")
-        if len(parts) > 3 or not all(parts):
-            raise InvalidName(f"{text!r} is not a platform; write 'linux/amd64', 'linux/arm/v7' or 'arm64'")
-        if len(parts) == 1:
-            return cls(architecture=parts[0])
-        return cls(*parts)
+        """From `os[(version)]/arch[/variant]` or a bare architecture. Raises `InvalidName`."""
+        found = _PLATFORM.fullmatch(text)
+        if found is None:
+            raise InvalidName(
+                f"{text!r} is not a platform; write 'linux/amd64', 'linux/arm/v7', 'arm64' or "
+                "'windows(10.0.17763)/amd64'"
+            )
+        system, version, architecture, variant = (each or "" for each in found.groups())
+        return cls(system, architecture, variant, version)
 
     def accepts(self, other: Platform) -> bool:
-        """Whether a wish for this platform takes `other`. arm64 without a variant is v8, arm is v7."""
+        """Whether a wish for this platform takes `other`. arm64 without a variant is v8, arm is v7.
+
+        A version takes those that go on from it: 10.0.17763 takes 10.0.17763.5458.
+        """
         return (
             self.os in ("", other.os)
+            and f"{other.os_version}.".startswith(f"{self.os_version}." if self.os_version else "")
             and self.architecture in ("", other.architecture)
             and (
                 not self.variant
@@ -46,7 +59,8 @@ class Platform:
         )
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        version = f"({self.os_version})" if self.os_version else ""
+        return "/".join(part for part in (f"{self.os}{version}", self.architecture, self.variant) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,8 @@ class Descriptor:
         body: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.platform is not None:
             fields = {"architecture": self.platform.architecture, "os": self.platform.os}
-            body["platform"] = fields | ({"variant": self.platform.variant} if self.platform.variant else {})
+            more = {"variant": self.platform.variant, "os.version": self.platform.os_version}
+            body["platform"] = fields | {key: value for key, value in more.items() if value}
         if self.artifact_type is not None:
             body["artifactType"] = self.artifact_type
         if self.annotations:

@@ -18,14 +18,16 @@ VERSION: Final = 1
 class Form:
     """Falsy: the image is kept as it is.
 
-    `oci`: converted to OCI; `rewrite`: indexes are cut down to `platforms`, which are sorted (() means all).
-    The platforms that are left out matter to a converted index too: it names them as the upstream does.
+    `oci`: converted to OCI; `rewrite`: indexes are cut down to `platforms`, which are sorted (() means all),
+    with BuildKit's attestation manifests or without (`attestations`). The platforms that are left out matter
+    to a converted index too: it names them as the upstream does.
     """
 
     oci: bool = False
     rewrite: bool = False
     platforms: tuple[Platform, ...] = ()
     version: int = VERSION
+    attestations: bool = True
 
     def __bool__(self) -> bool:
         return self.oci or self.rewrite
@@ -34,11 +36,13 @@ class Form:
         """In words, e.g. `converted to OCI, cut down to linux/amd64`."""
         parts = ["converted to OCI"] if self.oci else []
         parts += [f"cut down to {', '.join(map(str, self.platforms))}"] if self.rewrite else []
+        parts += [] if self.attestations else ["without attestation manifests"]
         return ", ".join(parts) or "kept as it is"
 
     def to_json(self) -> dict[str, Any]:
         platforms = [str(each) for each in self.platforms]
-        return {"version": self.version, "oci": self.oci, "rewrite": self.rewrite, "platforms": platforms}
+        body = {"version": self.version, "oci": self.oci, "rewrite": self.rewrite, "platforms": platforms}
+        return body if self.attestations else body | {"attestations": False}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any] | None) -> Form:
@@ -46,7 +50,8 @@ class Form:
         if body is None:
             return KEPT
         platforms = tuple(Platform.parse(each) for each in body["platforms"])
-        return cls(bool(body["oci"]), bool(body["rewrite"]), platforms, int(body["version"]))
+        attestations = body.get("attestations", True) is True
+        return cls(bool(body["oci"]), bool(body["rewrite"]), platforms, int(body["version"]), attestations)
 
 
 KEPT: Final = Form()

@@ -56,8 +56,12 @@ class Manifest:
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers that a registry holds, each digest once, foreign layers left out."""
+        return self.blobs_with(foreign=False)
+
+    def blobs_with(self, *, foreign: bool) -> tuple[Descriptor, ...]:
+        """Config and layers, each digest once."""
         found = (*((self.config,) if self.config else ()), *self.layers)
-        return tuple({blob.digest: blob for blob in found if not blob.is_foreign}.values())
+        return tuple({blob.digest: blob for blob in found if foreign or not blob.is_foreign}.values())
 
     def descriptor(self, algorithm: str = "sha256") -> Descriptor:
         """Of the manifest itself, as a referrers list shows it (distribution-spec, "Listing Referrers")."""
@@ -277,7 +281,7 @@ def _platform(found: Any, where: str) -> Platform | None:
         return None
     if not isinstance(found, dict):
         raise ManifestInvalid(f"{where} is a {type(found).__name__}; expected an object")
-    fields = ("os", "architecture", "variant")
+    fields = ("os", "architecture", "variant", "os.version")
     return Platform(*(_text(found.get(name), f"{where}.{name}") for name in fields))
 
 

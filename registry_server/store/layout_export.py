@@ -11,6 +11,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from registry_server.oci import media_types
+from registry_server.oci.errors import NotFound
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store import disk as files
@@ -96,12 +97,24 @@ def _closure(repository: Repository, digest: Digest) -> Iterator[StoredBlob]:
         descriptor, body = repository.read_manifest(current)
         manifest = parse_manifest(body, descriptor.media_type)
         blobs = {blob.digest for blob in manifest.blobs}
+        # Foreign layers are here where the profile has them fetched.
+        foreign = (blob.digest for blob in manifest.layers if blob.is_foreign)
+        blobs |= {digest for digest in foreign if repository.has_blob(digest)}
         for child in manifest.manifests:
             if repository.has_blob(child.digest):
-                (queue.append if child.media_type in media_types.MANIFESTS else blobs.add)(child.digest)
+                (queue.append if _is_manifest(repository, child.digest) else blobs.add)(child.digest)
         for blob in blobs - seen:
             seen.add(blob)
             yield repository.find_blob(blob)
+
+
+def _is_manifest(repository: Repository, digest: Digest) -> bool:
+    """What an index says of the types of its entries may be wrong."""
+    try:
+        repository.find_manifest(digest)
+    except NotFound:
+        return False
+    return True
 
 
 class _FolderTarget:

@@ -98,6 +98,10 @@ class _Import:
         self._children(manifest, depth)
         for blob in manifest.blobs:
             self._blob(blob)
+        for blob in manifest.layers:
+            if blob.is_foreign and (held := self._layout.open(_path(blob.digest))):
+                held.close()
+                self._blob(blob)
         self._repository.put_manifest(manifest, descriptor.digest)
 
     def _children(self, manifest: Manifest, depth: int) -> None:

@@ -63,7 +63,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class TagRecord:
-    """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose.
+    """What a tag names. `pushed` is in unix seconds; `sparse` are children that are absent on purpose, `gone`
+    those of them that the upstream did not have. `foreign`: its foreign layers are here too.
 
     `verdict` is one line of signature verification, "" where nothing was asked; `judged_by` names the policy
     that it is by: it is another text as soon as that policy judges differently.
@@ -77,6 +78,8 @@ class TagRecord:
     sparse: tuple[Digest, ...] = ()
     verdict: str = ""
     judged_by: str = ""
+    gone: tuple[Digest, ...] = ()
+    foreign: bool = False
 
     @property
     def descriptor(self) -> Descriptor:
@@ -161,6 +164,10 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
         body["verdict"] = record.verdict
     if record.judged_by:
         body["judgedBy"] = record.judged_by
+    if record.gone:
+        body["gone"] = list(record.gone)
+    if record.foreign:
+        body["foreignLayers"] = True
     return body
 
 
@@ -176,6 +183,8 @@ def tag_from_json(body: Any) -> TagRecord:
         sparse=tuple(Digest(each) for each in body.get("sparse", ())),
         verdict=str(body.get("verdict", "")),
         judged_by=str(body.get("judgedBy", "")),
+        gone=tuple(Digest(each) for each in body.get("gone", ())),
+        foreign=body.get("foreignLayers") is True,
     )
 
 

@@ -163,7 +163,7 @@ def _gather_tags(this: _Gathering, seeking: Seeking, plan: ImagePlan) -> None:
 
 def _tagged(this: _Gathering, seeking: Seeking, tag: Tag, subject: Digest) -> CompanionPlan | None:
     head = this.run.upstream.head(this.image.source, tag)
-    if is_in_place(seeking.repository, tag, head.digest, ()):
+    if is_in_place(seeking.repository, tag, head.digest):
         return None
     part = _as_image(this.image, head.digest, head.media_type, tag)
     source = this.source(part)

@@ -144,7 +144,7 @@ class Seeking:
     def _is_here(self, digest: Digest) -> bool:
         """A store that cannot tell will say so where the companion is kept."""
         try:
-            return is_in_place(self.repository, digest, digest, ())
+            return is_in_place(self.repository, digest, digest)
         except StoreError:
             return False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.errors import Refusal
-from profiles.matching import listed_references, mappings, platforms_of, sources
+from profiles.matching import listed_references, mappings, parts_of, sources
 from profiles.tag_rules import why_dropped
 from profiles.upstream_url import UpstreamUrl
 from registry_server.oci.digest import Digest
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from profiles.content import ContentRule
     from profiles.entry import RegistryEntry
+    from profiles.parts import Parts
     from profiles.sync import Sync
-    from registry_server.oci.descriptor import Platform
     from registry_server.oci.reference import Tag
 
 NOT_LISTED = "is not listed in images"
@@ -38,10 +38,9 @@ class Candidate:
     rules: tuple[ContentRule | None, ...]
 
     @property
-    def platforms(self) -> tuple[Platform, ...]:
+    def parts(self) -> Parts:
         """What the rules want together: everything, if one of them wants everything."""
-        wishes = [platforms_of(self.entry, rule) for rule in self.rules]
-        return () if not all(wishes) else tuple(dict.fromkeys(each for wish in wishes for each in wish))
+        return parts_of(self.entry, self.rules)
 
     def __str__(self) -> str:
         return f"{self.entry.name}: {self.source}"

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from profiles.parts import EVERYTHING
 from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
@@ -117,14 +118,17 @@ class Families:
 
     def _learn(self, family: _Family, digest: Digest, manifest: Manifest, by: Candidate | None) -> None:
         family.read.add(digest)
-        platforms = by.platforms if by is not None else ()
+        parts = by.parts if by is not None else EVERYTHING
         # What the rule's platforms leave out is not handed out either.
-        entries = wanted_children(manifest, platforms)
+        entries = wanted_children(manifest, parts)
         # An entry of an index may be a blob (BuildKit's caches).
-        blobs = [*manifest.blobs, *(each for each in entries if each.media_type not in media_types.MANIFESTS)]
+        blobs = [
+            *manifest.blobs_with(foreign=parts.foreign),
+            *(each for each in entries if each.media_type not in media_types.MANIFESTS),
+        ]
         for leads, named in ((family.manifests, entries), (family.blobs, blobs)):
             for descriptor in named:
-                if not descriptor.is_foreign:
+                if parts.foreign or not descriptor.is_foreign:
                     leads.setdefault(descriptor.digest, Lead(descriptor, digest, by))
 
 

@@ -67,7 +67,8 @@ class Finishing:
 
     def copy(self, candidate: Candidate, lead: Lead, local: RepositoryName) -> None:
         """A blob that nobody has begun with, and then the rest of its image: it is here in part only."""
-        parent = Image(candidate.source, local, lead.parent, lead.parent, self._type_of(local, lead.parent))
+        media_type, parts = self._type_of(local, lead.parent), candidate.parts.of_all_platforms
+        parent = Image(candidate.source, local, lead.parent, lead.parent, media_type, parts)
         run = self._run_for(candidate, parent)
         job = BlobJob(lead.descriptor, parent)
 

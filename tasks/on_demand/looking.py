@@ -160,15 +160,15 @@ class Looking:
 
     def _image(self, candidate: Candidate, digest: Digest, media_type: str) -> Image:
         # Of a child manifest everything is wanted: which children are is decided at their index.
-        platforms = () if self.descriptor is not None else candidate.platforms
-        form = wanted_form(candidate.entry, candidate.rules, self.reference, platforms)
+        parts = candidate.parts.of_all_platforms if self.descriptor is not None else candidate.parts
+        form = wanted_form(candidate.entry, candidate.rules, self.reference, parts)
         return Image(
             candidate.source,
             self.local,
             self.reference,
             digest,
             media_type,
-            platforms,
+            parts,
             form=form,
             subject=self.subject,
         )

@@ -43,8 +43,10 @@ class Ask:
 
 
 class Authenticator:
-    """Of one origin; remembers its challenge and its tokens. Thread-safe: one token request per scope,
-    whoever else needs it waits for it."""
+    """Of one origin, whose API is at `origin`/v2/; remembers its challenge and its tokens.
+
+    Thread-safe: one token request per scope, whoever else needs it waits for it.
+    """
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Authenticator:
 
     def _ping(self) -> Generator[Ask, Reply, None]:
         """Who answers anonymous clients may show them less than us, so ask for the challenge first."""
-        reply = yield Ask(httpx.Request("GET", self._origin.join("/v2/")), PING)
+        reply = yield self._greeting()
         self._pinged = True
         if reply.status == 401:
             self._challenge = self._challenge or _chosen(reply)
@@ -111,7 +113,10 @@ class Authenticator:
         """Some registries send 401 without a challenge everywhere but at `/v2/`."""
         if (challenge := _chosen(reply)) is not None:
             return challenge
-        return _chosen((yield Ask(httpx.Request("GET", self._origin.join("/v2/")), PING)))
+        return _chosen((yield self._greeting()))
+
+    def _greeting(self) -> Ask:
+        return Ask(httpx.Request("GET", f"{str(self._origin).rstrip('/')}/v2/"), PING)
 
     def _signed(
         self, request: httpx.Request, scope: str, where: Where, challenge: Challenge | None = None

@@ -49,7 +49,7 @@ class Call:
 
     @property
     def bulk(self) -> bool:
-        return self.kind == "GET blob"
+        return self.kind in ("GET blob", "GET foreign blob")
 
 
 class Endpoint:
@@ -65,7 +65,7 @@ class Endpoint:
         self.url = url
         self._token_services = token_services
         self.base = httpx.URL(f"{url.scheme}://{url.host}")
-        self._root = str(self.base).rstrip("/")
+        self.root = f"{str(self.base).rstrip('/')}/{url.api_path}".rstrip("/")  # `/v2/` follows
         self._credentials = credentials
         self._waits = waits
         self._authenticators: OrderedDict[tuple[object, ...], Authenticator] = OrderedDict()
@@ -76,7 +76,7 @@ class Endpoint:
 
     def _url(self, call: Call) -> httpx.URL:
         repository = f"{self.url.repository(call.repository)}/" if call.repository else ""
-        return httpx.URL(f"{self._root}/v2/{repository}{call.tail}")  # `join` would take it apart twice
+        return httpx.URL(f"{self.root}/v2/{repository}{call.tail}")  # `join` would take it apart twice
 
     def scope(self, call: Call) -> str:
         if not call.repository:
@@ -97,8 +97,9 @@ class Endpoint:
             credential = self._credential(call) if ours else None
             key = (credential, origin(url))
             if key not in self._authenticators:
+                home = url.join(httpx.URL(self.root).path if ours else "/")
                 self._authenticators[key] = Authenticator(
-                    url.join("/"), credential, self._waits, self._token_services, elsewhere=not ours
+                    home, credential, self._waits, self._token_services, elsewhere=not ours
                 )
             self._authenticators.move_to_end(key)
             if len(self._authenticators) > _MOST_ORIGINS:
@@ -146,6 +147,29 @@ class Exchanger:
             return self._drive(flow, endpoint, call, counted, held)
         finally:
             flow.close()  # gives back the locks of a flow that did not come to its end
+
+    @contextmanager
+    def open_foreign(self, endpoint: Endpoint, call: Call) -> Iterator[Answer]:
+        """The answer of an address that a manifest names (`call.page`), without our credentials.
+
+        It may be no nearer to us than the registry is (addresses.py). Raises an `UpstreamError` or `Stopped`.
+        """
+        with ExitStack() as held:
+            yield self._foreign(endpoint, call, held)
+
+    def _foreign(self, endpoint: Endpoint, call: Call, held: ExitStack) -> Answer:
+        where, request = endpoint.where(call), endpoint.request(call)
+        self._count(call.kind)
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = held.enter_context(self._wire.send(request, endpoint.base, where, bulk=call.bulk))
+            if not answer.response.has_redirect_location:
+                reply = self._reply(answer, token=False)
+                if 200 <= reply.status < 300:
+                    return answer
+                raise failure(where, reply)
+            request = redirected(request, answer.response, where)
+            held.pop_all().close()
+        raise UpstreamProtocolError(where, f"it redirects more than {MAX_REDIRECTS} times")
 
     def _drive(
         self,

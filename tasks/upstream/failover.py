@@ -30,6 +30,11 @@ class Endpoints:
         self._current = 0
         self._lock = Lock()
 
+    @property
+    def current(self) -> Endpoint:
+        """The one that works, as far as is known."""
+        return self._endpoints[self._current]
+
     def run(self, operation: Callable[[Endpoint], T], progress: Callable[[], int] = lambda: 0) -> T:
         """Do `operation` with the first endpoint that answers.
 

@@ -24,6 +24,10 @@ class EndpointUrl(Protocol):
     @property
     def path_prefix(self) -> str: ...
     @property
+    def api_path(self) -> str:
+        """What stands before `/v2/`, without slashes around it."""
+
+    @property
     def registry(self) -> str: ...
     def repository(self, name: str) -> str:
         """The name that this upstream knows `name` by, its path prefix included."""
@@ -61,6 +65,7 @@ class PlainUrl:
     scheme: str
     host: str
     path_prefix: str = ""
+    api_path: str = ""
 
     @property
     def registry(self) -> str:

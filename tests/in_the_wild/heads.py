@@ -97,7 +97,6 @@ ROWS: Final = (
         "distribution/distribution 1485",
         _schema1,
         mirrored=(f"{APP}:2",),
-        peers=False,
     ),
     Row(
         "a tag that is listed and not there",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import classified, heads, lists, odd_content, waiting
+from tests.in_the_wild import classified, gone, heads, lists, odd_content, waiting, windows
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 
-ROWS = (*classified.ROWS, *heads.ROWS, *lists.ROWS, *odd_content.ROWS, *waiting.ROWS)
+TABLES = (classified, gone, heads, lists, odd_content, waiting, windows)
+ROWS = tuple(row for table in TABLES for row in table.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -25,6 +25,11 @@ from profiles.upstream_url import UpstreamUrl, parse_token_service
         ("https://registry-1.docker.io/v2/", "https://registry-1.docker.io", "docker.io", ""),
         ("https://ghcr.io/my-org", "https://ghcr.io", "ghcr.io", "my-org"),
         ("https://ghcr.io/v2/my-org", "https://ghcr.io", "ghcr.io", "my-org"),
+        ("https://host/artifactory/api/docker/x/v2", "https://host/artifactory/api/docker/x", "host", ""),
+        ("https://host/artifactory/api/docker/x/v2/", "https://host/artifactory/api/docker/x", "host", ""),
+        ("https://host/api/Docker_X/v2/team/a", "https://host/api/Docker_X", "host", "team/a"),
+        ("https://host/artifactory/api/docker/x", "https://host", "host", "artifactory/api/docker/x"),
+        ("https://ghcr.io/v2/my-org/v2", "https://ghcr.io", "ghcr.io", "my-org/v2"),
         ("https://docker.io.example", "https://docker.io.example", "docker.io.example", ""),
         ("  https://quay.io ", "https://quay.io", "quay.io", ""),
     ],
@@ -56,7 +61,8 @@ def test_a_repository_is_asked_for_by_its_full_name(url: str, name: str, asked: 
 @pytest.mark.parametrize(
     "text",
     ["", "  ", "%", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://x:y", "https://x?a=b",
-     "https://x#y", "https://x/UPPER", "https://x/a//b", "https://[::1",
+     "https://x#y", "https://x/UPPER", "https://x/a//b", "https://x/a//b/v2", "https://x/a b/v2", "https://x/%2e/v2",
+     "https://x/a/../v2/..", "https://[::1",
      "https://-x", "docker://x", "https://x y"],
 )  # fmt: skip
 def test_what_is_no_registry_is_refused(text: str) -> None:

@@ -139,7 +139,7 @@ def test_rules_that_meet_under_one_name_make_one_image_with_the_platforms_of_bot
     with opened(tmp_path / "other", f"http://{upstream.host}", *rules) as run:
         search(run)
         [image] = run.ledger.changed()
-    assert [str(platform) for platform in image.platforms] == ["linux/arm64", "linux/s390x"]
+    assert [str(platform) for platform in image.parts.platforms] == ["linux/arm64", "linux/s390x"]
 
 
 def test_a_head_that_fails_is_the_problem_of_its_tag_only(upstream: Misbehaving, tmp_path: Path) -> None:

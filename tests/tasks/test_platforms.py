@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from profiles.parts import Parts
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
 from tasks.platforms import wanted_children
@@ -45,7 +46,7 @@ INDEX = index(
     ],
 )
 def test_entries_of_a_wished_platform_are_kept(wishes: list[str], kept: tuple[str, ...]) -> None:
-    found = wanted_children(INDEX, [Platform.parse(wish) for wish in wishes])
+    found = wanted_children(INDEX, Parts(tuple(map(Platform.parse, wishes))))
     names = {Digest.of(name.encode()): name for name in NAMES}
     assert tuple(names[child.digest] for child in found) == kept
 
@@ -58,12 +59,18 @@ def test_entries_of_a_wished_platform_are_kept(wishes: list[str], kept: tuple[st
         ("linux/arm", "linux/arm/v7", True),
         ("linux/arm", "linux/arm/v6", False),
         ("linux/amd64", "linux/amd64/v2", False),
+        ("windows(10.0.17763.5458)/amd64", "windows(10.0.17763)/amd64", True),
+        ("windows(10.0.17763.5458)/amd64", "windows(10.0.17763.5458)/amd64", True),
+        ("windows(10.0.17763.5458)/amd64", "windows(10.0.1776)/amd64", False),
+        ("windows(10.0.17763.5458)/amd64", "windows(10.0.20348)/amd64", False),
+        ("windows(10.0.17763.5458)/amd64", "windows/amd64", True),
+        ("windows/amd64", "windows(10.0.17763)/amd64", False),
     ],
 )
-def test_a_platform_without_a_variant_means_the_usual_one(
+def test_a_wish_takes_what_it_names_and_what_is_usual(
     platform: str,
     wish: str,
     fits: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    found = wanted_children(index(("child", platform)), [Platform.parse(wish)])
+    found = wanted_children(index(("child", platform)), Parts((Platform.parse(wish),)))
     assert bool(found) is fits

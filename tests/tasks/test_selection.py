@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.sample_images import AMD64, ARM64, layer
+from profiles.parts import Parts
 from profiles.selection import DOCUMENT
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
@@ -69,7 +70,7 @@ def test_of_an_index_the_config_is_that_of_the_platform_that_the_rule_names_firs
     assert found["platforms"] == ["linux/arm64/v8", "linux/amd64"]
     assert found["config"]["architecture"] == "amd64", "where the rule names none"
     assert found["labels"] == LABELS
-    again = document(tmp_path, registry.url, made, platforms=(Platform("linux", "arm64"),))
+    again = document(tmp_path, registry.url, made, parts=Parts((Platform("linux", "arm64"),)))
     assert again["config"]["architecture"] == "arm64"
 
 
