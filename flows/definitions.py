@@ -74,4 +74,6 @@ def describe_tags(tags: TagRule | None) -> str:
         parts.append("versions only")
     if tags.newest is not None:
         parts.append(f"the newest {tags.newest}")
+    if tags.rename is not None:
+        parts.append(f"`{tags.rename.regex}` renamed to `{tags.rename.to}`")
     return "tags " + ", ".join(parts) if parts else "all tags"

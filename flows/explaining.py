@@ -15,7 +15,7 @@ from profiles.matching import (
     min_age_of,
     upstream_name,
 )
-from profiles.tag_rules import why_dropped
+from profiles.tag_rules import local_tag, why_dropped
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.reference import Tag
 from tasks.choosing import repository_of
@@ -103,8 +103,12 @@ def _explain(
         yield Explanation(f"drops  {where}: {upstream} is meant, but {reference} {reason}", takes=False)
         return
     sign = "@" if ":" in reference else ":" if reference else ""
-    lands = f"{upstream}{sign}{reference} lands at {local}{sign}{reference}"
+    lands = f"{upstream}{sign}{reference} lands at {local}{sign}{_tag_here(rule, reference)}"
     yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
+
+
+def _tag_here(rule: ContentRule, reference: str) -> str:
+    return reference if ":" in reference else local_tag(rule, reference)
 
 
 def _judge_reference(rule: ContentRule, upstream: str, reference: str, age: float) -> tuple[str, str]:

@@ -18,6 +18,7 @@ def contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
     yield from _retry_contradictions(entry)
     yield from _form_contradictions(entry)
     yield from _token_contradictions(entry)
+    yield from _renaming_contradictions(entry)
     given = {
         "manifestCheckInterval": entry.manifest_check_interval,
         "onDemandInBackground": entry.on_demand_in_background,
@@ -56,6 +57,17 @@ def _form_contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
                 "drop one of the two (the original can be pulled by its digest anyway)",
                 at=("content", number, "convert"),
                 involves=("preserveDigest",),
+            )
+
+
+def _renaming_contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
+    for number, rule in enumerate(entry.content if entry.on_demand else ()):
+        if rule.tags is not None and rule.tags.rename is not None:
+            yield Refusal(
+                "the tag that a client asks for cannot be turned back into the upstream's",
+                "drop rename, or write a registry entry of its own for it, without onDemand",
+                at=("content", number, "tags", "rename"),
+                involves=("onDemand",),
             )
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from profiles import renaming
 from profiles.errors import Refusals
 from profiles.own_address import contradictions
 from profiles.serving import Http, Log
@@ -32,7 +33,7 @@ class Profile(VerificationPart):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        refusals = tuple(contradictions(self.sync, self.http))
+        refusals = (*contradictions(self.sync, self.http), *renaming.contradictions(self))
         if refusals:
             raise Refusals(refusals)
         return self

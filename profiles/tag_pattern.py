@@ -50,8 +50,27 @@ class TagPattern:
             return self._automaton.search(tag)
         return self._compiled.search(tag) is not None
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What `groups_in` knows: `0` for all of it, then numbers, then names."""
+        return (*map(str, range(self._compiled.groups + 1)), *self._compiled.groupindex)
+
+    @property
+    def has_groups_at_once(self) -> bool:
+        """Whether `groups_in` takes linear time: the automaton knows no groups."""
+        return self._automaton is None
+
+    def groups_in(self, tag: str) -> dict[str, str] | None:
+        """What each group holds ("" where it took no part); None where the expression does not match."""
+        found = self._compiled.fullmatch(tag)
+        return None if found is None else {name: found[_key(name)] or "" for name in self.groups}
+
     def __str__(self) -> str:
         return self.text
+
+
+def _key(name: str) -> int | str:
+    return int(name) if name.isdigit() else name
 
 
 def _compile(text: str) -> tuple[re.Pattern[str], Automaton | None]:

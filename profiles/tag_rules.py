@@ -67,6 +67,12 @@ def why_dropped(rule: TagRule | None, tag: str) -> str:
     return _why_outside(rule, version)
 
 
+def local_tag(rule: ContentRule, tag: str) -> str:
+    """What a tag of the upstream is called here: `tags.rename` of the rule says. It may be no valid tag."""
+    rename = rule.tags.rename if rule.tags else None
+    return tag if rename is None or is_companion_tag(tag) else rename.apply(tag)
+
+
 def zot_would_take(rule: ContentRule, tags: Iterable[str]) -> tuple[str, ...]:
     """The tags that zot's search, which looks anywhere in a tag, takes and the whole match here does not."""
     tag_rule = rule.tags

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from profiles.errors import Refusal
 from profiles.fields import ProfileModel, SemverRange, TagRegex
+from profiles.renaming import TagRename
 
 
 class TagRule(ProfileModel):
@@ -43,6 +44,13 @@ class TagRule(ProfileModel):
         description="Of what is left, take the tags of the N highest versions (a count, per repository). "
         "Needs `semver` or `semverRange`, which give tags an order. Default: all.",
         examples=[3],
+    )
+
+    rename: TagRename | None = Field(
+        default=None,
+        description="Another name for these tags here. The conditions above are about the upstream's name. "
+        "Not with `onDemand`, and not with rules of `verify` that look at tags.",
+        examples=[{"regex": "v(.*)", "to": "$1"}],
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.matching import cools_down, parts_of
 from profiles.tag_rules import zot_would_drop, zot_would_take
 from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.reference import Tag
 from tasks.choosing import choose_repositories, literal_names
 from tasks.classifying import NO_IMAGE, find_lists
 from tasks.companions.finding import find_companions, following
@@ -65,6 +66,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     if not listed:
         run.lists.note_tags(source.name, tags)
     search = _Search(run, source, _want(run, source, tags))
+    search.problems |= search.wanted.problems
     _leave_out_lists(search)
     search.wanted.count_companions(tags)
     search.subjects = search.wanted.subjects()
@@ -82,7 +84,7 @@ def _want(run: MirrorRun, source: SourceRepository, tags: Sequence[str]) -> Want
     wanted = Wanted(run, source, {**run.ledger.take_heads(source.name)})
     for target in source.targets:
         wanted.add_rule(target, tags)
-    wanted.ask(name.reference for name in wanted.names)
+    wanted.ask(wanted.origins[name] for name in wanted.names)
     return wanted
 
 
@@ -104,6 +106,7 @@ def _findings(search: _Search, tags: Sequence[str], *, listed: bool) -> Findings
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
         lost,
         search.passing,
+        search.wanted.renamed(),
         None if listed or run.only else gone_tags(run, source, tags),
     )
 
@@ -138,12 +141,13 @@ def ask_again(run: MirrorRun, image: Image) -> Image | None:
 
 def _leave_out_lists(search: _Search) -> None:
     """Lists of referrers are no images: what they list follows the image that they are about."""
-    heads, names = search.wanted.answered(), search.wanted.names
-    answered = {name: heads[name.reference] for name in names if name.reference in heads}
+    names = search.wanted.names
+    heads = {name: search.wanted.head_of(name) for name in names}
+    answered = {name: head for name, head in heads.items() if not isinstance(head, MirrorflowError)}
     for name, error in find_lists(search.run, search.source.name, answered).items():
         del names[name]
         if error is None:
-            search.wanted.dropped.add(NO_IMAGE, search.source.name, [name.reference])
+            search.wanted.dropped.add(NO_IMAGE, search.source.name, [search.wanted.origins[name]])
         else:
             search.problems[name] = str(error)
 
@@ -170,7 +174,7 @@ def _some(tags: Sequence[str]) -> str:
 
 def _weigh_all(search: _Search) -> None:
     for name, targets in search.wanted.names.items():
-        head = search.wanted.heads[name.reference]
+        head = search.wanted.head_of(name)
         if isinstance(head, UpstreamSchema1):  # as a GET finds, where HEAD is refused
             search.declined[name] = SCHEMA1
         elif isinstance(head, MirrorflowError):
@@ -233,6 +237,7 @@ def _image(
     entry, rules = search.run.entry, [target.rule for target in targets]
     parts = parts_of(entry, rules)
     form = wanted_form(entry, rules, name.reference, parts)
+    origin = search.wanted.origins[name]
     return Image(
         source=search.source.name,
         local=name.repository,
@@ -241,7 +246,8 @@ def _image(
         media_type=head.media_type,
         parts=parts,
         moves=moves(repository, name.reference, head.digest, form),
-        subject=search.subjects.get(root) if (root := search.wanted.roots.get(name.reference)) else None,
+        subject=search.subjects.get(root) if (root := search.wanted.roots.get(origin)) else None,
         following=following(search.run, name.reference, rules),
         form=form,
+        renamed_from=origin if origin != name.reference and isinstance(origin, Tag) else None,
     )

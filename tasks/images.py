@@ -67,6 +67,7 @@ class Image:
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
     `admission`: it was judged before its run began (on demand).
+    `renamed_from`: the upstream's tag, where the rule gives it another name here.
     `subject`: of a companion's tag, the image that it leads to in the end (an SBOM may be signed).
     """
 
@@ -80,6 +81,7 @@ class Image:
     form: Form = KEPT
     held: bool = False
     subject: Subject | None = field(default=None, compare=False)
+    renamed_from: Tag | None = None
     following: Following | None = field(default=None, compare=False)
     admission: Admission | None = field(default=None, compare=False)
 
@@ -91,7 +93,11 @@ class Image:
     @property
     def upstream_name(self) -> str:
         separator = ":" if isinstance(self.reference, Tag) else "@"
-        return f"{self.source}{separator}{self.reference}"
+        return f"{self.source}{separator}{self.upstream_reference}"
+
+    @property
+    def upstream_reference(self) -> Tag | Digest:
+        return self.renamed_from or self.reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,11 @@ class Findings:
     notes: tuple[str, ...] = ()
     companions: str = ""
     passing: Mapping[str, MirrorflowError] = field(default_factory=dict)
+    renamed: Mapping[ImageName, str] = field(default_factory=dict)  # the upstream's tag, where it is another
     gone: frozenset[ImageName] | None = None
+
+    def upstream_reference(self, name: ImageName) -> str:
+        return self.renamed.get(name, str(name.reference))
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def blamed(run: MirrorRun, image: Image, digest: Digest) -> Iterator[None]:
     except (UpstreamError, WrongContent):
         raise  # it says so already
     except ContentError as error:
-        reference = image.reference if digest == image.digest else digest
+        reference = image.upstream_reference if digest == image.digest else digest
         raise WrongContent(Where(run.upstream.name, image.source, reference), str(error)) from error
 
 

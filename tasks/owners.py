@@ -9,6 +9,7 @@ from registry_server.oci.digest import Digest
 from tasks.on_demand.deciding import why_not
 
 if TYPE_CHECKING:
+    from profiles.content import ContentRule
     from profiles.entry import RegistryEntry
     from profiles.sync import Sync
     from registry_server.oci.reference import RepositoryName, Tag
@@ -43,6 +44,11 @@ def other_owner(
 def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag) -> bool:
     """Whether the profile still wants it from there."""
     return any(
-        source == origin.repository and not why_not(rule, source, tag)
+        source == origin.repository and (_renames(rule) or not why_not(rule, source, tag))
         for rule, source in sources(entry, local)
     )
+
+
+def _renames(rule: ContentRule | None) -> bool:
+    """Then the tag here does not tell which of the upstream it was, and stays with its repository."""
+    return rule is not None and rule.tags is not None and rule.tags.rename is not None

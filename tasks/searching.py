@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from tasks.choosing import is_asked_for, may_mean
 from tasks.errors import StepFailed, Unexpected, is_stop
@@ -14,6 +15,7 @@ from tasks.run import only_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registry_server.oci.reference import ImageName
     from tasks.images import SourceRepository
     from tasks.run import MirrorRun
 
@@ -59,11 +61,15 @@ def unmet(run: MirrorRun) -> set[str]:
     if not run.only:
         return set()
     seen = [
-        (str(name), f"{findings.source.name}{str(name)[len(name.repository) :]}")
+        (str(name), f"{findings.source.name}{_separator(name)}{findings.upstream_reference(name)}")
         for findings in run.ledger.findings()
         for name in {**findings.upstream, **findings.problems}
     ]
     return {item for item in run.only if not any(is_asked_for(frozenset({item}), *names) for names in seen)}
+
+
+def _separator(name: ImageName) -> str:
+    return "@" if isinstance(name.reference, Digest) else ":"
 
 
 def search_errors(run: MirrorRun) -> list[tuple[SourceRepository, MirrorflowError]]:

@@ -36,7 +36,7 @@ def describe(run: MirrorRun, image: Image) -> dict[str, Any]:
     inner = config.get("config") if isinstance(config.get("config"), dict) else {}
     return {
         "repository": image.source,
-        "tag": str(image.reference) if isinstance(image.reference, Tag) else None,
+        "tag": str(image.upstream_reference) if isinstance(image.reference, Tag) else None,
         "digest": str(image.digest),
         "mediaType": manifest.media_type,
         "manifest": json.loads(manifest.body),

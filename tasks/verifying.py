@@ -120,7 +120,7 @@ def verify_image(run: MirrorRun, image: Image) -> None:
     if image.held:
         run.ledger.admitted(image, Admission(IN_PLACE))
         return
-    tag = image.reference if isinstance(image.reference, Tag) else None
+    tag = image.upstream_reference if isinstance(image.upstream_reference, Tag) else None
     if tag is not None and is_companion_tag(tag) and (run.verification or cools_down(run.entry)):
         repository = run.store.repository(image.local)
         _verify_companion(run, image, image.subject or subject_in_store(tag, repository))

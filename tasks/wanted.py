@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from profiles.matching import listed_references
-from profiles.tag_rules import choose_tags
+from profiles.tag_rules import choose_tags, local_tag
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
@@ -36,7 +36,7 @@ class Wanted:
     """What is wanted of one repository, by its name here. `heads` are the upstream's answers so far.
 
     Several rules may want an image under one name: that is one image. `roots` are the images that tags of
-    companions lead to.
+    companions lead to, `origins` the upstream's tags or digests, `problems` what `tags.rename` cannot do.
     """
 
     run: MirrorRun
@@ -45,6 +45,8 @@ class Wanted:
     names: dict[ImageName, list[Target]] = field(default_factory=lambda: defaultdict(list))
     roots: dict[Reference, Digest | None] = field(default_factory=dict)
     dropped: DroppedTags = field(default_factory=DroppedTags)
+    origins: dict[ImageName, Reference] = field(default_factory=dict)
+    problems: dict[ImageName, str] = field(default_factory=dict)
 
     def add_rule(self, target: Target, tags: Sequence[str]) -> None:
         """Note what one rule keeps and this run was asked for, companions included. Raises `Stopped`."""
@@ -56,7 +58,32 @@ class Wanted:
             companions = self._all_companions(tags, kept if by_name else asked)
             asked += [tag for tag in companions if not by_name or self._follows(target, tag, asked)]
         for reference in dict.fromkeys(asked):
-            self.names[ImageName(target.local, reference)].append(target)
+            self._add(target, reference)
+
+    def _add(self, target: Target, reference: Reference) -> None:
+        """Under its name here. Two tags of the upstream cannot have one name: then neither is brought in."""
+        text = _local_reference(target, reference)
+        if isinstance(reference, Tag) and not Tag.is_valid(text):
+            name = ImageName(target.local, reference)
+            self.problems[name] = f"tags.rename makes {text!r} of it, which {NO_TAG}"
+            return
+        name = ImageName(target.local, reference if text == reference else Tag(text))
+        first = self.origins.setdefault(name, reference)
+        if first != reference:
+            self.problems[name] = (
+                f"tags.rename gives this name to both {first} and {reference} of {self.source.name}; change "
+                "it so that each tag has a name of its own"
+            )
+            self.names.pop(name, None)
+        elif name not in self.problems:
+            self.names[name].append(target)
+
+    def head_of(self, name: ImageName) -> Head | MirrorflowError:
+        return self.heads[self.origins[name]]
+
+    def renamed(self) -> dict[ImageName, str]:
+        """The upstream's tag of each image that has another one here."""
+        return {name: str(origin) for name, origin in self.origins.items() if origin != name.reference}
 
     def ask(self, references: Iterable[Reference]) -> None:
         """One HEAD for each reference, however many rules want it. Raises `Stopped`."""
@@ -85,7 +112,7 @@ class Wanted:
         """Companions that come with no image. A run for some images only does not look for all of them."""
         if self.run.only:
             return
-        taken = {name.reference for name in self.names}
+        taken = {self.origins[name] for name in self.names}
         left = [tag for tag in dict.fromkeys(tags) if is_companion_tag(tag) and tag not in taken]
         reason = NO_SUBJECT if self.run.entry.sync_legacy_cosign_tags else NOT_FOLLOWED
         self.dropped.add(reason, self.source.name, left)
@@ -104,8 +131,9 @@ class Wanted:
         return [Tag(tag) for tag in choice.kept if Tag.is_valid(tag)]
 
     def _is_asked_for(self, target: Target, reference: Reference) -> bool:
-        upstream = f"{self.source.name}{'@' if isinstance(reference, Digest) else ':'}{reference}"
-        return is_asked_for(self.run.only, str(ImageName(target.local, reference)), upstream)
+        separator = "@" if isinstance(reference, Digest) else ":"
+        local = f"{target.local}{separator}{_local_reference(target, reference)}"
+        return is_asked_for(self.run.only, local, f"{self.source.name}{separator}{reference}")
 
     def _follows(self, target: Target, companion: Tag, asked: Sequence[Reference]) -> bool:
         return self._is_asked_for(target, companion) or companion in self._companions([companion], asked)
@@ -135,3 +163,7 @@ class Wanted:
     def _digest(self, reference: Reference) -> Digest | None:
         head = self.heads[reference]
         return None if isinstance(head, MirrorflowError) else head.digest
+
+
+def _local_reference(target: Target, reference: Reference) -> str:
+    return local_tag(target.rule, reference) if isinstance(reference, Tag) else reference

@@ -45,7 +45,7 @@ def _checked(registry: str, name: str, reference: str, *, empty: bool) -> Refere
         name = f"library/{name}"
     try:
         repository = str(RepositoryName(name)) if name or not empty else ""
-        return Reference(registry, repository, parse_reference(reference) if reference else "")
+        return Reference(registry, repository, str(parse_reference(reference)) if reference else "")
     except InvalidName:
         return None
 

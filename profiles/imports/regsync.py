@@ -192,8 +192,14 @@ def _of_image(source: Reference, target: Reference) -> Part:
     rule = Part(landing(source.repository, target.repository))
     name = source.reference or "latest"
     rule.keys["images"] = [f"{source.repository}{'@' if ':' in name else ':'}{name}"]
-    if target.reference not in ("", name):
-        rule.note(f"regsync gives it the tag {target.reference!r}: images that are listed keep their tag.")
+    if target.reference not in ("", name) and ":" not in name:
+        del rule.keys["images"]
+        rename = {"regex": re.escape(name), "to": target.reference}
+        rule.keys["tags"] = {"regex": re.escape(name), "rename": rename}
+    elif target.reference not in ("", name):
+        rule.note(
+            f"regsync gives it the tag {target.reference!r}: an image that is listed by digest has none."
+        )
     return rule
 
 

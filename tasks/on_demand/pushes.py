@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.content import ContentRule
 from profiles.matching import mappings
+from profiles.tag_rules import local_tag
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
@@ -56,7 +57,9 @@ class Wish:
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(f"{target.local}:{self.tag}" for target in self.source.targets)
+        return frozenset(
+            f"{target.local}:{local_tag(target.rule, self.tag)}" for target in self.source.targets
+        )
 
 
 @dataclass(slots=True)

@@ -106,6 +106,11 @@ REGSYNC = [
         {"referrers": True, "referrerFilters": [{"artifactType": "a/b", "annotations": {"k": ""}}]},
         {"referrers": {"artifactTypes": ["a/b"], "annotations": {"k": "*"}}},
     ),
+    (
+        "another tag",
+        {"type": "image", "source": "quay.io/a/b:1.2", "target": "m.example/a/b:stable"},
+        {"tags": {"regex": r"1\.2", "rename": {"regex": r"1\.2", "to": "stable"}}},
+    ),
     ("schedule", {"interval": None, "schedule": "15 01 * * *"}, {"schedule": "15 01 * * *"}),
     ("mediaTypes", {"mediaTypes": ["a/b"]}, {"select": 'contains(`["a/b"]`, mediaType)'}),
 ]

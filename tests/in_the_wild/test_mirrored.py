@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import classified, gone, heads, lists, odd_content, waiting, windows
+from tests.in_the_wild import classified, gone, heads, lists, odd_content, renamed_tags, waiting, windows
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 
-TABLES = (classified, gone, heads, lists, odd_content, waiting, windows)
+TABLES = (classified, gone, heads, lists, odd_content, renamed_tags, waiting, windows)
 ROWS = tuple(row for table in TABLES for row in table.ROWS)
 
 
