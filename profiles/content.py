@@ -140,6 +140,13 @@ class ContentRule(ProfileModel):
                 "drop prune; an image that is not listed any more is removed by hand",
                 at=("prune",),
             )
+        if self.tags is not None and self.tags.rename is not None and self.prune is not None:
+            yield Refusal(
+                "prune compares tags with those of the upstream, which tags.rename gives other names",
+                "drop one of the two",
+                at=("prune",),
+                involves=("tags",),
+            )
         if self.images and self.tags is not None:
             yield Refusal(
                 "images names its tags itself", "drop tags, or make a second content rule of it", at=("tags",)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from profiles.tag_rules import local_tag
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import RepositoryUnknown
 from registry_server.oci.reference import ImageName
@@ -11,7 +13,7 @@ from registry_server.oci.reference import ImageName
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from registry_server.oci.reference import Tag
+    from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
     from tasks.images import SourceRepository
@@ -26,20 +28,27 @@ def gone_tags(
     The list is as upstream sent it, before any filter: what a rule leaves out is not gone. A list without any
     tag of a repository that had some is a fault of the registry more often than a deletion.
     """
-    present = set(listed)
     gone = {
         ImageName(local, tag)
-        for local in dict.fromkeys(target.local for target in source.targets)
+        for local, present in _present(source, listed).items()
         for tag in _absent(run.store.repository(local), present)
         if _came_from(run, source.name, run.store.repository(local).tag(tag))
     }
-    if gone and not present:
+    if gone and not listed:
         run.ledger.remark(
             f"{source.name}: the upstream lists no tag at all, and {len(gone):,} tags came from there: "
             "none of them counts as deleted"
         )
         return None
     return frozenset(gone)
+
+
+def _present(source: SourceRepository, listed: Collection[str]) -> dict[RepositoryName, set[str]]:
+    """What there may be here, under the names that the rules give it (`tags.rename`)."""
+    found: defaultdict[RepositoryName, set[str]] = defaultdict(set)
+    for target in source.targets:
+        found[target.local].update(local_tag(target.rule, tag) for tag in listed)
+    return found
 
 
 def _absent(repository: Repository, present: Collection[str]) -> Iterator[Tag]:

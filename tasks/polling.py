@@ -114,6 +114,7 @@ def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> 
         declined=declined,
         companions=companions,
         gone=_gone(repository, seen, before, now),
+        lists=(dict(before.lists) if before is not None else {}) | dict.fromkeys(seen.listed, now),
     )
 
 

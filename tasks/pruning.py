@@ -87,7 +87,7 @@ class _Look:
         for tag, record in repository.tag_records().items():
             rules = self._rules_of(tag, record, taking)
             self.tags.update(rules)
-            since = _since(tag, poll, [self.entry.content[number].prune for number in rules])
+            since = _since(tag, record, poll, [self.entry.content[number].prune for number in rules])
             if since is not None:
                 doomed = Doomed(ImageName(repository.name, tag), record, since)
                 for number in rules:
@@ -124,13 +124,18 @@ class _Look:
         return prune.max_share if prune is not None else 0.0
 
 
-def _since(tag: Tag, poll: PollRecord | None, prunes: Sequence[Prune | None]) -> float | None:
+def _since(
+    tag: Tag, record: TagRecord, poll: PollRecord | None, prunes: Sequence[Prune | None]
+) -> float | None:
     """Since when it is gone, if it goes now: the last poll found it gone, and every rule wants it removed.
 
-    The last poll counts, and not the clock: a repository that is not polled any more keeps its tags.
+    The last poll counts, and not the clock: a repository that is not polled any more keeps its tags. So does
+    one whose list of tags failed or was empty in that poll.
     """
-    since = poll.gone.get(tag) if poll is not None and "" not in poll.problems else None
-    if poll is None or since is None or not prunes:
+    since = poll.gone.get(tag) if poll is not None else None
+    if poll is None or since is None or not prunes or record.origin is None:
+        return None
+    if poll.lists.get(record.origin.repository) != poll.checked:
         return None
     for prune in prunes:
         if prune is None or poll.checked - since < prune.after:

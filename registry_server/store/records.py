@@ -118,6 +118,7 @@ class PollRecord:
     `companions`: fallback tag -> digest of the list of referrers that has been dealt with; digest of a
     companion -> why it is left out.
     `gone`: tag -> since when its upstream repository does not list it, for tags that are here.
+    `lists`: upstream repository -> when its list of tags last told which tags are gone.
     `others`: the last polls of other registry entries that feed the same repository.
     """
 
@@ -129,6 +130,7 @@ class PollRecord:
     declined: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
     gone: Mapping[str, float] = field(default_factory=dict)
+    lists: Mapping[str, float] = field(default_factory=dict)
     others: tuple[PollRecord, ...] = ()
 
     def beside(self, polls: Iterable[PollRecord], keep: Container[str]) -> PollRecord:
@@ -203,7 +205,7 @@ def poll_to_json(record: PollRecord) -> dict[str, Any]:
         "problems": dict(record.problems),
         "declined": dict(record.declined),
         **({"companions": dict(record.companions)} if record.companions else {}),
-        **({"gone": dict(record.gone)} if record.gone else {}),
+        **({"gone": dict(record.gone), "lists": dict(record.lists)} if record.gone else {}),
         **({"others": [poll_to_json(other) for other in record.others]} if record.others else {}),
     }
 
@@ -219,6 +221,7 @@ def poll_from_json(body: Any) -> PollRecord:
         declined=dict(body.get("declined", {})),
         companions=dict(body.get("companions", {})),
         gone={str(tag): float(since) for tag, since in dict(body.get("gone", {})).items()},
+        lists={str(source): float(when) for source, when in dict(body.get("lists", {})).items()},
         others=tuple(poll_from_json(other) for other in body.get("others", ())),
     )
 

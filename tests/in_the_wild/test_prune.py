@@ -118,7 +118,7 @@ CASES: Final = (
     Case("without prune everything stays", "the default", delete("1.0"), rule={}),
     Case(
         "more than the share is an accident of the upstream",
-        "containers/skopeo#2503: an exact copy would have deleted all of it",
+        "podman-container-tools/skopeo#2503: an exact copy would have deleted all of it",
         delete(*TAGS[:3]),
         note=r"3 of its 10 tags have been gone upstream for 30d, which is more than maxShare 20%",
     ),
@@ -139,7 +139,16 @@ CASES: Final = (
         "a repository that is not found says nothing",
         "public registries say 404 of what became private",
         delete("1.0"),
+        note="none of them counts as deleted",
         again=lambda upstream, _store: upstream.on(LIST, answers(404)),
+    ),
+    Case(
+        "a list that is empty later says nothing",
+        "quay/quay#5852: an empty list deleted the whole mirror",
+        delete("1.0"),
+        note="lists no tag at all",
+        rule={"prune": PRUNE | {"maxShare": "100%"}},
+        again=delete(*TAGS[1:]),
     ),
     Case(
         "a tag that comes back in between begins anew",
