@@ -91,8 +91,8 @@ class RegistryEntry(ProfileModel):
         "month, month, day of week (crontab). Needs `content`. Default: `pollInterval` says.",
         examples=["30 3 * * *"],
     )
-    time_zone: TimeZone = Field(
-        default="UTC", description="Time zone of `schedule`.", examples=["Europe/Berlin"]
+    time_zone: TimeZone | None = Field(
+        default=None, description="Time zone of `schedule`. Default: UTC.", examples=["Europe/Berlin"]
     )
     tls_verify: bool = Field(default=True, description="Whether to verify the certificate of https URLs.")
     cert_dir: ProfilePath | None = Field(
@@ -276,5 +276,5 @@ class RegistryEntry(ProfileModel):
         if not self.content:
             return None
         if self.schedule is not None:
-            return At(self.schedule, self.time_zone)
+            return At(self.schedule, self.time_zone or "UTC")
         return Every(self.poll_interval) if self.poll_interval else None

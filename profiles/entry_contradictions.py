@@ -38,7 +38,7 @@ def _timing_contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
     if entry.schedule is not None and entry.poll_interval is not None:
         found = "schedule and pollInterval both say when to poll"
         yield Refusal(found, "drop one of the two", at=("schedule",), involves=("pollInterval",))
-    if entry.schedule is None and "time_zone" in entry.model_fields_set:
+    if entry.schedule is None and entry.time_zone is not None:
         yield Refusal(
             "timeZone is that of schedule, which is missing",
             "add e.g. schedule: '30 3 * * *', or drop timeZone",
