@@ -14,15 +14,17 @@ from prefect import allow_failure
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
-from tasks.convert_manifest import convert_manifest
-from tasks.copy_blob import copy_blob
 from tasks.copying import claim_jobs
-from tasks.filter_tags import filter_tags
 from tasks.grouping import group, label, pack
-from tasks.list_catalog import list_catalog
-from tasks.publish_image import publish_image
-from tasks.steps import retry_options
-from tasks.verify_signature import verify_signature
+from tasks.prefect_tasks import (
+    convert_manifest,
+    copy_blob,
+    filter_tags,
+    list_catalog,
+    publish_image,
+    retry_options,
+    verify_signature,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -280,8 +280,7 @@ def _chain(item: _Item) -> list[Any]:
     from prefect import allow_failure
     from prefect.utilities.annotations import quote
 
-    from tasks.on_demand.step_task import run_step
-    from tasks.steps import retry_options
+    from tasks.prefect_tasks import retry_options, run_step
 
     options = retry_options(item.work.run)
     chain: list[Any] = []

@@ -18,16 +18,13 @@ from flows.entries import open_store
 from profiles.loading import load_profile
 from registry_server.oci.errors import MirrorflowError
 from tasks.catalog import wanted_repositories
-from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.grouping import group, pack
-from tasks.images import Step
+from tasks.pipeline import convert_images, publish_images, verify_images
 from tasks.polling import record_polls
-from tasks.publishing import publish
 from tasks.report import build_report
 from tasks.run import open_run
 from tasks.searching import search_all
-from tasks.verifying import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +77,8 @@ def _bring_in(run: MirrorRun, threads: ThreadPoolExecutor) -> None:
 
 
 def _prepare(run: MirrorRun, images: Sequence[Image]) -> None:
-    _quietly(run.for_each_image, images, Step.VERIFIED, lambda image: verify_image(run, image))
-    _quietly(run.for_each_image, images, Step.CONVERTED, lambda image: convert(run, image))
+    _quietly(verify_images, run, images)
+    _quietly(convert_images, run, images)
 
 
 def _packs(run: MirrorRun, images: Sequence[Image]) -> list[tuple[BlobJob, ...]]:
@@ -99,7 +96,7 @@ def _copies_of(
 
 def _publish(run: MirrorRun, images: Sequence[Image], awaited: Sequence[Future[None]]) -> None:
     wait(awaited)
-    _quietly(run.for_each_image, images, Step.PUBLISHED, lambda image: publish(run, image))
+    _quietly(publish_images, run, images)
 
 
 def _quietly(work: Callable[..., object], *arguments: object) -> None:

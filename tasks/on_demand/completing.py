@@ -13,13 +13,12 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.records import Origin, TagRecord
 from registry_server.store.withheld import forget_withheld
-from tasks.converting import convert
 from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission
 from tasks.images import Step as Passed
 from tasks.in_place import is_manifest
 from tasks.on_demand.work import Step, Work, log
-from tasks.publishing import publish
+from tasks.pipeline import convert_images, publish_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +75,7 @@ def complete_image(
 
     def publishing() -> None:
         with run.store.lease():
-            done = run.for_each_image(images, Passed.PUBLISHED, lambda each: publish(run, each))
+            done = publish_images(run, images)
         if done:
             then()
 
@@ -85,10 +84,7 @@ def complete_image(
         str(image.name),
         (
             Step("verify_signature", lambda: _verify(run, image)),
-            Step(
-                "convert_manifest",
-                lambda: run.for_each_image(images, Passed.CONVERTED, lambda each: convert(run, each)),
-            ),
+            Step("convert_manifest", lambda: convert_images(run, images)),
             Step("copy_blob", copying),
             Step("publish_image", publishing),
         ),

@@ -16,18 +16,15 @@ from profiles.tag_rules import local_tag
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.converting import convert
-from tasks.copying import claim_jobs, copy_all
-from tasks.images import SourceRepository, Step, Target
+from tasks.images import SourceRepository, Target
 from tasks.ledger import Ledger
 from tasks.on_demand.answers import TooManyPushes
 from tasks.on_demand.deciding import Candidate, upstream_names, why_not
 from tasks.on_demand.evicting import is_polled
 from tasks.on_demand.work import Step as Named
 from tasks.on_demand.work import Work, log
-from tasks.publishing import publish
+from tasks.pipeline import convert_images, copy_blobs, publish_images, verify_images
 from tasks.searching import search_all
-from tasks.verifying import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,18 +142,15 @@ class Pushes:
 
         def copying() -> None:
             with run.store.lease():
-                copy_all(run, claim_jobs(run, run.ledger.changed()))
+                copy_blobs(run, run.ledger.changed())
 
         def publishing() -> None:
             with run.store.lease():
-                run.for_each_image(run.ledger.changed(), Step.PUBLISHED, lambda each: publish(run, each))
-
-        def each(step: Step, work: Callable[..., None]) -> Callable[[], object]:
-            return lambda: run.for_each_image(run.ledger.changed(), step, lambda image: work(run, image))
+                publish_images(run, run.ledger.changed())
 
         yield Named("filter_tags", search)
-        yield Named("verify_signature", each(Step.VERIFIED, verify_image))
-        yield Named("convert_manifest", each(Step.CONVERTED, convert))
+        yield Named("verify_signature", lambda: verify_images(run, run.ledger.changed()))
+        yield Named("convert_manifest", lambda: convert_images(run, run.ledger.changed()))
         yield Named("copy_blob", copying)
         yield Named("publish_image", lambda: self._ending(wish, run, publishing))
 

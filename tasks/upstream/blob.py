@@ -50,7 +50,7 @@ class Transfer:
         bandwidth: Bandwidth,
     ) -> None:
         self._bandwidth = bandwidth
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._sink = sink
         self._count = count
         self.position = sink.offset
@@ -59,7 +59,7 @@ class Transfer:
 
     @property
     def done(self) -> bool:
-        return self.position >= self._descriptor.size > 0
+        return self.position >= self.descriptor.size > 0
 
     def headers(self) -> dict[str, str]:
         if self.position and not self.ranges:
@@ -75,7 +75,7 @@ class Transfer:
         with closing(gunzipped(answer) if encoded else chunks(answer, length)) as body:
             for chunk in body:
                 self._put(answer, chunk)
-        if self.position < self._descriptor.size and answer.status == 200:
+        if self.position < self.descriptor.size and answer.status == 200:
             raise self._wrong_size(answer, self.position)
 
     def _is_encoded(self, answer: Answer) -> bool:
@@ -87,11 +87,11 @@ class Transfer:
             return False
         length = answer.headers.get("Content-Length", "")
         if length.isdecimal():
-            return int(length) != self._descriptor.size
-        return not self._descriptor.media_type.endswith("gzip")
+            return int(length) != self.descriptor.size
+        return not self.descriptor.media_type.endswith("gzip")
 
     def _put(self, answer: Answer, chunk: bytes | memoryview) -> None:
-        if self.position + len(chunk) > self._descriptor.size:
+        if self.position + len(chunk) > self.descriptor.size:
             raise self._wrong_size(answer, self.position + len(chunk), at_least=True)
         for piece in self._bandwidth.paced(chunk, answer.waits):
             self._sink.write(piece)
@@ -107,7 +107,7 @@ class Transfer:
                 self._restart()
             return True
         match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
-        if match and int(match[1]) == self.position and match[3] in ("*", str(self._descriptor.size)):
+        if match and int(match[1]) == self.position and match[3] in ("*", str(self.descriptor.size)):
             return True
         if not self.ranges:
             raise UpstreamProtocolError(answer.where, "it answers 206 to a request without Range")
@@ -128,7 +128,7 @@ class Transfer:
         if not text.isdecimal() or "Transfer-Encoding" in answer.headers:
             return None
         length = int(text)
-        promised = self._descriptor.size - self.position
+        promised = self.descriptor.size - self.position
         if length > promised or (length < promised and answer.status == 200):
             raise self._wrong_size(answer, self.position + length)
         return length
@@ -136,7 +136,7 @@ class Transfer:
     def _wrong_size(self, answer: Answer, actual: int, *, at_least: bool = False) -> UpstreamContentError:
         encoding = answer.headers.get("Content-Encoding", "")
         hint = f" (it came with Content-Encoding {encoding!r}, which nobody asked for)" if encoding else ""
-        mismatch = SizeMismatch(expected=self._descriptor.size, actual=actual, at_least=at_least)
+        mismatch = SizeMismatch(expected=self.descriptor.size, actual=actual, at_least=at_least)
         return UpstreamContentError(answer.where, f"{mismatch}{hint}")
 
 

@@ -22,17 +22,6 @@ def keeps_login(source: httpx.URL, target: httpx.URL) -> bool:
     return source.host == target.host and (source.scheme, target.scheme) == ("http", "https")
 
 
-def foreign_address(text: str, where: Where) -> httpx.URL:
-    """An address that a manifest names. Raises `UpstreamProtocolError` for what no layer is fetched from."""
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
-        url = None
-    if url is None or not is_plain(url):
-        raise UpstreamProtocolError(where, "the manifest names no usable address for it")
-    return url
-
-
 def redirected(request: httpx.Request, response: httpx.Response, where: Where) -> httpx.Request:
     """The request that a redirect asks for, without our credentials when it leads to another origin."""
     url = _target(request, response)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -26,14 +25,13 @@ from tasks.upstream.errors import (
     UpstreamNotFound,
     UpstreamProtocolError,
     UpstreamSchema1,
-    UpstreamUnavailable,
     Where,
 )
 from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
+from tasks.upstream.foreign import fetch_foreign
 from tasks.upstream.heads import Heads, is_refused_head
 from tasks.upstream.listing import Lister, repositories
-from tasks.upstream.redirects import foreign_address
 from tasks.upstream.referrers import NO_API, fallback_tag, parse_list
 from tasks.upstream.tls import Contexts, standard_dirs
 from tasks.upstream.waits import Waits
@@ -53,7 +51,6 @@ log = logging.getLogger("mirrorflow.upstream")
 
 # What a HEAD says is left may not be what a GET gets: then waiting for it would never end.
 _LIMITED_TRIES = 3
-_MOST_URLS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,37 +255,8 @@ class UpstreamRegistry:
             except UpstreamNotFound:
                 if not (descriptor.is_foreign and descriptor.urls):
                     raise
-                self._foreign(name, descriptor, transfer)
+                fetch_foreign(self._exchanger, self._endpoints.current, name, transfer)
         return transfer.moved
-
-    def _foreign(self, name: str, descriptor: Descriptor, transfer: Transfer) -> None:
-        """From the first of the addresses in its descriptor that gives it (image-spec descriptor.md, `urls`).
-
-        Raises the error of the last one.
-        """
-        *others, last = descriptor.urls[:_MOST_URLS]
-        for url in others:
-            with suppress(UpstreamError):
-                return self._foreign_from(url, name, descriptor, transfer)
-        return self._foreign_from(last, name, descriptor, transfer)
-
-    def _foreign_from(self, text: str, name: str, descriptor: Descriptor, transfer: Transfer) -> None:
-        """Goes on where the connection broke, as long as bytes come."""
-        where = Where(self.name, name, descriptor.digest)
-        url, endpoint = foreign_address(text, where), self._endpoints.current
-        while not transfer.done:
-            before = transfer.moved
-            call = Call("GET foreign blob", "", name, descriptor.digest, url, transfer.headers())
-            try:
-                with self._exchanger.open_foreign(endpoint, call) as answer:
-                    transfer.take(answer)
-            except UpstreamError as error:
-                if isinstance(error, UpstreamUnavailable) and transfer.moved > before:
-                    continue
-                error.explain(f"{url.host}, which the manifest names for it: {error.reason}")
-                raise
-            if transfer.moved == before and transfer.ranges:
-                raise UpstreamProtocolError(where, f"the answer of {url.host} had no bytes in it")
 
     def _blob(self, name: str, descriptor: Descriptor, transfer: Transfer, endpoint: Endpoint) -> None:
         while True:

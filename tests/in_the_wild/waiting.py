@@ -83,7 +83,7 @@ ROWS: Final = (
         _passing(answers(503, Retry_After="1"), at=MANIFEST),
         ONE,
     ),
-    Row("a HEAD that is reset", "AliyunContainerService/image-syncer 136", _passing(resets, at=MANIFEST), ONE),
+    Row("a HEAD that is reset", "aliyun/image-syncer 136", _passing(resets, at=MANIFEST), ONE),
     Row("a list of tags that is answered 429", "RFC 6585, 4", _passing(LIMITED, at=TAGS), ONE),
     Row(
         "a list of tags that is answered 503 with a time",

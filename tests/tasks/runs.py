@@ -17,20 +17,17 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tasks.catalog import wanted_repositories
-from tasks.converting import convert
-from tasks.copying import claim_jobs, copy_all
 from tasks.images import Admission, Step
+from tasks.pipeline import bring_in, convert_images
 from tasks.polling import record_polls
 from tasks.pruning import prune
-from tasks.publishing import publish
 from tasks.report import build_report
 from tasks.run import open_run
 from tasks.searching import search_all
-from tasks.verifying import verify_image
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
@@ -76,19 +73,6 @@ def search(run: MirrorRun) -> str:
     with suppress(MirrorflowError):  # it is in the ledger as well
         search_all(run, catalog.repositories)
     return catalog.problem
-
-
-def bring_in(run: MirrorRun, images: Sequence[Image]) -> None:
-    """The other steps; what fails is in the ledger."""
-    each = run.for_each_image
-    with suppress(MirrorflowError):
-        each(images, Step.VERIFIED, lambda image: verify_image(run, image))
-    with suppress(MirrorflowError):
-        each(images, Step.CONVERTED, lambda image: convert(run, image))
-    with suppress(MirrorflowError):
-        copy_all(run, claim_jobs(run, images))
-    with suppress(MirrorflowError):
-        each(images, Step.PUBLISHED, lambda image: publish(run, image))
 
 
 def mirror(run: MirrorRun) -> Report:
@@ -180,7 +164,7 @@ def made_ready(run: MirrorRun) -> list[Image]:
     run.for_each_image(
         images, Step.VERIFIED, lambda image: run.ledger.admitted(image, Admission("no policy"))
     )
-    run.for_each_image(images, Step.CONVERTED, lambda image: convert(run, image))
+    convert_images(run, images)
     return images
 
 

@@ -19,6 +19,7 @@ from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.copying import BlobJob, copy_one
 from tasks.outcomes import Outcome
+from tasks.pipeline import bring_in
 from tasks.report import build_report
 from tests.support_behaviours import answers, truncated
 from tests.support_misbehaving import well_behaved
@@ -26,7 +27,6 @@ from tests.tasks.runs import (
     add_document,
     assert_complete,
     blob_path,
-    bring_in,
     made_ready,
     mirror,
     opened,

@@ -15,6 +15,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tasks.copying import claim_jobs, copy_one
 from tasks.errors import BlobNotCopied
+from tasks.pipeline import bring_in
 from tasks.publishing import publish
 from tests.support_behaviours import answers, hangs
 from tests.support_misbehaving import well_behaved
@@ -22,7 +23,6 @@ from tests.tasks.runs import (
     add_index,
     assert_complete,
     blob_path,
-    bring_in,
     made_ready,
     mirror,
     opened,

@@ -11,17 +11,21 @@ import pytest
 from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
-from tasks.convert_manifest import convert_manifest
-from tasks.copy_blob import copy_blob
 from tasks.copying import claim_jobs
 from tasks.errors import NotWanted, StepFailed, Unexpected
-from tasks.filter_tags import filter_tags
 from tasks.images import Findings, Step
-from tasks.list_catalog import list_catalog
-from tasks.publish_image import publish_image
-from tasks.steps import retry_delays, retry_options, summary
+from tasks.prefect_tasks import (
+    convert_manifest,
+    copy_blob,
+    filter_tags,
+    list_catalog,
+    publish_image,
+    retry_delays,
+    retry_options,
+    summary,
+    verify_signature,
+)
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
-from tasks.verify_signature import verify_signature
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import blob_path, opened, visible
@@ -118,8 +122,8 @@ def test_the_task_bodies_bring_an_image_in_and_say_what_they_did(
     assert [state.message for state in said] == [
         f"{NAME}: 1 changed",
         f"{NAME}:1: no policy",
-        f"{NAME}:1: manifests are here",
-        "2 blobs: 7 bytes are here",
+        f"{NAME}:1: manifests are stored",
+        "2 blobs: 7 bytes are stored",
         f"{NAME}:1: published",
     ]
     assert visible(run.store) == [f"{NAME}:1"]

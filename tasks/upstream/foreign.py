@@ -1,0 +1,65 @@
+"""Layers that no registry distributes (`foreignLayers: fetch`): fetched from where their manifest says.
+
+The addresses are the upstream's word. Nothing of ours goes there, and they may be no nearer to us than the
+registry is (addresses.py).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from tasks.upstream.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable, Where
+from tasks.upstream.exchange import Call
+from tasks.upstream.realm import is_plain
+
+if TYPE_CHECKING:
+    from tasks.upstream.blob import Transfer
+    from tasks.upstream.exchange import Endpoint, Exchanger
+
+_MOST_URLS: Final = 4  # of one layer
+
+
+def fetch_foreign(exchanger: Exchanger, endpoint: Endpoint, repository: str, transfer: Transfer) -> None:
+    """From the first of the addresses in its descriptor that gives it (image-spec descriptor.md, `urls`).
+
+    Raises the `UpstreamError` of the last one.
+    """
+    *others, last = transfer.descriptor.urls[:_MOST_URLS]
+    for url in others:
+        with suppress(UpstreamError):
+            return _fetch(exchanger, endpoint, repository, transfer, url)
+    return _fetch(exchanger, endpoint, repository, transfer, last)
+
+
+def _fetch(exchanger: Exchanger, endpoint: Endpoint, repository: str, transfer: Transfer, text: str) -> None:
+    """Goes on where the connection broke, as long as bytes come."""
+    digest = transfer.descriptor.digest
+    where = Where(endpoint.url.registry, repository, digest)
+    url = _address(text, where)
+    while not transfer.done:
+        before = transfer.moved
+        call = Call("GET foreign blob", "", repository, digest, url, transfer.headers())
+        try:
+            with exchanger.open_foreign(endpoint, call) as answer:
+                transfer.take(answer)
+        except UpstreamError as error:
+            if isinstance(error, UpstreamUnavailable) and transfer.moved > before:
+                continue
+            error.explain(f"{url.host}, which the manifest names for it: {error.reason}")
+            raise
+        if transfer.moved == before and transfer.ranges:
+            raise UpstreamProtocolError(where, f"the answer of {url.host} had no bytes in it")
+
+
+def _address(text: str, where: Where) -> httpx.URL:
+    """Raises `UpstreamProtocolError` for what no layer is fetched from."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = None
+    if url is None or not is_plain(url):
+        raise UpstreamProtocolError(where, "the manifest names no usable address for it")
+    return url
