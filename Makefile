@@ -38,7 +38,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(STAMP)
-	$(BIN)/python -m flows.reference docs/
+	$(BIN)/python -m flows.cli.reference_docs docs/
 
 # Exact versions with hashes, for every platform; run it after a change of the dependencies.
 lock: $(STAMP)

@@ -20,8 +20,8 @@ from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtMost, Row, Sample
 from benchmarks.harness.upstreams import bundled
-from registry_server.http.options import ServerOptions
-from registry_server.http.process import ServerProcess
+from registry_server.http.server_options import ServerOptions
+from registry_server.http.server_process import ServerProcess
 from registry_server.oci.digest import Digest
 from registry_server.store.store import Store
 

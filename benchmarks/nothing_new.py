@@ -18,9 +18,9 @@ from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtMost, Exactly, Row, Sample
 from benchmarks.harness.upstreams import bundled
-from profiles.entry import RegistryEntry
+from profiles.model.registry_entry import RegistryEntry
 from registry_server.store.store import Store
-from tasks.upstream.paging import PAGE
+from tasks.upstream.lists.paging import PAGE
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -92,7 +92,7 @@ class Result:
 
 def list_pages(tags: int) -> int:
     """Requests for the tags of one repository. A list without a Link that ends at a round number may have
-    been cut there without a word, so one more page is asked for (tasks/upstream/paging.py)."""
+    been cut there without a word, so one more page is asked for (tasks/upstream/lists/paging.py)."""
     return math.ceil(tags / PAGE) + (tags <= PAGE and tags % 50 == 0)
 
 

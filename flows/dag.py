@@ -14,8 +14,7 @@ from prefect import allow_failure
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
-from tasks.copying import claim_jobs
-from tasks.grouping import group, label, pack
+from tasks.copy_blob import claim_jobs
 from tasks.prefect_tasks import (
     convert_manifest,
     copy_blob,
@@ -25,6 +24,7 @@ from tasks.prefect_tasks import (
     retry_options,
     verify_signature,
 )
+from tasks.run.grouping import group, label, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from registry_server.oci.digest import Digest
-    from tasks.catalog import Catalog
-    from tasks.copying import BlobJob
-    from tasks.images import Image, SourceRepository
-    from tasks.run import MirrorRun
+    from tasks.copy_blob import BlobJob
+    from tasks.list_catalog import Catalog
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image, SourceRepository
 
     Future = PrefectFuture[Any]
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from registry_server.store.errors import StoreMissing
 from registry_server.store.store import Store
-from tasks.errors import NotWanted
+from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from profiles.model import Profile
-    from profiles.sync import RegistryEntry
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry
 
 
 def find_entry(profile: Profile, name: str) -> RegistryEntry:
@@ -24,7 +24,7 @@ def find_entry(profile: Profile, name: str) -> RegistryEntry:
     raise NotWanted(f"the profile has no registry entry {name!r}; it has: {names}")
 
 
-def chosen_entries(profile: Profile, names: Sequence[str] | None) -> list[RegistryEntry]:
+def selected_entries(profile: Profile, names: Sequence[str] | None) -> list[RegistryEntry]:
     """Those that were named, or all that are mirrored whole. Raises `NotWanted`."""
     if names:
         return [find_entry(profile, name) for name in names]
@@ -47,7 +47,7 @@ def only_on_demand(profile: Profile) -> list[str]:
     return [entry.name for entry in entries if entry.content and not entry.is_synced]
 
 
-def stored_or_none(profile: Profile) -> Store | None:
+def open_store_if_present(profile: Profile) -> Store | None:
     """The store that the profile names, if it is there. Raises `StoreError`."""
     try:
         return open_store(profile, create=False)

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.feeding import consume
+from flows.receiver.flow_run_executor import consume
 
 # A step that waits for the one before it, or for its retry, sleeps in its thread.
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=256)  # Any: its type parameter does not fit `flow`

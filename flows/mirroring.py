@@ -13,21 +13,21 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.accepted_profile import load_accepted
-from flows.artifacts import RunArtifacts
-from flows.console import complain
 from flows.dag import run_dag
 from flows.entries import find_entry, open_store
-from flows.lifeline import die_with_parent
-from flows.progress import reporting
-from flows.stopping import StopSign, stop_on_signals
+from flows.lifecycle.accepted_profile import load_accepted
+from flows.lifecycle.parent_death import die_with_parent
+from flows.lifecycle.stop_signals import StopSignal, stop_on_signals
+from flows.reporting.artifacts import RunArtifacts
+from flows.reporting.console import complain
+from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
-from tasks.policy_sweep import sweep
-from tasks.polling import record_polls
-from tasks.pruning import prune
-from tasks.report import Report, build_report
-from tasks.run import open_run
+from tasks.run.context import open_run
+from tasks.run.poll_records import record_polls
+from tasks.run.report import Report, build_report
+from tasks.stored.policy_sweep import sweep
+from tasks.stored.pruning import prune
 from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
-    from profiles.model import Profile
-    from tasks.run import MirrorRun
+    from profiles.model.profile import Profile
+    from tasks.run.context import MirrorRun
 
 log = logging.getLogger("mirrorflow")
 
@@ -60,15 +60,15 @@ def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State
         return Failed(message=str(error))
 
 
-def _mirror(run: MirrorRun, sign: StopSign, profile: Profile) -> State[None]:
+def _mirror(run: MirrorRun, sign: StopSignal, profile: Profile) -> State[None]:
     """The DAG between two looks at the clock; whatever happens, the report is written."""
     started, failure = time.time(), ""
     artifacts = RunArtifacts(run.entry.name)
     # Kept for the case that steps do not end when asked: then another thread tells Prefect, and ends us.
     context = copy_context()
-    sign.last_words = lambda: context.run(_abandon, run, artifacts, started)
+    sign.on_forced_exit = lambda: context.run(_abandon, run, artifacts, started)
     try:
-        with reporting(run, artifacts):
+        with report_progress(run, artifacts):
             sweep(profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
             failure = run_dag(run).problem
     except Stopped:

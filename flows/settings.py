@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.upstream.proxies import for_httpx
+from tasks.upstream.connection.proxies import for_httpx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

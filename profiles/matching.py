@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.parts import Parts
+from profiles.image_parts import ImageParts
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.forms import Form
 from registry_server.oci.reference import RepositoryName
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from profiles.content import ContentRule
-    from profiles.platforms import PlatformChoice
-    from profiles.referrers import Referrers
-    from profiles.sync import RegistryEntry
+    from profiles.model.content_rule import ContentRule
+    from profiles.model.platforms import PlatformChoice
+    from profiles.model.referrers import Referrers
+    from profiles.model.sync import RegistryEntry
     from registry_server.oci.descriptor import Platform
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import Tag
@@ -100,16 +100,16 @@ def platforms_of(entry: RegistryEntry, rule: ContentRule | None) -> tuple[Platfo
     return choice.only if choice else ()
 
 
-def parts_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> Parts:
+def image_parts_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> ImageParts:
     """What of an image comes in that several rules take."""
-    return Parts.together(_parts(entry, rule) for rule in rules)
+    return ImageParts.union(_parts(entry, rule) for rule in rules)
 
 
-def _parts(entry: RegistryEntry, rule: ContentRule | None) -> Parts:
+def _parts(entry: RegistryEntry, rule: ContentRule | None) -> ImageParts:
     platforms = platforms_of(entry, rule)
     if rule is None:
-        return Parts(platforms)
-    return Parts(
+        return ImageParts(platforms)
+    return ImageParts(
         platforms,
         attestations=rule.attestation_manifests,
         sparse=rule.missing_children == "sparse",
@@ -117,7 +117,7 @@ def _parts(entry: RegistryEntry, rule: ContentRule | None) -> Parts:
     )
 
 
-def form_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], parts: Parts) -> Form:
+def manifest_format_of(entry: RegistryEntry, rules: Sequence[ContentRule | None], parts: ImageParts) -> Form:
     """What becomes of an image that several rules take: the form that one of them asks for.
 
     `parts` are what they want together.
@@ -144,19 +144,19 @@ def min_age_of(entry: RegistryEntry, rules: Iterable[ContentRule | None]) -> flo
     return max((age or 0.0 for age in ages), default=0.0)
 
 
-def cools_down(entry: RegistryEntry) -> bool:
+def has_min_age(entry: RegistryEntry) -> bool:
     """Whether any image of the entry waits: then nothing may come in beside the images."""
     return bool(entry.min_age or any(rule.min_age for rule in entry.content))
 
 
-def judge_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:
+def evaluate_selection(rule: ContentRule, document: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether `select` takes the image, and in words why not. Without `select` all are taken."""
-    return (True, "") if rule.select is None else rule.select.judge(document)
+    return (True, "") if rule.select is None else rule.select.evaluate(document)
 
 
 def matches_selection(rule: ContentRule, document: Mapping[str, Any]) -> bool:
-    """Whether `select` gives exactly true; see `profiles.selection.DOCUMENT` for what it can look at."""
-    return judge_selection(rule, document)[0]
+    """Whether `select` gives exactly true; `select_expression.DOCUMENT` lists what it can look at."""
+    return evaluate_selection(rule, document)[0]
 
 
 def _base(rule: ContentRule) -> str:

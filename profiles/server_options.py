@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from profiles.globs import Glob
-from registry_server.http.access.options import AccessOptions, Tokens
-from registry_server.http.access.policy import READ, Grant, Policy, RepositoryRule, actions_of
-from registry_server.http.limits import Limits
-from registry_server.http.options import ServerOptions, Tls
+from profiles.patterns.globs import Glob
+from registry_server.http.auth.access_options import AccessOptions, Tokens
+from registry_server.http.auth.access_rules import READ, AccessRules, Grant, RepositoryRule, actions_of
+from registry_server.http.push.push_limits import PushLimits
+from registry_server.http.server_options import ServerOptions, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiles.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
-    from profiles.content import ContentRule
-    from profiles.limits import HttpLimits
-    from profiles.model import Profile
-    from profiles.serving import Http
-    from profiles.sync import Sync
+    from profiles.model.content_rule import ContentRule
+    from profiles.model.profile import Profile
+    from profiles.model.server.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
+    from profiles.model.server.http import Http, HttpLimits
+    from profiles.model.sync import Sync
 
 _EVERYTHING = re.compile(Glob.parse("**").expression)
 
@@ -42,8 +41,8 @@ def server_options(profile: Profile) -> ServerOptions:
     )
 
 
-def _limits(limits: HttpLimits) -> Limits:
-    return Limits(
+def _limits(limits: HttpLimits) -> PushLimits:
+    return PushLimits(
         blob_bytes=limits.blob_bytes,
         spare_bytes=limits.spare_bytes,
         body_idle_seconds=limits.body_timeout,
@@ -76,13 +75,13 @@ def _tokens(auth: Auth) -> Tokens | None:
     return Tokens(bearer.key_file, bearer.service, bearer.lifetime) if bearer.enable else None
 
 
-def _everyone_reads() -> Policy:
+def _everyone_reads() -> AccessRules:
     """`auth` alone: whoever has signed in may read."""
-    return Policy((RepositoryRule("**", _EVERYTHING, signed_in=READ),))
+    return AccessRules((RepositoryRule("**", _EVERYTHING, signed_in=READ),))
 
 
-def _policy(control: AccessControl, sync: Sync) -> Policy:
-    return Policy(
+def _policy(control: AccessControl, sync: Sync) -> AccessRules:
+    return AccessRules(
         rules=tuple(_rule(pattern, access) for pattern, access in control.repositories.items()),
         admins=_grant(control.admin_policy),
         groups={name: frozenset(group.users) for name, group in control.groups.items()},

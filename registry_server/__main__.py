@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from registry_server.http.limits import LimitInvalid, Limits
-from registry_server.http.options import ServerOptions, Tls
+from registry_server.http.push.push_limits import LimitInvalid, PushLimits
+from registry_server.http.server_options import ServerOptions, Tls
 from registry_server.oci.errors import MirrorflowError
 
 _DESCRIPTION = """\
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _with_access(options: ServerOptions, file: Path | None) -> ServerOptions:
     if file is None:
         return options
-    from registry_server.http.access.options import AccessOptions
+    from registry_server.http.auth.access_options import AccessOptions
 
     return replace(options, access=AccessOptions.read(file))
 
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--writable", action="store_true", help="let clients push and delete; without it they only read")
     add(
         "--limit", action="append", default=[], metavar="NAME=NUMBER",
-        help=f"change a limit of writing; may be given several times: {', '.join(Limits.__slots__)}",
+        help=f"change a limit of writing; may be given several times: {', '.join(PushLimits.__slots__)}",
     )  # fmt: skip
     add(
         "--on-miss", type=Path, metavar="FILE",
@@ -110,7 +110,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
     if given.tls_client_ca and not given.tls_cert:
         parser.error("--tls-client-ca needs --tls-cert and --tls-key")
     try:
-        limits = Limits.parse(given.limit)
+        limits = PushLimits.parse(given.limit)
     except LimitInvalid as error:
         parser.error(str(error))
     tls = Tls(given.tls_cert, given.tls_key, given.tls_client_ca) if given.tls_cert else None

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.publishing import lost_companions, retry_companions
-from tasks.converting import convert
-from tasks.copying import claim_jobs, copy_all
-from tasks.images import Step
-from tasks.publishing import publish
-from tasks.run import only_error
-from tasks.verifying import verify_image
+from tasks.convert_manifest.convert import convert
+from tasks.copy_blob import claim_jobs, copy_all
+from tasks.publish_image import publish
+from tasks.run.context import only_error
+from tasks.run.values import Step
+from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks.images import Image
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 
 def verify_images(run: MirrorRun, images: Sequence[Image]) -> int:

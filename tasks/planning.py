@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
-from tasks.catalog import wanted_repositories
-from tasks.companions.gathering import with_companions
-from tasks.declining import schema1_reason
-from tasks.dropped import DroppedTags
-from tasks.errors import LeftOut, is_stop
-from tasks.fetching import walk
-from tasks.finding import find_changes
-from tasks.images import Findings, ImagePlan, SourceRepository
-from tasks.ledger import Ledger
-from tasks.manifests import fetch, held_body, parsed
-from tasks.pruning import decide
+from tasks.companions.fetching import with_companions
+from tasks.convert_manifest.manifest_tree import walk
+from tasks.convert_manifest.manifests import fetch, held_body, parsed
+from tasks.filter_tags.changes import find_changes
+from tasks.filter_tags.declined import schema1_reason
+from tasks.list_catalog import wanted_repositories
+from tasks.run.dropped_tags import DroppedTags
+from tasks.run.errors import LeftOut, is_stop
+from tasks.run.ledger import Ledger
+from tasks.run.values import Findings, ImagePlan, SourceRepository
+from tasks.stored.pruning import decide
 from tasks.upstream.errors import UpstreamSchema1
-from tasks.verifying import NotAdmitted, verify_image
+from tasks.verify_signature import NotAdmitted, verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.images import Image
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 
 @dataclass(frozen=True, slots=True)

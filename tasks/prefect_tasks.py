@@ -13,11 +13,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed
 
-from tasks.catalog import wanted_repositories
-from tasks.copying import copy_all
-from tasks.errors import is_retryable
+from tasks.copy_blob import copy_all
+from tasks.filter_tags.search import filter_repositories
+from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import convert_images, publish_images, verify_images
-from tasks.searching import search_all
+from tasks.run.errors import is_retryable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
-    from tasks.catalog import Catalog
-    from tasks.copying import BlobJob
-    from tasks.images import Image, SourceRepository
+    from tasks.copy_blob import BlobJob
+    from tasks.list_catalog import Catalog
     from tasks.on_demand.work import Step
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image, SourceRepository
 
 log = logging.getLogger("mirrorflow.list_catalog")
 
@@ -61,7 +61,7 @@ def list_catalog(run: MirrorRun, registry: str) -> Catalog:
 @task(name="filter_tags", task_run_name="tags of {label}", **NO_REMEMBERING)
 def filter_tags(run: MirrorRun, sources: Sequence[SourceRepository], label: str) -> State[None]:
     """Apply the rules to the tags, and compare one HEAD of each survivor with the store."""
-    changed = search_all(run, sources)
+    changed = filter_repositories(run, sources)
     return summary(f"{label}: {changed} changed")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from flows.sample_upstream import fill_sample_upstream
+from flows.demo.sample_upstream import fill_sample_upstream
 from registry_server.store.store import Store
 from tests.support.registries import running_registry
 
@@ -75,7 +75,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the sample registry (flows/sample_upstream.py), made once: not to be written to."""
+    """A store with the sample registry (flows/demo/sample_upstream.py), made once: not to be written to."""
     root = tmp_path_factory.mktemp("sample") / "store"
     fill_sample_upstream(Store.open(root, durability="none"))
     return root

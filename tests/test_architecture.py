@@ -20,10 +20,30 @@ FORBIDDEN = {
 # Prefect may copy or load these by their path: whatever they define would exist twice.
 FLOW_FILES = ["flows/mirror_registry.py", "flows/mirror_on_demand.py"]
 LONGEST_FILE = 350
+WIDEST_FOLDER = 20  # modules and folders
 
 
 def _files() -> list[Path]:
     return [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+
+
+def _folders() -> list[Path]:
+    return sorted({path.parent for path in _files()})
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules of ours that it imports when it is imported itself."""
+    found = set[str]()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found - {_module(path)}
 
 
 def _imported(path: Path) -> set[str]:
@@ -49,6 +69,21 @@ def test_files_stay_readable_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST_FILE
 
 
+@pytest.mark.parametrize("folder", _folders(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    entries = [each for each in folder.iterdir() if each.name not in {"__init__.py", "__pycache__"}]
+    assert len(entries) <= WIDEST_FOLDER
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports that are only for types, or in a function, do not count."""
+    imports = {_module(path): _imports(path) for path in _files()}
+    while leaves := [name for name, found in imports.items() if not found & imports.keys()]:
+        for name in leaves:
+            del imports[name]
+    assert not imports, "these are in circles, or import one that is"
+
+
 @pytest.mark.parametrize("name", FLOW_FILES)
 def test_a_flow_file_defines_nothing_but_its_flow(name: str) -> None:
     body = ast.parse((ROOT / name).read_text()).body
@@ -67,10 +102,10 @@ def test_no_file_has_the_name_of_a_standard_module(path: Path) -> None:
     ("module", "heavy"),
     [
         pytest.param(
-            "flows.cli", {"prefect", "httpx", "pydantic", "starlette"}, id="--help needs none of them"
+            "flows.cli.app", {"prefect", "httpx", "pydantic", "starlette"}, id="--help needs none of them"
         ),
-        pytest.param("flows.planning", {"prefect", "starlette"}, id="plan runs no flow"),
-        pytest.param("flows.on_demand", {"prefect"}, id="misses are served before Prefect is there"),
+        pytest.param("flows.cli.plan", {"prefect", "starlette"}, id="plan runs no flow"),
+        pytest.param("flows.receiver.main", {"prefect"}, id="misses are served before Prefect is there"),
         pytest.param("registry_server.http.app", {"prefect", "httpx", "pydantic"}, id="the server is alone"),
     ],
 )

@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import typer
 
-from flows.cli import app
-from flows.reference import render_commands, with_commands
-from profiles.loading import load_profile
+from flows.cli.app import app
+from flows.cli.reference_docs import render_commands, with_commands
+from profiles.loader import load_profile
 from tests.support.documents import DOCUMENTS, ROOT, Block, all_blocks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_the_picture_is_an_svg_that_shows_every_step() -> None:
     words = " ".join(ET.parse(picture).getroot().itertext())  # noqa: S314 - our own file
     for step in ("list_catalog", "filter_tags", "verify_signature", "convert_manifest", "copy_blob"):
         assert step in words
-        assert (ROOT / f"tasks/{step}.py").exists()
+        assert (ROOT / f"tasks/{step}.py").exists() or (ROOT / "tasks" / step).is_dir()
 
 
 @pytest.mark.parametrize("block", _UNITS, ids=lambda block: block.info["file"])

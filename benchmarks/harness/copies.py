@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 _PIECE = 1 << 18
 
@@ -56,7 +56,7 @@ def ours(profile: str, repository: str, digest: str, size: str) -> None:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
-    from tasks.upstream.credential_sources import StandardCredentials
+    from tasks.upstream.login.credential_sources import StandardCredentials
     from tasks.upstream.registry import UpstreamRegistry
 
     loaded = _loaded(profile)
@@ -72,7 +72,7 @@ def ours(profile: str, repository: str, digest: str, size: str) -> None:
 
 @cache
 def _loaded(profile: str) -> Profile:
-    from profiles.loading import load_profile
+    from profiles.loader import load_profile
 
     return load_profile(Path(profile)).profile
 

@@ -13,22 +13,22 @@ from pathlib import Path
 
 
 def main() -> None:
-    from flows.delivery import deliver
     from flows.entries import open_store
+    from flows.orchestration.prefect_server import drain_prefect_queues
     from flows.settings import client_environment
-    from profiles.loading import load_profile
+    from profiles.loader import load_profile
 
     path = Path(sys.argv[1])
     profile = load_profile(path).profile
     store = open_store(profile)
     api = os.environ["PREFECT_API_URL"]
     os.environ.update(client_environment(os.environ, api_url=api, store_root=store.root, silent=True))
-    from flows.in_process import run_in_process
+    from flows.orchestration.in_process import run_in_process
 
     began, used = time.perf_counter(), time.process_time()
     state = run_in_process(path, profile.sync.registries[0].name)
     clock = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
-    deliver()
+    drain_prefect_queues()
     newest = max(store.reports.load_all(), key=lambda report: report["ended"])
     keys = ("state", "message", "totals", "requests", "runId")
     print(json.dumps({**clock, "flow": state.type.value, **{key: newest[key] for key in keys}}))

@@ -73,7 +73,7 @@ class Place:
     def prefect_url(self) -> str:
         """Of one Prefect server that all benchmarks of this run share, started when it is first needed."""
         if not self._prefect:
-            from flows.prefect_server import PrefectServer
+            from flows.orchestration.prefect_server import PrefectServer
 
             self.say("starting Prefect")
             server = PrefectServer(self.root / "prefect", port=0)

@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.entries import open_store
-from profiles.loading import load_profile
+from profiles.loader import load_profile
 from registry_server.oci.errors import MirrorflowError
-from tasks.catalog import wanted_repositories
-from tasks.copying import claim_jobs, copy_all
-from tasks.grouping import group, pack
+from tasks.copy_blob import claim_jobs, copy_all
+from tasks.filter_tags.search import filter_repositories
+from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import convert_images, publish_images, verify_images
-from tasks.polling import record_polls
-from tasks.report import build_report
-from tasks.run import open_run
-from tasks.searching import search_all
+from tasks.run.context import open_run
+from tasks.run.grouping import group, pack
+from tasks.run.poll_records import record_polls
+from tasks.run.report import build_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from registry_server.oci.digest import Digest
-    from tasks.copying import BlobJob
-    from tasks.images import Image
-    from tasks.run import MirrorRun
+    from tasks.copy_blob import BlobJob
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 _THREADS = 128  # as the flow has
 
@@ -58,7 +58,7 @@ def _summary(report: dict[str, Any], wall: float, cpu: float) -> dict[str, Any]:
 
 def _search(run: MirrorRun, threads: ThreadPoolExecutor) -> None:
     repositories = wanted_repositories(run).repositories
-    wait([threads.submit(_quietly, search_all, run, members) for members in group(repositories)])
+    wait([threads.submit(_quietly, filter_repositories, run, members) for members in group(repositories)])
 
 
 def _bring_in(run: MirrorRun, threads: ThreadPoolExecutor) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-from registry_server.http.options import ServerOptions
-from registry_server.http.process import ServerProcess
+from registry_server.http.server_options import ServerOptions
+from registry_server.http.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

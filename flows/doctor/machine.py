@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.doctor.findings import Subject
-from flows.prefect_record import is_healthy, running_server
+from flows.orchestration.server_record import is_healthy, running_server
 from flows.settings import own_server_wanted
-from registry_server.http.listening import CannotListen, listen
+from registry_server.http.listener import CannotListen, listen
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
-from tasks.sizes import human_bytes
+from tasks.run.sizes import human_bytes
 
 if TYPE_CHECKING:
     import socket
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.doctor.findings import Finding
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 _MACHINE = Subject("this machine")
 _LOW = 0.05  # of a disk

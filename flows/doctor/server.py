@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flows.doctor.asking import Asking
-from flows.doctor.findings import Outcome, Subject
+from flows.doctor.findings import CheckStatus, Subject
+from flows.doctor.registry_probe import RegistryProbe
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES
 from tasks.upstream import bodies
-from tasks.upstream.challenge import choose, parse_challenges
 from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamUntrusted
+from tasks.upstream.login.challenge import choose, parse_challenges
 from tasks.upstream.options import PlainUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flows.clients.setup import Mirror
-    from flows.doctor.asking import Greeting
-    from flows.doctor.examples import Held
+    from flows.client_config.model import Mirror
+    from flows.doctor.example_images import StoredExample
     from flows.doctor.findings import Finding
-    from profiles.upstream_url import UpstreamUrl
-    from tasks.upstream.credentials import Credentials
+    from flows.doctor.registry_probe import PingResponse
+    from profiles.values.upstream_url import UpstreamUrl
+    from tasks.upstream.login.credentials import Credentials
 
 # What containerd and docker send (containerd/remotes/docker, resolver.go).
 _ACCEPT = (
@@ -45,7 +45,7 @@ class ServerCheck:
 
     mirror: Mirror
     credentials: Credentials
-    held: Held | None = None
+    held: StoredExample | None = None
     origin: UpstreamUrl | None = None
     cert_dir: Path | None = None
 
@@ -56,8 +56,8 @@ class ServerCheck:
     def findings(self) -> Iterator[Finding]:
         """As they are made. Nothing is raised for what the server does."""
         try:
-            with Asking(_as_url(self.mirror), self.credentials, cert_dir=self.cert_dir) as asking:
-                yield from self._ask(asking)
+            with RegistryProbe(_as_url(self.mirror), self.credentials, cert_dir=self.cert_dir) as probe:
+                yield from self._ask(probe)
         except UpstreamUntrusted as error:
             reason = error.reason.partition(";")[0]
             yield self.subject.failed("answers", reason, _trust(self.mirror, reason))
@@ -66,30 +66,30 @@ class ServerCheck:
         except MirrorflowError as error:
             yield self.subject.failed("answers", str(error))
 
-    def _ask(self, asking: Asking) -> Iterator[Finding]:
-        greeting = asking.greet()
+    def _ask(self, probe: RegistryProbe) -> Iterator[Finding]:
+        greeting = probe.ping()
         reached = self._reached(greeting)
         yield reached
-        if reached.outcome is Outcome.FAILED:
+        if reached.outcome is CheckStatus.FAILED:
             return
         if greeting.status == 401:
-            yield self._login(asking, greeting)
-        ready = asking.greet("/readyz")
+            yield self._login(probe, greeting)
+        ready = probe.ping("/readyz")
         if ready.status != 200:
             yield self.subject.failed("ready", f"/readyz says {ready.status}", "its log says why")
         if self.held is None:
             yield self.subject.note("pull", "not tried: no image is here yet", "pull one, or sync")
             return
-        yield from self._pulls(asking, self.held)
+        yield from self._pulls(probe, self.held)
 
-    def _reached(self, greeting: Greeting) -> Finding:
+    def _reached(self, greeting: PingResponse) -> Finding:
         if greeting.status not in (200, 401):
             return self.subject.failed("answers", f"{greeting.status} to GET /v2/", _ELSEWHERE)
         if "Docker-Distribution-Api-Version" not in greeting.headers:
             return self.subject.failed("answers", "not as a registry does", _ELSEWHERE)
         return self.subject.ok("answers", f"{greeting.status} to GET /v2/, {greeting.seconds * 1000:.0f} ms")
 
-    def _login(self, asking: Asking, greeting: Greeting) -> Finding:
+    def _login(self, probe: RegistryProbe, greeting: PingResponse) -> Finding:
         challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
         realm = httpx.URL(challenge.realm) if challenge is not None else None
         if (
@@ -102,29 +102,36 @@ class ServerCheck:
         who = self.credentials.find(self.mirror.host)
         name = f"as {who.username}" if who is not None else "anonymously"
         try:
-            with asking.ask("GET ping", ""):
+            with probe.ask("GET ping", ""):
                 return self.subject.ok("login", f"{name}, by the way of clients")
         except UpstreamDenied as error:
             advice = f"docker login {self.mirror.host} (or podman login), or give anonymousPolicy: [read]"
             return self.subject.failed("login", f"{name}: {error.reason}", advice)
 
-    def _pulls(self, asking: Asking, held: Held) -> Iterator[Finding]:
-        yield self._head("podman, skopeo", asking, held, str(held.repository))
+    def _pulls(self, probe: RegistryProbe, held: StoredExample) -> Iterator[Finding]:
+        yield self._head("podman, skopeo", probe, held, str(held.repository))
         if self.origin is not None and self.mirror.names_upstream:
-            yield self._by_namespace(asking, held, self.origin)
+            yield self._by_namespace(probe, held, self.origin)
         if self.origin is not None and self.origin.is_docker_hub:
-            yield self._at_the_root(asking, held, self.origin)
-        yield self._digest(asking, held)
-        yield self._range(asking, held)
+            yield self._at_the_root(probe, held, self.origin)
+        yield self._digest(probe, held)
+        yield self._range(probe, held)
 
     def _head(
-        self, who: str, asking: Asking, held: Held, repository: str, *, query: str = "", host: str = ""
+        self,
+        who: str,
+        probe: RegistryProbe,
+        held: StoredExample,
+        repository: str,
+        *,
+        query: str = "",
+        host: str = "",
     ) -> Finding:
         """As `who` asks for a tag; of another `host`, if it has one."""
         name = f"{f'{host}/' if host else ''}{repository}:{held.tag}{query}"
         headers = {"host": host} if host else {}
         try:
-            with asking.ask(
+            with probe.ask(
                 *("HEAD manifest", f"manifests/{held.tag}{query}", repository, held.tag),
                 accept=_ACCEPT,
                 **headers,
@@ -138,25 +145,25 @@ class ServerCheck:
             return self.subject.note(who, f"HEAD {name}: {said['Warning'][:200]}", "the upstream fails")
         return self.subject.ok(who, f"HEAD {name}")
 
-    def _by_namespace(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
+    def _by_namespace(self, probe: RegistryProbe, held: StoredExample, origin: UpstreamUrl) -> Finding:
         there = origin.repository(held.source)
-        asking.stands_for(there, str(held.repository))
-        return self._head("containerd, k3s", asking, held, there, query=f"?ns={origin.registry}")
+        probe.alias_repository(there, str(held.repository))
+        return self._head("containerd, k3s", probe, held, there, query=f"?ns={origin.registry}")
 
-    def _at_the_root(self, asking: Asking, held: Held, origin: UpstreamUrl) -> Finding:
+    def _at_the_root(self, probe: RegistryProbe, held: StoredExample, origin: UpstreamUrl) -> Finding:
         there = origin.repository(held.source)
-        asking.stands_for(there, str(held.repository) if self.mirror.hub_host else there)
-        found = self._head("docker", asking, held, there, host=self.mirror.hub_host)
-        if found.outcome is Outcome.FAILED and there != held.repository:
+        probe.alias_repository(there, str(held.repository) if self.mirror.hub_host else there)
+        found = self._head("docker", probe, held, there, host=self.mirror.hub_host)
+        if found.outcome is CheckStatus.FAILED and there != held.repository:
             advice = "give it a host of its own (http.vhosts), drop its `destination`, or use Docker 29"
             return self.subject.note("docker", f"{there} is {held.repository} here", advice)
         return found
 
-    def _digest(self, asking: Asking, held: Held) -> Finding:
+    def _digest(self, probe: RegistryProbe, held: StoredExample) -> Finding:
         """By digest, and its bytes."""
         name = f"{held.repository}@{held.manifest}"
         try:
-            with asking.ask(
+            with probe.ask(
                 "GET manifest", f"manifests/{held.manifest}", held.repository, accept=_ACCEPT
             ) as answer:
                 body = bodies.read_whole(answer, MAX_MANIFEST_BYTES, "the manifest")
@@ -168,9 +175,9 @@ class ServerCheck:
             )
         return self.subject.ok("by digest", f"{held.repository}@{held.manifest[:19]}")
 
-    def _range(self, asking: Asking, held: Held) -> Finding:
+    def _range(self, probe: RegistryProbe, held: StoredExample) -> Finding:
         try:
-            with asking.ask(
+            with probe.ask(
                 "GET blob", f"blobs/{held.blob}", held.repository, held.blob, range="bytes=0-0"
             ) as answer:
                 status = answer.status

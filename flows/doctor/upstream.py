@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from flows.doctor.asking import Asking
-from flows.doctor.contents import Contents
-from flows.doctor.examples import upstream_example
+from flows.doctor.example_images import upstream_example
 from flows.doctor.findings import Subject
+from flows.doctor.registry_probe import RegistryProbe
+from flows.doctor.repository import RepositoryChecks
 from profiles.matching import needs_catalog
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName
 from tasks.upstream import bodies
-from tasks.upstream.challenge import choose, parse_challenges
 from tasks.upstream.errors import UpstreamError
-from tasks.upstream.paging import names
+from tasks.upstream.lists.paging import names
+from tasks.upstream.login.challenge import choose, parse_challenges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.doctor.asking import Greeting
     from flows.doctor.findings import Finding
-    from profiles.entry import RegistryEntry
-    from profiles.upstream_url import UpstreamUrl
+    from flows.doctor.registry_probe import PingResponse
+    from profiles.model.registry_entry import RegistryEntry
+    from profiles.values.upstream_url import UpstreamUrl
     from registry_server.store.store import Store
-    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.login.credentials import Credentials
 
 _LISTED = 50  # names asked of a catalog
 _SLOW = 2.0  # seconds
@@ -55,7 +55,7 @@ class UpstreamCheck:
         """As they are made. Nothing is raised for what the registry does."""
         entry = self.entry
         try:
-            with Asking(
+            with RegistryProbe(
                 self.url,
                 self.credentials,
                 tls_verify=entry.tls_verify,
@@ -63,23 +63,23 @@ class UpstreamCheck:
                 token_services=entry.token_services,
                 connect_timeout=entry.connect_timeout,
                 answer_timeout=entry.response_header_timeout,
-            ) as asking:
-                yield from self._ask(asking)
+            ) as probe:
+                yield from self._ask(probe)
         except MirrorflowError as error:
             yield self.subject.failed("reachable", _reason(error))
 
-    def _ask(self, asking: Asking) -> Iterator[Finding]:
-        greeting = asking.greet()
+    def _ask(self, probe: RegistryProbe) -> Iterator[Finding]:
+        greeting = probe.ping()
         yield _reached(self.subject, self.url, greeting)
         yield from clock(self.subject, greeting)
         yield _identity(self.subject, self.url, self.credentials)
         listed: list[str] = []
-        yield _catalog(self.subject, asking, self.entry, listed)
+        yield _catalog(self.subject, probe, self.entry, listed)
         repository, reference = self._example(tuple(listed))
         if not repository:
             yield self.subject.note("content", "not looked at", _NO_EXAMPLE)
             return
-        yield from Contents(self.subject, asking, repository, reference).examine()
+        yield from RepositoryChecks(self.subject, probe, repository, reference).examine()
 
     def _example(self, listed: tuple[str, ...]) -> tuple[str, str]:
         if self.wanted:
@@ -87,7 +87,7 @@ class UpstreamCheck:
         return upstream_example(self.entry, self.url, self.store, listed)
 
 
-def _reached(subject: Subject, url: UpstreamUrl, greeting: Greeting) -> Finding:
+def _reached(subject: Subject, url: UpstreamUrl, greeting: PingResponse) -> Finding:
     took = f"{url.base}, {greeting.seconds * 1000:.0f} ms"
     if greeting.status == 401:
         challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
@@ -104,7 +104,7 @@ def _reached(subject: Subject, url: UpstreamUrl, greeting: Greeting) -> Finding:
     return subject.ok("reachable", took)
 
 
-def clock(subject: Subject, greeting: Greeting) -> Iterator[Finding]:
+def clock(subject: Subject, greeting: PingResponse) -> Iterator[Finding]:
     """Where its clock and ours differ: tokens and certificates hold for a while only."""
     try:
         theirs = parsedate_to_datetime(greeting.headers.get("Date", "")).timestamp()
@@ -126,17 +126,17 @@ def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> F
     return subject.ok("login", f"as {credential.username or 'the bearer of a token'} ({credential.source})")
 
 
-def _catalog(subject: Subject, asking: Asking, entry: RegistryEntry, listed: list[str]) -> Finding:
+def _catalog(subject: Subject, probe: RegistryProbe, entry: RegistryEntry, listed: list[str]) -> Finding:
     polled = needs_catalog(entry) and (entry.timing is not None or not entry.on_demand)
     try:
-        with asking.ask("GET catalog", f"_catalog?n={_LISTED}") as answer:
+        with probe.ask("GET catalog", f"_catalog?n={_LISTED}") as answer:
             document = bodies.read_object(answer, bodies.MAX_LIST, "the catalog")
             listed += names(document.get("repositories"), "`repositories`", answer.where)
     except UpstreamError as error:
         if polled:
             return subject.failed("catalog", _reason(error), _CATALOG_ADVICE)
         return subject.ok("catalog", "none, and none is needed")
-    prefix = f"{asking.url.path_prefix}/" if asking.url.path_prefix else ""
+    prefix = f"{probe.url.path_prefix}/" if probe.url.path_prefix else ""
     valid = filter(RepositoryName.is_valid, listed)  # each becomes part of a path
     listed[:] = [name.removeprefix(prefix) for name in valid if name.startswith(prefix)]
     return subject.ok("catalog", f"{len(listed)}{' or more' if len(listed) >= _LISTED else ''} repositories")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.reference import Reference
+from profiles.imports.image_reference import ImageReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,17 +39,17 @@ def _entry(draft: Draft, policy: Section) -> Entry:
     name = policy.text("name")
     source = policy.section("src_registry")
     url = source.text("url")
-    found = Reference.parse(_host(url), is_registry=True) if url else None
+    found = ImageReference.parse(_host(url), is_registry=True) if url else None
     if found is None or source.text("type") in _NO_REGISTRY:
         pushes = "it pushes from Harbor itself: write an entry whose URL is Harbor's"
         why = "no registry is there" if url else pushes
         return Entry(notes=[f"The policy {name!r} is left out: {why}."])
     entry = Entry(keys={"name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100]})
     entry.keys["urls"] = [_url(url, found)]
-    _reach(draft, entry, source, found)
-    _when(entry, policy)
+    _set_access(draft, entry, source, found)
+    _set_schedule(entry, policy)
     rule = _rule(policy)
-    _said_otherwise(entry, rule, policy)
+    _note_differences(entry, rule, policy)
     entry.rules.append(rule)
     return entry
 
@@ -59,12 +59,12 @@ def _host(url: str) -> str:
     return "docker.io" if host in ("hub.docker.com", "registry.hub.docker.com") else host
 
 
-def _url(url: str, found: Reference) -> str:
+def _url(url: str, found: ImageReference) -> str:
     scheme = "http" if url.strip().startswith("http://") else "https"
     return f"{scheme}://{found.registry}" + (f"/{found.repository}" if found.repository else "")
 
 
-def _reach(draft: Draft, entry: Entry, source: Section, found: Reference) -> None:
+def _set_access(draft: Draft, entry: Entry, source: Section, found: ImageReference) -> None:
     if source.flag("insecure"):
         entry.keys["tlsVerify"] = False
     if source.section("credential").keys:
@@ -76,7 +76,7 @@ def _reach(draft: Draft, entry: Entry, source: Section, found: Reference) -> Non
     entry.note(*(f"src_registry.{key} is left out: it is no key that is known." for key in source.rest))
 
 
-def _when(entry: Entry, policy: Section) -> None:
+def _set_schedule(entry: Entry, policy: Section) -> None:
     trigger = policy.section("trigger")
     kind, cron = trigger.text("type"), trigger.section("trigger_settings").text("cron")
     if policy.flag("enabled") is False:
@@ -115,7 +115,7 @@ def _rule(policy: Section) -> Part:
             rule.note(
                 f"The filter {each.path} by {kind or 'nothing'} is left out: registries do not tell that."
             )
-    _place(rule, policy)
+    _set_destination(rule, policy)
     return rule
 
 
@@ -130,7 +130,7 @@ def _expression(glob: str) -> str:
     return out
 
 
-def _place(rule: Part, policy: Section) -> None:
+def _set_destination(rule: Part, policy: Section) -> None:
     """`dest_namespace` takes the place of the first `dest_namespace_replace_count` parts; -1: of all but the
     last."""
     namespace, count = policy.text("dest_namespace").strip("/"), policy.number("dest_namespace_replace_count")
@@ -149,7 +149,7 @@ def _place(rule: Part, policy: Section) -> None:
         rule.note(f"Harbor replaces other parts of these names; here {namespace} stands before {kept}.")
 
 
-def _said_otherwise(entry: Entry, rule: Part, policy: Section) -> None:
+def _note_differences(entry: Entry, rule: Part, policy: Section) -> None:
     if policy.flag("override") is False:
         rule.note(
             "Harbor does not move a tag that is there (override: false); here a tag follows its upstream."

@@ -6,9 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from profiles.durations import format_duration
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.reference import Reference, add_range, landing
+from profiles.imports.image_reference import ImageReference, add_range, destination_keys
+from profiles.values.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def convert(root: Section) -> Draft:
     root.text("version")
     defaults = root.section("defaults")
     hosts = {host.text("registry"): host for host in root.sections("creds")}
-    _not_said(draft, defaults, _GENERAL | _UNSAID)
+    _note_unsupported(draft, defaults, _GENERAL | _UNSAID)
     entries: dict[tuple[str, str], Entry] = {}
     for sync in root.sections("sync"):
         _sync(draft, sync, defaults, hosts, entries)
@@ -90,12 +90,12 @@ def _sync(
     entries: dict[tuple[str, str], Entry],
 ) -> None:
     kind, source = sync.text("type"), sync.text("source")
-    found = None if _TEMPLATE in source else Reference.parse(source, is_registry=kind == "registry")
+    found = None if _TEMPLATE in source else ImageReference.parse(source, is_registry=kind == "registry")
     target = _target(sync, kind)
     if found is None or target is None or kind not in ("registry", "repository", "image"):
         draft.entries.append(Entry(notes=[f"{sync.path}: {_why_not(source, sync.text('target'), kind)}"]))
         return
-    when = _when(sync, defaults)
+    when = _schedule(sync, defaults)
     key = (found.registry, json.dumps(when))
     if key not in entries:
         entries[key] = _entry(draft, found.registry, when, hosts)
@@ -107,9 +107,9 @@ def _sync(
     _unknown(entries[key], [sync])
 
 
-def _target(sync: Section, kind: str) -> Reference | None:
+def _target(sync: Section, kind: str) -> ImageReference | None:
     text = sync.text("target")
-    return None if _TEMPLATE in text else Reference.parse(text, is_registry=kind == "registry")
+    return None if _TEMPLATE in text else ImageReference.parse(text, is_registry=kind == "registry")
 
 
 def _why_not(source: str, target: str, kind: str) -> str:
@@ -122,7 +122,7 @@ def _why_not(source: str, target: str, kind: str) -> str:
     return "left out: source or target is no image of a registry."
 
 
-def _when(sync: Section, defaults: Section) -> dict[str, str]:
+def _schedule(sync: Section, defaults: Section) -> dict[str, str]:
     """regsync: `schedule` or `interval` of the step, else those of the defaults, `schedule` first."""
     own = (sync.text("schedule"), sync.duration("interval"))
     theirs = (defaults.text("schedule"), defaults.duration("interval"))
@@ -171,10 +171,12 @@ def _host(draft: Draft, entry: Entry, host: Section) -> None:
             f"regsync has certificates for {name}: write certDir: FOLDER, and put ca.crt, client.cert and "
             "client.key there."
         )
-    _not_said(entry, host, _HOST_KEYS)
+    _note_unsupported(entry, host, _HOST_KEYS)
 
 
-def _rules(entry: Entry, kind: str, source: Reference, target: Reference, sync: Section) -> Iterator[Part]:
+def _rules(
+    entry: Entry, kind: str, source: ImageReference, target: ImageReference, sync: Section
+) -> Iterator[Part]:
     tags = sync.section("tags")
     sets = [each for each in (tags, *sync.sections("tagSets")) if each.keys] or [tags]
     if kind == "registry":
@@ -183,13 +185,13 @@ def _rules(entry: Entry, kind: str, source: Reference, target: Reference, sync: 
         yield _of_image(source, target)
     else:
         for each in sets:
-            rule = Part(landing(source.repository, target.repository))
+            rule = Part(destination_keys(source.repository, target.repository))
             _tags(rule, each)
             yield rule
 
 
-def _of_image(source: Reference, target: Reference) -> Part:
-    rule = Part(landing(source.repository, target.repository))
+def _of_image(source: ImageReference, target: ImageReference) -> Part:
+    rule = Part(destination_keys(source.repository, target.repository))
     name = source.reference or "latest"
     rule.keys["images"] = [f"{source.repository}{'@' if ':' in name else ':'}{name}"]
     if target.reference not in ("", name) and ":" not in name:
@@ -203,7 +205,7 @@ def _of_image(source: Reference, target: Reference) -> Part:
     return rule
 
 
-def _of_registry(entry: Entry, target: Reference, sync: Section, sets: list[Section]) -> Iterator[Part]:
+def _of_registry(entry: Entry, target: ImageReference, sync: Section, sets: list[Section]) -> Iterator[Part]:
     repos = sync.section("repos")
     for text in repos.texts("allow") or [".*"]:
         glob = _glob(text)
@@ -263,7 +265,7 @@ def _options(rule: Part, sync: Section, defaults: Section) -> None:
         rule.keys["referrers"] = {"follow": False}
     flag("fastCheck")  # an unchanged tag costs one HEAD here anyway
     _types(rule, sync.texts("mediaTypes") or defaults.texts("mediaTypes"))
-    _not_said(rule, sync, _UNSAID)
+    _note_unsupported(rule, sync, _UNSAID)
 
 
 def _filters(rule: Part, filters: list[Section]) -> None:
@@ -302,7 +304,7 @@ def _legacy_tags(entry: Entry, sync: Section, defaults: Section) -> None:
         entry.keys.setdefault("syncLegacyCosignTags", False)
 
 
-def _not_said(part: Part, section: Section, keys: dict[str, str]) -> None:
+def _note_unsupported(part: Part, section: Section, keys: dict[str, str]) -> None:
     """A comment for each of these keys that is there. Its value is not repeated: it may hold a secret."""
     for key, why in keys.items():
         if section.has(key):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from profiles.document import Node
-from profiles.durations import parse_duration
 from profiles.errors import Problem, ProfileInvalid, Refusal
+from profiles.loading.document import Node
+from profiles.values.durations import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

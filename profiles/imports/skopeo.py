@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.reference import Reference, add_range, landing
-from profiles.wider import as_zot
+from profiles.imports.image_reference import ImageReference, add_range, destination_keys
+from profiles.patterns.zot_regex import to_full_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def convert(root: Section) -> Draft:
 
 
 def _entry(draft: Draft, host: str, section: Section) -> Entry:
-    registry = Reference.parse(host, is_registry=True)
+    registry = ImageReference.parse(host, is_registry=True)
     if registry is None:
         return Entry(notes=[f"{host!r} is no registry: left out."])
     path = f"/{registry.repository}" if registry.repository else ""
@@ -74,7 +74,7 @@ def _by_regex(section: Section) -> Iterator[Part | str]:
     for name in expressions.keys:
         rule = _rule(section, name)
         if isinstance(rule, Part):
-            rule.keys["tags"] = {"regex": as_zot(expressions.text(name))}
+            rule.keys["tags"] = {"regex": to_full_match(expressions.text(name))}
         yield rule
 
 
@@ -88,10 +88,10 @@ def _by_version(section: Section) -> Iterator[Part | str]:
 
 
 def _rule(section: Section, name: str) -> Part | str:
-    found = Reference.parse(f"{section.path}/{name}", is_registry=True)
+    found = ImageReference.parse(f"{section.path}/{name}", is_registry=True)
     if found is None or not found.repository or found.reference:
         return f"{section.path}: {name!r} is no repository: left out."
     hub = section.path in ("docker.io", "index.docker.io") and "/" not in name
     repository = f"library/{name}" if hub else name
-    keys: dict[str, Any] = landing(repository, repository.rpartition("/")[2])
+    keys: dict[str, Any] = destination_keys(repository, repository.rpartition("/")[2])
     return Part(keys)

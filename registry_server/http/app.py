@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry_server.http import content, listings, routes
-from registry_server.http.access.answers import AccessRefused
+from registry_server.http import routes
 from registry_server.http.access_log import ROUTE, Recorder
-from registry_server.http.bodies import BodyReceiver
+from registry_server.http.auth.auth_errors import AccessRefused
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
-from registry_server.http.framing import check_framing
-from registry_server.http.limits import Limits
-from registry_server.http.misses import answer_noting
-from registry_server.http.publishing import PublishingHandlers
-from registry_server.http.uploads import UploadHandlers
+from registry_server.http.pull import content, listings
+from registry_server.http.pull_through.on_miss import answer_and_mark_miss
+from registry_server.http.push.blob_uploads import UploadHandlers
+from registry_server.http.push.manifest_uploads import ManifestHandlers
+from registry_server.http.push.push_limits import PushLimits
+from registry_server.http.request_body import BodyReceiver, check_framing
 from registry_server.oci.errors import InvalidName, MirrorflowError, NotFound
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from registry_server.http.access.guard import Guard
     from registry_server.http.access_log import OnRequest
-    from registry_server.http.beside import Beside
-    from registry_server.http.on_miss import OnMiss
+    from registry_server.http.auth.guard import Guard
+    from registry_server.http.pull_through.on_miss import OnMiss
+    from registry_server.http.service_endpoints import ServiceEndpoint
     from registry_server.store.store import Store
 
     Handler = Callable[[Store, Any, Request], Awaitable[Response]]
@@ -56,10 +56,10 @@ _READING: dict[type[routes.Route], Handler] = {
 }
 
 
-def _writing(limits: Limits) -> dict[type[routes.Route], dict[str, Handler]]:
-    uploads, publishing = UploadHandlers(limits), PublishingHandlers(limits)
+def _writing(limits: PushLimits) -> dict[type[routes.Route], dict[str, Handler]]:
+    uploads, publishing = UploadHandlers(limits), ManifestHandlers(limits)
     return {
-        routes.Upload: {
+        routes.UploadOf: {
             "POST": uploads.begin,
             "PATCH": uploads.append,
             "PUT": uploads.finish,
@@ -76,19 +76,19 @@ def create_app(
     *,
     on_request: OnRequest | None = None,
     guard: Guard | None = None,
-    beside: Mapping[str, Beside] | None = None,
+    endpoints: Mapping[str, ServiceEndpoint] | None = None,
     writable: bool = False,
-    limits: Limits | None = None,
+    limits: PushLimits | None = None,
     on_miss: OnMiss | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
-    Without a `guard` everyone may do everything that the application can; `beside` are endpoints outside of
+    Without a `guard` everyone may do everything that the application can; `endpoints` are those outside of
     the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
     `on_miss` fetches what is not here.
     """
-    writing = _writing(limits or Limits()) if writable else {}
-    return _Application(store, on_request, guard, beside or {}, writing, on_miss=on_miss)
+    writing = _writing(limits or PushLimits()) if writable else {}
+    return _Application(store, on_request, guard, endpoints or {}, writing, on_miss=on_miss)
 
 
 class _Application:
@@ -97,7 +97,7 @@ class _Application:
         store: Store,
         on_request: OnRequest | None,
         guard: Guard | None,
-        beside: Mapping[str, Beside],
+        endpoints: Mapping[str, ServiceEndpoint],
         writing: Mapping[type[routes.Route], Mapping[str, Handler]],
         *,
         on_miss: OnMiss | None,
@@ -105,7 +105,7 @@ class _Application:
         self._store = store
         self._on_request = on_request
         self._guard = guard
-        self._beside = beside
+        self._endpoints = endpoints
         self._writing = writing
         self._on_miss = on_miss
 
@@ -148,18 +148,18 @@ class _Application:
 
     async def _answer(self, request: Request) -> Response:
         check_framing(request.scope["headers"])
-        if (beside := self._beside.get(request.scope["path"])) is not None:
-            request.scope[ROUTE] = beside
-            return await beside.answer(request)
+        if (endpoints := self._endpoints.get(request.scope["path"])) is not None:
+            request.scope[ROUTE] = endpoints
+            return await endpoints.answer(request)
         route = request.scope[ROUTE] = routes.parse_route(request.scope["raw_path"])
         if self._on_miss is not None:
-            route = request.scope[ROUTE] = await self._on_miss.located(route, request)
+            route = request.scope[ROUTE] = await self._on_miss.resolve_namespace(route, request)
         store = self._store
         if self._guard is not None:
             store = await self._guard.authorise(request, route, store)
         handler = self._handler(route, request.method)
         if self._on_miss is not None:
-            return await answer_noting(self._on_miss, handler, store, route, request)
+            return await answer_and_mark_miss(self._on_miss, handler, store, route, request)
         return await handler(store, route, request)
 
     def _handler(self, route: routes.Route, method: str) -> Handler:

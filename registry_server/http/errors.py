@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from registry_server.http.paging import PageInvalid
-from registry_server.http.ranges import RangeNotSatisfiable
+from registry_server.http.pull.byte_ranges import RangeNotSatisfiable
+from registry_server.http.pull.paging import PageInvalid
 from registry_server.oci.errors import (
     ContentError,
     DigestMismatch,

@@ -76,7 +76,7 @@ class BlobOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadOf:
     """`/v2/<name>/blobs/uploads/[<session>]`; an empty `session` opens one."""
 
     repository: RepositoryName
@@ -93,7 +93,7 @@ class Referrers:
     kind: ClassVar[str] = "referrers"
 
 
-Route = Base | Catalog | Tags | ManifestOf | BlobOf | Upload | Referrers
+Route = Base | Catalog | Tags | ManifestOf | BlobOf | UploadOf | Referrers
 
 
 def parse_route(raw_path: bytes) -> Route:
@@ -115,9 +115,9 @@ def _parsed(raw_path: bytes) -> Route:
         case [*name, "tags", "list"] if name:
             return Tags(_repository(name))
         case [*name, "blobs", "uploads"] if name:
-            return Upload(_repository(name), "")
+            return UploadOf(_repository(name), "")
         case [*name, "blobs", "uploads", session] if name:
-            return Upload(_repository(name), session)
+            return UploadOf(_repository(name), session)
         case [*name, kind, last] if name and kind in _BY_KIND:
             return _BY_KIND[kind](_repository(name), last)
     raise NoSuchEndpoint(

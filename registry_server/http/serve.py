@@ -19,9 +19,9 @@ from granian.server.mp import MPServer
 
 from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
-from registry_server.http.beside import endpoints
-from registry_server.http.listening import BACKLOG, check_tls, is_local, listen, most_connections, url_of
-from registry_server.http.metrics_folder import shared_folder
+from registry_server.http.listener import BACKLOG, check_tls, is_local, listen, most_connections, url_of
+from registry_server.http.metrics.multiprocess_folder import shared_folder
+from registry_server.http.service_endpoints import service_endpoints
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from registry_server.http.access.guard import Guard
-    from registry_server.http.on_miss import OnMiss
-    from registry_server.http.options import ServerOptions, Tls
+    from registry_server.http.auth.guard import Guard
+    from registry_server.http.pull_through.on_miss import OnMiss
+    from registry_server.http.server_options import ServerOptions, Tls
 
 _holder: Any = SocketHolder  # its stub leaves the arguments out: file descriptor, unix socket?, backlog
 _PR_SET_PDEATHSIG = 1
@@ -119,7 +119,7 @@ def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
 
 def _app(options: ServerOptions) -> ASGIApp:
     # Late: prometheus-client decides at its import whether it shares a folder with other workers.
-    from registry_server.http.metrics import Metrics
+    from registry_server.http.metrics.prometheus import Metrics
 
     store = Store.open(options.root, subpaths=options.subpaths)
     metrics = Metrics({"/": options.root, **options.subpaths})
@@ -127,9 +127,9 @@ def _app(options: ServerOptions) -> ASGIApp:
     if options.access_log:
         reports.append(AccessLog.open(options.access_log))
     guard = _guard(options, store)
-    beside = endpoints(store, guard, metrics)
+    endpoints = service_endpoints(store, guard, metrics)
     return create_app(
-        store, on_request=to_all(*reports), guard=guard, beside=beside,
+        store, on_request=to_all(*reports), guard=guard, endpoints=endpoints,
         writable=options.writable, limits=options.limits, on_miss=_on_miss(options),
     )  # fmt: skip
 
@@ -159,7 +159,7 @@ def _guard(options: ServerOptions, store: Store) -> Guard | None:
     if options.access is None:
         return None
     # Late: bcrypt and cryptography are for those only who control access.
-    from registry_server.http.access.guard import Guard
+    from registry_server.http.auth.guard import Guard
 
     return Guard(options.access, store)
 
@@ -167,8 +167,8 @@ def _guard(options: ServerOptions, store: Store) -> Guard | None:
 def _on_miss(options: ServerOptions) -> OnMiss | None:
     if options.on_miss is None:
         return None
-    from registry_server.http.calling import OnMissOptions
-    from registry_server.http.on_miss import OnMiss
+    from registry_server.http.pull_through.on_miss import OnMiss
+    from registry_server.http.pull_through.webhook_client import OnMissOptions
 
     return OnMiss(OnMissOptions.read(options.on_miss))
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
-    from registry_server.store.reading import RepositoryReader
     from registry_server.store.records import TagRecord
+    from registry_server.store.repository_reader import RepositoryReader
 
 
 def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> Tag | None:

@@ -1,4 +1,4 @@
-"""One repository: reading (reading.py), and writing in an order that a crash cannot turn into a lie.
+"""One repository: reading (repository_reader.py), and writing in an order that survives a crash at any point.
 
 Order of publication (invariant 1): blobs into the pool, markers, manifest, referrer entry, then the tag.
 """
@@ -20,15 +20,14 @@ from registry_server.oci.errors import (
     SizeMismatch,
 )
 from registry_server.oci.manifest import parse_manifest
-from registry_server.store import disk as files
 from registry_server.store import records
+from registry_server.store.blob_pool import file_name
 from registry_server.store.closure import first_tag_on, manifests_below
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
-from registry_server.store.holdings import held_manifests
-from registry_server.store.incoming import IncomingBlob, wait_for_turn
-from registry_server.store.locks import alone, among_others
-from registry_server.store.pool import file_name
-from registry_server.store.reading import RepositoryReader
+from registry_server.store.filesystem import disk as files
+from registry_server.store.filesystem.locks import exclusive, shared
+from registry_server.store.incoming_blob import IncomingBlob, wait_for_turn
+from registry_server.store.repository_reader import RepositoryReader, held_manifests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -47,7 +46,8 @@ class Repository(RepositoryReader):
         """Take a blob that the pool already has; False when it must be fetched.
 
         The intent is on record before the look, so that a garbage collector sees the one or the other: it
-        counts `staging/*.sha256-<hex>` as a marker (see gc.py). It is a file of our own until the blob turns
+        counts `staging/*.sha256-<hex>` as a marker (see
+        gc/collector.py). It is a file of our own until the blob turns
         out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
         """
         marker = self._blob_path(digest)
@@ -95,7 +95,7 @@ class Repository(RepositoryReader):
         self._pool.put(descriptor.digest, content)  # again: see adopt_blob
 
     @translated
-    def take_in(self, digest: Digest, fd: int, path: str) -> None:
+    def adopt_upload(self, digest: Digest, fd: int, path: str) -> None:
         """Make the file `path` of this root, verified and open as `fd`, the blob `digest`.
 
         It has moved then, unless the pool had the blob.
@@ -300,7 +300,7 @@ class Repository(RepositoryReader):
 
     def _turn(self, *, by_itself: bool) -> contextlib.AbstractContextManager[None]:
         """What is looked at before a tag appears is not deleted until it has appeared, and not after."""
-        return (alone if by_itself else among_others)(self._disk, self.lock_path)
+        return (exclusive if by_itself else shared)(self._disk, self.lock_path)
 
     def _check_unneeded(self, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> None:
         tag = first_tag_on(self, digest, tagged)

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, translated
-from registry_server.store.leases import lease
-from registry_server.store.locks import claim, is_claimed
-from registry_server.store.reading import AREAS, HIDDEN, VISIBLE
-from registry_server.store.reports import Reports
+from registry_server.store.filesystem.leases import lease
+from registry_server.store.filesystem.locks import claim, is_claimed
+from registry_server.store.mirror_state.run_reports import Reports
 from registry_server.store.repository import Repository
-from registry_server.store.root import StorageRoot, open_root
-from registry_server.store.uploads import Uploads
+from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
+from registry_server.store.storage_root import StorageRoot, open_root
+from registry_server.store.upload_sessions import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from registry_server.oci.digest import Digest
-    from registry_server.store.durability import Durability
+    from registry_server.store.filesystem.durability import Durability
 
 
 class Store:

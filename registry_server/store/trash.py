@@ -1,10 +1,10 @@
 """Blobs on their way out: `trash/<epoch>/<algorithm>-<hex>`, until the next garbage collection.
 
 Who misses a blob in the pool looks here and puts it back, so that a collector that was wrong about a blob
-for a moment is never noticed (see gc.py).
+for a moment is never noticed (see gc/collector.py).
 """
 
-# Texts instead of Path objects: see disk.py.
+# Texts instead of Path objects: see filesystem/disk.py.
 # ruff: noqa: PTH103, PTH104, PTH106
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from registry_server.store.disk import file_size, is_file, names, remove
+from registry_server.store.filesystem.disk import file_size, is_file, names, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.formats import LARGEST, why_not_allowed
-from tasks.images import Subject
-from tasks.small_blobs import fetch_small_blob
+from tasks.convert_manifest.small_blobs import fetch_small_blob
+from tasks.run.values import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
-    from tasks.images import Image
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 # The signature of an SBOM of an image is two steps away from it; a hostile upstream ends here.
 _MOST_STEPS: Final = 8

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from profiles.referrers import Referrers
+    from profiles.model.referrers import Referrers
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import Tag
 
 
-class Fate(StrEnum):
+class CompanionStatus(StrEnum):
     """What came of a companion."""
 
     COPIED = "copied"
@@ -63,7 +63,7 @@ class Followed:
 
     companion: str
     type: str
-    outcome: Fate
+    outcome: CompanionStatus
     reason: str = ""
     error: MirrorflowError | None = None
 
@@ -73,7 +73,7 @@ class Followed:
 
 
 @dataclass(slots=True)
-class Company:
+class CompanionSet:
     """The companions that an image brings, and what could not be found out about others.
 
     `versions`: the fallback lists that this rests on, digest by tag.
@@ -89,4 +89,4 @@ class Company:
 
     @property
     def failures(self) -> list[Followed]:
-        return [each for each in self.troubles if each.outcome is Fate.FAILED]
+        return [each for each in self.troubles if each.outcome is CompanionStatus.FAILED]

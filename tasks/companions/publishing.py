@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.records import Origin, TagRecord
-from tasks.companions.gathering import is_required, with_companions
-from tasks.companions.model import Fate, Followed
+from tasks.companions.fetching import is_required, with_companions
+from tasks.companions.model import CompanionStatus, Followed
 from tasks.companions.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
-from tasks.copying import BlobJob
-from tasks.errors import CompanionNotCopied, is_retryable, is_stop
-from tasks.placing import have_blob, put_manifests
+from tasks.copy_blob import BlobJob, ensure_blob, put_manifests
+from tasks.run.errors import CompanionNotCopied, is_retryable, is_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.companions.model import CompanionPlan
-    from tasks.images import Image, ImagePlan
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image, ImagePlan
 
 
 def publish_companions(run: MirrorRun, image: Image, plan: ImagePlan) -> None:
@@ -51,7 +50,7 @@ def publish_companions(run: MirrorRun, image: Image, plan: ImagePlan) -> None:
 def _publish(run: MirrorRun, image: Image, companion: CompanionPlan) -> None:
     repository = run.store.repository(image.local)
     for blob in companion.blobs:
-        have_blob(run, repository, BlobJob(blob, image))
+        ensure_blob(run, repository, BlobJob(blob, image))
     put_manifests(repository, companion.manifests)
     if companion.tag is not None:
         found = companion.descriptor
@@ -65,9 +64,9 @@ def _write_down(
 ) -> None:
     kind = companion.descriptor.artifact_type or ""
     if error is None:
-        run.ledger.followed(image, [Followed(companion.name, kind, Fate.COPIED)])
+        run.ledger.followed(image, [Followed(companion.name, kind, CompanionStatus.COPIED)])
         return
-    run.ledger.followed(image, [Followed(companion.name, kind, Fate.FAILED, str(error), error)])
+    run.ledger.followed(image, [Followed(companion.name, kind, CompanionStatus.FAILED, str(error), error)])
     if is_required(run, image):
         raise CompanionNotCopied(companion.name, error) from error
 
@@ -78,14 +77,14 @@ def lost_companions(run: MirrorRun, images: Iterable[Image]) -> dict[str, Mirror
         str(image.name): CompanionNotCopied(each.companion, each.error)
         for image in images
         for each in run.ledger.companions_of(image)
-        if each.outcome is Fate.FAILED and each.error is not None
+        if each.outcome is CompanionStatus.FAILED and each.error is not None
     }
 
 
 def retry_companions(run: MirrorRun, image: Image) -> None:
     """Once more for an image that is published without all of its companions. Raises `Stopped`."""
     plan = run.ledger.plan_of(image)
-    lost = [each for each in run.ledger.companions_of(image) if each.outcome is Fate.FAILED]
+    lost = [each for each in run.ledger.companions_of(image) if each.outcome is CompanionStatus.FAILED]
     if plan is None or not any(each.error is not None and is_retryable(each.error) for each in lost):
         return
     run.ledger.forget_companions(image, [each.companion for each in lost])

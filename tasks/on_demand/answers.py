@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from registry_server.oci.errors import ContentError, MirrorflowError, NotFound
 from registry_server.store.errors import StoreError
 from tasks.on_demand.arrivals import NotArrived
-from tasks.on_demand.breaker import NotAskedNow
-from tasks.on_demand.bulkhead import UpstreamBusy
+from tasks.on_demand.limits.breaker import NotAskedNow
+from tasks.on_demand.limits.bulkhead import UpstreamBusy
 from tasks.upstream.errors import (
     UpstreamDenied,
     UpstreamError,
@@ -18,7 +18,7 @@ from tasks.upstream.errors import (
     UpstreamSchema1,
     UpstreamUnavailable,
 )
-from tasks.verifying import NotAdmitted
+from tasks.verify_signature import NotAdmitted
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest

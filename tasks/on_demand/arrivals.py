@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.ledger import Ledger
+from tasks.run.ledger import Ledger
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest

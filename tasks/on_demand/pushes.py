@@ -10,38 +10,38 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from profiles.content import ContentRule
 from profiles.matching import mappings
-from profiles.tag_rules import local_tag
+from profiles.model.content_rule import ContentRule
+from profiles.tag_filter import local_tag
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.images import SourceRepository, Target
-from tasks.ledger import Ledger
+from tasks.filter_tags.search import filter_repositories
 from tasks.on_demand.answers import TooManyPushes
-from tasks.on_demand.deciding import Candidate, upstream_names, why_not
-from tasks.on_demand.evicting import is_polled
+from tasks.on_demand.eviction import is_polled
+from tasks.on_demand.routing import Candidate, upstream_names, why_not
 from tasks.on_demand.work import Step as Named
 from tasks.on_demand.work import Work, log
 from tasks.pipeline import convert_images, copy_blobs, publish_images, verify_images
-from tasks.searching import search_all
+from tasks.run.ledger import Ledger
+from tasks.run.values import SourceRepository, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from profiles.entry import RegistryEntry
-    from profiles.sync import Sync
-    from tasks.images import Image
+    from profiles.model.registry_entry import RegistryEntry
+    from profiles.model.sync import Sync
     from tasks.on_demand.answers import Push
-    from tasks.on_demand.ground import Ground
-    from tasks.run import MirrorRun
+    from tasks.on_demand.context import OnDemandContext
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 _MOST: Final = 1000  # tags that are being synced; who notifies of more has to say it again
 _SURELY_OVER: Final = 3600.0  # seconds after which a sync that was cut off does not stand in the way
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PushedTag:
     """One tag of one upstream repository, with every place that the rules want it in."""
 
     entry: RegistryEntry
@@ -67,19 +67,19 @@ class _State:
     again: bool = False
 
 
-class Pushes:
+class PushedTags:
     """Thread-safe; returns at once, the work goes to the executor."""
 
-    def __init__(self, ground: Ground, synced: Callable[[RepositoryName, Tag], None]) -> None:
+    def __init__(self, context: OnDemandContext, synced: Callable[[RepositoryName, Tag], None]) -> None:
         """`synced` hears of each tag that is in place as upstream has it."""
-        self._ground = ground
+        self._context = context
         self._synced = synced
         self._states: dict[object, _State] = {}
         self._lock = threading.Lock()
 
     def take(self, push: Push) -> int:
         """How many syncs come of it; 0: no rule takes it. Raises `TooManyPushes`."""
-        wishes = tuple(wishes_of(self._ground.profile.sync, push))
+        wishes = tuple(wishes_of(self._context.profile.sync, push))
         for wish in wishes:
             if self._is_new(wish):
                 self._submit(wish)
@@ -96,16 +96,16 @@ class Pushes:
             return
         wanted = _targets(candidate.entry, image.source, image.reference)
         targets = tuple(target for target in wanted if target.local == image.local)
-        wish = Wish(candidate.entry, SourceRepository(image.source, targets), image.reference)
+        wish = PushedTag(candidate.entry, SourceRepository(image.source, targets), image.reference)
         try:
             if targets and self._is_new(wish):
                 self._submit(wish)
         except TooManyPushes:
             log.warning("%s: its signatures are brought when a client asks for them", image.name)
 
-    def _is_new(self, wish: Wish) -> bool:
+    def _is_new(self, wish: PushedTag) -> bool:
         """Of equal wishes one is done, and once more if another one came meanwhile."""
-        now = self._ground.clock()
+        now = self._context.clock()
         with self._lock:
             state = self._states.get(wish.key)
             if state is not None and now - state.since < _SURELY_OVER:
@@ -116,29 +116,29 @@ class Pushes:
             self._states[wish.key] = _State(now)
             return True
 
-    def _submit(self, wish: Wish) -> None:
+    def _submit(self, wish: PushedTag) -> None:
         try:
             run = self._run_for(wish)
         except BaseException:
             self._over(wish)
             raise
         label = f"{wish.source.name}:{wish.tag}"
-        self._ground.executor.submit(Work(run, label, tuple(self._steps(run, wish))))
+        self._context.executor.submit(Work(run, label, tuple(self._steps(run, wish))))
 
-    def _run_for(self, wish: Wish) -> MirrorRun:
-        run = self._ground.run_of(Candidate(wish.entry, wish.source.name, ()))
-        sync = self._ground.profile.sync
+    def _run_for(self, wish: PushedTag) -> MirrorRun:
+        run = self._context.run_of(Candidate(wish.entry, wish.source.name, ()))
+        sync = self._context.profile.sync
         polled = any(is_polled(sync, target.local, wish.tag) for target in wish.source.targets)
         return replace(run, only=wish.names, ledger=Ledger(), on_demand=not polled)
 
-    def _steps(self, run: MirrorRun, wish: Wish) -> Iterator[Named]:
+    def _steps(self, run: MirrorRun, wish: PushedTag) -> Iterator[Named]:
         """Those of a poll; each looks at the ledger for what is left to do."""
 
         def search() -> None:
             with self._lock:
                 if state := self._states.get(wish.key):
                     state.again = False  # what was pushed until now is what is looked at
-            search_all(run, [wish.source])
+            filter_repositories(run, [wish.source])
 
         def copying() -> None:
             with run.store.lease():
@@ -154,7 +154,7 @@ class Pushes:
         yield Named("copy_blob", copying)
         yield Named("publish_image", lambda: self._ending(wish, run, publishing))
 
-    def _ending(self, wish: Wish, run: MirrorRun, publishing: Callable[[], None]) -> None:
+    def _ending(self, wish: PushedTag, run: MirrorRun, publishing: Callable[[], None]) -> None:
         try:
             publishing()
             if run.ledger.findings() and not run.ledger.search_errors():
@@ -164,18 +164,18 @@ class Pushes:
             if self._over(wish):
                 self._submit(wish)
 
-    def _over(self, wish: Wish) -> bool:
+    def _over(self, wish: PushedTag) -> bool:
         """Whether it has to be done once more."""
         with self._lock:
             state = self._states.get(wish.key)
             if state is not None and state.again:
-                state.again, state.since = False, self._ground.clock()
+                state.again, state.since = False, self._context.clock()
                 return True
             self._states.pop(wish.key, None)
             return False
 
 
-def wishes_of(sync: Sync, push: Push) -> Iterator[Wish]:
+def wishes_of(sync: Sync, push: Push) -> Iterator[PushedTag]:
     """What the rules make of a push, in the profile's order."""
     for entry in sync.registries if sync.enable else ():
         if push.registry and entry.name != push.registry:
@@ -185,7 +185,7 @@ def wishes_of(sync: Sync, push: Push) -> Iterator[Wish]:
         for name in upstream_names(entry, push.repository):
             targets = tuple(_targets(entry, name, push.tag))
             if targets:
-                yield Wish(entry, SourceRepository(name, targets), push.tag)
+                yield PushedTag(entry, SourceRepository(name, targets), push.tag)
                 break
 
 

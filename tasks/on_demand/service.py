@@ -29,33 +29,33 @@ from tasks.on_demand.answers import (
     refusal,
     still_busy,
 )
-from tasks.on_demand.completing import Pending
-from tasks.on_demand.deciding import Candidate, Takers, candidates, resolve, resolve_entry, takers_of
-from tasks.on_demand.families import led
-from tasks.on_demand.forming import put_in_form
-from tasks.on_demand.ground import Ground, patience_of
-from tasks.on_demand.looking import NO_FAILURE, Found, Looking
-from tasks.on_demand.memory import Memory
-from tasks.on_demand.pushes import Pushes
-from tasks.on_demand.referring import Referring
+from tasks.on_demand.complete_image import Pending
+from tasks.on_demand.content_index import led
+from tasks.on_demand.context import OnDemandContext, patience_of
+from tasks.on_demand.limits.timed_cache import TimedCache
+from tasks.on_demand.limits.waiting import NotChecked, in_time
+from tasks.on_demand.pushes import PushedTags
+from tasks.on_demand.referrers import ReferrerFetcher
+from tasks.on_demand.resolve import NO_FAILURE, ManifestResolver, Resolved
+from tasks.on_demand.routing import Candidate, Route, candidates, resolve, resolve_entry, route_of
+from tasks.on_demand.store_manifest import put_in_form
 from tasks.on_demand.tag_lists import TagLists
-from tasks.on_demand.waiting import NotChecked, in_time
-from tasks.policy_sweep import Swept, sweep_repository
+from tasks.stored.policy_sweep import Swept, sweep_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from profiles.entry import RegistryEntry
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
+    from profiles.model.registry_entry import RegistryEntry
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
-    from tasks.images import Subject
     from tasks.on_demand.answers import Push
-    from tasks.on_demand.families import Lead
-    from tasks.on_demand.looking import RefusedImage
+    from tasks.on_demand.content_index import Parent
+    from tasks.on_demand.resolve import RefusedImage
     from tasks.on_demand.work import Executor
+    from tasks.run.values import Subject
 
 NEGATIVE = 5.0  # seconds that "not there" is remembered
 NOT_OURS = 10.0  # seconds that the server need not ask again about what no entry takes
@@ -72,41 +72,41 @@ class OnDemand:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ground = ground = Ground(profile, store, executor, clock)
+        self._context = context = OnDemandContext(profile, store, executor, clock)
         self._store = store
-        self._checked: Memory[tuple[RepositoryName, Tag], None] = Memory(100_000, clock)
-        self._absent: Memory[Miss, Refusal] = Memory(10_000, clock)
-        self._refused: Memory[RefusedImage, str] = Memory(10_000, clock)
-        self._referring = Referring(ground, self._subject)
-        self._tag_lists = TagLists(ground)
-        self._pushes = Pushes(ground, self._synced)
-        ground.finishing.on_published = self._pushes.follow
+        self._checked: TimedCache[tuple[RepositoryName, Tag], None] = TimedCache(100_000, clock)
+        self._absent: TimedCache[Miss, Refusal] = TimedCache(10_000, clock)
+        self._refused: TimedCache[RefusedImage, str] = TimedCache(10_000, clock)
+        self._referring = ReferrerFetcher(context, self._subject)
+        self._tag_lists = TagLists(context)
+        self._pushes = PushedTags(context, self._synced)
+        context.finishing.on_published = self._pushes.follow
         self._sweeping = threading.Lock()
 
     @property
     def profile(self) -> Profile:
         """The one that it goes by."""
-        return self._ground.profile
+        return self._context.profile
 
     def replace_profile(self, profile: Profile) -> None:
         """From now on by another profile."""
-        self._ground.replace_profile(profile)
-        self._absent = Memory(10_000, self._ground.clock)
-        self._refused = Memory(10_000, self._ground.clock)
+        self._context.replace_profile(profile)
+        self._absent = TimedCache(10_000, self._context.clock)
+        self._refused = TimedCache(10_000, self._context.clock)
         self._tag_lists.forget()
 
     def stop(self) -> None:
         """Ask all transfers to end; what has arrived is resumed the next time."""
-        self._ground.stop()
+        self._context.stop()
 
     def close(self) -> None:
         """Stop, and wait for the end."""
-        self._ground.close()
+        self._context.close()
 
     def answer(self, miss: Miss | TagPage, patience: float) -> Answer:
         """What to tell the client, at most `patience` seconds from now (of what is here: sooner)."""
         try:
-            found = candidates(self._ground.profile.sync, miss.repository)
+            found = candidates(self._context.profile.sync, miss.repository)
             if not found:
                 return Local(NOT_OURS)
             if isinstance(miss, TagPage):
@@ -135,13 +135,13 @@ class OnDemand:
 
     def _synced(self, local: RepositoryName, tag: Tag) -> None:
         """What a client began with is not the newest any more, and the tag is fresh."""
-        self._ground.finishing.pending.drop((local, tag))
+        self._context.finishing.pending.drop((local, tag))
         self._absent.drop(Miss("manifest", local, tag))
         self._checked.put((local, tag), None)
 
     def resolve(self, place: Place) -> Answer:
         """Where a repository of another registry is here."""
-        sync, name = self._ground.profile.sync, place.repository
+        sync, name = self._context.profile.sync, place.repository
         found = (
             resolve_entry(sync, place.entry, name) if place.entry else resolve(sync, place.namespace, name)
         )
@@ -160,11 +160,11 @@ class OnDemand:
         held = repository.tag(tag)
         if not takers.candidates:
             return Local(NOT_OURS) if held is not None else not_taken(miss, takers.reasons)
-        pending = self._ground.finishing.pending.get(key)
+        pending = self._context.finishing.pending.get(key)
         if pending is not None and not repository.has_blob(pending.descriptor.digest):
             pending = None  # nobody pulled it for so long that it was collected
         if held is not None and pending is None:
-            takers = Takers(self._owners(held, takers.candidates))
+            takers = Route(self._owners(held, takers.candidates))
             if not takers.candidates:
                 return Local(NOT_OURS)
         fresh = takers.candidates[0].entry.manifest_check_interval - self._age(
@@ -179,34 +179,34 @@ class OnDemand:
 
     def _apply_policy(self, local: RepositoryName, tag: Tag) -> None:
         """What another policy than today's let in is judged before it is served."""
-        if not self._ground.images.is_due(local, tag):
+        if not self._context.images.is_due(local, tag):
             return
         with self._sweeping:
-            if self._ground.images.is_due(local, tag):
-                sweep_repository(self._ground.images, local, Swept())
+            if self._context.images.is_due(local, tag):
+                sweep_repository(self._context.images, local, Swept())
 
-    def _fetch_tag(self, miss: Miss, takers: Takers, patience: float) -> Answer:
+    def _fetch_tag(self, miss: Miss, takers: Route, patience: float) -> Answer:
         """Nothing is here: the client waits for upstream."""
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, None)
         if entry.on_demand_in_background and not future.done():
             return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; ask again later")
-        found = self._ground.bulkhead.result(future, patience, entry)
+        found = self._context.bulkhead.result(future, patience, entry)
         return TheManifest(found.digest, entry.manifest_check_interval)
 
     def _revalidate(
-        self, miss: Miss, takers: Takers, held: TagRecord | None, pending: Pending | None
+        self, miss: Miss, takers: Route, held: TagRecord | None, pending: Pending | None
     ) -> Answer:
         """Something is here: the client waits a moment, and gets that if upstream fails."""
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, _record_of(pending) or held)
         try:
-            found = in_time(future, patience_of(entry), entry, self._ground.bulkhead)
+            found = in_time(future, patience_of(entry), entry, self._context.bulkhead)
         except NotChecked as reason:
             return _here(pending, 0, str(reason))
         if found.manifest is None:
             if pending is not None:
-                self._ground.finishing.resume(pending)
+                self._context.finishing.resume(pending)
             return _here(pending, entry.manifest_check_interval)
         return TheManifest(found.digest, entry.manifest_check_interval)
 
@@ -218,24 +218,24 @@ class OnDemand:
         origin = held.origin
         if origin is None:
             return ()
-        known = origin.registry in self._ground.profile.entry_names()
+        known = origin.registry in self._context.profile.entry_names()
         return tuple(
             each
             for each in takers
             if each.source == origin.repository and (each.entry.name == origin.registry or not known)
         )
 
-    def _takers_of_tag(self, found: tuple[Candidate, ...], local: RepositoryName, tag: Tag) -> Takers:
+    def _takers_of_tag(self, found: tuple[Candidate, ...], local: RepositoryName, tag: Tag) -> Route:
         """A companion is taken with its image only, unless a rule takes any tag."""
         subject = subject_of(tag)
         follows = subject is not None and self._store.repository(local).has_blob(subject)
-        return takers_of(found, tag, follows=follows)
+        return route_of(found, tag, follows=follows)
 
     def _subject_of(self, local: RepositoryName, reference: Tag | Digest) -> Subject | None:
         """What a companion's tag accompanies: an image that is here, or that is arriving."""
         if isinstance(reference, Digest) or not is_companion_tag(reference):
             return None
-        pending = self._ground.finishing.pending.items()
+        pending = self._context.finishing.pending.items()
         arriving = ((tag, each.record) for (name, tag), each in pending if name == local)
         return subject_in_store(reference, self._store.repository(local), arriving)
 
@@ -252,15 +252,15 @@ class OnDemand:
 
     def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._ground.families.find_manifest(miss.repository, miss.reference, found)
-        takers = Takers(led(lead, found)) if lead else takers_of(found, miss.reference)
+        lead = self._context.families.find_manifest(miss.repository, miss.reference, found)
+        takers = Route(led(lead, found)) if lead else route_of(found, miss.reference)
         if not takers.candidates:
             return not_taken(miss, takers.reasons)
         absent = self._absent.get(miss, younger_than=NEGATIVE)
         if absent:
             return absent
         future = self._look(miss, takers.candidates, None, lead)
-        found_here = self._ground.bulkhead.result(future, patience, takers.candidates[0].entry)
+        found_here = self._context.bulkhead.result(future, patience, takers.candidates[0].entry)
         return TheManifest(found_here.image.digest)
 
     def _subject(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Refusal | None:
@@ -276,13 +276,13 @@ class OnDemand:
         miss: Miss,
         takers: tuple[Candidate, ...],
         held: TagRecord | None,
-        lead: Lead | None = None,
-    ) -> Future[Found]:
+        lead: Parent | None = None,
+    ) -> Future[Resolved]:
         descriptor = lead.descriptor if lead else None
-        run = self._ground.run_of(takers[0])
-        looking = Looking(
-            self._ground.run_of,
-            self._ground.bulkhead,
+        run = self._context.run_of(takers[0])
+        looking = ManifestResolver(
+            self._context.run_of,
+            self._context.bulkhead,
             miss.repository,
             miss.reference,
             held,
@@ -290,7 +290,7 @@ class OnDemand:
             self._subject_of(miss.repository, miss.reference),
             self._refused,
         )
-        return self._ground.asking.once(
+        return self._context.asking.once(
             miss,
             run,
             "fetch_manifest",
@@ -299,18 +299,18 @@ class OnDemand:
             expected=NO_FAILURE,
         )
 
-    def _bring(self, miss: Miss, looking: Looking, takers: tuple[Candidate, ...]) -> Found:
+    def _bring(self, miss: Miss, looking: ManifestResolver, takers: tuple[Candidate, ...]) -> Resolved:
         """Ask, keep the manifest, and begin with the rest."""
         found = looking.ask(takers)
         key = None if isinstance(miss.reference, Digest) else (miss.repository, miss.reference)
         manifest = found.manifest
         if manifest is not None:
-            descriptor = put_in_form(self._ground.run_of(found.candidate), found, self._ground.families)
+            descriptor = put_in_form(self._context.run_of(found.candidate), found, self._context.families)
             found = replace(found, here=descriptor.digest)
             if key is not None:
                 pending = Pending(found.candidate, found.image, descriptor)
-                self._ground.finishing.pending.put(key, pending)
-            self._ground.finishing.begin(found.candidate, found.image, manifest)
+                self._context.finishing.pending.put(key, pending)
+            self._context.finishing.begin(found.candidate, found.image, manifest)
         if key is not None:
             self._checked.put(key, None)
         return found
@@ -319,16 +319,16 @@ class OnDemand:
 
     def _blob(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         assert isinstance(miss.reference, Digest)
-        lead = self._ground.families.find_blob(miss.repository, miss.reference, found)
+        lead = self._context.families.find_blob(miss.repository, miss.reference, found)
         takers = led(lead, found) if lead else ()
         if lead is None or not takers:
             return Local()
         if self._store.repository(miss.repository).adopt_blob(miss.reference):
             return TheBlob(lead.descriptor.size)
-        arriving, new = self._ground.arrivals.expect(miss.repository, miss.reference)
+        arriving, new = self._context.arrivals.expect(miss.repository, miss.reference)
         if new:
-            self._ground.finishing.copy(takers[0], lead, miss.repository)
-        self._ground.bulkhead.result(arriving, patience, takers[0].entry)
+            self._context.finishing.copy(takers[0], lead, miss.repository)
+        self._context.bulkhead.result(arriving, patience, takers[0].entry)
         return TheBlob(lead.descriptor.size)
 
 

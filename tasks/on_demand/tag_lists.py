@@ -6,22 +6,22 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from profiles.tag_rules import choose_tags
+from profiles.tag_filter import choose_tags
 from registry_server.oci.errors import MirrorflowError, RepositoryUnknown
 from registry_server.oci.reference import Tag
 from tasks.on_demand.answers import Local, TheTags
-from tasks.on_demand.ground import FIRST_PATIENCE, patience_of
-from tasks.on_demand.looking import NOT_THERE
-from tasks.on_demand.memory import Memory
-from tasks.on_demand.waiting import NotChecked, in_time
+from tasks.on_demand.context import FIRST_PATIENCE, patience_of
+from tasks.on_demand.limits.timed_cache import TimedCache
+from tasks.on_demand.limits.waiting import NotChecked, in_time
+from tasks.on_demand.resolve import NOT_THERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registry_server.oci.reference import RepositoryName
     from tasks.on_demand.answers import Answer, TagPage
-    from tasks.on_demand.deciding import Candidate
-    from tasks.on_demand.ground import Ground
+    from tasks.on_demand.context import OnDemandContext
+    from tasks.on_demand.routing import Candidate
 
 _SETTLED: Final = 60.0  # seconds for which the pages of one list are of one look upstream
 _NOT_THERE: Final = 5.0  # seconds that "upstream does not have it" is good
@@ -40,13 +40,13 @@ class _Listed:
 class TagLists:
     """Thread-safe."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self._lists: Memory[RepositoryName, _Listed] = Memory(_MOST_LISTS, ground.clock)
+    def __init__(self, context: OnDemandContext) -> None:
+        self._context = context
+        self._lists: TimedCache[RepositoryName, _Listed] = TimedCache(_MOST_LISTS, context.clock)
 
     def forget(self) -> None:
         """Another profile may have other rules."""
-        self._lists = Memory(_MOST_LISTS, self._ground.clock)
+        self._lists = TimedCache(_MOST_LISTS, self._context.clock)
 
     def answer(self, page: TagPage, found: tuple[Candidate, ...], patience: float) -> Answer:
         """A page of the list, or that the store's list is the answer. Raises what upstream raises when
@@ -54,16 +54,16 @@ class TagLists:
         asked = [each for each in found if each.entry.tag_listing != "local"]
         if not asked:
             return Local(_NOT_OURS)
-        entry, here = asked[0].entry, self._ground.store.repository(page.repository).exists
+        entry, here = asked[0].entry, self._context.store.repository(page.repository).exists
         listed = self._lists.get(page.repository, younger_than=_good_for(page, asked))
         if listed is None:
-            lists, run = self._lists, self._ground.run_of(asked[0])
-            future = self._ground.asking.once(
+            lists, run = self._lists, self._context.run_of(asked[0])
+            future = self._context.asking.once(
                 page, run, "list_tags", lambda: self._list(lists, page.repository, asked), of=asked
             )
             known = lists.get(page.repository) is not None
             wait = patience_of(entry) if known else min(patience, FIRST_PATIENCE)
-            bulkhead = self._ground.bulkhead
+            bulkhead = self._context.bulkhead
             try:
                 listed = (
                     in_time(future, wait, entry, bulkhead)
@@ -77,7 +77,7 @@ class TagLists:
         return TheTags(_page(self._merged(page, asked, listed.tags), page), listed.warning)
 
     def _list(
-        self, lists: Memory[RepositoryName, _Listed], local: RepositoryName, asked: Sequence[Candidate]
+        self, lists: TimedCache[RepositoryName, _Listed], local: RepositoryName, asked: Sequence[Candidate]
     ) -> _Listed:
         """Of all registries that are asked for this name: what a client can pull. Raises `UpstreamError`."""
         names: set[str] = set()
@@ -85,8 +85,8 @@ class TagLists:
         there = False
         for candidate in asked:
             try:
-                with self._ground.bulkhead.asking(candidate.entry):
-                    tags = self._ground.run_of(candidate).upstream.tags(candidate.source)
+                with self._context.bulkhead.asking(candidate.entry):
+                    tags = self._context.run_of(candidate).upstream.tags(candidate.source)
                 there = True
                 names.update(_taken(candidate, tags))
             except NOT_THERE:
@@ -104,7 +104,7 @@ class TagLists:
         if all(each.entry.tag_listing == "upstream" for each in asked):
             return tags
         try:
-            return sorted({*tags, *self._ground.store.repository(page.repository).tags()})
+            return sorted({*tags, *self._context.store.repository(page.repository).tags()})
         except RepositoryUnknown:
             return tags
 

@@ -7,17 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tasks.images import Findings, SourceRepository
 from tasks.on_demand.arrivals import Arrivals, WatchedLedger
-from tasks.run import open_run
-from tasks.transfers import Transfers
+from tasks.run.context import open_run
+from tasks.run.transfers import Transfers
+from tasks.run.values import Findings, SourceRepository
 
 if TYPE_CHECKING:
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from registry_server.store.store import Store
-    from tasks.images import Image
-    from tasks.on_demand.deciding import Candidate
-    from tasks.run import MirrorRun
+    from tasks.on_demand.routing import Candidate
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
 
 
 @dataclass

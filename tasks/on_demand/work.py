@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.errors import Unexpected
+from tasks.run.errors import Unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
 
 T = TypeVar("T")
 

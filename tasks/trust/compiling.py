@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from profiles import fingerprint as fingerprints
+from profiles.model.trust import fingerprint as fingerprints
 from tasks.trust.errors import Refused, TrustBroken
 from tasks.trust.policy import ACCEPT, REJECT, Mode, Policy, RequiredAttestation
 from tasks.trust.verdict import SIGNED_BY_COSIGN
@@ -19,14 +19,14 @@ from tasks.trust.verdict import SIGNED_BY_COSIGN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from profiles.identity_pattern import IdentityPattern
-    from profiles.signers import Signer
-    from profiles.trust import Trust
-    from profiles.verification import Signatures, Verify, VerifyRule
-    from tasks.trust.certificate_identity import CertificateIdentity
+    from profiles.model.trust.anchors import Trust
+    from profiles.model.trust.signers import Signer
+    from profiles.model.trust.verification import Signatures, Verify, VerifyRule
+    from profiles.patterns.regex import IdentityPattern
+    from tasks.trust.authorities.certificate_identity import CertificateIdentity
     from tasks.trust.notation.authority import Action, Check
     from tasks.trust.policy import Authority, ReferenceRule
-    from tasks.trust.sigstore_root import SigstoreRoot
+    from tasks.trust.sigstore.root import SigstoreRoot
 
 ONLY_SIGNED = Policy("onlySigned", Mode.PRESENCE, fingerprint=fingerprints.BY_ONLY_SIGNED)
 """What zot's `onlySigned: true` asks for when no rule says more."""
@@ -118,8 +118,8 @@ class Policies:
         return makers[signer.type](signer)
 
     def _by_key(self, signer: Signer) -> Authority:
-        from tasks.trust.by_key import AnyKey, KeyAuthority
-        from tasks.trust.keys import TrustedKey
+        from tasks.trust.authorities.by_key import AnyKey, KeyAuthority
+        from tasks.trust.authorities.keys import TrustedKey
 
         named = self.trust.keys[signer.key or ""]
         root = self._root(signer.root) if signer.root and signer.wanted_transparency != "ignore" else None
@@ -128,7 +128,7 @@ class Policies:
         return found[0] if len(found) == 1 else AnyKey(signer.name, tuple(found))
 
     def _keyless(self, signer: Signer) -> Authority:
-        from tasks.trust.by_certificate import KeylessAuthority
+        from tasks.trust.authorities.by_certificate import KeylessAuthority
 
         rule = SignerIdentity(
             issuer=signer.issuer_regexp or signer.issuer or "",
@@ -143,12 +143,12 @@ class Policies:
                 f"trust.sigstore.{signer.root}: has no transparency log and no timestamp authority, so "
                 "nothing dates a signature; name a trusted_root.json with one of them"
             )
-        from tasks.trust.by_timestamp import TimestampedAuthority
+        from tasks.trust.authorities.by_timestamp import TimestampedAuthority
 
         return TimestampedAuthority(signer.name, root, rule)
 
     def _root(self, name: str) -> SigstoreRoot:
-        from tasks.trust.sigstore_root import SigstoreRoot
+        from tasks.trust.sigstore.root import SigstoreRoot
 
         if name not in self._roots:
             named = self.trust.sigstore[name]
@@ -182,7 +182,7 @@ class Policies:
 
 
 def _by_ca(signer: Signer) -> Authority:
-    from tasks.trust.by_ca import CaAuthority
+    from tasks.trust.authorities.by_ca import CaAuthority
 
     return CaAuthority(
         signer.name,

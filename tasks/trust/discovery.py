@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_entries, parse_manifest
-from tasks.trust import simple_signing
 from tasks.trust.candidates import (
     AttestationLayer,
     CosignLayer,
@@ -24,6 +23,7 @@ from tasks.trust.candidates import (
     Unusable,
 )
 from tasks.trust.errors import Refused, in_short
+from tasks.trust.formats import simple_signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from profiles.fingerprint import BY_NO_RULE
+from profiles.model.trust.fingerprint import BY_NO_RULE
 from tasks.trust.verdict import SIGNED_BY_COSIGN
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.trust.candidates import CosignLayer, NotationSignature, SigstoreBundle, Unusable
-from tasks.trust.cosign_layer import signature_of
 from tasks.trust.discovery import discover
-from tasks.trust.dsse import read_statement
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.signature_bundle import read_bundle
-from tasks.trust.simple_signing import read_claims
+from tasks.trust.formats.cosign_layer import signature_of
+from tasks.trust.formats.dsse import read_statement
+from tasks.trust.formats.signature_bundle import read_bundle
+from tasks.trust.formats.simple_signing import read_claims
 from tasks.trust.verdict import FoundSignature, Outcome, Verdict
 
 if TYPE_CHECKING:

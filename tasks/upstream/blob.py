@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.errors import SizeMismatch
 from tasks.upstream.bodies import GZIP, encoding_of, gunzipped
-from tasks.upstream.border import mapped
+from tasks.upstream.connection.error_mapping import mapped
+from tasks.upstream.connection.receiving import received
 from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError
-from tasks.upstream.receiving import received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from registry_server.oci.descriptor import Descriptor
-    from tasks.upstream.bandwidth import Bandwidth
-    from tasks.upstream.wire import Answer
+    from tasks.upstream.connection.bandwidth import Bandwidth
+    from tasks.upstream.connection.wire import Answer
 
 _FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class BlobSink(Protocol):
-    """Where a blob goes, e.g. `registry_server.store.incoming.IncomingBlob`."""
+    """Where a blob goes, e.g. `registry_server.store.incoming_blob.IncomingBlob`."""
 
     @property
     def offset(self) -> int:

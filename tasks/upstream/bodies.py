@@ -11,7 +11,7 @@ from tasks.upstream.errors import UpstreamProtocolError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from tasks.upstream.wire import Answer
+    from tasks.upstream.connection.wire import Answer
 
 MAX_ERROR = 64 * 1024
 MAX_TOKEN = 1024 * 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from tasks.sizes import human_seconds
+from tasks.run.sizes import human_seconds
 from tasks.upstream.errors import UpstreamLimited
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from tasks.upstream.connection.waits import Waits
     from tasks.upstream.errors import Where
-    from tasks.upstream.waits import Waits
 
 _FIGURE = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,9}))?")
 _WINDOW = 6 * 3600  # seconds, where the header has none

@@ -12,21 +12,21 @@ import httpx
 
 from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
-from tasks.upstream.auth import Authenticator
 from tasks.upstream.errors import UpstreamProtocolError, Where
-from tasks.upstream.realm import origin
+from tasks.upstream.login.auth import Authenticator
+from tasks.upstream.login.realm import origin
 from tasks.upstream.redirects import MAX_REDIRECTS, keeps_login, redirected, redirected_within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping
 
-    from tasks.upstream.auth import Ask
     from tasks.upstream.budget import Ledger
+    from tasks.upstream.connection.waits import Waits
+    from tasks.upstream.connection.wire import Answer, Wire
     from tasks.upstream.counting import Counts
-    from tasks.upstream.credentials import Credential, Credentials
+    from tasks.upstream.login.auth import Ask
+    from tasks.upstream.login.credentials import Credential, Credentials
     from tasks.upstream.options import EndpointUrl
-    from tasks.upstream.waits import Waits
-    from tasks.upstream.wire import Answer, Wire
 
 _MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blobs may be many
 

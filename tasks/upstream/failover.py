@@ -5,15 +5,15 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from tasks.upstream.connection.limits import MAX_WAIT
 from tasks.upstream.errors import UpstreamLimited, UpstreamUnavailable, UpstreamUntrusted
-from tasks.upstream.limits import MAX_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tasks.upstream.connection.waits import Waits
     from tasks.upstream.errors import UpstreamError
     from tasks.upstream.exchange import Endpoint
-    from tasks.upstream.waits import Waits
 
 T = TypeVar("T")
 _PAUSES = (0.2, 1.0)  # seconds before the second and the third try

@@ -13,7 +13,7 @@ import httpx
 
 from tasks.upstream.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable, Where
 from tasks.upstream.exchange import Call
-from tasks.upstream.realm import is_plain
+from tasks.upstream.login.realm import is_plain
 
 if TYPE_CHECKING:
     from tasks.upstream.blob import Transfer

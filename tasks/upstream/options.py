@@ -1,6 +1,6 @@
 """What the client of an upstream needs to know: a part of a profile's registry entry.
 
-`RegistryOptions` is satisfied by `profiles.model.RegistryEntry`; `UpstreamOptions` is the same without a
+`RegistryOptions` is satisfied by a profile's `RegistryEntry`; `UpstreamOptions` is the same without a
 profile around it.
 """
 

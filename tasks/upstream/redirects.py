@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tasks.upstream.errors import UpstreamProtocolError
-from tasks.upstream.realm import is_plain, origin
+from tasks.upstream.login.realm import is_plain, origin
 
 if TYPE_CHECKING:
     from tasks.upstream.errors import Where

@@ -14,9 +14,12 @@ from registry_server.oci.errors import InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
 from registry_server.oci.reference import RepositoryName, parse_reference
 from tasks.upstream import bodies
-from tasks.upstream.bandwidth import Bandwidth
 from tasks.upstream.blob import Transfer
 from tasks.upstream.budget import Budget, Ledger, read_budget
+from tasks.upstream.connection.bandwidth import Bandwidth
+from tasks.upstream.connection.tls import Contexts, standard_dirs
+from tasks.upstream.connection.waits import Waits
+from tasks.upstream.connection.wire import Answer, Wire
 from tasks.upstream.counting import Counts
 from tasks.upstream.errors import (
     UpstreamContentError,
@@ -31,11 +34,8 @@ from tasks.upstream.exchange import Call, Endpoint, Exchanger
 from tasks.upstream.failover import Endpoints
 from tasks.upstream.foreign import fetch_foreign
 from tasks.upstream.heads import Heads, is_refused_head
-from tasks.upstream.listing import Lister, repositories
-from tasks.upstream.referrers import NO_API, fallback_tag, parse_list
-from tasks.upstream.tls import Contexts, standard_dirs
-from tasks.upstream.waits import Waits
-from tasks.upstream.wire import Answer, Wire
+from tasks.upstream.lists.listing import Lister, repositories
+from tasks.upstream.lists.referrers import NO_API, fallback_tag, parse_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.blob import BlobSink
-    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.login.credentials import Credentials
     from tasks.upstream.options import RegistryOptions
 
 

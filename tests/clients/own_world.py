@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.entries import open_store
-from flows.webhook import Receiver
-from profiles.loading import load_profile
+from flows.receiver.webhook import Receiver
+from profiles.examples.shipped import shipped_profile
+from profiles.loader import load_profile
 from profiles.server_options import server_options
-from profiles.shipped import shipped_profile
-from registry_server.http.calling import OnMissOptions
-from registry_server.http.process import ServerProcess
+from registry_server.http.pull_through.webhook_client import OnMissOptions
+from registry_server.http.server_process import ServerProcess
 from tasks.on_demand.service import OnDemand
 from tests.clients.programs import run
 from tests.on_demand.mirrors import SECRET, Directly

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from flows.clients.making import mirror_of, warnings
-from profiles.loading import parse_profile
+from flows.client_config.generate import mirror_of, warnings
+from profiles.loader import parse_profile
 
 if TYPE_CHECKING:
     from pathlib import Path

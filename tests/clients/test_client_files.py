@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from flows.clients.making import (
+from flows.client_config.generate import (
     KINDS,
     AddressUnusable,
     AuthorityUnusable,
@@ -17,16 +17,16 @@ from flows.clients.making import (
     make,
     mirror_of,
 )
-from flows.clients.routes import Route, upstream_hosts
-from flows.clients.setup import FileInTheWay, Mirror, write_files
-from profiles.loading import parse_profile
+from flows.client_config.model import FileInTheWay, Mirror, write_files
+from flows.client_config.routes import Route, upstream_hosts
+from profiles.loader import parse_profile
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flows.clients.setup import Setup
-    from profiles.model import Profile
+    from flows.client_config.model import ClientConfig
+    from profiles.model.profile import Profile
 
 HUB = {"urls": ["https://docker.io"], "onDemand": True, "content": [{"prefix": "library/*"}]}
 OFFICIAL = {
@@ -52,7 +52,7 @@ def files(kind: str, of: Profile, **options: Any) -> dict[str, str]:
     return {file.path: file.content for file in setup(kind, of, **options).files}
 
 
-def setup(kind: str, of: Profile, **options: Any) -> Setup:
+def setup(kind: str, of: Profile, **options: Any) -> ClientConfig:
     return make(kind, of, mirror_of(of, **options))
 
 

@@ -19,9 +19,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from flows.verifying import verdict_of
-from profiles.loading import parse_profile
-from registry_server.http.process import running_server
+from flows.cli.verify import verify_image
+from profiles.loader import parse_profile
+from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
@@ -184,7 +184,7 @@ def says(signed: Signed, key: str, cell: Cell) -> bool:
         "sync": {"registries": [{"urls": [f"http://{signed.host}"], "content": [{"prefix": "**"}]}]},
     }
     profile = parse_profile(json.dumps(document), signed.keys / "profile.json").profile
-    return verdict_of(profile, f"{signed.repository}:v1").admits
+    return verify_image(profile, f"{signed.repository}:v1").admits
 
 
 def cosign_says(signed: Signed, key: str, cell: Cell) -> bool:

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 import bcrypt
 import pytest
 
-from flows.clients.making import mirror_of
-from flows.clients.setup import Mirror
-from flows.doctor.examining import checks_of, examine
-from flows.doctor.examples import Held, held_image
-from flows.doctor.findings import Finding, Outcome, Subject
+from flows.client_config.generate import mirror_of
+from flows.client_config.model import Mirror
+from flows.doctor.checks import build_checks, run_checks
+from flows.doctor.example_images import StoredExample, stored_example
+from flows.doctor.findings import CheckStatus, Finding, Subject
 from flows.doctor.machine import MachineCheck
 from flows.doctor.server import ServerCheck
 from flows.doctor.upstream import UpstreamCheck
 from flows.entries import open_store
-from profiles.loading import parse_profile
+from profiles.loader import parse_profile
 from profiles.server_options import server_options
-from profiles.upstream_url import UpstreamUrl
-from registry_server.http.process import ServerProcess
+from profiles.values.upstream_url import UpstreamUrl
+from registry_server.http.server_process import ServerProcess
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
-from tasks.upstream.credentials import Credential, NoCredentials
+from tasks.upstream.login.credentials import Credential, NoCredentials
 from tests.on_demand.mirrors import document, mirroring
 from tests.support.certificates import Authority
 from tests.support_misbehaving import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
 
@@ -67,13 +67,13 @@ def test_one_that_hangs_keeps_nobody_waiting(tmp_path: Path, sick: Misbehaving) 
             yield self.subject.ok("first", "fine")
             raise ValueError("a bug")
 
-    found = examine([check, Broken()], seconds=0.5)
+    found = run_checks([check, Broken()], seconds=0.5)
     assert [(each.subject, each.check, each.outcome) for each in found] == [
-        ("ill", "reachable", Outcome.OK),
-        ("ill", "login", Outcome.OK),
-        ("ill", "time", Outcome.FAILED),
-        ("broken", "first", Outcome.OK),
-        ("broken", "check", Outcome.FAILED),
+        ("ill", "reachable", CheckStatus.OK),
+        ("ill", "login", CheckStatus.OK),
+        ("ill", "time", CheckStatus.FAILED),
+        ("broken", "first", CheckStatus.OK),
+        ("broken", "check", CheckStatus.FAILED),
     ]
 
 
@@ -84,23 +84,23 @@ def test_the_server_is_asked_as_each_client_asks(tmp_path: Path, sick: Misbehavi
         url = of.sync.registries[0].urls[0]
         seen = Mirror("http", mirror.host)
         [empty] = [each for each in ServerCheck(seen, NoCredentials()).findings() if each.check == "pull"]
-        assert empty.outcome is Outcome.NOTE
+        assert empty.outcome is CheckStatus.NOTE
         assert mirror.client.get("/v2/dest/library/app/manifests/1.0").status_code == 200
         mirror.work.wait()
-        held = held_image(mirror.store, ["registry1"])
+        held = stored_example(mirror.store, ["registry1"])
         assert held is not None
         found = {each.check: each for each in ServerCheck(seen, NoCredentials(), held, url).findings()}
-        assert {each.outcome for each in found.values()} == {Outcome.OK}, found
+        assert {each.outcome for each in found.values()} == {CheckStatus.OK}, found
         assert found["containerd, k3s"].found == f"HEAD library/app:1.0?ns={sick.host}"
         # What `mirrorflow serve` is for containerd: nobody understands `?ns=`.
         mirror.stop_receiver()
         stale = ServerCheck(seen, NoCredentials(), held, replace(url, registry="gone.example")).findings()
-        assert {each.check: each for each in stale}["containerd, k3s"].outcome is Outcome.FAILED
+        assert {each.check: each for each in stale}["containerd, k3s"].outcome is CheckStatus.FAILED
 
 
 def test_docker_is_tried_at_the_host_that_stands_for_docker_hub(sick: Misbehaving) -> None:
     digest = Digest.of(b"any")
-    held = Held(RepositoryName("hub/app"), "1.0", digest, digest, "hub", "library/app")
+    held = StoredExample(RepositoryName("hub/app"), "1.0", digest, digest, "hub", "library/app")
     sick.on("/v2/", answers(200, b"{}", Docker_Distribution_Api_Version="registry/2.0"))
     mirror = Mirror("http", sick.host, hub_host="hub.example:80")
     check = ServerCheck(mirror, NoCredentials(), held, UpstreamUrl.parse("https://docker.io"))
@@ -142,10 +142,12 @@ class _As:
 
 
 @pytest.mark.parametrize(
-    ("password", "outcome"), [("secret", Outcome.OK), ("wrong", Outcome.FAILED)], ids=["right", "wrong"]
+    ("password", "outcome"),
+    [("secret", CheckStatus.OK), ("wrong", CheckStatus.FAILED)],
+    ids=["right", "wrong"],
 )
 def test_a_login_is_tried_the_way_of_clients(
-    locked: tuple[Profile, str, Path], password: str, outcome: Outcome
+    locked: tuple[Profile, str, Path], password: str, outcome: CheckStatus
 ) -> None:
     of, host, trust = locked
     mirror = mirror_of(of, address=host)
@@ -162,7 +164,7 @@ def test_a_login_is_tried_the_way_of_clients(
 def test_a_server_that_is_something_else_or_not_there(tmp_path: Path, sick: Misbehaving) -> None:
     for host, words in ((sick.host, "not as a registry does"), ("127.0.0.1:9", "connection refused")):
         [finding] = ServerCheck(Mirror("http", host), NoCredentials()).findings()
-        assert finding.outcome is Outcome.FAILED
+        assert finding.outcome is CheckStatus.FAILED
         assert words in finding.found
         assert finding.advice
 
@@ -171,25 +173,25 @@ def test_the_machine(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         of = profile(tmp_path, port=taken.getsockname()[1])
         found = {each.check: each for each in MachineCheck(of, {}).findings()}
-        assert found["store"].outcome is Outcome.NOTE
+        assert found["store"].outcome is CheckStatus.NOTE
         assert "another program listens" in found["port"].found
         assert not (tmp_path / "store").exists()
         open_store(of)
         dead = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
         again = {each.check: each for each in MachineCheck(of, dead).findings()}
-    assert again["store"].outcome is Outcome.OK
-    assert again["Prefect"].outcome is Outcome.FAILED
+    assert again["store"].outcome is CheckStatus.OK
+    assert again["Prefect"].outcome is CheckStatus.FAILED
     assert list((tmp_path / "store").glob(".mirrorflow-doctor-*")) == []
     (tmp_path / "file").write_text("")
     storage = of.storage.model_copy(update={"root_directory": tmp_path / "file" / "store"})
     unwritable = MachineCheck(of.model_copy(update={"storage": storage}), {}).findings()
-    assert next(iter(unwritable)).outcome is Outcome.FAILED
+    assert next(iter(unwritable)).outcome is CheckStatus.FAILED
 
 
 def test_every_url_of_every_entry_is_checked(tmp_path: Path) -> None:
     urls = ["http://127.0.0.1:9", "http://127.0.0.2:9"]
     of = profile(tmp_path, {"name": "two", "urls": urls, "onDemand": True})
-    checks = checks_of(of, of.sync.registries, {})
+    checks = build_checks(of, of.sync.registries, {})
     assert [each.subject.name for each in checks] == [
         "this machine",
         "server http://127.0.0.1:8080",
@@ -213,7 +215,7 @@ def test_every_url_of_every_entry_is_checked(tmp_path: Path) -> None:
 )
 def test_which_server_is_asked(tmp_path: Path, http: dict[str, Any], address: str, name: str) -> None:
     of = profile(tmp_path, {"urls": ["http://127.0.0.1:9"], "onDemand": True}, **http)
-    assert checks_of(of, (), {}, address=address)[1].subject.name == name
+    assert build_checks(of, (), {}, address=address)[1].subject.name == name
 
 
 def doctor(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

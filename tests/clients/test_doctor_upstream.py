@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from flows.doctor.asking import Greeting
-from flows.doctor.findings import Finding, Outcome, Subject
+from flows.doctor.findings import CheckStatus, Finding, Subject
+from flows.doctor.registry_probe import PingResponse
 from flows.doctor.upstream import UpstreamCheck, clock
-from profiles.loading import parse_profile
-from tasks.upstream.credentials import NoCredentials
+from profiles.loader import parse_profile
+from tasks.upstream.login.credentials import NoCredentials
 from tests.support_behaviours import get_only
 from tests.support_misbehaving import (
     Misbehaving,
@@ -42,7 +42,7 @@ def upstream_findings(tmp_path: Path, entry: dict[str, Any], wanted: str = "") -
 def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> None:
     entry = {"urls": [sample_upstream.url], "content": [{"prefix": "library/nginx"}]}
     found = upstream_findings(tmp_path, entry)
-    assert {each.outcome for each in found.values()} == {Outcome.OK}, found
+    assert {each.outcome for each in found.values()} == {CheckStatus.OK}, found
     assert list(found) == [
         *("reachable", "login", "catalog", "tags", "manifest", "rate limit", "referrers", "range")
     ]
@@ -54,33 +54,41 @@ def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> 
 @pytest.mark.parametrize(
     ("path", "behaviour", "expected"),
     [
-        pytest.param("/v2/", answers(404), ("reachable", Outcome.FAILED, "answers 404"), id="no registry"),
         pytest.param(
-            "/v2/", answers(401), ("reachable", Outcome.OK, "without saying what it wants"), id="no challenge"
+            "/v2/", answers(404), ("reachable", CheckStatus.FAILED, "answers 404"), id="no registry"
         ),
         pytest.param(
-            "/v2/_catalog", says(401, "DENIED", "no"), ("catalog", Outcome.FAILED, "401"), id="no catalog"
+            "/v2/",
+            answers(401),
+            ("reachable", CheckStatus.OK, "without saying what it wants"),
+            id="no challenge",
         ),
         pytest.param(
-            f"{APP}/tags/list", says(404, "NAME_UNKNOWN", "?"), ("tags", Outcome.FAILED, "404"), id="no tags"
+            "/v2/_catalog", says(401, "DENIED", "no"), ("catalog", CheckStatus.FAILED, "401"), id="no catalog"
         ),
         pytest.param(
-            f"{APP}/manifests/1.0", get_only(405), ("manifest", Outcome.NOTE, "no HEAD"), id="no HEAD"
+            f"{APP}/tags/list",
+            says(404, "NAME_UNKNOWN", "?"),
+            ("tags", CheckStatus.FAILED, "404"),
+            id="no tags",
         ),
         pytest.param(
-            f"{APP}/manifests/1.0", get_only(404), ("manifest", Outcome.NOTE, "no HEAD"), id="404 to HEAD"
+            f"{APP}/manifests/1.0", get_only(405), ("manifest", CheckStatus.NOTE, "no HEAD"), id="no HEAD"
         ),
         pytest.param(
-            f"{APP}/manifests/1.0", answers(404), ("manifest", Outcome.FAILED, "404"), id="no manifest"
+            f"{APP}/manifests/1.0", get_only(404), ("manifest", CheckStatus.NOTE, "no HEAD"), id="404 to HEAD"
+        ),
+        pytest.param(
+            f"{APP}/manifests/1.0", answers(404), ("manifest", CheckStatus.FAILED, "404"), id="no manifest"
         ),
         pytest.param(
             f"{APP}/manifests/1.0",
             answers(200, b"x", Content_Type="a/b"),
-            ("manifest", Outcome.NOTE, "no Docker-Content-Digest"),
+            ("manifest", CheckStatus.NOTE, "no Docker-Content-Digest"),
             id="no digest",
         ),
-        pytest.param("", well_behaved, ("range", Outcome.NOTE, "begins again"), id="no Range"),
-        pytest.param("", well_behaved, ("referrers", Outcome.OK, "fallback tag"), id="no referrers API"),
+        pytest.param("", well_behaved, ("range", CheckStatus.NOTE, "begins again"), id="no Range"),
+        pytest.param("", well_behaved, ("referrers", CheckStatus.OK, "fallback tag"), id="no referrers API"),
     ],
 )
 def test_what_an_upstream_lacks(
@@ -88,7 +96,7 @@ def test_what_an_upstream_lacks(
     sick: Misbehaving,
     path: str,
     behaviour: Callable[..., None],
-    expected: tuple[str, Outcome, str],
+    expected: tuple[str, CheckStatus, str],
 ) -> None:
     check, outcome, words = expected
     sick.on(path, behaviour)
@@ -96,7 +104,7 @@ def test_what_an_upstream_lacks(
     found = upstream_findings(tmp_path, entry)[check]
     assert found.outcome is outcome, found
     assert words in found.found
-    assert found.advice or outcome is Outcome.OK or check in ("manifest", "range")
+    assert found.advice or outcome is CheckStatus.OK or check in ("manifest", "range")
 
 
 def test_a_metered_registry_is_asked_for_no_manifest(tmp_path: Path, sick: Misbehaving) -> None:
@@ -107,9 +115,9 @@ def test_a_metered_registry_is_asked_for_no_manifest(tmp_path: Path, sick: Misbe
     sick.on(path, answers(200, b"x", **headers, **limits))
     entry = {"urls": [f"http://{sick.host}"], "content": [{"prefix": "library/app"}]}
     found = upstream_findings(tmp_path, entry)
-    assert found["rate limit"].outcome is Outcome.NOTE
+    assert found["rate limit"].outcome is CheckStatus.NOTE
     assert "1 of 100 pulls are left" in found["rate limit"].found
-    assert found["range"].outcome is Outcome.NOTE
+    assert found["range"].outcome is CheckStatus.NOTE
     assert not sick.requests("GET", "/manifests/")
     assert not sick.requests("GET", "/blobs/")
 
@@ -141,21 +149,21 @@ def test_what_an_upstream_lists_is_neither_a_path_nor_a_command_to_the_terminal(
     sick.on(f"{APP}/manifests/1.0", says(403, "DENIED", "no \x1b[31m" + "x" * 2000))
     entry = {"urls": [f"http://{sick.host}"], "content": [{"prefix": "library/app"}]}
     found = upstream_findings(tmp_path, entry)
-    assert found["manifest"].outcome is Outcome.FAILED
+    assert found["manifest"].outcome is CheckStatus.FAILED
     assert "library/app:1.0" in found["manifest"].found
     assert all(each.found.isprintable() and len(each.found) <= 501 for each in found.values())
     assert not sick.requests(path="admin")
     sick.on("/v2/_catalog", json_answer({"repositories": ["../../v2/../admin"]}))
     anything = upstream_findings(tmp_path, {"urls": [f"http://{sick.host}"], "onDemand": True})
     assert anything["catalog"].found == "0 repositories"
-    assert anything["content"].outcome is Outcome.NOTE
+    assert anything["content"].outcome is CheckStatus.NOTE
     refused = upstream_findings(tmp_path, entry, "../admin:1")
-    assert refused["content"].outcome is Outcome.FAILED
+    assert refused["content"].outcome is CheckStatus.FAILED
     assert not sick.requests(path="admin")
 
 
 def test_a_clock_that_is_wrong() -> None:
     headers = httpx.Headers({"Date": "Mon, 01 Jan 2024 00:00:00 GMT"})
-    [found] = clock(Subject("up"), Greeting(200, headers, 0.1))
+    [found] = clock(Subject("up"), PingResponse(200, headers, 0.1))
     assert "ahead of it" in found.found
-    assert list(clock(Subject("up"), Greeting(200, httpx.Headers({"Date": "noon"}), 0.1))) == []
+    assert list(clock(Subject("up"), PingResponse(200, httpx.Headers({"Date": "noon"}), 0.1))) == []

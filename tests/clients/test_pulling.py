@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import bcrypt
 import pytest
 
-from flows.clients.making import make, mirror_of
-from flows.clients.setup import write_files
-from flows.sample_images import AMD64, ARM64, ImageMaker, layer
-from profiles.loading import parse_profile
+from flows.client_config.generate import make, mirror_of
+from flows.client_config.model import write_files
+from flows.demo.sample_images import AMD64, ARM64, ImageMaker, layer
+from profiles.loader import parse_profile
 from profiles.server_options import server_options
-from registry_server.http.process import ServerProcess, running_server
+from registry_server.http.server_process import ServerProcess, running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tests.clients.buildkit import running_buildkit
@@ -30,7 +30,7 @@ from tests.support.docker_registry import DockerRegistry, running_docker_registr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from tests.clients.gate import Gate
     from tests.on_demand.mirrors import Mirror
 

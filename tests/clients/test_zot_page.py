@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import AMD64, ARM64, ImageMaker, layer
-from profiles.loading import load_profile
-from profiles.shipped import shipped_profile
-from registry_server.http.process import running_server
+from flows.demo.sample_images import AMD64, ARM64, ImageMaker, layer
+from profiles.examples.shipped import shipped_profile
+from profiles.loader import load_profile
+from registry_server.http.server_process import running_server
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
@@ -34,9 +34,9 @@ from tests.support.documents import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from registry_server.oci.digest import Digest
-    from registry_server.store.reading import RepositoryReader
+    from registry_server.store.repository_reader import RepositoryReader
 
 # Whose names are whose; docker.io itself serves no API.
 UPSTREAMS = {"registry-1.docker.io": "library/alpine:latest", "k8s.gcr.io": "kube-proxy:v1.19.2"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.prefect_server import PrefectServer
+from flows.orchestration.prefect_server import PrefectServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

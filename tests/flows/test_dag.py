@@ -57,9 +57,9 @@ def run_flow(
         f"content: {content}}}]}}"
     )
     state: State[Any] = mirror_registry(str(profile), "up", only, return_state=True)
-    from flows.delivery import deliver
+    from flows.orchestration.prefect_server import drain_prefect_queues
 
-    deliver()
+    drain_prefect_queues()
     return state
 
 

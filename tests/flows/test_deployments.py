@@ -7,16 +7,16 @@ from uuid import uuid4
 
 import pytest
 
-from flows.deployments import (
+from flows.orchestration.crash_cleanup import clear_leftovers, superseded_runs
+from flows.orchestration.deployments import (
     Definition,
     DeploymentError,
     apply_definitions,
     our_deployments,
     pause_deployments,
 )
-from flows.flow_runs import find_flow_runs
-from flows.leftovers import clear_leftovers, superfluous
-from profiles.timing import At, Every
+from flows.orchestration.flow_run_query import find_flow_runs
+from profiles.values.poll_timing import PollInterval, PollSchedule
 from tests.flows.tiny import ENTRYPOINT
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-HOUR = Every(3600)
+HOUR = PollInterval(3600)
 PARAMETERS = {"profile": "/nowhere/p.yaml", "registry": "docker.io"}
 
 
@@ -72,7 +72,7 @@ def test_a_schedule_makes_the_server_plan_runs(client: SyncPrefectClient, store:
 
 
 def test_a_cron_schedule_is_prefects_own(client: SyncPrefectClient, store: str, name: str) -> None:
-    definition = Definition(name, "at night", At("30 3 * * *", "Europe/Berlin"), PARAMETERS)
+    definition = Definition(name, "at night", PollSchedule("30 3 * * *", "Europe/Berlin"), PARAMETERS)
     [applied] = apply_definitions(client, [definition], store_uuid=store, entrypoint=ENTRYPOINT).applied
     planned = _eventually(lambda: find_flow_runs(client, [applied.id]), seconds=15)
     assert applied.due is not None
@@ -85,7 +85,7 @@ def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, stor
     before = apply_definitions(client, first, store_uuid=store, entrypoint=ENTRYPOINT)
     second = [
         Definition(f"{name}-b", "only when asked", None, PARAMETERS),
-        Definition(f"{name}-c", "c", Every(60)),
+        Definition(f"{name}-c", "c", PollInterval(60)),
     ]
     after = apply_definitions(client, second, store_uuid=store, entrypoint=ENTRYPOINT)
 
@@ -223,7 +223,7 @@ def test_of_what_is_late_only_the_newest_is_made_up_for(
         )
         for hour in range(3)
     ]
-    assert {run.id for run in superfluous(late)} == {late[0].id, late[1].id}
+    assert {run.id for run in superseded_runs(late)} == {late[0].id, late[1].id}
     assert clear_leftovers(client, store).dropped == 2
     assert [run.id for run in find_flow_runs(client, [identifier])] == [late[2].id]
 

@@ -15,12 +15,30 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from flows import runner_report
-from flows.accepted_profile import StorageChanged, accept, load_accepted
-from flows.definitions import definitions
-from flows.deployments import Definition
-from flows.lifeline import tied
-from flows.prefect_record import (
+from flows.lifecycle.accepted_profile import StorageChanged, accept, load_accepted
+from flows.lifecycle.parent_death import ends_with_parent
+from flows.orchestration import runner_events
+from flows.orchestration.deployment_definitions import definitions
+from flows.orchestration.deployments import Definition
+from flows.orchestration.prefect_server import (
+    PrefectServer,
+    PrefectServerBusy,
+    PrefectServerError,
+    last_log_error,
+    prefect_api,
+)
+from flows.orchestration.runner import RunnerOptions
+from flows.orchestration.runner_events import (
+    DeploymentsApplied,
+    EntrySchedule,
+    LeftoversCleared,
+    ProfileChanged,
+    ProfileRefused,
+    RunEnded,
+    RunnerFailed,
+    read_event,
+)
+from flows.orchestration.server_record import (
     ServerRecord,
     claim_database,
     others_use_server,
@@ -28,17 +46,14 @@ from flows.prefect_record import (
     using_server,
     write_record,
 )
-from flows.prefect_server import PrefectServer, PrefectServerBusy, PrefectServerError, last_words, prefect_api
-from flows.runner import Options
-from flows.runner_report import Applied, Changed, Cleared, Entry, Failed, Refused, RunEnded, read_report
 from flows.settings import client_environment, own_server_wanted, server_environment
-from flows.up_view import UpView
+from flows.supervisor.view import SupervisorView
 from profiles.errors import ProfileInvalid
-from profiles.loading import load_profile
-from profiles.timing import Every
+from profiles.loader import load_profile
+from profiles.values.poll_timing import PollInterval
 
 if TYPE_CHECKING:
-    from flows.runner_report import Report
+    from flows.orchestration.runner_events import RunnerEvent
 
 PROFILE = """\
 storage: {rootDirectory: store}
@@ -132,7 +147,7 @@ def test_a_deployment_says_what_it_does_in_words(profile: Path) -> None:
         "into `/mirror` without its prefix\n"
         "- `**`: all tags, where `contains(platforms, 'linux/arm64')`, for `linux/amd64`"
     )
-    assert (first.name, first.timing) == ("registry1-5000", Every(5400))
+    assert (first.name, first.timing) == ("registry1-5000", PollInterval(5400))
     assert first.parameters == {"profile": str(profile), "registry": "registry1-5000", "only": None}
     assert asked.timing is None, "zot: without content nothing is polled"
     assert "No content rule" in asked.description
@@ -173,7 +188,7 @@ def test_of_a_log_the_last_exception_is_shown_and_not_a_page_of_it(tmp_path: Pat
     log = tmp_path / "server.log"
     names = ", ".join(f"('file{number}', 'No space left on device')" for number in range(2000))
     log.write_text(f"Traceback\nshutil.Error: [{names}]\nServer stopped!\n")
-    said = last_words(log)
+    said = last_log_error(log)
     assert said.startswith("shutil.Error: [('file0', 'No space left on device')")
     assert len(said) < 400
 
@@ -181,49 +196,51 @@ def test_of_a_log_the_last_exception_is_shown_and_not_a_page_of_it(tmp_path: Pat
 # reports
 
 
-REPORTS: list[Report] = [
-    Applied((Entry("a", "every 1m", 1.5, started=False), Entry("b", "", None, started=False))),
-    Cleared(1, 2),
-    Changed(("a",), (), ("c",), (Entry("a", "every 1m", 1.5, started=True),), note="restart"),
-    Refused("profile.yaml:1: [bad]"),
+REPORTS: list[RunnerEvent] = [
+    DeploymentsApplied(
+        (EntrySchedule("a", "every 1m", 1.5, started=False), EntrySchedule("b", "", None, started=False))
+    ),
+    LeftoversCleared(1, 2),
+    ProfileChanged(("a",), (), ("c",), (EntrySchedule("a", "every 1m", 1.5, started=True),), note="restart"),
+    ProfileRefused("profile.yaml:1: [bad]"),
     RunEnded("a", "Failed", "1 of 2 images, 1 failed"),
-    Failed("no"),
+    RunnerFailed("no"),
 ]
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.kind)
-def test_a_report_arrives_as_it_was_sent_and_can_be_shown(report: Report) -> None:
+def test_a_report_arrives_as_it_was_sent_and_can_be_shown(report: RunnerEvent) -> None:
     reading, writing = os.pipe()
-    runner_report.Reporter(writing)(report)
+    runner_events.EventWriter(writing)(report)
     os.close(writing)
     with os.fdopen(reading) as lines:
-        assert read_report(lines.readline()) == report
-    UpView(Console(file=io.StringIO())).report(report)
+        assert read_event(lines.readline()) == report
+    SupervisorView(Console(file=io.StringIO())).report(report)
 
 
 def test_nobody_reading_is_no_reason_to_stop() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    runner_report.Reporter(writing)(Cleared(1, 2))
+    runner_events.EventWriter(writing)(LeftoversCleared(1, 2))
     os.close(writing)
 
 
 def test_brackets_in_a_message_are_not_markup() -> None:
     screen = io.StringIO()
-    UpView(Console(file=screen)).report(Refused("sync.registries[0].content[1]"))
+    SupervisorView(Console(file=screen)).report(ProfileRefused("sync.registries[0].content[1]"))
     assert "sync.registries[0].content[1]" in screen.getvalue()
 
 
 def test_a_comparison_names_what_a_profile_adds_changes_and_removes() -> None:
-    before = [Definition("same", ""), Definition("other", "", Every(60.0)), Definition("gone", "")]
-    after = [Definition("same", ""), Definition("other", "", Every(90.0)), Definition("new", "")]
-    found = runner_report.compare(before, after, Applied(()))
+    before = [Definition("same", ""), Definition("other", "", PollInterval(60.0)), Definition("gone", "")]
+    after = [Definition("same", ""), Definition("other", "", PollInterval(90.0)), Definition("new", "")]
+    found = runner_events.compare(before, after, DeploymentsApplied(()))
     assert (found.added, found.changed, found.removed) == (("new",), ("other",), ("gone",))
 
 
 def test_the_runner_is_told_everything_in_its_arguments() -> None:
-    options = Options("/p.yaml", "/s/prefect", "uuid", 5)
-    assert Options(**json.loads(options.arguments()[-1])) == options
+    options = RunnerOptions("/p.yaml", "/s/prefect", "uuid", 5)
+    assert RunnerOptions(**json.loads(options.arguments()[-1])) == options
 
 
 # the server, as far as it need not start
@@ -285,8 +302,8 @@ def test_a_command_knows_whether_others_use_its_server(tmp_path: Path) -> None:
 
 def test_a_tied_child_dies_with_a_parent_that_is_killed() -> None:
     script = (
-        "import subprocess, sys, time\nfrom flows.lifeline import tied\n"
-        "child = subprocess.Popen(tied([sys.executable, '-c', 'import time; time.sleep(60)']))\n"
+        "import subprocess, sys, time\nfrom flows.lifecycle.parent_death import ends_with_parent\n"
+        "child = subprocess.Popen(ends_with_parent([sys.executable, '-c', 'import time; time.sleep(60)']))\n"
         "time.sleep(0.3); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
@@ -301,5 +318,5 @@ def test_a_tied_child_dies_with_a_parent_that_is_killed() -> None:
 
 
 def test_a_tied_command_is_run_with_its_arguments() -> None:
-    echo = tied([sys.executable, "-c", "import sys; print(sys.argv[1:])", "--a", "b c"])
+    echo = ends_with_parent([sys.executable, "-c", "import sys; print(sys.argv[1:])", "--a", "b c"])
     assert subprocess.run(echo, capture_output=True, text=True, check=True).stdout == "['--a', 'b c']\n"

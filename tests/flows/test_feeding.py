@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from flows.delivery import deliver
-from flows.feeding import FeedExecutor
-from flows.leftovers import clear_on_demand
-from profiles.entry import RegistryEntry
+from flows.orchestration.crash_cleanup import clear_on_demand
+from flows.orchestration.prefect_server import drain_prefect_queues
+from flows.receiver.flow_run_executor import FlowRunExecutor
+from profiles.model.registry_entry import RegistryEntry
 from tasks.on_demand.work import Answering, Step, Work
 from tasks.upstream.errors import UpstreamUnavailable, Where
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
 
 # Prefect's own client and its threads leave sockets to the garbage collector.
 pytestmark = [
@@ -49,8 +49,8 @@ def work(*bodies: Callable[[], object], **entry: Any) -> Work:
 
 
 @pytest.fixture
-def executors() -> Iterator[list[FeedExecutor]]:
-    opened: list[FeedExecutor] = []
+def executors() -> Iterator[list[FlowRunExecutor]]:
+    opened: list[FlowRunExecutor] = []
     yield opened
     for each in opened:
         each.close()
@@ -60,8 +60,8 @@ def no_run(_feed: str) -> None:
     raise RuntimeError("Failed to reach API")
 
 
-def test_without_a_run_the_work_is_done_all_the_same(executors: list[FeedExecutor]) -> None:
-    executors.append(FeedExecutor(no_run))
+def test_without_a_run_the_work_is_done_all_the_same(executors: list[FlowRunExecutor]) -> None:
+    executors.append(FlowRunExecutor(no_run))
     done = [threading.Event() for _ in range(3)]
     for each in done:
         executors[0].submit(work(each.set))
@@ -69,10 +69,10 @@ def test_without_a_run_the_work_is_done_all_the_same(executors: list[FeedExecuto
 
 
 def test_a_run_that_does_not_begin_is_not_waited_for_and_nothing_is_done_twice(
-    executors: list[FeedExecutor],
+    executors: list[FlowRunExecutor],
 ) -> None:
     never = threading.Event()
-    executors.append(FeedExecutor(lambda _feed: never.wait(20)))
+    executors.append(FlowRunExecutor(lambda _feed: never.wait(20)))
     done = threading.Event()
     counted: list[int] = []
 
@@ -87,9 +87,9 @@ def test_a_run_that_does_not_begin_is_not_waited_for_and_nothing_is_done_twice(
 
 
 def test_without_a_run_a_step_that_fails_does_not_stop_those_behind_it(
-    executors: list[FeedExecutor],
+    executors: list[FlowRunExecutor],
 ) -> None:
-    executors.append(FeedExecutor(no_run))
+    executors.append(FlowRunExecutor(no_run))
     behind = threading.Event()
     executors[0].submit(work(fails, behind.set))
     assert behind.wait(10)
@@ -100,7 +100,7 @@ def fails() -> None:
 
 
 def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_first_answer(
-    executors: list[FeedExecutor], client: SyncPrefectClient
+    executors: list[FlowRunExecutor], client: SyncPrefectClient
 ) -> None:
     from flows.mirror_on_demand import mirror_on_demand
 
@@ -110,7 +110,7 @@ def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_firs
     def open_run(feed: str) -> None:
         states.append(settings.copy().run(mirror_on_demand, "profile.yaml", feed, return_state=True))
 
-    executors.append(FeedExecutor(open_run, idle=0.1))
+    executors.append(FlowRunExecutor(open_run, idle=0.1))
     opened, tried, finished = threading.Event(), list[int](), threading.Event()
 
     def flaky() -> str:
@@ -133,7 +133,7 @@ def test_steps_are_task_runs_of_one_flow_run_and_a_retry_goes_on_behind_the_firs
     assert len(tried) == 2
     for thread in executors[0].threads:
         thread.join(30)
-    deliver()
+    drain_prefect_queues()
     assert [state.name for state in states] == ["Completed"]
     assert states[0].message.endswith("on demand")
 

@@ -18,7 +18,7 @@ def test_a_run_has_a_heartbeat_only_where_a_user_wants_one(
 ) -> None:
     from prefect.settings import get_current_settings, temporary_settings
 
-    from flows.in_process import without_heartbeat
+    from flows.orchestration.in_process import without_heartbeat
 
     with temporary_settings(chosen), without_heartbeat():
         assert get_current_settings().flows.heartbeat_frequency == seconds

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from rich.console import Console
 
-from flows.prefect_record import is_healthy
-from flows.up import Up
+from flows.orchestration.server_record import is_healthy
+from flows.supervisor.up import Supervisor
 from registry_server.store.store import Store
 from tests.support_misbehaving import misbehaving
 from tests.tasks.runs import assert_complete, visible
@@ -40,7 +40,7 @@ def test_up_fetches_on_demand_and_prefect_shows_each_image_and_step(tmp_path: Pa
         profile = _profile(tmp_path, upstream)
         environment = dict(os.environ) | {"PREFECT_API_URL": prefect_url}
         with (
-            Up(profile, environment=environment, console=Console(file=io.StringIO())) as up,
+            Supervisor(profile, environment=environment, console=Console(file=io.StringIO())) as up,
             httpx.Client(base_url=up.registry_url, timeout=60) as puller,
         ):
             for tag in ("1", "2", "3"):
@@ -84,7 +84,7 @@ def test_misses_are_served_before_prefect_has_started(tmp_path: Path) -> None:
     environment |= {"PYTHONPATH": str(tmp_path), "GO": str(go)}
     with misbehaving() as upstream, ThreadPoolExecutor(1) as thread:
         upstream.add_image("library/nginx", "1", layers=(b"layer",))
-        up = Up(
+        up = Supervisor(
             _profile(tmp_path, upstream),
             prefect_port=0,
             environment=environment,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from flows.prefect_port import ADDRESS, USUAL_PORT, PrefectServerError, choose_port
+from flows.orchestration.prefect_port import ADDRESS, USUAL_PORT, PrefectServerError, choose_port
 
 
 def test_two_servers_that_start_at_once_get_different_ports() -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import AMD64, ARM64, ImageMaker, Layer, layer
-from registry_server.http.process import running_server
+from flows.demo.sample_images import AMD64, ARM64, ImageMaker, Layer, layer
+from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store

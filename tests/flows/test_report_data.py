@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flows.report_data import Freshness, RunBytes, freshness, saved_share
-from flows.standing import TagStanding
+from flows.notebook_support.sync_report import Freshness, RunBytes, freshness, saved_share
+from flows.reporting.tag_status import TagStatus
 
 HOUR = 3600.0
 
 
-def _tag(reference: str, success: float | None, problem: str = "") -> TagStanding:
-    return TagStanding("sample", "library/nginx", reference, "sha256:a", "sha256:a", 0.0, success, problem)
+def _tag(reference: str, success: float | None, problem: str = "") -> TagStatus:
+    return TagStatus("sample", "library/nginx", reference, "sha256:a", "sha256:a", 0.0, success, problem)
 
 
 def test_what_is_not_in_place_comes_first_then_the_stalest() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows.cli_mirror import _of_rerun
+from flows.cli.mirror_commands import _of_rerun
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sample_upstream import fill_sample_upstream
+from flows.demo.sample_upstream import fill_sample_upstream
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import Manifest, parse_manifest

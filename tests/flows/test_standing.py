@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.standing import standing
+from flows.reporting.tag_status import tag_statuses
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, PollRecord, TagRecord
@@ -38,4 +38,4 @@ def test_a_tag_was_checked_when_its_upstream_was_last_asked(
     repository.put_tag(Tag("1"), TagRecord(made.digest, made.media_type, made.size, PUSHED, origin))
     for poll in polls:
         repository.put_poll(poll)
-    assert [row.last_check for row in standing(store)] == [checked]
+    assert [row.last_check for row in tag_statuses(store)] == [checked]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.entries import open_store
-from flows.store_care import GcSchedule, pinned_digests
-from profiles.loading import load_profile, parse_profile
+from flows.maintenance.garbage_collection import GcSchedule, pinned_digests
+from profiles.loader import load_profile, parse_profile
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.scrub import lacking
+from registry_server.store.maintenance.scrub import find_missing
 from tests.flows.test_cli import mirrorflow
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
@@ -23,7 +23,7 @@ from tests.tasks.runs import mirror, opened
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from registry_server.store.store import Store
     from tests.support.registries import Registry
 
@@ -138,7 +138,7 @@ def test_what_scrub_finds_corrupt_is_fetched_again(sample_upstream: Registry, tm
     healed = mirrorflow("store", "scrub", path, "--json")
     assert healed.returncode == 0, healed.stderr
     assert len(json.loads(healed.stdout)["healed"]) == 3
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
     assert check(store) == tags
 
 

@@ -13,12 +13,24 @@ import pytest
 from rich.console import Console
 
 import flows
-from flows.deployments import our_deployments
-from flows.flow_runs import find_flow_runs
-from flows.rerun_client import RunRefused, await_run, cancel_run, failed_runs, read_run, start_run
-from flows.runner_report import Applied, Changed, Cleared, Refused
-from flows.up import Up, UpError
-from registry_server.http.process import ServerFailed
+from flows.orchestration.deployment_runs import (
+    RunRefused,
+    await_run,
+    cancel_run,
+    failed_runs,
+    read_run,
+    start_run,
+)
+from flows.orchestration.deployments import our_deployments
+from flows.orchestration.flow_run_query import find_flow_runs
+from flows.orchestration.runner_events import (
+    DeploymentsApplied,
+    LeftoversCleared,
+    ProfileChanged,
+    ProfileRefused,
+)
+from flows.supervisor.up import Supervisor, SupervisorError
+from registry_server.http.server_process import ServerFailed
 from registry_server.store.errors import StoreLocked
 from registry_server.store.store import Store
 from tests.flows.tiny import ENTRYPOINT
@@ -29,7 +41,7 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-    from flows.rerun_client import Run
+    from flows.orchestration.deployment_runs import Run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -69,8 +81,8 @@ class Mirror:
     def name(self, entry: str) -> str:
         return f"{entry}-{self.mark}"
 
-    def up(self) -> Up:
-        return Up(
+    def up(self) -> Supervisor:
+        return Supervisor(
             self.profile,
             environment=self.environment,
             entrypoint=ENTRYPOINT,
@@ -96,10 +108,10 @@ def mirror(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Mirror
 
 
 @pytest.fixture(scope="module")
-def up(mirror: Mirror) -> Iterator[Up]:
+def up(mirror: Mirror) -> Iterator[Supervisor]:
     with mirror.up() as up:
-        first = up.follow(until=Applied)
-        assert isinstance(first, Applied)
+        first = up.follow(until=DeploymentsApplied)
+        assert isinstance(first, DeploymentsApplied)
         assert [(entry.name, entry.started) for entry in first.entries] == [
             (mirror.name("quick"), True),
             (mirror.name("slow"), True),
@@ -108,11 +120,13 @@ def up(mirror: Mirror) -> Iterator[Up]:
         yield up
 
 
-def test_the_first_run_begins_by_itself(client: SyncPrefectClient, mirror: Mirror, up: Up) -> None:
+def test_the_first_run_begins_by_itself(client: SyncPrefectClient, mirror: Mirror, up: Supervisor) -> None:
     assert _state_of_newest(client, mirror, "quick") == "Completed"
 
 
-def test_a_run_that_would_overlap_is_refused(client: SyncPrefectClient, mirror: Mirror, up: Up) -> None:
+def test_a_run_that_would_overlap_is_refused(
+    client: SyncPrefectClient, mirror: Mirror, up: Supervisor
+) -> None:
     _wait_for_run(mirror, "slow")
     second = start_run(client, mirror.store, mirror.name("slow"))
     with pytest.raises(RunRefused, match="in progress already"):
@@ -121,7 +135,7 @@ def test_a_run_that_would_overlap_is_refused(client: SyncPrefectClient, mirror: 
 
 
 def test_a_failed_run_is_retried_by_the_runner_with_its_parameters(
-    client: SyncPrefectClient, mirror: Mirror, up: Up
+    client: SyncPrefectClient, mirror: Mirror, up: Supervisor
 ) -> None:
     states: list[str] = []
 
@@ -141,18 +155,18 @@ def test_a_failed_run_is_retried_by_the_runner_with_its_parameters(
     assert len(mirror.pids("once")) == 2, "executed twice, by two processes"
 
 
-def test_a_run_is_cancelled_on_request(client: SyncPrefectClient, mirror: Mirror, up: Up) -> None:
+def test_a_run_is_cancelled_on_request(client: SyncPrefectClient, mirror: Mirror, up: Supervisor) -> None:
     _wait_for_run(mirror, "slow")
     running = find_flow_runs(client, [_deployment(client, mirror, "slow")], types=["RUNNING"])
     assert cancel_run(client, read_run(client, str(running[0].id))).state == "Cancelled"
 
 
 def test_a_changed_profile_is_taken_over_and_a_bad_one_refused(
-    client: SyncPrefectClient, mirror: Mirror, up: Up
+    client: SyncPrefectClient, mirror: Mirror, up: Supervisor
 ) -> None:
     mirror.write("quick", "quick2", "once", poll="2h")
-    changed = up.follow(until=Changed)
-    assert isinstance(changed, Changed)
+    changed = up.follow(until=ProfileChanged)
+    assert isinstance(changed, ProfileChanged)
     assert changed.added == (mirror.name("quick2"),)
     assert changed.changed == (mirror.name("quick"),)
     assert changed.removed == (mirror.name("slow"),)
@@ -162,15 +176,15 @@ def test_a_changed_profile_is_taken_over_and_a_bad_one_refused(
     ], "only what is new begins at once"
 
     mirror.profile.write_text("sync: {registries: [{url: ghcr.io}]}\n")
-    refused = up.follow(until=Refused)
-    assert isinstance(refused, Refused)
+    refused = up.follow(until=ProfileRefused)
+    assert isinstance(refused, ProfileRefused)
     assert "profile.yaml:1" in refused.message
     found = {deployment.name for deployment in our_deployments(client, mirror.store)}
     assert found == {mirror.name(entry) for entry in ("quick", "quick2", "once")}
     mirror.write("quick", "quick2", "once", poll="2h")
 
 
-def test_a_second_up_on_the_store_says_so(mirror: Mirror, up: Up) -> None:
+def test_a_second_up_on_the_store_says_so(mirror: Mirror, up: Supervisor) -> None:
     with pytest.raises(
         StoreLocked, match=rf"another `mirrorflow up` \(pid {os.getpid()}\) serves this store"
     ):
@@ -183,19 +197,19 @@ def test_after_a_crash_the_leftovers_are_cleared_and_the_next_run_goes(
     mirror = Mirror(tmp_path, prefect_url)
     mirror.write("stubborn")
     with mirror.up() as crashing:
-        crashing.follow(until=Applied)
+        crashing.follow(until=DeploymentsApplied)
         [pid] = _wait_for_run(mirror, "stubborn")
         assert crashing._runner is not None
         os.killpg(crashing._runner.pid, signal.SIGKILL)
-        with pytest.raises(UpError, match="the runner ended with status -9"):
+        with pytest.raises(SupervisorError, match="the runner ended with status -9"):
             crashing.follow()
     assert not _alive(pid)
     assert _state_of_newest(client, mirror, "stubborn", final=False) == "Running"
 
     with mirror.up() as up:
-        cleared = up.follow(until=Cleared)
-        assert cleared == Cleared(crashed=1, dropped=0)
-        up.follow(until=Applied)
+        cleared = up.follow(until=LeftoversCleared)
+        assert cleared == LeftoversCleared(crashed=1, dropped=0)
+        up.follow(until=DeploymentsApplied)
         [_, pid] = _wait_for_run(mirror, "stubborn", times=2)
         begun = time.monotonic()
         up.stop()
@@ -205,7 +219,9 @@ def test_after_a_crash_the_leftovers_are_cleared_and_the_next_run_goes(
     assert [deployment.paused for deployment in our_deployments(client, mirror.store)] == [True]
 
 
-def test_a_port_in_use_is_said_before_anything_is_started(tmp_path: Path, prefect_url: str, up: Up) -> None:
+def test_a_port_in_use_is_said_before_anything_is_started(
+    tmp_path: Path, prefect_url: str, up: Supervisor
+) -> None:
     mirror = Mirror(tmp_path, prefect_url)
     port = int(up.registry_url.rpartition(":")[2])
     mirror.write("quick", port=port)

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 
 import flows
-from flows.runner_report import Applied, Changed, Refused
-from flows.up import Up
-from registry_server.http.process import running_server
+from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, ProfileRefused
+from flows.supervisor.up import Supervisor
+from registry_server.http.server_process import running_server
 from registry_server.oci.media_types import OCI_CONFIG
 from tests.tasks.companies import APP
 from tests.tasks.trust.attacker import (
@@ -100,17 +100,17 @@ sync:
 
 
 @pytest.fixture(scope="module")
-def up(profile: Path, prefect_url: str) -> Iterator[Up]:
+def up(profile: Path, prefect_url: str) -> Iterator[Supervisor]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(profile.parent / "home")}
     environment |= {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    with Up(profile, environment=environment, grace=2, console=Console(quiet=True)) as up:
-        assert isinstance(up.follow(until=Applied), Applied)
+    with Supervisor(profile, environment=environment, grace=2, console=Console(quiet=True)) as up:
+        assert isinstance(up.follow(until=DeploymentsApplied), DeploymentsApplied)
         until(lambda: status(up) == 200)
         yield up
 
 
-def status(up: Up) -> int:
+def status(up: Supervisor) -> int:
     return httpx.get(f"{up.registry_url}/v2/{APP}/manifests/v1").status_code
 
 
@@ -123,34 +123,36 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_key_that_is_replaced_takes_effect_and_a_broken_one_does_not(
-    up: Up, secret: Secret, attack: Attack
+    up: Supervisor, secret: Secret, attack: Attack
 ) -> None:
     secret.swap("half a file")
-    refused = up.follow(until=Refused)
-    assert isinstance(refused, Refused)
+    refused = up.follow(until=ProfileRefused)
+    assert isinstance(refused, ProfileRefused)
     assert "not a public key in PEM" in refused.message
     assert status(up) == 200, "the key that was taken over last is in force"
 
     secret.swap(pem_of(THEIRS))
-    changed = up.follow(until=Changed)
-    assert isinstance(changed, Changed)
+    changed = up.follow(until=ProfileChanged)
+    assert isinstance(changed, ProfileChanged)
     assert "1 hidden" in changed.note
     for reference in ("v1", attack.signed.digest, f"{attack.stem}.sig"):
         assert httpx.get(f"{up.registry_url}/v2/{APP}/manifests/{reference}").status_code == 404
 
     secret.swap(pem_of(THEIRS) + pem_of(OURS))
-    assert isinstance(up.follow(until=Changed), Changed)
+    assert isinstance(up.follow(until=ProfileChanged), ProfileChanged)
 
 
-def test_a_key_may_come_later_than_the_profile_that_names_it(up: Up, secret: Secret, profile: Path) -> None:
+def test_a_key_may_come_later_than_the_profile_that_names_it(
+    up: Supervisor, secret: Secret, profile: Path
+) -> None:
     """A ConfigMap and a Secret of Kubernetes arrive one after the other."""
     later = profile.with_name("later.pub")
     profile.write_text(profile.read_text().replace(f"{secret.folder}/team.pub", str(later)))
-    refused = up.follow(until=Refused)
-    assert isinstance(refused, Refused)
+    refused = up.follow(until=ProfileRefused)
+    assert isinstance(refused, ProfileRefused)
     assert "later.pub cannot be read" in refused.message
     later.write_text(pem_of(OURS))
-    assert isinstance(up.follow(until=Changed), Changed)
+    assert isinstance(up.follow(until=ProfileChanged), ProfileChanged)
 
 
 def test_a_store_that_was_filled_without_a_policy_serves_nothing_unjudged_under_one(

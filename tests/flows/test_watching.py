@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.watching import ProfileWatch, named_files
-from profiles.loading import parse_profile
+from flows.lifecycle.profile_watch import ProfileWatch, named_files
+from profiles.loader import parse_profile
 from tests.profiles.test_fingerprint import pem, revocation_list
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 
 def test_a_change_is_noticed_once_and_not_while_it_is_being_written(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
-from tasks.classifying import NO_IMAGE
-from tasks.wanted import NO_SUBJECT, NOT_FOLLOWED
+from tasks.filter_tags.referrer_lists import NO_IMAGE
+from tasks.filter_tags.wanted import NO_SUBJECT, NOT_FOLLOWED
 from tests.in_the_wild.rows import Row
 from tests.support_misbehaving import answers
 from tests.tasks.runs import add_document, add_index

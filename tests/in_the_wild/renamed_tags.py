@@ -35,6 +35,7 @@ ROWS: Final = (
         _tags("v1.2", "latest"),
         mirrored=(f"{APP}:1.2", f"{APP}:latest"),
         content=_rename("v(.*)", "$1"),
+        unlike_peers="they have another name here",
     ),
     Row(
         "a suffix for every tag",
@@ -42,6 +43,7 @@ ROWS: Final = (
         _tags("1", "2"),
         mirrored=(f"{APP}:1-mirror", f"{APP}:2-mirror"),
         content=_rename(".*", "$0-mirror"),
+        unlike_peers="they have another name here",
     ),
     Row(
         "groups by name, and conditions about the upstream's name",
@@ -49,6 +51,7 @@ ROWS: Final = (
         _tags("1.2-alpine", "1.2"),
         mirrored=(f"{APP}:alpine_1.2",),
         content=_rename("(?P<version>.+)-(?P<system>.+)", "${system}_${version}", regex=".*-alpine"),
+        unlike_peers="they have another name here, or the rule drops them",
     ),
     Row(
         "two tags with one name here",
@@ -57,6 +60,7 @@ ROWS: Final = (
         mirrored=(f"{APP}:2",),
         failed={f"{APP}:1": "tags.rename gives this name to both v1 and 1 of library/app|to both 1 and v1"},
         content=_rename("v(.*)", "$1"),
+        unlike_peers="none of the two can have the name",
     ),
     Row(
         "a name that is no tag",
@@ -67,5 +71,6 @@ ROWS: Final = (
             f"{APP}:1": "tags.rename makes '-1' of it, which is not a tag by the rules of distribution-spec"
         },
         content=_rename("(.)", "-$1"),
+        unlike_peers="it has no name here",
     ),
 )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.upstream.bandwidth import Bandwidth, Bucket, shared_bucket
+from tasks.upstream.connection.bandwidth import Bandwidth, Bucket, shared_bucket
+from tasks.upstream.connection.waits import Waits
 from tasks.upstream.errors import Stopped
-from tasks.upstream.waits import Waits
 from tests.profiles.support import problems
 from tests.tasks.runs import mirror, opened, visible
 from tests.tasks.upstream.clients import FakeTime, client

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from flows.feeding import FeedExecutor
-from profiles.entry import RegistryEntry
+from flows.receiver.flow_run_executor import FlowRunExecutor
+from profiles.model.registry_entry import RegistryEntry
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.on_demand.answers import Miss, Refusal
-from tasks.on_demand.breaker import Breaker, NotAskedNow
-from tasks.on_demand.bulkhead import QUESTIONS, Bulkhead, UpstreamBusy
+from tasks.on_demand.limits.breaker import Breaker, NotAskedNow
+from tasks.on_demand.limits.bulkhead import QUESTIONS, Bulkhead, UpstreamBusy
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import hangs, misbehaving
 
@@ -39,8 +39,8 @@ def no_run(_feed: str) -> None:
 
 
 @pytest.fixture
-def executor() -> Iterator[FeedExecutor]:
-    made = FeedExecutor(no_run)
+def executor() -> Iterator[FlowRunExecutor]:
+    made = FlowRunExecutor(no_run)
     yield made
     made.close()
 
@@ -95,7 +95,7 @@ def pull(mirror: Mirror, repository: str, tag: str) -> None:
 
 
 def test_a_thousand_requests_for_an_upstream_that_hangs_do_not_delay_its_neighbour(
-    tmp_path: Path, upstream: Misbehaving, neighbour: Misbehaving, executor: FeedExecutor
+    tmp_path: Path, upstream: Misbehaving, neighbour: Misbehaving, executor: FlowRunExecutor
 ) -> None:
     """goharbor/harbor#18294 and #17934: also what was in the cache waited for an upstream out of order."""
     for tag in ("here", "cold"):
@@ -123,7 +123,7 @@ def test_a_thousand_requests_for_an_upstream_that_hangs_do_not_delay_its_neighbo
 
 
 def test_the_first_time_out_answers_for_all_who_wait_for_their_turn(
-    tmp_path: Path, upstream: Misbehaving, executor: FeedExecutor
+    tmp_path: Path, upstream: Misbehaving, executor: FlowRunExecutor
 ) -> None:
     for number in range(100):
         upstream.on(f"/v2/bad/app/manifests/v{number}", hangs)

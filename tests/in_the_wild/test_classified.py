@@ -9,7 +9,7 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
-from tasks.classifying import NO_IMAGE
+from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.planning import plan_entry
 from tests.in_the_wild.classified import ABSENT, APP, V1, arrange_referrers, image_under, index_under, stem
 from tests.on_demand.mirrors import document, mirroring

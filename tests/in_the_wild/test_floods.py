@@ -9,10 +9,10 @@ from starlette.requests import Request
 
 from registry_server.http.access_log import USER
 from registry_server.http.errors import Refused
-from registry_server.http.miss_limit import MissLimit, client_of
+from registry_server.http.pull_through.miss_rate_limit import MissRateLimit, client_of
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.on_demand.answers import Miss, Refusal
-from tasks.on_demand.memory import Memory
+from tasks.on_demand.limits.timed_cache import TimedCache
 from tests.on_demand.mirrors import document, minding, mirroring
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_a_name_that_does_not_exist_costs_one_request_upstream(tmp_path: Path, u
 
 
 def test_what_is_remembered_of_names_is_bounded() -> None:
-    remembered: Memory[int, str] = Memory(100)
+    remembered: TimedCache[int, str] = TimedCache(100)
     for number in range(10_000):
         remembered.put(number, "is not there")
     assert [key for key, _ in remembered.items()] == list(range(9_900, 10_000))
@@ -80,7 +80,7 @@ def test_a_client_that_asks_for_what_is_not_there_is_told_to_wait_and_gets_what_
 )
 def test_the_bucket_of_a_client(per_minute: int, statuses: list[int], seconds: float, expected: str) -> None:
     now = [0.0]
-    limit = MissLimit(per_minute, lambda: now[0])
+    limit = MissRateLimit(per_minute, lambda: now[0])
     for status in statuses:
         request = asks()
         limit.take(request)

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from profiles.errors import ProfileInvalid
-from profiles.imports.profile import profile_text
-from profiles.loading import parse_profile
+from profiles.imports.importer import profile_text
+from profiles.loader import parse_profile
 from tests.flows.test_cli import mirrorflow
 
 if TYPE_CHECKING:
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 SECRET = "s3cret-of-somebody"
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from flows.checking import understood
-from flows.entries import chosen_entries
-from profiles.loading import parse_profile
-from tasks.errors import NotWanted
+from flows.cli.check import describe_profile
+from flows.entries import selected_entries
+from profiles.loader import parse_profile
+from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 RULES: Final = {"content": [{"prefix": "**"}]}
 DEMAND, POLL = {"onDemand": True}, {"pollInterval": "6h"}
@@ -71,10 +71,10 @@ def test_an_entry_is_mirrored_whole_by_itself_unless_it_is_for_clients(
     tmp_path: Path, entry: dict[str, Any], said: str, source: str, *, synced: bool
 ) -> None:
     profile = profile_of(tmp_path, entry, RULES | POLL)
-    names = [each.name for each in chosen_entries(profile, None)]
+    names = [each.name for each in selected_entries(profile, None)]
     assert names == ["r0", "r1"] if synced else ["r1"], source
-    assert any(f"r0: {said}" in line for line in understood(profile)), list(understood(profile))
-    assert [each.name for each in chosen_entries(profile, ["r0"])] == ["r0"]
+    assert any(f"r0: {said}" in line for line in describe_profile(profile)), list(describe_profile(profile))
+    assert [each.name for each in selected_entries(profile, ["r0"])] == ["r0"]
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_nothing_to_sync_says_what_to_write(
     tmp_path: Path, entries: list[dict[str, Any]], sync: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(NotWanted) as refused:
-        chosen_entries(profile_of(tmp_path, *entries, **sync), None)
+        selected_entries(profile_of(tmp_path, *entries, **sync), None)
     assert said in str(refused.value)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tasks.upstream.credentials import NoCredentials
+from tasks.upstream.connection.proxies import Proxies, for_httpx
 from tasks.upstream.errors import ProxyInvalid, UpstreamUnavailable
+from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.options import PlainUrl, UpstreamOptions
-from tasks.upstream.proxies import Proxies, for_httpx
 from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:

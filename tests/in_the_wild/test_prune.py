@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from flows.pruning import list_pruned, prune_entries, undelete_images
-from flows.standing import standing
-from profiles.loading import parse_profile
+from flows.maintenance.pruning import list_pruned, prune_entries, undelete_images
+from flows.reporting.tag_status import tag_statuses
+from profiles.loader import parse_profile
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import NothingToUndelete
-from registry_server.store.pruned import all_pruned
+from registry_server.store.mirror_state.pruned_tags import all_pruned
 from tasks.planning import plan_entry
 from tests.registry_server.store.collecting import age, gc
 from tests.registry_server.store.images import tag_image
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from registry_server.store.store import Store
     from tests.support_misbehaving import Misbehaving
 
@@ -223,14 +223,14 @@ def test_status_says_since_when_a_tag_is_gone_and_that_is_no_problem(
     mirrored(tmp_path, upstream)
     delete("1.0")(upstream, store_of(tmp_path))
     sync(tmp_path, upstream)
-    rows = {row.reference: row for row in standing(store_of(tmp_path))}
+    rows = {row.reference: row for row in tag_statuses(store_of(tmp_path))}
     poll = store_of(tmp_path).repository(APP).poll("registry1")
     assert poll is not None
     assert (rows["1.0"].gone_since, rows["1.0"].upstream_digest) == (poll.checked, "")
     assert rows["1.0"].in_place
     assert {row.gone_since for tag, row in rows.items() if tag != "1.0"} == {None}
     sync(tmp_path, upstream, only=[f"{APP}:1.1"])  # which looks at that one alone
-    again = {row.reference: row for row in standing(store_of(tmp_path))}
+    again = {row.reference: row for row in tag_statuses(store_of(tmp_path))}
     assert again["1.0"].gone_since == rows["1.0"].gone_since
 
 

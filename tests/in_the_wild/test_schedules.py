@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from profiles.errors import ProfileInvalid
-from profiles.timing import At
+from profiles.values.poll_timing import PollSchedule
 from tests.profiles.support import load, problems, warnings
 
 if TYPE_CHECKING:
-    from profiles.timing import Timing
+    from profiles.values.poll_timing import PollTiming
 
 
 def text(keys: str, content: str = "content: [{prefix: a/b}], ") -> str:
     return f"storage: {{rootDirectory: /s}}\nsync: {{registries: [{{urls: [https://r], {content}{keys}}}]}}\n"
 
 
-def timing(keys: str) -> Timing | None:
+def timing(keys: str) -> PollTiming | None:
     return load(text(keys)).profile.sync.registries[0].timing
 
 
@@ -45,7 +45,7 @@ def test_a_schedule_says_when_the_next_poll_is(cron: str, now: str, due: str) ->
 def test_a_schedule_follows_its_time_zone_into_summer() -> None:
     found = timing("schedule: '30 3 * * *', timeZone: Europe/Berlin")
     winter, summer = datetime.fromisoformat("2026-03-27T12:00Z"), datetime.fromisoformat("2026-03-29T12:00Z")
-    assert found == At("30 3 * * *", "Europe/Berlin")
+    assert found == PollSchedule("30 3 * * *", "Europe/Berlin")
     assert [found.next_due(now, now).hour for now in (winter, summer)] == [2, 1]
 
 
@@ -60,7 +60,7 @@ def test_a_schedule_follows_its_time_zone_into_summer() -> None:
 def test_a_poll_is_overdue_when_its_time_has_passed(last: str | None, *, overdue: bool) -> None:
     now = datetime.fromisoformat("2026-11-30T12:00:00+00:00")
     success = datetime.fromisoformat(last) if last else None
-    assert At("30 3 * * *").is_overdue(success, now) is overdue
+    assert PollSchedule("30 3 * * *").is_overdue(success, now) is overdue
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
-from registry_server.store.layout_export import export_images
-from registry_server.store.layout_import import import_images
+from registry_server.store.layout.exporter import export_images
+from registry_server.store.layout.importer import import_images
 from registry_server.store.store import Store
 from tests.in_the_wild.windows import APP, BASE, ELSEWHERE, FETCH, builds, foreign
 from tests.on_demand.mirrors import document, mirroring

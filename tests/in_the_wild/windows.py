@@ -123,5 +123,6 @@ ROWS: Final = (
         "moby 35090",
         builds,
         content=({"prefix": "**", "platforms": ["windows(10.0.14393)/amd64"]},),
+        unlike_peers="the rule drops it",
     ),
 )

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from flows.entries import open_store
-from flows.on_demand_options import BACKLOG
-from flows.webhook import Receiver
-from profiles.loading import parse_profile
-from registry_server.http.calling import OnMissOptions, mark_of
-from registry_server.http.process import running_server
+from flows.receiver.options import BACKLOG
+from flows.receiver.webhook import Receiver
+from profiles.loader import parse_profile
+from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
+from registry_server.http.server_process import running_server
 from tasks.on_demand.service import OnDemand
 from tasks.on_demand.work import Work, do
 from tests.support.requests import RequestLog
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from profiles.model import Profile
-    from registry_server.http.access.options import AccessOptions
+    from profiles.model.profile import Profile
+    from registry_server.http.auth.access_options import AccessOptions
     from registry_server.store.store import Store
     from tasks.on_demand.work import Executor
 

@@ -7,8 +7,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from flows.sample_images import AMD64, ARM64, ImageMaker, layer
-from registry_server.http.process import running_server
+from flows.demo.sample_images import AMD64, ARM64, ImageMaker, layer
+from registry_server.http.server_process import running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tests.on_demand.mirrors import document, mirroring

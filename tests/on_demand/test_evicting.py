@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.demo.sample_images import ImageMaker, layer
 from flows.entries import open_store
-from flows.sample_images import ImageMaker, layer
-from flows.store_care import collect_garbage
-from profiles.cache import Cache
-from profiles.loading import parse_profile
+from flows.maintenance.garbage_collection import collect_garbage
+from profiles.loader import parse_profile
+from profiles.model.cache import Cache
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord, tag_from_json, tag_to_json
-from tasks.on_demand.evicting import Cached, doomed, evict
+from tasks.on_demand.eviction import Cached, doomed, evict
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import visible
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
+    from registry_server.store.gc.gc_report import Removal
     from registry_server.store.store import Store
-    from registry_server.store.verdicts import Removal
 
 NAME = RepositoryName("library/nginx")
 DAY = 86400.0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from registry_server.http.access.options import AccessOptions
-from registry_server.http.access.policy import READ, Policy, RepositoryRule
+from registry_server.http.auth.access_options import AccessOptions
+from registry_server.http.auth.access_rules import READ, AccessRules, RepositoryRule
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
@@ -299,7 +299,7 @@ def test_for_who_may_not_read_nothing_is_fetched(tmp_path: Path, upstream: Misbe
     image = upstream.add_image("closed/app", "1")
     upstream.add_image("open/app", "1")
     rule = RepositoryRule("open/**", re.compile("open/.*"), anonymous=READ)
-    access = AccessOptions(Policy((rule,)))
+    access = AccessOptions(AccessRules((rule,)))
     with mirroring(tmp_path, document(f"http://{upstream.host}"), access=access) as mirror:
         pull(mirror, "open/app", "1")
         asked = len(upstream.seen)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import ImageMaker, layer
+from flows.demo.sample_images import ImageMaker, layer
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
-from tasks.on_demand import breaker, ground
+from tasks.on_demand import context
 from tasks.on_demand.answers import Local, Miss, Push, Refusal
-from tasks.on_demand.breaker import Breaker, NotAskedNow
-from tasks.on_demand.bulkhead import Bulkhead
-from tasks.on_demand.waiting import NotChecked, in_time
+from tasks.on_demand.limits import breaker
+from tasks.on_demand.limits.breaker import Breaker, NotAskedNow
+from tasks.on_demand.limits.bulkhead import Bulkhead
+from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, hangs, misbehaving, resets, well_behaved
@@ -281,8 +282,8 @@ def test_while_one_tries_again_the_others_wait_for_what_it_finds() -> None:
 
 
 def test_who_says_how_long_a_connection_may_take_says_how_long_a_client_waits() -> None:
-    from profiles.entry import RegistryEntry
+    from profiles.model.registry_entry import RegistryEntry
 
     entry = {"urls": ["https://r"]}
-    assert ground.patience_of(RegistryEntry.model_validate(entry)) == ground.PATIENCE
-    assert ground.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0
+    assert context.patience_of(RegistryEntry.model_validate(entry)) == context.PATIENCE
+    assert context.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from profiles.loading import parse_profile
-from tasks.on_demand.deciding import resolve
+from profiles.loader import parse_profile
+from tasks.on_demand.routing import resolve
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import misbehaving
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.notifications import NotificationRefused, read_notification
-from flows.push_receiver import MAX_BODY, PushReceiver
+from flows.receiver.push_notifications import MAX_BODY, NotificationRefused, PushReceiver, read_notification
 from tasks.on_demand.answers import TooManyPushes
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.standing import standing
-from profiles.loading import parse_profile
+from flows.reporting.tag_status import tag_statuses
+from profiles.loader import parse_profile
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tasks.on_demand.memory import Memory
+from tasks.on_demand.limits.timed_cache import TimedCache
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving
 from tests.tasks.test_verifying import OURS, policy, sign
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
 
 APP = RepositoryName("app")
 
@@ -66,20 +66,20 @@ def test_status_shows_the_refused_move_until_the_tag_names_something_good(
     with mirroring(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as mirror:
         mirror.client.get(path)
         mirror.work.wait()
-        assert all(row.in_place for row in standing(mirror.store))
+        assert all(row.in_place for row in tag_statuses(mirror.store))
         evil = upstream.add_image("app", "v1", layers=(b"evil",)).manifest.digest
         upstream.add_image("app", "never", layers=(b"here",))
         for name in ("v1", "never"):
             mirror.client.get(f"/v2/app/manifests/{name}")
-        [row] = [row for row in standing(mirror.store) if not row.in_place]
+        [row] = [row for row in tag_statuses(mirror.store) if not row.in_place]
         assert (row.reference, row.upstream_digest, row.stored_digest) == ("v1", evil, image)
         assert "it has no signature" in row.problem
         good = upstream.add_image("app", "v1", layers=(b"mended",)).manifest.digest if mended else evil
         sign(upstream, good, OURS)
-        mirror.mind._refused = Memory(10_000)  # as after the seconds for which it is not judged again
+        mirror.mind._refused = TimedCache(10_000)  # as after the seconds for which it is not judged again
         assert mirror.client.get(path).headers["Docker-Content-Digest"] == good
         mirror.work.wait()
-        assert all(row.in_place for row in standing(mirror.store))
+        assert all(row.in_place for row in tag_statuses(mirror.store))
 
 
 def test_a_policy_that_comes_later_judges_what_is_here_before_it_is_served(
@@ -137,7 +137,9 @@ def test_what_was_refused_is_not_judged_at_each_pull(tmp_path: Path, upstream: M
         asked = []
         for reference in ("v1", "v1", "v1"):
             assert mirror.client.get(f"/v2/app/manifests/{reference}").status_code == 403
-            mirror.mind._absent = Memory(10_000)  # as after the seconds for which "not there" is remembered
+            mirror.mind._absent = TimedCache(
+                10_000
+            )  # as after the seconds for which "not there" is remembered
             asked.append(len(upstream.seen))
     assert asked[0] > 2
     assert [after - before for before, after in pairwise(asked)] == [1, 1]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from flows.receiver_process import ReceiverProcess, SecretUnusable
-from profiles.loading import load_profile
-from registry_server.http.calling import OnMissOptions
-from registry_server.http.process import running_server
+from flows.receiver.child_process import ReceiverProcess, SecretUnusable
+from profiles.loader import load_profile
+from registry_server.http.pull_through.webhook_client import OnMissOptions
+from registry_server.http.server_process import running_server
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tests.on_demand.mirrors import document

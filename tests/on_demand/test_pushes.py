@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from flows.push_receiver import PushReceiver
+from flows.receiver.push_notifications import PushReceiver
 from registry_server.oci import media_types
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.on_demand.answers import Miss, Push

@@ -13,7 +13,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.following import open_arriving
+from registry_server.store.incoming_reader import open_incoming
 from registry_server.store.store import Store
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving, well_behaved
@@ -163,18 +163,18 @@ def test_who_follows_a_file_is_not_led_on_into_other_bytes(tmp_path: Path) -> No
     descriptor = Descriptor("", Digest.of(LAYER), len(LAYER))
     with repository.receive_blob(descriptor) as incoming:
         incoming.write(b"something else")
-        before = open_arriving(repository, descriptor.digest)
+        before = open_incoming(repository, descriptor.digest)
         assert before is not None
         assert before.is_being_written()
         incoming.restart()
-        assert not before.extent().named
+        assert not before.state().named
         incoming.write(LAYER)
-        after = open_arriving(repository, descriptor.digest)
+        after = open_incoming(repository, descriptor.digest)
         assert after is not None
         assert after.is_being_written()
-        assert not after.extent().verified
+        assert not after.state().verified
         incoming.commit()
-        assert after.extent().verified
+        assert after.state().verified
     assert not after.is_being_written()
     before.close()
     after.close()
@@ -183,9 +183,9 @@ def test_who_follows_a_file_is_not_led_on_into_other_bytes(tmp_path: Path) -> No
     other = Descriptor("", Digest.of(b"x"), 5)
     with repository.receive_blob(other) as incoming:
         incoming.write(b"12345")
-        file = open_arriving(repository, other.digest)
+        file = open_incoming(repository, other.digest)
         assert file is not None
         with pytest.raises(DigestMismatch):
             incoming.commit()
-    assert not file.extent().named
+    assert not file.state().named
     file.close()

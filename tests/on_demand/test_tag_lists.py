@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import ImageMaker, layer
+from flows.demo.sample_images import ImageMaker, layer
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import TagRecord
 from tests.on_demand.mirrors import document, mirroring

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.webhook import MAX_BODY, Receiver
-from registry_server.http.signature import SIGNATURE, TIMESTAMP, sign
+from flows.receiver.webhook import MAX_BODY, Receiver
+from registry_server.http.pull_through.webhook_signature import SIGNATURE, TIMESTAMP, sign
 from registry_server.oci.reference import RepositoryName
 from tasks.on_demand.answers import Local, TheRepository
 

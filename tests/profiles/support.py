@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from profiles.content import ContentRule
 from profiles.errors import ProfileInvalid
-from profiles.loading import LoadedProfile, parse_profile
-from profiles.sync import RegistryEntry
+from profiles.loader import LoadedProfile, parse_profile
+from profiles.model.content_rule import ContentRule
+from profiles.model.sync import RegistryEntry
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from profiles.wider import as_whole, as_zot, reads_wider
+from profiles.patterns.zot_regex import differs_from_full_match, to_full_match, to_search
 from tests.profiles.support import load, warnings
 
 if TYPE_CHECKING:
@@ -160,14 +160,14 @@ def test_what_zot_takes_more_is_said_of_files_in_its_form(tags: str, part: str) 
     ],
 )
 def test_an_expression_is_rewritten_for_either_reading(text: str, zot: str, whole: str) -> None:
-    assert reads_wider(text)
-    assert (as_zot(text), as_whole(text)) == (zot, whole)
-    assert not reads_wider(as_zot(text))
+    assert differs_from_full_match(text)
+    assert (to_full_match(text), to_search(text)) == (zot, whole)
+    assert not differs_from_full_match(to_full_match(text))
 
 
 @pytest.mark.parametrize("text", ["^4.*$", ".*", "^4.*", ".*alpine$", "^a$|^b$", r"\Aa\z", "^(a|b)$"])
 def test_an_expression_that_both_read_alike_is_left_alone(text: str) -> None:
-    assert not reads_wider(text)
+    assert not differs_from_full_match(text)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import re
 import pytest
 from pydantic import BaseModel
 
+from profiles.docs.json_schema import json_schema
+from profiles.docs.reference import render_reference
+from profiles.loading.key_names import sections
 from profiles.matching import local_name
-from profiles.model import Profile
-from profiles.reference import render_reference
-from profiles.schema import json_schema
-from profiles.selection import DOCUMENT
-from profiles.version_range import VersionRange
-from profiles.vocabulary import sections
+from profiles.model.profile import Profile
+from profiles.patterns.select_expression import DOCUMENT
+from profiles.patterns.versions import VersionRange
 from tests.profiles.support import ROOT, load, rule, warnings
 
 _COMING = (ROOT / "docs/coming-from-zot.md").read_text()

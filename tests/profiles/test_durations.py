@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.durations import format_duration, parse_duration
 from profiles.errors import Refusal
+from profiles.values.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

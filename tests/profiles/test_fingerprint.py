@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from profiles.fingerprint import fingerprint
-from profiles.verification import VerificationPart
+from profiles.model.trust.fingerprint import fingerprint
+from profiles.model.trust.verification import VerificationPart
 from tasks.trust.compiling import Policies
 from tests.support.certificates import Authority
 

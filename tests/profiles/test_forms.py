@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from profiles.matching import form_of, platforms_of
-from profiles.parts import Parts
-from profiles.schema import json_schema
+from profiles.docs.json_schema import json_schema
+from profiles.image_parts import ImageParts
+from profiles.matching import manifest_format_of, platforms_of
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.forms import KEPT, Form
 from tests.profiles.support import entry, load, problems, rule, warnings
@@ -41,7 +41,7 @@ def test_platforms_are_a_list_or_a_section(
     for found in (entry(rule("a"), platforms=written), entry(rule("a", platforms=written))):
         [one] = found.content
         assert platforms_of(found, one) == wanted
-        assert form_of(found, [one], Parts(wanted)).rewrite is rewrite
+        assert manifest_format_of(found, [one], ImageParts(wanted)).rewrite is rewrite
         assert found.model_validate(found.model_dump(by_alias=True)) == found
 
 
@@ -76,7 +76,7 @@ def test_the_form_is_what_the_rules_ask_for_together(
     rules: list[dict[str, Any] | None], platforms: tuple[Platform, ...], form: Form
 ) -> None:
     found = [None if one is None else rule("a", **one) for one in rules]
-    assert form_of(entry(), found, Parts(platforms)) == form
+    assert manifest_format_of(entry(), found, ImageParts(platforms)) == form
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiles.errors import Refusal
-from profiles.globs import Glob
-from profiles.samples import sample_names
+from profiles.patterns.globs import Glob, sample_names
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from profiles.errors import ProfileUnreadable
-from profiles.loading import load_profile
-from profiles.model import Profile
+from profiles.loader import load_profile
+from profiles.model.profile import Profile
 from tests.profiles.support import load, problems, warnings
 
 _YAML = """\

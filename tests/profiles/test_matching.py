@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.content import ContentRule
 from profiles.matching import (
     listed_references,
     literal_repositories,
@@ -18,6 +17,7 @@ from profiles.matching import (
     sources,
     upstream_name,
 )
+from profiles.model.content_rule import ContentRule
 from registry_server.oci.digest import Digest
 from tests.profiles.support import entry, rule
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from profiles.own_address import is_own, without_own
-from profiles.upstream_url import UpstreamUrl
+from profiles.model.own_address import is_own_address, without_own_addresses
+from profiles.values.upstream_url import UpstreamUrl
 from tests.profiles.support import load, problems, warnings
 
 OTHER = "https://quay.io"
@@ -40,7 +40,7 @@ def text(*urls: str, **http: Any) -> str:
 )
 def test_an_address_is_ours_or_not(url: str, http: dict[str, Any], *, own: bool) -> None:
     profile = load(text(OTHER, **http), "profile.json").profile
-    assert is_own(UpstreamUrl.parse(url), profile.http) is own
+    assert is_own_address(UpstreamUrl.parse(url), profile.http) is own
 
 
 def test_an_entry_that_is_nothing_but_ourselves_is_refused() -> None:
@@ -52,7 +52,7 @@ def test_beside_others_it_is_left_out() -> None:
     given = text("http://127.0.0.1:5000", OTHER, port=5000)
     profile = load(given, "profile.json").profile
     [entry] = profile.sync.registries
-    assert [str(url) for url in without_own(entry, profile.http).urls] == [OTHER]
+    assert [str(url) for url in without_own_addresses(entry, profile.http).urls] == [OTHER]
     assert any("is this mirror itself" in each for each in warnings(given, "profile.json"))
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from profiles.retention import KeepTags
-from registry_server.store.retention import Candidate, Limits, Policy
-from registry_server.store.retention import KeepTags as Rule
+from profiles.model.server.retention import KeepTags
+from registry_server.store.gc.retention import Candidate, RepositoryRetention, RetentionLimits
+from registry_server.store.gc.retention import KeepTags as Rule
 from tests.profiles.support import load, warnings
 
 NOW = 1e9
@@ -56,21 +56,21 @@ def test_zots_own_example_is_understood() -> None:
     infra = main.retention.policy("infra/web")
     assert not infra.delete_referrers
     assert infra.delete_untagged
-    assert infra.keep_untagged == Limits(pulled_within=720 * 3600.0)
+    assert infra.keep_untagged == RetentionLimits(pulled_within=720 * 3600.0)
     assert [rule.limits for rule in infra.keep_tags] == [
-        Limits(),
-        Limits(pulled_within=168 * 3600.0),
-        Limits(pushed_within=720 * 3600.0, most_recently_pushed=10),
+        RetentionLimits(),
+        RetentionLimits(pulled_within=168 * 3600.0),
+        RetentionLimits(pushed_within=720 * 3600.0, most_recently_pushed=10),
     ]
     assert main.retention.policy("tmp/a/b") == infra
     assert main.retention.policy("infra/a/b") != infra
-    assert main.retention.policy("infra/a/b").doomed_tags([Candidate("x", 0.0, 0.0)], NOW) == {}
+    assert main.retention.policy("infra/a/b").expired_tags([Candidate("x", 0.0, 0.0)], NOW) == {}
 
 
 def test_without_a_policy_all_tags_stay() -> None:
     text = "storage: {rootDirectory: /s}\nsync: {registries: [{urls: [https://r.example], onDemand: true}]}"
     retention = load(text).profile.storage.gc_options()[Path("/s")].retention
-    assert retention.policy("any").doomed_tags([Candidate("x", 0.0, 0.0)], NOW) == {}
+    assert retention.policy("any").expired_tags([Candidate("x", 0.0, 0.0)], NOW) == {}
 
 
 @pytest.mark.parametrize(
@@ -98,27 +98,30 @@ TAGS = [
 @pytest.mark.parametrize(
     ("limits", "kept"),
     [
-        (Limits(), {"old", "pulled", "recent", "today"}),
-        (Limits(pushed_within=3 * DAY), {"recent", "today"}),
-        (Limits(pulled_within=DAY), {"pulled", "today"}),  # what was never pulled counts from its push
-        (Limits(most_recently_pushed=1), {"today"}),
-        (Limits(most_recently_pulled=2), {"today", "pulled"}),
-        (Limits(most_recently_pushed=1, pulled_within=DAY), {"today", "pulled"}),  # one is enough
-        (Limits(most_recently_pushed=9), {"old", "pulled", "recent", "today"}),
+        (RetentionLimits(), {"old", "pulled", "recent", "today"}),
+        (RetentionLimits(pushed_within=3 * DAY), {"recent", "today"}),
+        (
+            RetentionLimits(pulled_within=DAY),
+            {"pulled", "today"},
+        ),  # what was never pulled counts from its push
+        (RetentionLimits(most_recently_pushed=1), {"today"}),
+        (RetentionLimits(most_recently_pulled=2), {"today", "pulled"}),
+        (RetentionLimits(most_recently_pushed=1, pulled_within=DAY), {"today", "pulled"}),  # one is enough
+        (RetentionLimits(most_recently_pushed=9), {"old", "pulled", "recent", "today"}),
     ],
 )
-def test_what_meets_one_of_the_limits_stays(limits: Limits, kept: set[str]) -> None:
+def test_what_meets_one_of_the_limits_stays(limits: RetentionLimits, kept: set[str]) -> None:
     assert limits.kept(TAGS, NOW) == kept
 
 
 def test_the_first_rule_whose_patterns_take_a_tag_decides() -> None:
-    policy = Policy(
+    policy = RepositoryRetention(
         keep_tags=(
-            Rule(lambda tag: tag.startswith("o"), Limits(pushed_within=DAY)),
-            Rule(lambda tag: len(tag) < 6, Limits()),
+            Rule(lambda tag: tag.startswith("o"), RetentionLimits(pushed_within=DAY)),
+            Rule(lambda tag: len(tag) < 6, RetentionLimits()),
         )
     )
-    assert policy.doomed_tags(TAGS, NOW) == {
+    assert policy.expired_tags(TAGS, NOW) == {
         "old": "keepTags[0] does not keep it",
         "pulled": "no keepTags pattern takes it",
         "recent": "no keepTags pattern takes it",

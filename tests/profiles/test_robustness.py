@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.errors import ProfileInvalid
-from profiles.shipped import shipped_profile
+from profiles.examples.shipped import shipped_profile
 from tests.profiles.support import load, warnings
 
 _TEXT = re.sub(

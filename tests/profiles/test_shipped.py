@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from profiles.errors import ProfileUnreadable
-from profiles.loading import load_profile
+from profiles.examples.shipped import shipped_profile, shipped_profiles
+from profiles.loader import load_profile
+from profiles.loading.key_names import sections
 from profiles.matching import mappings, sources
-from profiles.shipped import shipped_profile, shipped_profiles
-from profiles.vocabulary import sections
 from tests.profiles.support import load, problems
 
 _PAGES = Path(__file__).parent / "zot"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.errors import ProfileInvalid
-from profiles.json_source import read_json
+from profiles.loading.json_reader import read_json
 from tests.profiles.support import load, problems
 
 
@@ -140,7 +140,7 @@ def test_json_is_read_as_python_reads_it(
     if not isinstance(value, str):  # a text alone is taken for a piece of an object
         assert document.root is not None
         assert document.root.plain() == value
-        assert document.flaws == ()
+        assert document.problems == ()
 
 
 @given(text=st.text('{}[]",: \n1ae\\', max_size=20))
@@ -149,7 +149,7 @@ def test_no_json_breaks_the_reader(text: str) -> None:
     try:
         expected = json.loads(text)
     except ValueError:
-        assert document.flaws
+        assert document.problems
     else:
         assert isinstance(expected, str) or document.root is not None
 

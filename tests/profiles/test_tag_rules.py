@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from profiles.content import ContentRule
-from profiles.tag_rules import choose_tags, zot_would_drop, zot_would_take
-from profiles.versions import parse_version
+from profiles.model.content_rule import ContentRule
+from profiles.patterns.versions import parse_version
+from profiles.tag_filter import choose_tags, zot_would_drop, zot_would_take
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.digest import Digest
 from tests.profiles.support import tag_rule

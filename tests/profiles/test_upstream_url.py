@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiles.errors import Refusal
-from profiles.upstream_url import UpstreamUrl, parse_token_service
+from profiles.values.upstream_url import UpstreamUrl, parse_token_service
 
 
 @pytest.mark.parametrize(

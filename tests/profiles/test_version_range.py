@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.errors import Refusal
-from profiles.version_range import VersionRange
-from profiles.versions import parse_version
+from profiles.patterns.versions import VersionRange, parse_version
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from flows.sample_images import ImageMaker
-from registry_server.http.process import running_server
+from flows.demo.sample_images import ImageMaker
+from registry_server.http.server_process import running_server
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName

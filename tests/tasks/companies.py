@@ -14,7 +14,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import TagRecord
-from tasks.upstream.referrers import fallback_tag
+from tasks.upstream.lists.referrers import fallback_tag
 from tests.support.registries import running_registry
 from tests.support_misbehaving import Misbehaving, misbehaving
 

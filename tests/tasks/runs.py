@@ -10,20 +10,20 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from flows.entries import open_store
-from profiles.loading import parse_profile
+from profiles.loader import parse_profile
 from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tasks.catalog import wanted_repositories
-from tasks.images import Admission, Step
+from tasks.filter_tags.search import filter_repositories
+from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import bring_in, convert_images
-from tasks.polling import record_polls
-from tasks.pruning import prune
-from tasks.report import build_report
-from tasks.run import open_run
-from tasks.searching import search_all
+from tasks.run.context import open_run
+from tasks.run.poll_records import record_polls
+from tasks.run.report import build_report
+from tasks.run.values import Admission, Step
+from tasks.stored.pruning import prune
 
 if TYPE_CHECKING:
     import threading
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
-    from tasks.images import Image
-    from tasks.outcomes import ImageOutcome
-    from tasks.report import Report
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
+    from tasks.run.outcomes import ImageOutcome
+    from tasks.run.report import Report
+    from tasks.run.values import Image
     from tests.support_misbehaving import Misbehaving
 
 EVERYTHING: dict[str, Any] = {"prefix": "**"}
@@ -71,7 +71,7 @@ def search(run: MirrorRun) -> str:
     """list_catalog and filter_tags; the catalog's problem."""
     catalog = wanted_repositories(run)
     with suppress(MirrorflowError):  # it is in the ledger as well
-        search_all(run, catalog.repositories)
+        filter_repositories(run, catalog.repositories)
     return catalog.problem
 
 

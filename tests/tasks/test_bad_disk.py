@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.entries import open_store
-from profiles.loading import load_profile, parse_profile
+from profiles.loader import load_profile, parse_profile
 from registry_server.store.errors import StoreError
-from tasks.outcomes import Outcome
-from tasks.policy_sweep import sweep
+from tasks.run.outcomes import Outcome
+from tasks.stored.policy_sweep import sweep
 from tests.flows.test_cli import mirrorflow
 from tests.tasks.runs import assert_complete, mirror, opened, store_of, sync, visible
 from tests.tasks.test_verifying import policy

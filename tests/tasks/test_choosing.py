@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.choosing import (
+from tasks.list_catalog import (
     choose_repositories,
     is_asked_for,
     literal_names,

@@ -11,11 +11,11 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import collect
+from registry_server.store.gc.collector import collect
 from tasks.companions.publishing import lost_companions, retry_companions
-from tasks.errors import is_retryable
-from tasks.outcomes import Outcome
 from tasks.planning import plan_entry
+from tasks.run.errors import is_retryable
+from tasks.run.outcomes import Outcome
 from tests.support_misbehaving import answers, well_behaved
 from tests.tasks.companies import (
     APP,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
-    from tasks.report import Report
+    from tasks.run.report import Report
 
 SBOM, BUNDLE = "application/spdx+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
 
@@ -353,7 +353,7 @@ def test_nested_companions_can_be_asked_for_each_time(upstream: Holder, tmp_path
 def test_too_many_companions_end(without_api: WithoutApi, tmp_path: Path) -> None:
     image = add_image(without_api, "v1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.companions.seeking.MOST_COMPANIONS", 3)
+        patch.setattr("tasks.companions.missing.MOST_COMPANIONS", 3)
         for number in range(5):
             attach(without_api, image, SBOM, b"%d" % number)
         report = run(tmp_path, without_api)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from flows.healing import heal_store
-from flows.render_status import render_tags
-from flows.sample_images import AMD64, ARM64, layer
-from flows.standing import standing
-from profiles.loading import parse_profile
-from registry_server.http.process import running_server
+from flows.demo.sample_images import AMD64, ARM64, layer
+from flows.maintenance.repair import refetch_damaged
+from flows.reporting.status_tables import render_tags
+from flows.reporting.tag_status import tag_statuses
+from profiles.loader import parse_profile
+from registry_server.http.server_process import running_server
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.scrub import lacking
+from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.store import Store
 from tests.support.registries import running_registry
 from tests.tasks.runs import mirror, opened
@@ -109,7 +109,7 @@ def test_status_says_from_what_it_was_converted(
 ) -> None:
     with opened(tmp_path, originals[0], {"prefix": NAME, "convert": "oci"}) as found:
         mirror(found)
-    found_rows = list(standing(Store.open(tmp_path / "store")))
+    found_rows = list(tag_statuses(Store.open(tmp_path / "store")))
     assert {row.reference: row.converted_from for row in found_rows} == {
         tag: descriptor.digest for tag, descriptor in originals[1].items()
     }
@@ -136,7 +136,7 @@ def test_what_was_lost_of_a_converted_image_is_made_again(
     for digest in (*record.roots, child):
         repository.find_blob(digest).path.unlink()
     said: list[str] = []
-    healed = heal_store(store, profile, stop=threading.Event(), told=said.append)
+    healed = refetch_damaged(store, profile, stop=threading.Event(), told=said.append)
     assert set(record.roots) <= set(healed), said
     assert repository.has_blob(child)
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []

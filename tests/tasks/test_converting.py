@@ -9,10 +9,9 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
-from registry_server.store.holdings import held_manifests
-from registry_server.store.scrub import lacking
-from tasks.copying import claim_jobs, copy_all
-from tasks.placing import put_manifests
+from registry_server.store.maintenance.scrub import find_missing
+from registry_server.store.repository_reader import held_manifests
+from tasks.copy_blob import claim_jobs, copy_all, put_manifests
 from tasks.planning import plan_entry
 from tests.tasks.docker_images import (
     ARM,
@@ -140,7 +139,7 @@ def test_platforms_that_are_left_out(
         found = [each for each in entries if each["mediaType"] == media_type]
         assert [each["platform"]["architecture"] for each in found] == architectures
     assert len(document(tmp_path, original.digest)["manifests"]) == 2
-    assert list(lacking(store_of(tmp_path))) == []
+    assert list(find_missing(store_of(tmp_path))) == []
     asked(upstream)
     assert sync(tmp_path, upstream, rule).unchanged == 1
     assert asked(upstream) == {"HEAD manifests": 1}

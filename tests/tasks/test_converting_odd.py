@@ -11,7 +11,7 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.conversion import REFERENCE
 from registry_server.oci.digest import Digest
-from registry_server.store.scrub import lacking
+from registry_server.store.maintenance.scrub import find_missing
 from tests.tasks.docker_images import (
     CONVERT,
     GZIP,
@@ -114,7 +114,7 @@ def test_odd_images_are_converted_whole(
     report = sync(tmp_path, upstream, CONVERT)
     assert report.complete, rows(report)
     assert_complete(store_of(tmp_path), IMAGE)
-    assert list(lacking(store_of(tmp_path))) == []
+    assert list(find_missing(store_of(tmp_path))) == []
     assert tagged(tmp_path).converted_from is not None
     seen = [document(tmp_path, TAG)]
     for found in seen:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.explaining import explain_image, explain_waiting
-from flows.standing import standing
+from flows.cli.explain import explain_image, explain_min_age
+from flows.reporting.tag_status import tag_statuses
 from profiles.errors import ProfileInvalid
-from profiles.loading import parse_profile
+from profiles.loader import parse_profile
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.withheld import (
+from registry_server.store.mirror_state.withheld_digests import (
     Withheld,
     put_withheld,
 )
-from tasks.cooldown import HELD_BACK
-from tasks.outcomes import Outcome
+from tasks.filter_tags.cooldown import HELD_BACK
+from tasks.run.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
@@ -30,8 +30,8 @@ from tests.tasks.test_verifying import OURS, sign
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiles.model import Profile
-    from tasks.report import Report
+    from profiles.model.profile import Profile
+    from tasks.run.report import Report
 
 DAY = 86400.0
 START = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
@@ -106,12 +106,12 @@ def test_the_last_admitted_digest_is_served_while_the_next_one_waits(
     record = store_of(tmp_path).repository(APP).tag(Tag("v1"))
     assert record is not None
     assert record.digest == old
-    [row] = standing(store_of(tmp_path), now=START + 14 * DAY)
+    [row] = tag_statuses(store_of(tmp_path), now=START + 14 * DAY)
     assert row.in_place
     profile = profile_of(tmp_path, upstream)
     [takes] = explain_image(profile, "app:v1")
     assert "first seen here 7d ago" in takes.words
-    [waits] = explain_waiting(profile, "app:v1", store_of(tmp_path), START + 14 * DAY)
+    [waits] = explain_min_age(profile, "app:v1", store_of(tmp_path), START + 14 * DAY)
     assert f"app:v1: {new} is held back until 2026-12-12T12:00Z" in waits
     assert row.held_back.startswith("held back until 2026-12-12T12:00Z")
     poll(tmp_path, upstream, 15)

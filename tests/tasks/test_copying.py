@@ -17,10 +17,10 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.copying import BlobJob, copy_one
-from tasks.outcomes import Outcome
+from tasks.copy_blob import BlobJob, copy_one
 from tasks.pipeline import bring_in
-from tasks.report import build_report
+from tasks.run.outcomes import Outcome
+from tasks.run.report import build_report
 from tests.support_behaviours import answers, truncated
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import (
@@ -37,7 +37,7 @@ from tests.tasks.runs import (
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
     from tests.support_misbehaving import Exchange, Misbehaving
 
 NAME = "library/nginx"

@@ -9,7 +9,7 @@ import pytest
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.errors import ManifestInvalid, MirrorflowError
 from registry_server.store.errors import StoreFull, StoreLocked, WaitCancelled
-from tasks.errors import (
+from tasks.run.errors import (
     BlobNotCopied,
     NoPlatform,
     NotWanted,

@@ -15,9 +15,9 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.errors import WrongContent
-from tasks.fetching import MAX_DEPTH, MAX_MANIFESTS, plan_image, walk
-from tasks.images import Image, ImagePlan
+from tasks.convert_manifest.manifest_tree import MAX_DEPTH, MAX_MANIFESTS, plan_image, walk
+from tasks.run.errors import WrongContent
+from tasks.run.values import Image, ImagePlan
 from tasks.upstream.errors import Stopped
 from tests.tasks.runs import add_document, add_index, assert_complete, mirror, opened, sync
 from tests.tasks.things import LAYER_TYPE, image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
     from tests.support_misbehaving import Misbehaving
 
 NAME = "library/nginx"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.oci.reference import RepositoryName
-from tasks.catalog import wanted_repositories
-from tasks.errors import StepFailed, is_retryable
-from tasks.outcomes import Outcome
-from tasks.searching import search_all
+from tasks.filter_tags.search import filter_repositories
+from tasks.list_catalog import wanted_repositories
+from tasks.run.errors import StepFailed, is_retryable
+from tasks.run.outcomes import Outcome
 from tests.support_behaviours import answers, well_behaved
 from tests.tasks.runs import (
     asked,
@@ -253,10 +253,10 @@ def test_a_search_that_failed_for_what_may_pass_is_repeated_for_that_alone(
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
         with pytest.raises(StepFailed, match=r"1 of 2 failed: library/nginx:1\.25: .*503") as caught:
-            search_all(run, sources)
+            filter_repositories(run, sources)
         assert is_retryable(caught.value)
         assert [str(image.name) for image in run.ledger.changed()] == [f"{NAME}:1.24"]
-        assert search_all(run, sources) == 2
+        assert filter_repositories(run, sources) == 2
         report = mirror(run)
     assert report.complete
     heads = [each.path.rpartition("/")[2] for each in upstream.requests("HEAD")]
@@ -268,7 +268,7 @@ def test_a_search_that_failed_for_good_is_not_repeated(upstream: Misbehaving, tm
     upstream.on(f"/v2/{NAME}/manifests/1.25", answers(403))
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
-        assert search_all(run, sources) == 0
+        assert filter_repositories(run, sources) == 0
         assert run.ledger.unsearched(sources) == []
 
 
@@ -283,8 +283,8 @@ def test_a_list_of_referrers_that_fails_for_what_may_pass_is_asked_for_again(
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
         with pytest.raises(StepFailed, match=f"what refers to images of {NAME}: .*503"):
-            search_all(run, sources)
-        assert search_all(run, sources) == 0
+            filter_repositories(run, sources)
+        assert filter_repositories(run, sources) == 0
         assert mirror(run).complete
     assert len(upstream.requests("HEAD")) == 1
     assert len(upstream.requests("GET", "/referrers/")) == 2

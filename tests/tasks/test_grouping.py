@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grouping import GROUP, GROUPS, PACK_BYTES, SINGLES, group, label, pack
+from tasks.run.grouping import GROUP, GROUPS, PACK_BYTES, SINGLES, group, label, pack
 from tests.tasks.things import blob, image
 
 MIB = 1 << 20

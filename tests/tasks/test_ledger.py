@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from registry_server.oci.reference import ImageName
-from tasks.errors import NotWanted
-from tasks.images import Admission, Findings, Image, ImagePlan, Step
-from tasks.ledger import Ledger
+from tasks.run.errors import NotWanted
+from tasks.run.ledger import Ledger
+from tasks.run.values import Admission, Findings, Image, ImagePlan, Step
 from tests.tasks.things import blob, image, source
 
 ONE, TWO, THREE = (image(f"library/nginx:{number}") for number in (1, 2, 3))

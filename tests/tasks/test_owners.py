@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.entries import open_store
-from flows.standing import standing
-from profiles.loading import parse_profile
+from flows.reporting.tag_status import tag_statuses
+from profiles.loader import parse_profile
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.run import open_run
+from tasks.run.context import open_run
 from tests.tasks.runs import asked, mirror, rows, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.digest import Digest
-    from tasks.report import Report
+    from tasks.run.report import Report
     from tests.support_misbehaving import Misbehaving
 
 HERE = "apps/web:1"
@@ -111,7 +111,7 @@ def test_two_entries_that_feed_one_repository_have_a_record_each(
     before = named(tmp_path)
     poll(tmp_path, *entries)
     assert named(tmp_path) == before
-    found = {(row.reference, row.registry): row.problem for row in standing(store_of(tmp_path))}
+    found = {(row.reference, row.registry): row.problem for row in tag_statuses(store_of(tmp_path))}
     assert found == {("1", order[0]): "", ("2", "two"): ""}
     records = store_of(tmp_path).repository(RepositoryName("apps/web")).polls()
     assert [each.registry for each in records] == [order[1], order[0]]

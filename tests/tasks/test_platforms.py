@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from profiles.parts import Parts
+from profiles.image_parts import ImageParts
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
-from tasks.platforms import wanted_children
+from tasks.convert_manifest.platforms import wanted_children
 from tests.tasks.things import index
 
 NAMES = ("amd64", "arm64", "armv6", "armv7", "windows", "attested", "attested-arm64", "nested", "stray")
@@ -46,7 +46,7 @@ INDEX = index(
     ],
 )
 def test_entries_of_a_wished_platform_are_kept(wishes: list[str], kept: tuple[str, ...]) -> None:
-    found = wanted_children(INDEX, Parts(tuple(map(Platform.parse, wishes))))
+    found = wanted_children(INDEX, ImageParts(tuple(map(Platform.parse, wishes))))
     names = {Digest.of(name.encode()): name for name in NAMES}
     assert tuple(names[child.digest] for child in found) == kept
 
@@ -72,5 +72,5 @@ def test_a_wish_takes_what_it_names_and_what_is_usual(
     wish: str,
     fits: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    found = wanted_children(index(("child", platform)), Parts((Platform.parse(wish),)))
+    found = wanted_children(index(("child", platform)), ImageParts((Platform.parse(wish),)))
     assert bool(found) is fits

@@ -13,10 +13,10 @@ import pytest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tasks.copying import claim_jobs, copy_one
-from tasks.errors import BlobNotCopied
+from tasks.copy_blob import claim_jobs, copy_one
 from tasks.pipeline import bring_in
-from tasks.publishing import publish
+from tasks.publish_image import publish
+from tasks.run.errors import BlobNotCopied
 from tests.support_behaviours import answers, hangs
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import (

@@ -8,11 +8,11 @@ import pytest
 
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.reference import ImageName
-from tasks.errors import NotWanted
-from tasks.images import Findings, ImagePlan, Step
-from tasks.ledger import Ledger
-from tasks.outcomes import ImageOutcome, Outcome, outcomes
-from tasks.report import Report
+from tasks.run.errors import NotWanted
+from tasks.run.ledger import Ledger
+from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
+from tasks.run.report import Report
+from tasks.run.values import Findings, ImagePlan, Step
 from tests.support_behaviours import answers
 from tests.tasks.runs import mirror, opened, sync
 from tests.tasks.things import blob, image, source

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import AMD64, ARM64, layer
-from profiles.parts import Parts
-from profiles.selection import DOCUMENT
+from flows.demo.sample_images import AMD64, ARM64, layer
+from profiles.image_parts import ImageParts
+from profiles.patterns.select_expression import DOCUMENT
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
-from tasks.errors import WrongContent
-from tasks.selection import describe
+from tasks.filter_tags.selection import describe
+from tasks.run.errors import WrongContent
 from tests.support_behaviours import answers
 from tests.tasks.runs import add_document, add_index, opened
 from tests.tasks.things import image
@@ -70,7 +70,7 @@ def test_of_an_index_the_config_is_that_of_the_platform_that_the_rule_names_firs
     assert found["platforms"] == ["linux/arm64/v8", "linux/amd64"]
     assert found["config"]["architecture"] == "amd64", "where the rule names none"
     assert found["labels"] == LABELS
-    again = document(tmp_path, registry.url, made, parts=Parts((Platform("linux", "arm64"),)))
+    again = document(tmp_path, registry.url, made, parts=ImageParts((Platform("linux", "arm64"),)))
     assert again["config"]["architecture"] == "arm64"
 
 

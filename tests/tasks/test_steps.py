@@ -11,9 +11,7 @@ import pytest
 from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
-from tasks.copying import claim_jobs
-from tasks.errors import NotWanted, StepFailed, Unexpected
-from tasks.images import Findings, Step
+from tasks.copy_blob import claim_jobs
 from tasks.prefect_tasks import (
     convert_manifest,
     copy_blob,
@@ -25,6 +23,8 @@ from tasks.prefect_tasks import (
     summary,
     verify_signature,
 )
+from tasks.run.errors import NotWanted, StepFailed, Unexpected
+from tasks.run.values import Findings, Step
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks.run import MirrorRun
+    from tasks.run.context import MirrorRun
     from tests.support_misbehaving import Misbehaving
 
 NAME = "library/nginx"

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from tasks.transfers import Transfers
+from tasks.run.transfers import Transfers
 
 PATIENCE = 20  # seconds
 

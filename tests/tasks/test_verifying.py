@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
-from tasks.outcomes import Outcome
+from tasks.run.outcomes import Outcome
 from tests.support_misbehaving import Misbehaving, answers
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.report import Report
+    from tasks.run.report import Report
 
 OURS, THEIRS = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -159,7 +159,7 @@ def test_an_image_under_the_tag_of_a_companion_stays_out(upstream: Misbehaving, 
 _WITHOUT_A_POLICY = """
 import sys
 from pathlib import Path
-from profiles.loading import parse_profile
+from profiles.loader import parse_profile
 from tasks import finding, planning, publishing, report, verifying
 from tasks.companions import publishing as companions
 from tasks.on_demand import service

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.standing import standing
+from flows.reporting.tag_status import tag_statuses
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
-from registry_server.store.store import Store
-from registry_server.store.withheld import (
+from registry_server.store.mirror_state.withheld_digests import (
     Withheld,
     all_withheld,
     find_withheld,
@@ -20,8 +19,9 @@ from registry_server.store.withheld import (
     latest_time,
     put_withheld,
 )
-from tasks.cooldown import HELD_BACK
-from tasks.on_demand.memory import Memory
+from registry_server.store.store import Store
+from tasks.filter_tags.cooldown import HELD_BACK
+from tasks.on_demand.limits.timed_cache import TimedCache
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import store_of, visible
@@ -62,18 +62,18 @@ def test_status_names_what_waits_on_demand_until_it_is_not_there_any_more(
     young = digest_of(upstream, b"young")
     with mirroring(tmp_path, document(f"http://{upstream.host}", content=[WEEK])) as mirrored:
         mirrored.client.get("/v2/app/manifests/v1")
-        [row] = standing(mirrored.store, now=time.time())
+        [row] = tag_statuses(mirrored.store, now=time.time())
         assert (row.registry, row.repository, row.reference) == ("registry1", "app", "v1")
         assert (row.upstream_digest, row.stored_digest, row.problem) == (young, "", "")
         assert row.held_back.startswith(HELD_BACK)
         assert row.last_check is not None
         assert time.time() - row.last_check < 60
-        assert list(standing(mirrored.store, now=time.time() + 8 * DAY)) == [], "its time has come"
-        assert list(standing(mirrored.store, entries=("other",))) == [], "the profile has no such entry"
+        assert list(tag_statuses(mirrored.store, now=time.time() + 8 * DAY)) == [], "its time has come"
+        assert list(tag_statuses(mirrored.store, entries=("other",))) == [], "the profile has no such entry"
         remove(upstream, "v1")
-        mirrored.mind._absent = Memory(10_000)  # as after the seconds for which the refusal is remembered
+        mirrored.mind._absent = TimedCache(10_000)  # as after the seconds for which the refusal is remembered
         mirrored.client.get("/v2/app/manifests/v1")
-        assert list(standing(mirrored.store, now=time.time())) == []
+        assert list(tag_statuses(mirrored.store, now=time.time())) == []
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_status_forgets_what_a_poll_does_not_want(
 ) -> None:
     digest_of(upstream, b"young")
     poll(tmp_path, upstream, 0)
-    assert [row.reference for row in standing(store_of(tmp_path), now=START)] == ["v1"]
+    assert [row.reference for row in tag_statuses(store_of(tmp_path), now=START)] == ["v1"]
     digest_of(upstream, b"other", "w1")
     if not change:
         remove(upstream, "v1")
     poll(tmp_path, upstream, 1, WEEK | change)
-    assert [row.reference for row in standing(store_of(tmp_path), now=START + DAY)] == ["w1"]
+    assert [row.reference for row in tag_statuses(store_of(tmp_path), now=START + DAY)] == ["w1"]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from profiles.sync import RegistryEntry
+from profiles.model.sync import RegistryEntry
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import Manifest
 from registry_server.oci.reference import RepositoryName, Tag, parse_reference
-from tasks.choosing import choose_repositories
-from tasks.images import Image, SourceRepository
+from tasks.list_catalog import choose_repositories
+from tasks.run.values import Image, SourceRepository
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 

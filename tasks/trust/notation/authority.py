@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from tasks.trust.by_ca import certificate_fingerprint
+from tasks.trust.authorities.by_ca import certificate_fingerprint
 from tasks.trust.candidates import NotationSignature
 from tasks.trust.errors import Refused, refusing
 from tasks.trust.notation.chain import check_chain, check_validity, trusted

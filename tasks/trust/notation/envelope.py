@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from tasks.trust.errors import Refused
-from tasks.trust.texts import expect, json_object, unbase64, unbase64url
+from tasks.trust.formats.texts import expect, json_object, unbase64, unbase64url
 
 PAYLOAD_TYPE: Final = "application/vnd.cncf.notary.payload.v1+json"
 JWS: Final = "application/jose+json"

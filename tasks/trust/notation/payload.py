@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.trust.errors import Refused
-from tasks.trust.texts import expect, json_object
+from tasks.trust.formats.texts import expect, json_object
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sample_images import ImageMaker, layer
-from flows.sample_upstream import fill_sample_upstream
-from profiles.shipped import shipped_profile
+from flows.demo.sample_images import ImageMaker, layer
+from flows.demo.sample_upstream import fill_sample_upstream
+from profiles.examples.shipped import shipped_profile
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store

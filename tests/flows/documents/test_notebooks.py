@@ -10,11 +10,18 @@ import pytest
 from nbclient import NotebookClient
 from rich.console import Console
 
-from flows.report_data import DEMO, failure_reasons, find_profile, run_bytes, run_outcomes, saved_share
-from flows.rerun_client import RunRefused
-from flows.rerun_data import connected
-from flows.runner_report import RunEnded
-from flows.up import Up
+from flows.notebook_support.failed_runs import connected
+from flows.notebook_support.sync_report import (
+    DEMO,
+    failure_reasons,
+    find_profile,
+    run_bytes,
+    run_outcomes,
+    saved_share,
+)
+from flows.orchestration.deployment_runs import RunRefused
+from flows.orchestration.runner_events import RunEnded
+from flows.supervisor.up import Supervisor
 from tests.support.documents import ROOT
 
 if TYPE_CHECKING:
@@ -53,7 +60,7 @@ def test_the_report_draws_its_plots(mirror: Mirror, monkeypatch: pytest.MonkeyPa
 def test_failed_runs_are_found_explained_and_run_again(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Up(mirror.profile, environment=mirror.environment, console=Console(quiet=True)) as up:
+    with Supervisor(mirror.profile, environment=mirror.environment, console=Console(quiet=True)) as up:
         first = up.follow(until=RunEnded)
         assert isinstance(first, RunEnded)
         assert first.state == "Failed"

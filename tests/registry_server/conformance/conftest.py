@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from registry_server.http.process import running_server
+from registry_server.http.server_process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

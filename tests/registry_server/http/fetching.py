@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from registry_server.http.calling import OnMissOptions
+from registry_server.http.pull_through.webhook_client import OnMissOptions
 from registry_server.oci.reference import RepositoryName
 from tests.registry_server.store.images import tag_image
 

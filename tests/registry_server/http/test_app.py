@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from flows.sample_images import ImageMaker
+from flows.demo.sample_images import ImageMaker
 from registry_server.http.app import create_app
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from registry_server.http.streaming import CHUNK_BYTES
+from registry_server.http.pull.file_response import CHUNK_BYTES
 from registry_server.oci.digest import Digest
 from tests.support.registries import put_blob
 

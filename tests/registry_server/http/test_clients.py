@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from flows.sample_images import AMD64, ARM64, layer
+from flows.demo.sample_images import AMD64, ARM64, layer
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_MANIFEST
 from tests.support.registries import put_blob, running_registry

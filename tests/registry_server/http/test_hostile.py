@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from registry_server.http.app import create_app
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
@@ -177,7 +177,7 @@ def store(folder: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def call(store: Store) -> Iterator[Caller]:
-    limits = Limits(spare_bytes=0, busy_seconds=0.1, client_sessions=10**6, sessions=10**6)
+    limits = PushLimits(spare_bytes=0, busy_seconds=0.1, client_sessions=10**6, sessions=10**6)
     with asyncio.Runner() as runner:
         yield Caller(create_app(store, writable=True, limits=limits), runner)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import push_image
 from tests.support.registries import running_registry
@@ -67,7 +67,7 @@ requests = st.one_of(
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("hostile")
-    limits = Limits(spare_bytes=0, client_sessions=10**6, sessions=10**6)
+    limits = PushLimits(spare_bytes=0, client_sessions=10**6, sessions=10**6)
     with running_registry(folder, writable=True, limits=limits, header_timeout=1.0) as found:
         push_image(found.client, "latest", BLOB)
         yield found

@@ -11,9 +11,9 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from registry_server.http.limits import Limits
-from registry_server.http.options import ServerOptions
-from registry_server.http.process import ServerProcess
+from registry_server.http.push.push_limits import PushLimits
+from registry_server.http.server_options import ServerOptions
+from registry_server.http.server_process import ServerProcess
 from registry_server.store.store import Store
 from tests.registry_server.http.crashing import Promises, Writer, pull_everything
 from tests.registry_server.store.images import check
@@ -54,7 +54,7 @@ def _kill_at_random(server: ServerProcess, promises: Promises, seed: int) -> Non
 def test_a_server_killed_at_any_moment_leaves_every_visible_tag_whole(tmp_path: Path) -> None:
     """The server that is pulled from is the one that is killed next, over the same store."""
     # Each kill leaves sessions behind, and nobody waits a day here for them to end.
-    limits = Limits(require_blobs=1, sessions=10**6, client_sessions=10**6)
+    limits = PushLimits(require_blobs=1, sessions=10**6, client_sessions=10**6)
     options = ServerOptions(tmp_path / "store", port=0, workers=2, writable=True, limits=limits)
     promises, pulled = Promises(), 0
     for kill in range(KILLS + 1):

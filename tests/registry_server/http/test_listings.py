@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sample_images import layer
+from flows.demo.sample_images import layer
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_INDEX
 

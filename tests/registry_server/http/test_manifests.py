@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.sample_images import AMD64, ARM64, layer
+from flows.demo.sample_images import AMD64, ARM64, layer
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_server.http.paging import LONGEST_PAGE, Page, PageInvalid
+from registry_server.http.pull.paging import LONGEST_PAGE, Page, PageInvalid
 
 
 @pytest.mark.parametrize(

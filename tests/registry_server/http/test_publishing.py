@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
@@ -179,7 +179,7 @@ def test_an_image_whose_blobs_are_not_here_is_kept_with_a_warning(registry: Regi
 
 
 def test_a_registry_may_want_images_to_be_complete(tmp_path: Path) -> None:
-    limits = Limits(require_blobs=1)
+    limits = PushLimits(require_blobs=1)
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         body = image(push_blob(registry.client, b"{}"), push_blob(registry.client, b"layer", "b"))
         answer = put_manifest(registry.client, body, "1.0")

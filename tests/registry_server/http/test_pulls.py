@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.gc import collect
-from registry_server.store.gc_options import GcOptions
-from registry_server.store.retention import KeepTags, Limits, Policy, Retention
+from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import (
+    GcOptions,
+    KeepTags,
+    RepositoryRetention,
+    Retention,
+    RetentionLimits,
+)
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.disks import read_only
 from tests.registry_server.store.images import tag_image
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.registries import Registry
 
 WEEK = 7 * 86400.0
-LATELY = Policy(keep_tags=(KeepTags(lambda _: True, Limits(pulled_within=WEEK)),))
+LATELY = RepositoryRetention(keep_tags=(KeepTags(lambda _: True, RetentionLimits(pulled_within=WEEK)),))
 
 
 def _pulls(registry: Registry, repository: str = "a") -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.sample_images import AMD64, ARM64, layer
+from flows.demo.sample_images import AMD64, ARM64, layer
 from registry_server.oci.digest import Digest
 from tests.support.registries import running_registry
 

@@ -13,7 +13,7 @@ from registry_server.http.routes import (
     Referrers,
     Route,
     Tags,
-    Upload,
+    UploadOf,
     parse_route,
 )
 from registry_server.oci.digest import Digest
@@ -38,9 +38,9 @@ LONG_DIGEST = Digest.of(b"content", "sha512")
         pytest.param(f"/v2/a/manifests/{DIGEST}", ManifestOf(Name("a"), DIGEST), id="manifest-by-digest"),
         pytest.param(f"/v2/a/blobs/{LONG_DIGEST}", BlobOf(Name("a"), LONG_DIGEST), id="blob-sha512"),
         pytest.param(f"/v2/a/referrers/{DIGEST}", Referrers(Name("a"), DIGEST), id="referrers"),
-        pytest.param("/v2/a/blobs/uploads/", Upload(Name("a"), ""), id="upload-start"),
-        pytest.param("/v2/a/blobs/uploads", Upload(Name("a"), ""), id="upload-start-without-slash"),
-        pytest.param("/v2/a/blobs/uploads/7f-3", Upload(Name("a"), "7f-3"), id="upload-session"),
+        pytest.param("/v2/a/blobs/uploads/", UploadOf(Name("a"), ""), id="upload-start"),
+        pytest.param("/v2/a/blobs/uploads", UploadOf(Name("a"), ""), id="upload-start-without-slash"),
+        pytest.param("/v2/a/blobs/uploads/7f-3", UploadOf(Name("a"), "7f-3"), id="upload-session"),
         # Repositories that are called like endpoints.
         pytest.param(
             "/v2/a/manifests/manifests/1", ManifestOf(Name("a/manifests"), Tag("1")), id="its-image"
@@ -56,7 +56,7 @@ LONG_DIGEST = Digest.of(b"content", "sha512")
         ),
         pytest.param("/v2/a/blobs/uploads/tags/list", Tags(Name("a/blobs/uploads")), id="its-tags"),
         pytest.param(
-            "/v2/a/blobs/uploads/blobs/uploads/", Upload(Name("a/blobs/uploads"), ""), id="its-upload"
+            "/v2/a/blobs/uploads/blobs/uploads/", UploadOf(Name("a/blobs/uploads"), ""), id="its-upload"
         ),
         pytest.param("/v2/a/tags/list/tags/list", Tags(Name("a/tags/list")), id="a-tags-list"),
         pytest.param(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from registry_server.http.listening import CannotListen, listen, url_of
-from registry_server.http.options import ServerOptions
-from registry_server.http.process import ServerFailed, ServerProcess, running_server
+from registry_server.http.listener import CannotListen, listen, url_of
+from registry_server.http.server_options import ServerOptions
+from registry_server.http.server_process import ServerFailed, ServerProcess, running_server
 from registry_server.oci.reference import RepositoryName
 from tests.support.registries import put_blob, running_registry
 
@@ -162,8 +162,8 @@ def test_a_server_does_not_outlive_its_parent(tmp_path: Path) -> None:
     program = (
         "import os, threading, signal, sys\n"
         "from pathlib import Path\n"
-        "from registry_server.http.options import ServerOptions\n"
-        "from registry_server.http.process import ServerProcess\n"
+        "from registry_server.http.server_options import ServerOptions\n"
+        "from registry_server.http.server_process import ServerProcess\n"
         "found = []\n"
         "start = lambda: found.append(ServerProcess(ServerOptions(Path(sys.argv[1]), port=0)))\n"
         "thread = threading.Thread(target=start); thread.start(); thread.join()\n"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from flows.sample_images import ImageMaker, layer
-from registry_server.http.options import Tls
-from registry_server.http.process import ServerFailed, running_server
+from flows.demo.sample_images import ImageMaker, layer
+from registry_server.http.server_options import Tls
+from registry_server.http.server_process import ServerFailed, running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tests.registry_server.http.pushing import until

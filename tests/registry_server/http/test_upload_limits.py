@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import begin, code, is_busy, patch, push_blob, send_patch, until
 from tests.registry_server.http.upload_ways import WAYS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONTENT = os.urandom(300_000)
 
 
-def _code(tmp_path: Path, limits: Limits, act: Callable[[Registry], httpx.Response]) -> tuple[int, str]:
+def _code(tmp_path: Path, limits: PushLimits, act: Callable[[Registry], httpx.Response]) -> tuple[int, str]:
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         answer = act(registry)
         assert "Traceback" not in answer.text
@@ -40,11 +40,11 @@ def test_a_blob_that_is_too_large_is_413(tmp_path: Path, way: Way) -> None:
         except (AssertionError, KeyError):  # a part was refused already
             return patch(registry.client, begin(registry.client), CONTENT)
 
-    assert _code(tmp_path, Limits(blob_bytes=250_000), act) == (413, "SIZE_INVALID")
+    assert _code(tmp_path, PushLimits(blob_bytes=250_000), act) == (413, "SIZE_INVALID")
 
 
 def test_a_disk_that_is_nearly_full_takes_no_uploads(tmp_path: Path) -> None:
-    limits = Limits(spare_bytes=2**62)
+    limits = PushLimits(spare_bytes=2**62)
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         answer = registry.client.post("/v2/a/blobs/uploads/")
         assert code(answer) == (507, "DENIED")
@@ -62,7 +62,7 @@ def test_an_announced_body_that_has_no_room_is_refused_before_it_is_sent(tmp_pat
 
 
 def test_sessions_are_capped(tmp_path: Path) -> None:
-    with running_registry(tmp_path, writable=True, limits=Limits(sessions=2)) as registry:
+    with running_registry(tmp_path, writable=True, limits=PushLimits(sessions=2)) as registry:
         location = begin(registry.client)
         begin(registry.client, "b")
         answer = registry.client.post("/v2/c/blobs/uploads/")
@@ -72,14 +72,14 @@ def test_sessions_are_capped(tmp_path: Path) -> None:
 
 
 def test_sessions_of_one_client_are_capped(tmp_path: Path) -> None:
-    limits = Limits(client_sessions=1)
+    limits = PushLimits(client_sessions=1)
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         begin(registry.client)
         assert code(registry.client.post("/v2/a/blobs/uploads/")) == (429, "TOOMANYREQUESTS")
 
 
 def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
-    limits = Limits(body_idle_seconds=0.2)
+    limits = PushLimits(body_idle_seconds=0.2)
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         location = begin(registry.client)
         with send_patch(registry, location, "Content-Length: 10", b"01234") as sent:
@@ -88,7 +88,7 @@ def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
 
 
 def test_who_waits_too_long_for_a_session_is_told(tmp_path: Path) -> None:
-    with running_registry(tmp_path, writable=True, limits=Limits(busy_seconds=0.1)) as registry:
+    with running_registry(tmp_path, writable=True, limits=PushLimits(busy_seconds=0.1)) as registry:
         location = begin(registry.client)
         with send_patch(registry, location, "Content-Length: 10", b"01234"):
             until(lambda: is_busy(registry, location))

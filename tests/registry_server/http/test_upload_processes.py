@@ -17,12 +17,12 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
-from registry_server.store.upload_files import UploadUnknown
+from registry_server.store.upload_session_files import UploadUnknown
 from tests.registry_server.http.pushing import begin, finish, patch, push_image, until
 from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
-    from registry_server.store.uploads import Upload
+    from registry_server.store.upload_sessions import UploadSession
 
 NAME = RepositoryName("library/nginx")
 CONTENT = os.urandom(3_000_000)
@@ -143,7 +143,7 @@ def test_four_processes_push_the_same_blobs(tmp_path: Path) -> None:
     assert list((store.root / "staging").iterdir()) == []
 
 
-def _opened(store: Store, session: str) -> Upload:
+def _opened(store: Store, session: str) -> UploadSession:
     found = store.uploads(NAME).open(NAME, session)
     assert found is not None
     return found

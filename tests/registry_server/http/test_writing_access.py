@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.access.support import AUTH, auth_of, guarded
+from tests.registry_server.http.auth.support import AUTH, auth_of, guarded
 from tests.registry_server.http.pushing import begin, code, finish, patch, push_blob, push_image
 from tests.support.registries import put_blob
 

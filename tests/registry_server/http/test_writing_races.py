@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import image, index, push_blob, push_image, put_manifest
 from tests.registry_server.store.images import check
@@ -41,7 +41,7 @@ def _at_once(*actions: Callable[[], None]) -> None:
 
 def test_what_a_tag_needs_is_not_deleted_while_it_is_pushed(tmp_path: Path) -> None:
     """Either the push is told that a blob is gone, or the delete that a tag needs it."""
-    limits = Limits(require_blobs=1)
+    limits = PushLimits(require_blobs=1)
     with running_registry(tmp_path, writable=True, workers=2, limits=limits) as registry:
         seen: list[int] = []
 

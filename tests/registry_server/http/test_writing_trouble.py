@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry_server.http.limits import Limits
+from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import begin, code, finish, patch, push_blob, push_image, put_manifest
 from tests.registry_server.store.disks import mounted, read_only
@@ -30,7 +30,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_is_told_and_comes_back(small: Path, tmp_path: Path) -> None:
-    with running_registry(tmp_path, root=small, writable=True, limits=Limits(spare_bytes=0)) as registry:
+    with running_registry(tmp_path, root=small, writable=True, limits=PushLimits(spare_bytes=0)) as registry:
         body = push_image(registry.client, "before", b"layer")
         location = begin(registry.client)
         answer = registry.client.patch(location, content=(os.urandom(MIB) for _ in range(32)))
@@ -45,7 +45,7 @@ def test_a_disk_that_fills_up_is_told_and_comes_back(small: Path, tmp_path: Path
 
 def test_what_is_kept_back_is_there_for_deleting(small: Path, tmp_path: Path) -> None:
     """The watermark refuses new bytes long before nothing works any more."""
-    limits = Limits(spare_bytes=8 * MIB)
+    limits = PushLimits(spare_bytes=8 * MIB)
     with running_registry(tmp_path, root=small, writable=True, limits=limits) as registry:
         body = push_image(registry.client, "first", os.urandom(4 * MIB))
         location = begin(registry.client)

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import Care, collect
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.collector import Care, collect
+from registry_server.store.gc.retention import GcOptions
 from tests.registry_server.store.images import files_below, layer
 
 if TYPE_CHECKING:
+    from registry_server.store.gc.gc_report import GcReport
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
-    from registry_server.store.verdicts import GcReport
 
 A, B, C = b"layer a", b"layer b", b"layer c"
 OPTIONS = GcOptions(delay=3600.0, settle=0.0)

@@ -10,7 +10,7 @@ from registry_server.store.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registry_server.store.durability import Durability
+    from registry_server.store.filesystem.durability import Durability
     from registry_server.store.repository import Repository
 
 

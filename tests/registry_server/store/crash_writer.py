@@ -22,7 +22,7 @@ from tests.registry_server.store.images import check, image, index, layer, recor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registry_server.store.durability import Durability
+    from registry_server.store.filesystem.durability import Durability
     from registry_server.store.repository import Repository
 
 # What Python announces before it does it (PEP 578): every step of the store that changes a name.

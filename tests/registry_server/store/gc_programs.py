@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import ManifestUnknown
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import ClosureIncomplete, StoreFull
-from registry_server.store.gc import Care, collect
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.collector import Care, collect
+from registry_server.store.gc.retention import GcOptions
 from registry_server.store.store import Store
 from tests.registry_server.store.crash_writer import in_child, killed_at, publish, receive
 from tests.registry_server.store.images import check, image, layer, record, tag_image

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_server.http.pool_size import PoolSize
+from registry_server.http.metrics.pool_size import PoolSize
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.gc import Care, collect
-from registry_server.store.gc_options import GcOptions
-from registry_server.store.scrub import lacking, scrub
-from registry_server.store.stats import stats
+from registry_server.store.gc.collector import Care, collect
+from registry_server.store.gc.retention import GcOptions
+from registry_server.store.maintenance.scrub import find_missing, scrub
+from registry_server.store.maintenance.stats import stats
 from registry_server.store.store import Store
 from tests.registry_server.store.images import image, layer, record
 
@@ -75,7 +75,7 @@ def measure(root: Path, tags: int, blobs_each: int) -> None:
     with timed("stats"):
         stats(store)
     with timed("what tags lack"):
-        assert not list(lacking(store))
+        assert not list(find_missing(store))
     with timed("scrub"):
         scrub(store)
     print(f"largest resident set: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")

@@ -10,7 +10,7 @@ import pytest
 
 from registry_server.oci.errors import DigestMismatch
 from registry_server.store.errors import StoreLocked, WaitCancelled
-from registry_server.store.incoming import wait_for_turn
+from registry_server.store.incoming_blob import wait_for_turn
 from tests.registry_server.store.images import layer
 from tests.registry_server.store.receiving import BLOB, CONTENT, incoming_file, receive, tell
 

@@ -21,7 +21,7 @@ from registry_server.store.store import Store
 from tests.registry_server.store.images import check, layer
 
 if TYPE_CHECKING:
-    from registry_server.store.durability import Durability
+    from registry_server.store.filesystem.durability import Durability
 
 HERE = Path(__file__).resolve().parents[3]
 WRITER = [sys.executable, "-m", "tests.registry_server.store.crash_writer"]

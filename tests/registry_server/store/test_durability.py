@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.durability import Durability, Flusher, SharedSync
 from registry_server.store.errors import StoreFull
+from registry_server.store.filesystem.durability import Durability, Flusher, SharedSync
 from registry_server.store.store import Store
 from tests.registry_server.store.images import files_below, layer, put_image, record
 

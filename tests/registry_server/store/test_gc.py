@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import Tag
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.retention import GcOptions, RepositoryRetention, Retention
 from registry_server.store.records import PollRecord
-from registry_server.store.retention import Policy, Retention
 from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     check,
@@ -23,9 +22,9 @@ from tests.registry_server.store.images import (
 )
 
 if TYPE_CHECKING:
+    from registry_server.store.gc.gc_report import Removal
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
-    from registry_server.store.verdicts import Removal
 
 
 def test_what_a_tag_needs_stays_however_old_it_is(store: Store, nginx: Repository) -> None:
@@ -136,7 +135,7 @@ def test_a_referrer_to_something_that_was_never_here_is_for_the_policy_to_judge(
     elsewhere = image(C).descriptor()
     referrer = nginx.put_manifest(image(A, subject=elsewhere.to_json()))
     age(store)
-    gc(store, GcOptions(settle=0.0, retention=Retention((Policy(delete_referrers=delete),))))
+    gc(store, GcOptions(settle=0.0, retention=Retention((RepositoryRetention(delete_referrers=delete),))))
     assert nginx.has_blob(referrer.digest) is stays
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreLocked, StoreMissing
-from registry_server.store.gc import collect, last_report
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.collector import collect, last_report
+from registry_server.store.gc.retention import GcOptions
 from registry_server.store.store import Store
-from registry_server.store.upload_files import UploadUnknown
+from registry_server.store.upload_session_files import UploadUnknown
 from tests.registry_server.store.collecting import OPTIONS, A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     check,
@@ -25,8 +25,8 @@ from tests.registry_server.store.images import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registry_server.store.gc.gc_report import Removal
     from registry_server.store.repository import Repository
-    from registry_server.store.verdicts import Removal
 
 
 def test_a_manifest_that_is_lost_leaves_everything_of_its_repository_alone(

@@ -19,8 +19,8 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.gc import collect
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import GcOptions
 from registry_server.store.store import Store
 from tests.registry_server.store.disks import fill_up, mounted
 from tests.registry_server.store.images import check, check_closure, layer, tag_image

@@ -9,8 +9,13 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
-from registry_server.store.gc_options import GcOptions
-from registry_server.store.retention import KeepTags, Limits, Policy, Retention
+from registry_server.store.gc.retention import (
+    GcOptions,
+    KeepTags,
+    RepositoryRetention,
+    Retention,
+    RetentionLimits,
+)
 from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool
 from tests.registry_server.store.images import (
     check,
@@ -23,24 +28,24 @@ from tests.registry_server.store.images import (
 )
 
 if TYPE_CHECKING:
+    from registry_server.store.gc.gc_report import Removal
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
-    from registry_server.store.verdicts import Removal
 
 
 def keep(pattern: str, **limits: float) -> KeepTags:
-    return KeepTags(lambda tag: pattern in tag, Limits(**limits))  # type: ignore[arg-type]  # by name
+    return KeepTags(lambda tag: pattern in tag, RetentionLimits(**limits))  # type: ignore[arg-type]  # by name
 
 
-PULLED_LATELY = Policy(
-    keep_tags=(keep("", pulled_within=86400.0),), keep_untagged=Limits(pulled_within=86400.0)
+PULLED_LATELY = RepositoryRetention(
+    keep_tags=(keep("", pulled_within=86400.0),), keep_untagged=RetentionLimits(pulled_within=86400.0)
 )
 
 
 def test_tags_that_no_rule_keeps_go_with_their_images(store: Store, nginx: Repository) -> None:
     for tag, content in (("v1", A), ("v2", B), ("nightly", C)):
         tag_image(nginx, tag, content)
-    retention = Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0)
+    retention = Retention((RepositoryRetention(keep_tags=(keep("v"),)),), delay=0.0)
     age(store)
     told: list[Removal] = []
     report = gc(store, GcOptions(settle=0.0, retention=retention), told=told.append)
@@ -56,7 +61,7 @@ def test_retention_in_a_dry_run_of_its_own_tells_and_keeps(store: Store, nginx: 
     put_image(nginx, B)
     nginx.put_blob(layer(C), C)
     age(store)
-    retention = Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0, dry_run=True)
+    retention = Retention((RepositoryRetention(keep_tags=(keep("v"),)),), delay=0.0, dry_run=True)
     told: list[Removal] = []
     gc(store, GcOptions(settle=0.0, retention=retention), told=told.append)
     assert nginx.tags() == ["nightly"]
@@ -75,7 +80,7 @@ def test_companion_tags_stay_with_their_image_and_go_with_it(store: Store, nginx
         tag_image(nginx, found.digest.replace(":", "-") + ".sig", b"signature of " + content)
     tag_image(nginx, f"sha256-{'0' * 64}.att", b"of something that is not here")
     age(store)
-    policy = Policy(keep_tags=(keep("v"),))
+    policy = RepositoryRetention(keep_tags=(keep("v"),))
     gc(store, GcOptions(settle=0.0, retention=Retention((policy,), delay=0.0)))
     kept = image(A).descriptor().digest.replace(":", "-") + ".sig"
     assert nginx.tags() == [f"sha256-{'0' * 64}.att", kept, "v1"]
@@ -94,7 +99,10 @@ def test_a_tag_that_is_named_like_a_list_of_referrers_is_one_by_its_content(
         nginx.put_tag(Tag(found.digest.replace(":", "-")), record(listed))
     tag_image(nginx, f"sha256-{'0' * 64}", C)
     age(store)
-    gc(store, GcOptions(settle=0.0, retention=Retention((Policy(keep_tags=(keep("v"),)),), delay=0.0)))
+    gc(
+        store,
+        GcOptions(settle=0.0, retention=Retention((RepositoryRetention(keep_tags=(keep("v"),)),), delay=0.0)),
+    )
     assert nginx.tags() == [kept.digest.replace(":", "-"), "v1"]
 
 

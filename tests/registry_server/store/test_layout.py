@@ -14,8 +14,8 @@ import pytest
 from registry_server.oci.errors import ContentError, DigestMismatch, ManifestUnknown, SizeMismatch
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.errors import StoreDamaged
-from registry_server.store.layout_export import export_images
-from registry_server.store.layout_import import LayoutInvalid, import_images
+from registry_server.store.layout.exporter import export_images
+from registry_server.store.layout.importer import LayoutInvalid, import_images
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, image, index, layer, put_image, record, tag_image
 

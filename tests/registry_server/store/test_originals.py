@@ -10,10 +10,9 @@ from registry_server.oci.errors import ManifestUnknown
 from registry_server.oci.forms import Form
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import ClosureIncomplete, StillNeeded
-from registry_server.store.gc_options import GcOptions
+from registry_server.store.gc.retention import GcOptions, KeepTags, RepositoryRetention, Retention
+from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.records import Origin, TagRecord
-from registry_server.store.retention import KeepTags, Policy, Retention
-from registry_server.store.scrub import lacking
 from tests.registry_server.store.collecting import A, B, C, age, gc
 from tests.registry_server.store.images import image, index, layer, put_image, record
 
@@ -65,7 +64,7 @@ def test_retention_keeps_the_signature_tag_of_the_original(store: Store, nginx: 
     signature = Tag(f"sha256-{original.digest.hex}.sig")
     nginx.put_tag(signature, record(put_image(nginx, C)))
     age(store)
-    policy = Policy(keep_tags=(KeepTags(lambda tag: tag == TAG),))
+    policy = RepositoryRetention(keep_tags=(KeepTags(lambda tag: tag == TAG),))
     gc(store, GcOptions(delay=3600.0, settle=0.0, retention=Retention((policy,))))
     assert nginx.tags() == [TAG, signature]
 
@@ -94,7 +93,7 @@ def test_what_a_platform_choice_left_out_of_it_is_no_lack(store: Store, nginx: R
     original = nginx.put_manifest(index(image(A), left_out))
     new = nginx.put_manifest(index(image(A)))
     nginx.put_tag(TAG, converted(new, original.digest, left_out.descriptor().digest))
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
     age(store)
     gc(store)
     assert nginx.has_blob(original.digest)
@@ -104,7 +103,7 @@ def test_what_is_lost_of_it_is_found_missing(store: Store, nginx: Repository) ->
     tag_converted(nginx)
     hex_digest = layer(B).digest.hex
     (store.root / "blobs/sha256" / hex_digest[:2] / hex_digest).unlink()
-    assert [str(each) for each in lacking(store)] == [f"library/nginx:1: {layer(B).digest} is missing"]
+    assert [str(each) for each in find_missing(store)] == [f"library/nginx:1: {layer(B).digest} is missing"]
 
 
 def test_the_record_is_read_back_with_its_form(nginx: Repository) -> None:

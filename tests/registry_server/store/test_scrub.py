@@ -12,7 +12,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import BlobUnknown
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreLocked
-from registry_server.store.scrub import Pace, lacking, quarantined, scrub
+from registry_server.store.maintenance.scrub import Pace, find_missing, quarantined, scrub
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, image, index, layer, put_image, record, tag_image
 
@@ -36,7 +36,7 @@ def test_a_sound_store_is_read_once_and_found_sound(store: Store, nginx: Reposit
     report = scrub(store)
     assert (report.blobs, report.corrupt, report.complete) == (4, [], True)
     assert report.bytes == len(A) + len(B) + 2 + image(A, B).descriptor().size
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
     assert not (store.root / "scrub.cursor").exists()
 
 
@@ -60,7 +60,7 @@ def test_a_corrupt_blob_is_put_aside_and_the_tags_that_need_it_are_named(
     assert quarantined(store) == [layer(A).digest]
     with pytest.raises(BlobUnknown):
         nginx.find_blob(layer(A).digest)
-    found = list(lacking(store))
+    found = list(find_missing(store))
     assert [(each.repository, each.tag, each.descriptor.digest, each.is_manifest) for each in found] == [
         ("library/nginx", "1", layer(A).digest, False),
         ("library/other", "1", layer(A).digest, False),
@@ -69,7 +69,7 @@ def test_a_corrupt_blob_is_put_aside_and_the_tags_that_need_it_are_named(
     with nginx.receive_blob(layer(A)) as incoming:
         incoming.write(A)
         incoming.commit()
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
     assert check(store) == 3
 
 
@@ -79,16 +79,18 @@ def test_a_corrupt_manifest_is_a_manifest_that_is_missing(store: Store, nginx: R
     nginx.put_tag(Tag("all"), record(both))
     corrupt(nginx.find_manifest(child.digest).path)
     assert scrub(store).corrupt == [child.digest]
-    assert [(each.descriptor.digest, each.is_manifest) for each in lacking(store)] == [(child.digest, True)]
+    assert [(each.descriptor.digest, each.is_manifest) for each in find_missing(store)] == [
+        (child.digest, True)
+    ]
     nginx.put_manifest(image(A))
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
 
 
 def test_platforms_that_were_left_out_are_no_lack(store: Store, nginx: Repository) -> None:
     put_image(nginx, A)
     both = nginx.put_manifest(index(image(A), image(B)))
     nginx.put_tag(Tag("all"), record(both, image(B).descriptor().digest))
-    assert list(lacking(store)) == []
+    assert list(find_missing(store)) == []
 
 
 def test_it_goes_on_where_it_was_stopped(store: Store, nginx: Repository) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry_server.store.gc import collect
-from registry_server.store.gc_options import GcOptions
-from registry_server.store.stats import RepositoryStats, stats
+from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import GcOptions
+from registry_server.store.maintenance.stats import RepositoryStats, stats
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import image, layer, tag_image
 

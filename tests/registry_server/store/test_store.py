@@ -13,7 +13,7 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreDamaged, StoreError, StoreLocked, StoreMissing, StoreTooNew
-from registry_server.store.reports import KEPT
+from registry_server.store.mirror_state.run_reports import KEPT
 from registry_server.store.store import Store
 from tests.registry_server.store.images import layer, put_image, tag_image
 

@@ -29,7 +29,7 @@ from tests.registry_server.store.images import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registry_server.store.durability import Durability
+    from registry_server.store.filesystem.durability import Durability
     from registry_server.store.repository import Repository
 
 LAYER = b"layer"

@@ -14,22 +14,22 @@ from cryptography import x509
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_MANIFEST
-from tasks.trust.by_ca import CaAuthority
-from tasks.trust.by_certificate import KeylessAuthority
-from tasks.trust.by_key import KeyAuthority
+from tasks.trust.authorities.by_ca import CaAuthority
+from tasks.trust.authorities.by_certificate import KeylessAuthority
+from tasks.trust.authorities.by_key import KeyAuthority
+from tasks.trust.authorities.keys import TrustedKey
 from tasks.trust.errors import Refused, TrustBroken
 from tasks.trust.judging import judge
-from tasks.trust.keys import TrustedKey
 from tasks.trust.notation.authority import LEVELS, NotationAuthority
 from tasks.trust.policy import Mode, Policy
-from tasks.trust.sigstore_root import SigstoreRoot
+from tasks.trust.sigstore.root import SigstoreRoot
 from tests.tasks.trust.material import BUNDLE_TYPE, DATA, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tasks.trust.certificate_identity import CertificateIdentity
+    from tasks.trust.authorities.certificate_identity import CertificateIdentity
     from tasks.trust.policy import Authority
     from tasks.trust.verdict import Verdict
 

@@ -12,11 +12,11 @@ from itertools import count
 from pathlib import Path
 
 from flows.entries import open_store
-from profiles.loading import load_profile
+from profiles.loader import load_profile
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import collect
-from registry_server.store.gc_options import GcOptions
-from tasks.policy_sweep import sweep
+from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import GcOptions
+from tasks.stored.policy_sweep import sweep
 from tests.registry_server.store.crash_writer import in_child, killed_at
 from tests.registry_server.store.images import check, check_closure
 from tests.tasks.companies import APP

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from registry_server.http.process import running_server
+from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from tasks.companions.verdict_record import ARTIFACT_TYPE

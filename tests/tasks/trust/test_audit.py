@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.entries import open_store
-from profiles.loading import load_profile
+from profiles.loader import load_profile
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.auditing import audit
-from tasks.policy_sweep import sweep
-from tasks.stored_images import StoredImages
+from tasks.stored.audit import audit
+from tasks.stored.images import StoredImages
+from tasks.stored.policy_sweep import sweep
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened
 from tests.tasks.trust.attacker import (

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import Tag
-from tasks.audit_statement import PREDICATE
-from tasks.trust.by_key import KeyAuthority
+from tasks.stored.audit_statement import PREDICATE
+from tasks.trust.authorities.by_key import KeyAuthority
+from tasks.trust.authorities.keys import TrustedKey
 from tasks.trust.candidates import Image, SigstoreBundle
 from tasks.trust.errors import Refused
-from tasks.trust.keys import TrustedKey
 from tests.tasks.companies import APP
 from tests.tasks.trust.attacker import (
     pem_of,

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registry_server.oci.digest import Digest
-from tasks.trust.by_ca import CaAuthority
+from tasks.trust.authorities.by_ca import CaAuthority
 from tasks.trust.candidates import CosignLayer, Image
 from tasks.trust.errors import Refused
-from tasks.trust.simple_signing import MEDIA_TYPE
+from tasks.trust.formats.simple_signing import MEDIA_TYPE
 from tests.tasks.trust.chains import CODE, NOW, Made, ca, leaf, usage
 
 DIGEST = Digest.of(b"image")

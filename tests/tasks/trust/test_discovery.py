@@ -10,7 +10,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from tasks.trust.discovery import MOST_REFERRERS, MOST_SIGNATURES, SMALL, Search, discover
-from tasks.trust.simple_signing import MEDIA_TYPE
+from tasks.trust.formats.simple_signing import MEDIA_TYPE
 from tasks.trust.verdict import SIGNED_BY_COSIGN
 from tests.tasks.trust.material import BUNDLE_TYPE, Repository, subject_of
 

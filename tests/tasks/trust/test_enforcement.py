@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry_server.http.process import running_server
+from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
 from tasks.companions.verdict_record import ARTIFACT_TYPE
-from tasks.outcomes import Outcome
+from tasks.run.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 from tests.tasks.trust.enforced import APP, Upstream, bundled, cases, docker_registry, fill, policy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
     from registry_server.store.store import Store
-    from tasks.report import Report
+    from tasks.run.report import Report
     from tests.tasks.trust.enforced import Pullable
     from tests.tasks.trust.world import World
 
@@ -130,9 +130,9 @@ def test_verdicts_are_kept_beside_their_images_once(
 
 
 def test_status_says_who_signed(upstream: Upstream, polled: tuple[Path, Report, Report]) -> None:
-    from flows.standing import standing
+    from flows.reporting.tag_status import tag_statuses
 
-    found = {row.reference: row.verdict for row in standing(store_of(polled[0]))}
+    found = {row.reference: row.verdict for row in tag_statuses(store_of(polled[0]))}
     assert all(found[tag].startswith("verified: ") for tag in ADMITTED)
     assert "acme" in found["key"] or "key" in found["key"]
     assert found["unsigned"] == ""
@@ -141,8 +141,8 @@ def test_status_says_who_signed(upstream: Upstream, polled: tuple[Path, Report, 
 _AGAIN = """
 import sys
 from pathlib import Path
-from flows.verifying import verdict_of
-from profiles.loading import load_profile
+from flows.cli.verify import verdict_of
+from profiles.loader import load_profile
 profile = load_profile(Path(sys.argv[1])).profile
 for image in sys.argv[2:]:
     print(image, verdict_of(profile, image).admits)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from profiles.verification import VerificationPart
+from profiles.model.trust.verification import VerificationPart
 from registry_server.oci.media_types import OCI_MANIFEST
-from tasks.audit_statement import PREDICATE
+from tasks.stored.audit_statement import PREDICATE
 from tasks.trust.candidates import Image, SigstoreBundle
 from tasks.trust.compiling import Policies
 from tasks.trust.errors import Refused
-from tasks.trust.keyless_signing import TOKEN, KeylessFailed, KeylessSigner
+from tasks.trust.sigstore.keyless_signing import TOKEN, KeylessFailed, KeylessSigner
 from tests.tasks.trust.attacker import policy
 from tests.tasks.trust.sigstore_services import Services, identity_token, running_services
 from tests.tasks.trust.world import ISSUER, SUBJECT

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import ValidationError
 
 from profiles.errors import ProfileInvalid, Refusal, Refusals
-from profiles.loading import parse_profile
-from profiles.signers import Extensions
-from profiles.verification import VerificationPart
-from tasks.trust.certificate_identity import EXTENSIONS, OLD_EXTENSIONS
+from profiles.loader import parse_profile
+from profiles.model.trust.signers import Extensions
+from profiles.model.trust.verification import VerificationPart
+from tasks.trust.authorities.certificate_identity import EXTENSIONS, OLD_EXTENSIONS
 from tasks.trust.compiling import Policies
 from tasks.trust.errors import TrustBroken
 from tests.tasks.trust.world import ISSUER, World, pem_of, signer
@@ -301,10 +301,10 @@ def test_nothing_is_verified_without_the_section(tmp_path: Path) -> None:
     ("code", "heavy"),
     [
         (
-            "import profiles.verification, tasks.trust.compiling, tasks.trust.judging",
+            "import profiles.model.trust.verification, tasks.trust.compiling, tasks.trust.judging",
             {"sigstore", "cryptography"},
         ),
-        ("import tasks.trust.by_key", {"sigstore", "cbor2", "asn1crypto", "rfc3161_client"}),
+        ("import tasks.trust.authorities.by_key", {"sigstore", "cbor2", "asn1crypto", "rfc3161_client"}),
         ("import tasks.trust.notation.authority", {"sigstore"}),
         ("import tasks.trust.judging", {"prefect", "httpx"}),
     ],

@@ -203,7 +203,7 @@ def _notation_crl(world: World) -> bytes:
 
 
 def _policies(world: World, trust: dict[str, Any], who: dict[str, Any]) -> Any:
-    from profiles.verification import VerificationPart
+    from profiles.model.trust.verification import VerificationPart
     from tasks.trust.compiling import Policies
 
     document = {"trust": trust, "verify": {"rules": [{"match": ["**"], "signatures": {"from": [who]}}]}}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from profiles.identity_pattern import IdentityPattern
+from profiles.patterns.regex import IdentityPattern
 from tasks.trust.counting import most_pairs
 from tasks.trust.policy import Mode
 from tasks.trust.verdict import Outcome

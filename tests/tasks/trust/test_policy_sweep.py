@@ -12,23 +12,23 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flows.entries import open_store
-from flows.standing import standing
-from profiles.loading import parse_profile
-from registry_server.http.process import running_server
+from flows.reporting.tag_status import tag_statuses
+from profiles.loader import parse_profile
+from registry_server.http.server_process import running_server
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_EMPTY
 from registry_server.oci.reference import Tag
-from registry_server.store.gc import collect
-from registry_server.store.gc_options import GcOptions
-from registry_server.store.hiding import hide
+from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import GcOptions
+from registry_server.store.mirror_state.hidden_content import hide
 from registry_server.store.records import TagRecord
 from tasks.companions.verdict_record import ARTIFACT_TYPE
-from tasks.outcomes import Outcome
 from tasks.planning import plan_entry
-from tasks.policy_sweep import sweep
-from tasks.stored_images import Standing, StoredImages, count_by_entry
+from tasks.run.outcomes import Outcome
+from tasks.stored.images import Standing, StoredImages, count_by_entry
+from tasks.stored.policy_sweep import sweep
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened, rows, store_of
 from tests.tasks.trust.attacker import (
@@ -53,9 +53,9 @@ from tests.tasks.trust.test_attacks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from profiles.model import Profile
+    from profiles.model.profile import Profile
     from registry_server.store.store import Store
-    from tasks.report import Report
+    from tasks.run.report import Report
     from tests.tasks.trust.attacker import Attack
 
 V1, V2 = Tag("v1"), Tag("v2")
@@ -183,7 +183,7 @@ def test_a_replaced_key_hides_what_the_old_one_signed(attack: Attack, tmp_path: 
     assert sweep(profile, store).hidden.keys() == {"app:v1"}
     assert store.repositories() == [], "nothing of it is left to be seen"
     assert count_by_entry(StoredImages(profile, store).shortfalls()) == {"registry1": {Standing.HIDDEN: 1}}
-    [row] = standing(store, short=StoredImages(profile, store).shortfalls())
+    [row] = tag_statuses(store, short=StoredImages(profile, store).shortfalls())
     assert "is not by key" in row.problem
 
 

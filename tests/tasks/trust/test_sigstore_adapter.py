@@ -15,8 +15,8 @@ from sigstore import dsse
 from sigstore._internal.timestamp import TimestampVerificationResult
 
 from tasks.trust.errors import Refused, TrustBroken
-from tasks.trust.sigstore_adapter import CheckingVerifier, RekorAnnotation, SetOnlyEntry
-from tasks.trust.sigstore_root import SigstoreRoot, Window
+from tasks.trust.sigstore.adapter import CheckingVerifier, RekorAnnotation, SetOnlyEntry
+from tasks.trust.sigstore.root import SigstoreRoot, Window
 from tests.tasks.trust.chains import NOW
 from tests.tasks.trust.world import signer
 
@@ -119,7 +119,7 @@ def _at(now: Any, hours: int) -> str:
 
 
 def _judged(world: World, root: dict[str, Any], **more: Any) -> Any:
-    from profiles.verification import VerificationPart
+    from profiles.model.trust.verification import VerificationPart
     from tasks.trust.compiling import Policies
 
     rule = {"match": ["**"], "signatures": {"from": [signer("keyless", root="part")]}}

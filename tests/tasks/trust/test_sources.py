@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from profiles.entry import RegistryEntry
+from profiles.model.registry_entry import RegistryEntry
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
@@ -16,8 +16,8 @@ from registry_server.store.records import TagRecord
 from tasks.trust.judging import judge
 from tasks.trust.sources import StoreSource, UpstreamSource
 from tasks.trust.verdict import Outcome
-from tasks.upstream.credentials import NoCredentials
 from tasks.upstream.errors import UpstreamError
+from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.registry import UpstreamRegistry
 from tests.support.registries import running_registry
 from tests.tasks.trust.world import SOURCE, SignedImage, World, signer

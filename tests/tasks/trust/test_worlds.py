@@ -262,7 +262,7 @@ def test_all_kinds_of_keys_are_taken(
 
 
 def _with_key(world: World) -> Any:
-    from profiles.verification import VerificationPart
+    from profiles.model.trust.verification import VerificationPart
     from tasks.trust.compiling import Policies
 
     rule = {"match": ["**"], "signatures": {"from": [{"name": "k", "type": "key", "key": "other"}]}}

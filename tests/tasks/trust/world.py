@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from profiles.verification import VerificationPart
+from profiles.model.trust.verification import VerificationPart
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_MANIFEST
 from tasks.trust.compiling import Policies

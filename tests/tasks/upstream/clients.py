@@ -6,14 +6,14 @@ import time as real
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tasks.upstream.credentials import Credential, Credentials, NoCredentials
+from tasks.upstream.login.credentials import Credential, Credentials, NoCredentials
 from tasks.upstream.options import PlainUrl, UpstreamOptions
 from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks.upstream.bandwidth import Bandwidth
+    from tasks.upstream.connection.bandwidth import Bandwidth
     from tests.support_misbehaving import Misbehaving
 
 

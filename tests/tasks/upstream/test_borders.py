@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from profiles.sync import RegistryEntry
-from profiles.upstream_url import UpstreamUrl
+from profiles.model.sync import RegistryEntry
+from profiles.values.upstream_url import UpstreamUrl
+from tasks.upstream.connection.waits import Waits
 from tasks.upstream.counting import Counts
-from tasks.upstream.credentials import NoCredentials
 from tasks.upstream.errors import (
     UpstreamContentError,
     UpstreamDenied,
@@ -20,8 +20,8 @@ from tasks.upstream.errors import (
     Where,
 )
 from tasks.upstream.exchange import Call, Endpoint
+from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.registry import UpstreamRegistry
-from tasks.upstream.waits import Waits
 
 if TYPE_CHECKING:
     from tests.support_misbehaving import Misbehaving

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tasks.upstream.credential_files import normal_key, parse_credentials
-from tasks.upstream.credential_helpers import ask_helper
-from tasks.upstream.credential_sources import StandardCredentials
-from tasks.upstream.credentials import Credential
 from tasks.upstream.errors import CredentialsInvalid
+from tasks.upstream.login.credential_files import normal_key, parse_credentials
+from tasks.upstream.login.credential_helpers import ask_helper
+from tasks.upstream.login.credential_sources import StandardCredentials
+from tasks.upstream.login.credentials import Credential
 from tests.tasks.upstream.clients import FakeTime
 
 if TYPE_CHECKING:

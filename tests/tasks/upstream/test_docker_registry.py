@@ -19,9 +19,9 @@ import yaml
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
-from tasks.upstream.credential_sources import StandardCredentials
-from tasks.upstream.credentials import NoCredentials
 from tasks.upstream.errors import UpstreamDenied, UpstreamUntrusted
+from tasks.upstream.login.credential_sources import StandardCredentials
+from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.options import PlainUrl, UpstreamOptions
 from tasks.upstream.registry import UpstreamRegistry
 from tests.conftest import require_program
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks.upstream.credentials import Credentials
+    from tasks.upstream.login.credentials import Credentials
 
 NAME = "team/app"
 TAGS = ["1.0", "1.1", "latest"]

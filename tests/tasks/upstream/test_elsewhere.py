@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tasks.upstream.addresses import Nearness, check_address, nearness
+from tasks.upstream.connection.addresses import Nearness, check_address, nearness
 from tasks.upstream.errors import UpstreamProtocolError, UpstreamUnavailable, Where
-from tasks.upstream.realm import check_realm, related
+from tasks.upstream.login.realm import check_realm, related
 from tasks.upstream.redirects import redirected
 from tests.support_behaviours import answers, json_answer, redirects
 from tests.support_misbehaving import well_behaved

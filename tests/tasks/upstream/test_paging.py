@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tasks.upstream.errors import UpstreamProtocolError, Where
-from tasks.upstream.paging import next_link
+from tasks.upstream.lists.paging import next_link
 from tests.support_behaviours import answers, json_answer, redirects
 from tests.tasks.upstream.clients import OneCredential, client
 from tests.tasks.upstream.test_auth import BASIC, needs

@@ -10,7 +10,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from tasks.upstream.errors import UpstreamDenied, UpstreamProtocolError
-from tasks.upstream.referrers import fallback_tag
+from tasks.upstream.lists.referrers import fallback_tag
 from tests.support_misbehaving import Misbehaving, answers
 from tests.tasks.upstream.clients import client
 

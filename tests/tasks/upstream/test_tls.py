@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tasks.upstream.connection.tls import Contexts, make_context, standard_dirs
 from tasks.upstream.errors import (
     CertificatesInvalid,
     Stopped,
@@ -16,7 +17,6 @@ from tasks.upstream.errors import (
     UpstreamUnavailable,
     UpstreamUntrusted,
 )
-from tasks.upstream.tls import Contexts, make_context, standard_dirs
 from tests.support.certificates import Authority, KeyPair
 from tests.support_behaviours import hangs_in_body, truncated
 from tests.support_misbehaving import misbehaving, well_behaved

@@ -1,0 +1,131 @@
+"""Which rule takes or drops an image, in words: pure, from the profile alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.cli.check import strip_markdown
+from flows.orchestration.deployment_definitions import describe_rule
+from profiles.matching import (
+    listed_references,
+    local_name,
+    matches_repository,
+    min_age_of,
+    upstream_name,
+)
+from profiles.tag_filter import local_tag, why_dropped
+from profiles.values.durations import format_duration
+from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
+from registry_server.oci.reference import Tag
+from tasks.filter_tags.cooldown import still_waiting
+from tasks.list_catalog import repository_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.model.content_rule import ContentRule
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One line; `takes` says whether the rule would bring the image in."""
+
+    words: str
+    takes: bool
+
+
+def explain_image(profile: Profile, image: str) -> list[Explanation]:
+    """One line for each rule of each entry, under the image's upstream name or its name here."""
+    image = without_host(profile, image)
+    repository = repository_of(image)
+    reference = image[len(repository) + 1 :]
+    return [
+        explanation
+        for entry in profile.sync.registries
+        for number, rule in enumerate(entry.content)
+        for explanation in _explain(entry, number, rule, repository, reference)
+    ] or [Explanation("the profile has no content rules", takes=False)]
+
+
+def explain_min_age(profile: Profile, image: str, store: Store, now: float) -> list[str]:
+    """Which digest of the tag waits for its `minAge`, and until when, as far as the store knows.
+
+    `now` in unix seconds. Raises `StoreError`.
+    """
+    image = without_host(profile, image)
+    repository = repository_of(image)
+    tag = image[len(repository) + 1 :]
+    found = (
+        f"waits  {entry.name}: {local}:{tag}: {reason}"
+        for entry in profile.sync.registries
+        for rule in entry.content
+        if Tag.is_valid(tag) and (local := _local(rule, repository))
+        if (reason := still_waiting(store, entry, [rule], local=local, reference=Tag(tag), now=now))
+    )
+    return list(dict.fromkeys(found))
+
+
+def _local(rule: ContentRule, repository: str) -> RepositoryName | None:
+    upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
+    return local_name(rule, upstream) if upstream else None
+
+
+def without_host(profile: Profile, image: str) -> str:
+    """`registry1:5000/team/app:1` -> `team/app:1`, for the hosts that the profile names."""
+    for entry in profile.sync.registries:
+        for url in entry.urls:
+            for host in (url.registry, url.host):
+                if image.startswith(f"{host}/"):
+                    return image.removeprefix(f"{host}/")
+    return image
+
+
+def _explain(
+    entry: RegistryEntry, number: int, rule: ContentRule, repository: str, reference: str
+) -> Iterator[Explanation]:
+    where = f"{entry.name}, rule {number + 1} ({strip_markdown(describe_rule(rule))})"
+    upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
+    if upstream is None:
+        yield Explanation(f"-      {where}: does not match {repository}", takes=False)
+        return
+    local = local_name(rule, upstream)
+    if local is None:
+        yield Explanation(f"drops  {where}: {upstream} gives no valid name here", takes=False)
+        return
+    age = min_age_of(entry, [rule])
+    reason, condition = _judge_reference(rule, upstream, reference, age)
+    if reason:
+        yield Explanation(f"drops  {where}: {upstream} is meant, but {reference} {reason}", takes=False)
+        return
+    sign = "@" if ":" in reference else ":" if reference else ""
+    lands = f"{upstream}{sign}{reference} lands at {local}{sign}{_tag_here(rule, reference)}"
+    yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
+
+
+def _tag_here(rule: ContentRule, reference: str) -> str:
+    return reference if ":" in reference else local_tag(rule, reference)
+
+
+def _judge_reference(rule: ContentRule, upstream: str, reference: str, age: float) -> tuple[str, str]:
+    """Why a tag or digest is dropped, and on what else it depends."""
+    if not reference:
+        return "", ""
+    if rule.images:
+        listed = {str(each) for each in listed_references(rule, upstream)}
+        return ("" if reference in listed else "is not listed in images"), ""
+    if ":" in reference:
+        return "is a digest, and a rule without `images` takes tags", ""
+    if is_companion_tag(reference):
+        return "", ", if the image whose companion it is is taken"
+    reason = why_dropped(rule.tags, reference)
+    newest = rule.tags.newest if rule.tags else None
+    conditions = [f"it is among the newest {newest}"] if newest else []
+    conditions += ["it is no list of referrers"] if may_be_referrers_list(reference) else []
+    conditions += ["its `select` gives true"] if rule.select else []
+    conditions += [f"its digest was first seen here {format_duration(age)} ago (minAge)"] if age else []
+    return reason, f", if {' and '.join(conditions)}" if conditions else ""

@@ -1,0 +1,154 @@
+"""Commands that mirror: sync, rerun, up, deploy, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.profile_commands import ProfilePath, Registries, load
+from flows.reporting.console import err, out, say
+
+_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sync)
+    app.command()(rerun)
+    app.command()(up)
+    app.command()(deploy)
+    app.command()(demo)
+
+
+def sync(
+    profile: ProfilePath,
+    registry: Registries = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="REF",
+            help="Only this image or repository, by its name here or upstream; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Bring everything that the profile wants into the store, once.
+
+    An entry that is only fetched on demand is mirrored whole when --registry names it.
+    Uses the Prefect server of a running `mirrorflow up`, else one of its own for as long as it takes. Ctrl-C
+    stops it cleanly, and the next run goes on from there.
+
+    Exit code 0: all is in place; 1: something failed; 130: stopped.
+    """
+    from flows.entries import only_on_demand, selected_entries
+    from flows.orchestration.sync import SyncRequest, sync_entries
+
+    loaded = load(profile)
+    entries = selected_entries(loaded.profile, registry)
+    if not registry and (left := only_on_demand(loaded.profile)):
+        say(f"fetched on demand, and not mirrored whole without --registry: {', '.join(left)}")
+    requests = [SyncRequest(entry, tuple(image or ())) for entry in entries]
+    _end(sync_entries(loaded, requests))
+
+
+def rerun(
+    profile: Annotated[
+        str | None,
+        typer.Argument(metavar="[PROFILE]", help="A profile; needless where --profile says which."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The id of a run, as in the UI's address and in reports."),
+    ] = None,
+    by_option: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            envvar="MIRRORFLOW_PROFILE",
+            help="The profile whose runs are meant.",
+        ),
+    ] = None,
+    last_failed: Annotated[
+        bool,
+        typer.Option("--last-failed", help="The newest failed run of each registry entry (the default)."),
+    ] = False,
+) -> None:
+    """Start a run for exactly the images that failed in an earlier one."""
+    from flows.orchestration.sync import rerun_requests, sync_entries
+
+    path, run = _of_rerun(profile, run, by_option)
+    if run and last_failed:
+        raise typer.BadParameter("name a run, or say --last-failed, not both")
+    loaded = load(path)
+    requests = rerun_requests(loaded.profile, run)
+    if not requests:
+        out.print("nothing to run again: the last run of every registry entry left nothing behind")
+        return
+    for request in requests:
+        say(f"{request.entry.name}: {', '.join(request.only) or 'everything'}")
+    _end(sync_entries(loaded, requests))
+
+
+def _of_rerun(first: str | None, second: str | None, by_option: Path | None) -> tuple[Path, str | None]:
+    """Which profile, and which run: a single word beside --profile is a run, unless there is such a file."""
+    if by_option is not None and second is None and not (first and Path(first).is_file()):
+        return by_option, first
+    if first is None:
+        raise typer.BadParameter("say which profile, e.g. 'mirrorflow rerun profile.yaml'")
+    return Path(first), second
+
+
+def up(
+    profile: ProfilePath,
+    prefect_port: Annotated[
+        int | None, typer.Option(help="Port of the Prefect server and UI. Default: 4200, or a free one.")
+    ] = None,
+) -> None:
+    """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
+
+    A profile that changes on disk is taken over. With PREFECT_API_URL set, that server is used. Ctrl-C ends
+    all of it.
+    """
+    from flows.supervisor.up import run_up
+
+    load(profile)
+    run_up(profile, prefect_port=prefect_port, console=err)
+
+
+def deploy(
+    profile: ProfilePath,
+    work_pool: Annotated[
+        str | None,
+        typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
+    ] = None,
+) -> None:
+    """Register the deployments with a Prefect server that runs already (PREFECT_API_URL)."""
+    from flows.orchestration.deploy import deploy_profile
+
+    for line in deploy_profile(load(profile), work_pool):
+        out.print(line, markup=False)
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the sample registry, its mirror and the profile are kept.")
+    ] = Path("mirrorflow-demo"),
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the first run, instead of serving on.")
+    ] = False,
+) -> None:
+    """Mirror a small made-up registry on this machine, and show what to look at. Needs no network."""
+    from flows.demo.command import run_demo
+
+    run_demo(folder, once=once)
+
+
+def _end(complete: bool | None) -> None:
+    if complete is None:
+        raise typer.Exit(_INTERRUPTED)
+    if not complete:
+        raise typer.Exit(1)

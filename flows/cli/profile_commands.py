@@ -1,0 +1,188 @@
+"""Commands that look at a profile and change nothing: check, schema, starter, plan, explain."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.reporting.console import out, say, warn
+from profiles.imports.program import Program
+
+if TYPE_CHECKING:
+    from profiles.loader import LoadedProfile
+    from tasks.planning import Plan
+
+ProfilePath = Annotated[
+    Path, typer.Argument(metavar="PROFILE", help="A profile: YAML, JSON or TOML; a zot configuration, too.")
+]
+Registries = Annotated[
+    list[str] | None,
+    typer.Option("--registry", "-r", metavar="NAME", help="Only this registry entry; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)
+    app.command()(starter)
+    app.command()(schema)
+    app.command("import")(import_)
+    app.command()(plan)
+    app.command()(explain)
+    app.command()(verify)
+
+
+def load(path: Path) -> LoadedProfile:
+    """Load a profile and say its warnings. Raises `ProfileError`."""
+    from profiles.loader import load_profile
+
+    loaded = load_profile(path)
+    warn(loaded.warnings)
+    return loaded
+
+
+def check(profile: ProfilePath) -> None:
+    """Say what is wrong with a profile: every mistake, with its line and what to write instead."""
+    from flows.cli.check import check_trust, describe_profile, stored_violations
+
+    loaded = load(profile)
+    for line in describe_profile(loaded.profile):
+        out.print(line, markup=False)
+    check_trust(loaded.profile)
+    for line in stored_violations(loaded.profile):
+        out.print(line, markup=False)
+
+
+def schema() -> None:
+    """Print the JSON Schema of profiles, for editors."""
+    from profiles.docs.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def starter() -> None:
+    """Print a profile with every key explained, to begin with."""
+    from profiles.examples.shipped import shipped_profile
+
+    typer.echo(shipped_profile("starter").read_text(), nl=False)
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A configuration of regsync, the YAML of `skopeo sync --src yaml`, or replication policies "
+            "as Harbor's API gives them (JSON).",
+        ),
+    ],
+    program: Annotated[
+        Program | None, typer.Option("--from", help="What the file is. Default: by its look.")
+    ] = None,
+) -> None:
+    """Print the profile that does the same, with a comment for whatever a profile cannot say.
+
+    Passwords are not printed: a comment says into which file to write them.
+    """
+    from profiles.imports.importer import profile_text
+    from profiles.loader import read_text
+
+    typer.echo(profile_text(read_text(file), file, program), nl=False)
+
+
+def plan(
+    profile: ProfilePath,
+    registry: Registries = None,
+    as_json: Json = False,
+    weigh: Annotated[
+        bool,
+        typer.Option(
+            "--bytes/--no-bytes",
+            help="Read the manifests of changed images to know their bytes. On a metered upstream, such as "
+            "Docker Hub, each of them counts as a pull; --no-bytes makes HEADs only.",
+        ),
+    ] = True,
+) -> None:
+    """Say what a sync would add, move and skip, and what it would cost. Changes nothing.
+
+    Exit code 0: nothing to do; 2: there are changes; 1: something could not be found out.
+    """
+    from flows.cli.check import stored_violations
+    from flows.cli.plan import plan_entries
+    from flows.entries import selected_entries
+    from flows.reporting.report_tables import render_plans
+
+    loaded = load(profile)
+    entries = selected_entries(loaded.profile, registry)
+    if not as_json:
+        say(
+            f"comparing {', '.join(entry.name for entry in entries)} "
+            f"with {loaded.profile.storage.root_directory}"
+        )
+    plans = plan_entries(loaded.profile, entries, weigh=weigh)
+    if as_json:
+        typer.echo(json.dumps([each.to_json() for each in plans], indent=2))
+    else:
+        for line in render_plans(plans):
+            out.print(line)
+        for text in stored_violations(loaded.profile):
+            out.print(text, markup=False)
+    raise typer.Exit(_exit_code(plans))
+
+
+def _exit_code(plans: list[Plan]) -> int:
+    if any(each.problems for each in plans):
+        return 1
+    return 2 if any(plans) else 0
+
+
+def explain(
+    profile: ProfilePath,
+    image: Annotated[
+        str, typer.Argument(metavar="REPO[:TAG]", help="By its upstream name or by its name here.")
+    ],
+) -> None:
+    """Show which rule takes an image or drops it, and whether the image is held back. Makes no requests.
+
+    Exit code 0: a rule takes it; 2: none does.
+    """
+    from flows.cli.explain import explain_image, explain_min_age
+    from flows.entries import open_store_if_present
+
+    loaded = load(profile)
+    explanations = explain_image(loaded.profile, image)
+    for each in explanations:
+        out.print(each.words, markup=False)
+    store = open_store_if_present(loaded.profile)
+    for line in explain_min_age(loaded.profile, image, store, time.time()) if store else ():
+        out.print(line, markup=False)
+    if not any(each.takes for each in explanations):
+        raise typer.Exit(2)
+
+
+def verify(
+    profile: ProfilePath,
+    image: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="REPO:TAG or REPO@DIGEST, by its upstream name or its name here."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say what the profile's policy makes of one image: every signature found, and why it counts or not.
+
+    Asks the upstream; changes nothing. Exit code 0: admitted; 2: refused; 1: it could not be asked.
+    """
+    from flows.cli.verify import render_verdict, verify_image
+
+    found = verify_image(load(profile).profile, image)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        for line in render_verdict(found):
+            out.print(line, markup=False)
+    if not found.admits:
+        raise typer.Exit(2)

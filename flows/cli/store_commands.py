@@ -1,0 +1,223 @@
+"""`mirrorflow store …`: look after what is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.profile_commands import Json, ProfilePath, Registries, load
+from flows.reporting.console import complain, out, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registry_server.store.gc.gc_report import Removal
+
+store_app = typer.Typer(
+    name="store",
+    help="Look after what is kept: collect garbage, verify, measure, export, import.",
+    no_args_is_help=True,
+)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (gc, scrub, stats, export, prune, undelete):
+        store_app.command()(command)
+    store_app.command("import")(import_)
+    app.add_typer(store_app)
+
+
+def gc(
+    profile: ProfilePath,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and why; change nothing.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name everything that goes.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Empty the trash at once, and not at the next collection.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what no tag leads to, and what the profile's retention does not keep; nobody has to stop for it.
+
+    Exit code 0: every repository was looked at; 1: an error, or one could not be read and was left alone.
+    """
+    from flows.entries import open_store
+    from flows.maintenance.garbage_collection import collect_garbage, summary
+
+    loaded = load(profile).profile
+    store = open_store(loaded, create=False)
+    gone: list[Removal] = []
+    told = gone.append if as_json else _printer(everything=dry_run or verbose)
+    report = collect_garbage(store, loaded, dry_run=dry_run, told=told)
+    if purge and not dry_run:
+        report = report.and_then(collect_garbage(store, loaded, told=told))
+    if as_json:
+        document = report.to_json() | {"removals": [asdict(each) for each in gone]}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        out.print(summary(report), markup=False)
+    for problem in report.problems:
+        complain(problem)
+    raise typer.Exit(0 if report.well else 1)
+
+
+def _printer(*, everything: bool) -> Callable[[Removal], None]:
+    from tasks.run.sizes import human_bytes
+
+    def show(removal: Removal) -> None:
+        if everything or removal.kind == "rehearsal":
+            size = f" ({human_bytes(removal.size)})" if removal.size else ""
+            kind = "by retention" if removal.kind == "rehearsal" else removal.kind
+            out.print(f"{kind}: {removal.name}{size}: {removal.reason}", markup=False)
+
+    return show
+
+
+def scrub(
+    profile: ProfilePath,
+    rate: Annotated[
+        float,
+        typer.Option("--rate", metavar="MB", help="Read at most so many megabytes a second; 0: no limit."),
+    ] = 0.0,
+    again: Annotated[
+        bool, typer.Option("--again", help="From the beginning, and not from where the last one stopped.")
+    ] = False,
+    heal: Annotated[bool, typer.Option(help="Fetch what is lost from where it came.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Hash everything in the store again, put aside what is corrupt, and fetch it anew.
+
+    Ctrl-C stops it; the next one goes on from there. Exit code 0: all is well (again); 1: it was stopped, or
+    something that a tag needs is still missing.
+    """
+    from flows.entries import open_store
+    from flows.lifecycle.stop_signals import stop_on_signals
+    from flows.maintenance.repair import refetch_damaged
+    from registry_server.store.maintenance.scrub import Pace, find_missing
+    from registry_server.store.maintenance.scrub import scrub as scrub_store
+    from tasks.run.sizes import human_bytes
+
+    loaded = load(profile).profile
+    store = open_store(loaded, create=False)
+    with stop_on_signals() as sign:
+        report = scrub_store(store, Pace(rate * 1e6, sign.event.is_set), again=again)
+        for digest in report.corrupt:
+            complain(f"{digest} was corrupt, and lies in quarantine/ now")
+        healed = refetch_damaged(store, loaded, stop=sign.event, told=say) if heal else []
+    lost = [str(each) for each in find_missing(store)]
+    if as_json:
+        typer.echo(json.dumps(report.to_json() | {"healed": healed, "missing": lost}, indent=2))
+    else:
+        state = "" if report.complete else ", stopped before the end"
+        out.print(
+            f"{report.blobs:,} blobs hashed ({human_bytes(report.bytes)}){state}, "
+            f"{len(report.corrupt)} corrupt, {len(healed)} fetched anew, {len(lost)} missing",
+            markup=False,
+        )
+    for each in lost:
+        complain(each)
+    raise typer.Exit(1 if lost or not report.complete else 0)
+
+
+def stats(profile: ProfilePath, as_json: Json = False) -> None:
+    """Say how much is kept: bytes, what sharing saves, and what each repository accounts for."""
+    from flows.entries import open_store
+    from flows.reporting.status_tables import render_stats
+    from registry_server.store.maintenance.stats import stats as measure
+
+    store = open_store(load(profile).profile, create=False)
+    measured = measure(store)
+    if as_json:
+        typer.echo(json.dumps(measured.to_json(), indent=2))
+        return
+    for part in render_stats(store.root, measured):
+        out.print(part)
+
+
+def prune(
+    profile: ProfilePath,
+    registry: Registries = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them, also where they are more than maxShare.")
+    ] = False,
+) -> None:
+    """Say which tags the rules' `prune` removes, because the upstream deleted them; remove them with --yes.
+
+    Runs remove by themselves what is within `maxShare`. Goes by the last poll, and asks no upstream.
+
+    Exit code 0: nothing is left to be removed; 2: something is.
+    """
+    from flows.entries import open_store
+    from flows.maintenance.pruning import prune_entries
+
+    loaded = load(profile).profile
+    left = prune_entries(loaded, open_store(loaded, create=False), registry, yes=yes, told=_told)
+    raise typer.Exit(2 if left else 0)
+
+
+def undelete(
+    profile: ProfilePath,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="`repository:tag`, as here.")
+    ] = None,
+) -> None:
+    """Bring back tags that `prune` removed, as long as their blobs are there. Without IMAGE: list them."""
+    from flows.entries import open_store
+    from flows.maintenance.pruning import list_pruned, undelete_images
+
+    loaded = load(profile).profile
+    store = open_store(loaded, create=False)
+    for line in undelete_images(loaded, store, images) if images else list_pruned(store):
+        _told(line)
+
+
+def _told(line: str) -> None:
+    out.print(line, markup=False)
+
+
+def export(
+    profile: ProfilePath,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="`repository:tag` or `repository@digest`, as here."),
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR|TAR", help="A folder, or a file that ends with `.tar`.")
+    ],
+) -> None:
+    """Write images as an OCI image layout, which skopeo, podman, crane, ctr and oras read.
+
+    A folder that is a layout already gets them in addition.
+    """
+    from flows.entries import open_store
+    from registry_server.oci.reference import ImageName
+    from registry_server.store.layout.exporter import export_images
+
+    store = open_store(load(profile).profile, create=False)
+    names = [ImageName.parse(each) for each in images]
+    size = export_images(store, names, to)
+    say(f"{len(names)} images, {size:,} bytes, in {to}")
+
+
+def import_(
+    profile: ProfilePath,
+    source: Annotated[Path, typer.Argument(metavar="DIR|TAR", help="An OCI image layout.", exists=True)],
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", metavar="NAME", help="Where to; for layouts that name tags only."),
+    ] = None,
+) -> None:
+    """Take in the images of an OCI image layout, every byte verified. Prints their names."""
+    from flows.entries import open_store
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.layout.importer import import_images
+
+    store = open_store(load(profile).profile)
+    target = None if repository is None else RepositoryName(repository)
+    for name in import_images(store, source, target):
+        out.print(str(name), markup=False)

@@ -1,0 +1,67 @@
+"""Ctrl-C, and Prefect's own SIGTERM, as a sign that the steps look at between two chunks of bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# A task that waits for its retry sleeps in Prefect, where nothing can wake it: `retryDelay: 5m` would hold
+# the exit for minutes. The runner of `up` kills after 10 s; who runs here leaves a little earlier.
+GRACE_SECONDS: Final = 8.0
+_INTERRUPTED: Final = 130
+
+
+@dataclass(slots=True)
+class StopSignal:
+    """`event` is what the steps look at; `on_forced_exit` is called when they do not end in time."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    on_forced_exit: Callable[[], None] = lambda: None
+    _timer: threading.Timer | None = None
+
+    def ask(self, _signal: int, _frame: Any) -> None:
+        """The first signal asks; the second one does not wait any longer."""
+        delay = 0.0 if self.event.is_set() else GRACE_SECONDS
+        self.event.set()
+        self._timer = threading.Timer(delay, self._force_exit)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def disarm(self) -> None:
+        """The steps have ended by themselves."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _force_exit(self) -> None:
+        try:
+            self.on_forced_exit()
+        finally:
+            os._exit(_INTERRUPTED)  # sleeping threads cannot be ended in any other way; the store bears it
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopSignal]:
+    """A sign that is raised by SIGINT or SIGTERM while the block runs.
+
+    Only the main thread may handle signals; elsewhere the sign is simply never raised by them. Prefect would
+    raise into the flow, and then wait for every running task body to end by itself.
+    """
+    sign = StopSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield sign
+        return
+    before = {number: signal.signal(number, sign.ask) for number in _SIGNALS}
+    try:
+        yield sign
+    finally:
+        sign.disarm()
+        for number, handler in before.items():
+            signal.signal(number, handler)

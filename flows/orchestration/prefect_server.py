@@ -1,0 +1,274 @@
+"""Our own Prefect server: a child process over a database in the store.
+
+`up` runs it as long as it lives; `sync` and `rerun` run the same server for one command when there
+is no `up`, so that the UI's history is in one place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from flows.lifecycle.parent_death import ends_with_parent
+from flows.orchestration.prefect_port import ADDRESS, ChosenPort, PrefectServerError, choose_port
+from flows.orchestration.server_record import (
+    ServerRecord,
+    await_other_users,
+    claim_database,
+    database_holder,
+    forget_record,
+    is_healthy,
+    others_use_server,
+    running_server,
+    using_server,
+    write_record,
+)
+from flows.settings import own_server_wanted, prefect_home, server_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["PrefectServer", "PrefectServerBusy", "PrefectServerError", "prefect_api", "running_server"]
+
+START_TIMEOUT = 120.0
+"""Seconds. The first start migrates an empty database: 8-16 s on 2 cores, later ones 4-5 s."""
+_STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; SQLite's journal survives either
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")  # the end of a traceback; wrappers print more after it
+_TAIL = 1 << 20  # bytes of the log that are searched for a cause
+_LONGEST = 300  # characters of one line: shutil.copytree names every file of a folder in one
+
+
+class PrefectServerBusy(PrefectServerError):
+    """Another process runs, starts or stops a server on this store's database."""
+
+    retryable = True
+
+
+class PrefectServer:
+    """Start with `with`, or `start()` (`begin()` and `wait()`) and `stop()`. Not reentrant.
+
+    `port` None takes 4200, or any free port when that one is taken; 0 takes any free port; another
+    one must be free.
+    """
+
+    def __init__(
+        self,
+        store_root: Path,
+        *,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home = prefect_home(store_root)
+        self.log = self.home / "server.log"
+        self.url = ""
+        self._root = store_root
+        self._wanted_port = port
+        self._environment = os.environ if environment is None else environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._claim: int | None = None
+        self._port: ChosenPort | None = None
+
+    @property
+    def ui_url(self) -> str:
+        return self.url.removesuffix("/api")
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> str:
+        """Start and wait until it answers; returns the API's URL.
+
+        Raises PrefectServerBusy, or PrefectServerError with the cause that the log names.
+        """
+        self.begin()
+        self.wait()
+        return self.url
+
+    def begin(self) -> str:
+        """The API's URL, where the server will answer after `wait`. Raises as `start` does."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._claim = claim_database(self.home)
+        if self._claim is None:
+            holder = database_holder(self.home)
+            raise PrefectServerBusy(
+                f"another mirrorflow command (pid {holder}) has the Prefect database {self.home}: "
+                "wait until it ends, or stop it"
+            )
+        with self._stopping_on_error():
+            self._port = choose_port(self._wanted_port)
+            self.url = f"http://{ADDRESS}:{self._port.number}/api"
+            self._process = self._spawn(self._port.number)
+        return self.url
+
+    def wait(self, progress: Callable[[float], None] = lambda _seconds: None) -> None:
+        """Until it answers; `progress` is called with the seconds waited so far.
+
+        Raises PrefectServerError; then it is stopped.
+        """
+        assert self._process is not None
+        with self._stopping_on_error():
+            self._await_health(progress)
+            write_record(self.home, ServerRecord(self.url, self._process.pid, time.time()))
+
+    @contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
+    def failure(self) -> str | None:
+        """None while the server runs; otherwise one sentence with the end of its log."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        return f"the Prefect server ended with status {self._process.returncode}: {last_log_error(self.log)}"
+
+    def stop(self) -> None:
+        """End the server, and wait for it. Does nothing when it does not run."""
+        if self._process is not None:
+            forget_record(self.home, self._process.pid)
+            end_process(self._process, grace=_STOP_GRACE)
+            self._process = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", ADDRESS, "--port", str(port)]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                ends_with_parent(command),
+                env=server_environment(self._environment, self._root),
+                cwd=self.home,  # Prefect reads .env and prefect.toml of its working directory
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the terminal's Ctrl-C is ours to hand on
+            )
+
+    def _await_health(self, progress: Callable[[float], None]) -> None:
+        begun = time.monotonic()
+        while not is_healthy(self.url):
+            waited = time.monotonic() - begun
+            if (failure := self.failure()) is not None:
+                raise PrefectServerError(f"{failure} (whole log: {self.log})")
+            if waited > START_TIMEOUT:
+                raise PrefectServerError(
+                    f"the Prefect server did not answer on {self.url} within {START_TIMEOUT:.0f} s "
+                    f"(log: {self.log})"
+                )
+            progress(waited)
+            time.sleep(0.1)
+
+
+@contextmanager
+def prefect_api(
+    store_root: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Iterator[str]:
+    """The API URL that a command such as `sync` works with: the user's own server, that of a running
+    `up`, or ours, started for the duration of the block. `say` gets a word about the wait.
+
+    Raises PrefectServerError. A server that other commands have begun to use is kept for them.
+    """
+    environment = os.environ if environment is None else environment
+    if not own_server_wanted(environment):
+        yield environment["PREFECT_API_URL"]
+        return
+    with using_server(prefect_home(store_root)) as users:
+        server = PrefectServer(store_root, port=0, environment=environment)
+        try:
+            yield _find_or_start(server, store_root, say)
+        finally:
+            if server.pid is not None:
+                _let_others_finish(users, say)
+            server.stop()
+
+
+def _find_or_start(server: PrefectServer, store_root: Path, say: Callable[[str], None]) -> str:
+    told = False
+    while True:
+        if (url := running_server(store_root)) is not None:
+            return url
+        if not told:
+            say("starting Prefect for this command: 4-16 s, which a running `mirrorflow up` saves")
+            told = True
+        try:
+            return server.start()
+        except PrefectServerBusy:  # another command is starting it, or has just stopped it
+            time.sleep(0.2)
+
+
+def _let_others_finish(users: int, say: Callable[[str], None]) -> None:
+    if others_use_server(users):
+        say("waiting for another mirrorflow command that uses this Prefect server; Ctrl-C stops it now")
+        with suppress(KeyboardInterrupt):
+            await_other_users(users)
+
+
+def end_process(process: subprocess.Popen[bytes], *, grace: float) -> None:
+    """SIGTERM, and after `grace` seconds SIGKILL to its whole session; returns when it is gone."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            kill_session(process.pid)
+    process.wait()
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL to a child that was started in a session of its own, and to all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def last_log_error(log: Path) -> str:
+    """The last exception that a log names, else its last line."""
+    try:
+        text = log.read_bytes()[-_TAIL:].decode(errors="replace")
+    except OSError:
+        return "it left no log"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "Server stopped!"]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    found = (exceptions or lines or ["it said nothing"])[-1]
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
+
+
+_SECONDS: Final = 20.0
+
+
+def drain_prefect_queues() -> None:
+    """Everything that this process has told Prefect is with the server, or 20 s have passed for each kind.
+
+    Otherwise the threads would go on trying at the end of the process, for minutes, against nobody.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=_SECONDS)
+    APILogWorker.drain_all(timeout=_SECONDS)

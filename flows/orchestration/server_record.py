@@ -1,0 +1,141 @@
+"""Where our own Prefect server is, and who uses it: the files beside its database.
+
+`prefect/server.lock`  held by the process that runs the server: one server per SQLite file
+`prefect/server.json`  where that server answers, for other commands
+`prefect/users.lock`   held in common by commands that use a server which another one started
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import ssl
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from flows.settings import prefect_home
+from tasks.upstream.connection.proxies import Proxies
+from tasks.upstream.errors import ProxyInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """`url` is the API's (`http://127.0.0.1:4200/api`), `started` unix seconds."""
+
+    url: str
+    pid: int
+    started: float
+
+
+def running_server(store_root: Path) -> str | None:
+    """The API URL of a server that serves this store right now, checked by process and answer."""
+    record = read_record(prefect_home(store_root))
+    if record is None or not _alive(record.pid) or not is_healthy(record.url):
+        return None
+    return record.url
+
+
+def is_healthy(url: str) -> bool:
+    """Whether a Prefect API answers at `url`."""
+    try:
+        proxy = Proxies.read().proxy_for(httpx.URL(url))
+        with httpx.Client(verify=_context(url), trust_env=False, proxy=proxy, timeout=2) as client:
+            return client.get(f"{url}/health").status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL, ProxyInvalid):
+        return False
+
+
+def _context(url: str) -> ssl.SSLContext:
+    """Loading the system's CAs takes 10 ms, and a server that starts is asked often."""
+    if url.startswith("https:"):
+        return ssl.create_default_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def write_record(home: Path, record: ServerRecord) -> None:
+    content = json.dumps({"url": record.url, "pid": record.pid, "started": record.started})
+    draft = home / f"server.json.{os.getpid()}"
+    draft.write_text(content + "\n")
+    draft.replace(home / "server.json")
+
+
+def read_record(home: Path) -> ServerRecord | None:
+    try:
+        found = json.loads((home / "server.json").read_text())
+        return ServerRecord(str(found["url"]), int(found["pid"]), float(found["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget_record(home: Path, pid: int) -> None:
+    """Remove the record if it is that of process `pid`."""
+    record = read_record(home)
+    if record is not None and record.pid == pid:
+        (home / "server.json").unlink(missing_ok=True)
+
+
+def claim_database(home: Path) -> int | None:
+    """The descriptor whose closing gives the database free again; None while another process has it."""
+    descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if not _try_exclusive(descriptor):
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def database_holder(home: Path) -> str:
+    """The process id of whoever holds the database, for a message."""
+    try:
+        return (home / "server.lock").read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+@contextmanager
+def using_server(home: Path) -> Iterator[int]:
+    """Hold the lock in common while a server of this store is being used."""
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def others_use_server(users: int) -> bool:
+    """Whether another process is inside `using_server`. After False nobody can enter it any more."""
+    return not _try_exclusive(users)
+
+
+def await_other_users(users: int) -> None:
+    """Block until no other process is inside `using_server`."""
+    fcntl.flock(users, fcntl.LOCK_EX)
+
+
+def _try_exclusive(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

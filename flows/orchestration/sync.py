@@ -1,0 +1,165 @@
+"""`sync` and `rerun`: through the deployments of a running `up`, else in this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from flows.entries import find_entry, open_store
+from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
+from flows.reporting.console import complain, out, say
+from flows.reporting.report_tables import render_report
+from flows.settings import client_environment
+from tasks.run.errors import NotWanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from flows.orchestration.deployment_runs import Run
+    from profiles.loader import LoadedProfile
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry
+    from registry_server.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """A registry entry to run, for all of it or for some images only."""
+
+    entry: RegistryEntry
+    only: tuple[str, ...] = ()
+
+
+def sync_entries(loaded: LoadedProfile, requests: Sequence[SyncRequest]) -> bool | None:
+    """Run each wish and print its report. True when all is in place, None when it was stopped."""
+    store = open_store(loaded.profile)
+    with prefect_api(store.root, say=say) as api_url:
+        environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
+        os.environ.update(environment)
+        try:
+            return _run_all(loaded, store, requests)
+        finally:
+            drain_prefect_queues()
+
+
+def _run_all(loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest]) -> bool | None:
+    complete = True
+    for request in requests:
+        state, message = _run(loaded, store, request)
+        _show(store, state, message)
+        if state == "CANCELLED":
+            return None
+        complete = complete and state == "COMPLETED"
+    return complete
+
+
+def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str]:
+    """The type and the message of the state that the run ended in."""
+    if _is_served(store):
+        ended = _run_by_deployment(loaded, store, request)
+        if ended is not None:
+            return ended
+    return _run_here(loaded, request)
+
+
+def _is_served(store: Store) -> bool:
+    """Whether an `up` runs on this store."""
+    return store.is_claimed("up")
+
+
+def _run_here(loaded: LoadedProfile, request: SyncRequest) -> tuple[str, str]:
+    from flows.orchestration.in_process import run_in_process
+    from flows.reporting.progress_bars import progress_bar
+
+    with progress_bar(request.entry.name):
+        state = run_in_process(loaded.path.absolute(), request.entry.name, request.only)
+    return state.type.value, state.message or ""
+
+
+def _run_by_deployment(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str] | None:
+    """Through `up`, where the run can be seen and retried; None when it has another profile than ours."""
+    from prefect.client.orchestration import get_client
+
+    from flows.orchestration.deployment_runs import await_run, cancel_run, start_run
+
+    with get_client(sync_client=True) as client:
+        if not _has_deployment(client, loaded, store, request):
+            return None
+        say(f"{request.entry.name}: the running `mirrorflow up` does it")
+        run = start_run(
+            client, store.uuid, request.entry.name, only=request.only, name=f"mirror {request.entry.name}"
+        )
+        try:
+            ended: Run = await_run(client, run, on_change=lambda each: say(f"{each.registry}: {each.state}"))
+        except KeyboardInterrupt:
+            say("stopping the run")
+            cancel_run(client, run)
+            return "CANCELLED", "stopped"
+    return (
+        "COMPLETED" if ended.completed else "CANCELLED" if ended.state == "Cancelled" else "FAILED"
+    ), ended.message
+
+
+def _has_deployment(client: Any, loaded: LoadedProfile, store: Store, request: SyncRequest) -> bool:
+    from flows.orchestration.deployments import our_deployments
+
+    return any(
+        each.name == request.entry.name and each.parameters.get("profile") == str(loaded.path.absolute())
+        for each in our_deployments(client, store.uuid)
+    )
+
+
+def _show(store: Store, state: str, message: str) -> None:
+    """The report that the run left; a run that ended before it began left only its message."""
+    reports = store.reports.load_all()
+    newest = max(reports, key=lambda report: report["ended"], default=None)
+    if newest is not None and newest["message"] == message:
+        for line in render_report(newest):
+            out.print(line)
+    elif state == "COMPLETED":
+        out.print(Text(message))
+    else:
+        complain(message)
+
+
+_LEFT = ("failed", "not reached")
+
+
+def rerun_requests(profile: Profile, run: str | None) -> list[SyncRequest]:
+    """The images that failed in the run of this id, or in the newest run of each registry entry.
+
+    A run that failed as a whole, or in a whole repository, is run again as a whole. Raises `NotWanted` for an
+    unknown run.
+    """
+    reports = open_store(profile).reports.load_all()
+    if run:
+        chosen = [report for report in reports if report["runId"] == run]
+        if not chosen:
+            raise NotWanted(
+                f"the store has no report of a run {run!r}; `mirrorflow status` lists the last runs"
+            )
+        chosen = chosen[-1:]
+    else:
+        names = {entry.name for entry in profile.sync.registries}
+        chosen = [dict(report) for name, report in newest_reports(reports).items() if name in names]
+    return [
+        SyncRequest(find_entry(profile, report["registry"]), incomplete_images(report))
+        for report in chosen
+        if report["state"] != "complete"
+    ]
+
+
+def newest_reports(reports: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The newest report of each registry entry; `reports` are oldest first, as the store gives them."""
+    return {report["registry"]: report for report in reports}
+
+
+def incomplete_images(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The images of a report that are not in place; () means everything, because more than images failed."""
+    if report["problems"] and not report["only"]:
+        return ()
+    left = tuple(image["image"] for image in report["images"] if image["outcome"] in _LEFT)
+    return left or tuple(report["only"])

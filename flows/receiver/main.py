@@ -1,0 +1,155 @@
+"""The long-lived process behind misses: `python -m flows.receiver.main OPTIONS` (JSON), a child of `up`.
+
+It takes the calls of the registry server on a socket that `up` holds, fetches for the client, and does the
+rest in flow runs (`mirror_on_demand`). It follows the profile; a bad one is not taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.entries import open_store
+from flows.lifecycle.profile_watch import ProfileWatch
+from flows.orchestration.crash_cleanup import clear_on_demand
+from flows.orchestration.prefect_server import START_TIMEOUT
+from flows.receiver.child_process import notification_secret
+from flows.receiver.flow_run_executor import FlowRunExecutor
+from flows.receiver.options import ReceiverOptions
+from flows.receiver.push_notifications import PushReceiver
+from flows.receiver.webhook import Receiver
+from profiles.loader import load_profile
+from registry_server.http.pull_through.webhook_client import OnMissOptions
+from registry_server.oci.errors import MirrorflowError
+from tasks.on_demand.service import OnDemand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.model.profile import Profile
+
+log = logging.getLogger("mirrorflow.on_demand")
+_WATCH = 1.0  # seconds
+_GRACE = 8.0  # seconds: a retry that sleeps in Prefect cannot be woken
+
+
+def run(options: ReceiverOptions, stop: threading.Event) -> None:
+    """Until `stop`. Raises MirrorflowError when it cannot begin."""
+    path = Path(options.profile)
+    profile = load_profile(path).profile
+    store = open_store(profile)
+    executor = FlowRunExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
+    mind = OnDemand(profile, store, executor)
+    watch = ProfileWatch(path)
+    watch.accepted(profile)
+    receivers = list(_receivers(options, profile, mind))
+    for receiver in receivers:
+        threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
+    refused = ""
+    while not stop.wait(_WATCH):
+        if watch.changed():
+            before, refused = refused, _take_over(mind, watch, path, profile)
+            if refused and refused != before:
+                log.warning("the changed profile is not taken over: %s", refused)
+    for receiver in receivers:
+        receiver.close()
+    mind.stop()
+    executor.close()
+    mind.close()
+
+
+def _receivers(
+    options: ReceiverOptions, profile: Profile, mind: OnDemand
+) -> Iterator[Receiver | PushReceiver]:
+    """Of misses, and of notifications. Raises `SecretUnusable`, `ReceiverFailed`."""
+    if options.listener >= 0:
+        secret = OnMissOptions.read(Path(options.call)).secret
+        listener = socket.socket(fileno=options.listener)
+        yield Receiver(listener, secret, mind.answer, resolve=mind.resolve)
+    if options.notifications >= 0 and profile.sync.notifications is not None:
+        listener = socket.socket(fileno=options.notifications)
+        yield PushReceiver(listener, notification_secret(profile.sync.notifications), mind.pushed)
+
+
+def _take_over(mind: OnDemand, watch: ProfileWatch, path: Path, first: Profile) -> str:
+    """Why the changed profile is not taken over; "" when it is, or when it needs another `up`."""
+    try:
+        changed = load_profile(path).profile
+    except MirrorflowError as error:
+        watch.refused()
+        return str(error)
+    watch.accepted(changed)
+    if changed.storage == first.storage:  # another store needs another `up`
+        mind.replace_profile(changed)
+    return ""
+
+
+class RunOpener:
+    """Calls the flow. Prefect is imported in a thread: that takes two seconds, in which misses are served."""
+
+    def __init__(self, profile: str, store_uuid: str, stop: threading.Event) -> None:
+        self._profile, self._store_uuid, self._stop = profile, store_uuid, stop
+        self._ready = threading.Thread(target=self._prepare, name="prefect", daemon=True)
+        self._ready.start()
+
+    def open(self, feed: str) -> Any:
+        """Returns when the run has ended; raises whatever Prefect raises."""
+        self._ready.join()
+        from flows.mirror_on_demand import mirror_on_demand
+
+        return mirror_on_demand(self._profile, feed, return_state=True)
+
+    def _prepare(self) -> None:
+        """Wait for Prefect's server, which `up` starts at the same time. If it does not come, what is left
+        over there is left for the next receiver."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (why := self._clear()) and not self._stop.wait(_WATCH):
+            if time.monotonic() > deadline:
+                log.warning("Prefect does not answer: %s", why)
+                return
+
+    def _clear(self) -> str:
+        """End what a receiver left over that was killed. Why that was not possible, or ""."""
+        try:
+            from prefect.client.orchestration import get_client
+
+            with get_client(sync_client=True) as client:
+                if cleared := clear_on_demand(client, self._store_uuid):
+                    log.warning("%d flow runs of a receiver that is gone were ended", cleared)
+        except Exception as error:  # noqa: BLE001 - whatever Prefect raises: misses are served without it
+            return str(error) or type(error).__name__
+        return ""
+
+
+def main() -> int:
+    """0 after a stop that was asked for, 1 after an error, with a line on stderr."""
+    options = ReceiverOptions(**json.loads(sys.argv[1]))
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    stop = threading.Event()
+
+    def ask(_signal: int, _frame: object) -> None:
+        stop.set()
+        timer = threading.Timer(_GRACE, lambda: os._exit(0))
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    try:
+        run(options, stop)
+    except MirrorflowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""What the Prefect UI shows of a run beside its graph: progress while it runs, then a summary and a table."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.runtime import flow_run
+
+from tasks.run.outcomes import Outcome
+from tasks.run.sizes import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tasks.run.report import Report
+
+# A table of thousands of rows is a wall; the JSON report in the store has them all.
+_ROWS: Final = 500
+
+
+class RunArtifacts:
+    """The three artifacts of the current flow run. Made inside a flow; one thread at a time."""
+
+    def __init__(self, registry: str) -> None:
+        self._registry = registry
+        self._key = re.sub(r"[^a-z0-9]+", "-", registry.lower()).strip("-") or "registry"
+        self._progress: UUID | None = None
+        self._shown: tuple[float, str] = (-1.0, "")
+        self.run_id = str(flow_run.id or "")
+
+    def progress(self, percent: float, words: str) -> None:
+        if (percent, words) == self._shown:
+            return
+        self._shown = (percent, words)
+        if self._progress is None:
+            self._progress = create_progress_artifact(percent, key=f"progress-{self._key}", description=words)  # type: ignore[assignment] # the stub says None or a coroutine; in a sync flow it is the id
+        else:
+            update_progress_artifact(self._progress, progress=percent, description=words)
+
+    def publish(self, report: Report) -> None:
+        """The summary and the table of the finished run."""
+        create_markdown_artifact(
+            summary(report), key=f"summary-{self._key}", description=f"{self._registry}: {report.message}"
+        )
+        rows = table(report)
+        if rows:
+            left = len(report.images) - len(rows)
+            more = f" ({left:,} more in the report)" if left else ""
+            create_table_artifact(
+                rows, key=f"images-{self._key}", description=f"Images that were not unchanged{more}"
+            )
+
+
+def summary(report: Report) -> str:
+    """Markdown: is the mirror complete, and if not, why."""
+    verdict = "complete" if report.complete else "stopped" if report.stopped else "**not complete**"
+    lines = [
+        f"## {report.registry}: {report.message}",
+        "",
+        f"The mirror of this registry is {verdict}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| images wanted | {report.total:,} |",
+        f"| unchanged | {report.unchanged:,} |",
+        f"| copied | {report.count(Outcome.COPIED):,} |",
+        f"| failed | {report.count(Outcome.FAILED):,} |",
+        f"| left out | {report.count(Outcome.SKIPPED):,} |",
+        f"| bytes moved | {human_bytes(report.bytes_moved)} |",
+        f"| bytes that the store had already | {human_bytes(report.bytes_saved)} |",
+        f"| time | {human_seconds(report.ended - report.started)} |",
+        f"| requests | {', '.join(f'{count:,} {kind}' for kind, count in sorted(report.requests.items()))} |",
+    ]
+    if report.budget:
+        lines.append(f"| rate limit of the upstream | {report.budget} |")
+    lines += ["", *(f"- {problem}" for problem in report.problems)]
+    lines += ["", "### Notes", "", *(f"- {note}" for note in report.notes)] if report.notes else []
+    dropped = report.dropped.lines()
+    lines += ["", "### Dropped", "", *(f"- {line}" for line in dropped)] if dropped else []
+    failed = [image for image in report.images if image.outcome is Outcome.FAILED]
+    lines += ["", "### Failed", ""] if failed else []
+    lines += [f"- `{image.image}` at {image.step}: {image.reason}" for image in failed[:20]]
+    return "\n".join(lines)
+
+
+def table(report: Report) -> list[dict[str, Any]]:
+    """Failures first, then what was copied and left out."""
+    return [
+        {
+            "image": image.image,
+            "outcome": str(image.outcome),
+            "reason": image.reason,
+            "moved": human_bytes(image.bytes_moved),
+            "size": human_bytes(image.size),
+            "seconds": round(image.seconds, 1),
+            "digest": image.digest,
+            "signatures": image.verdict,
+            "companions": sum(each["outcome"] == "copied" for each in image.companions),
+        }
+        for image in report.images[:_ROWS]
+    ]

@@ -1,0 +1,124 @@
+"""`status` and `store stats`, drawn for a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tasks.run.sizes import human_bytes, human_seconds
+from tasks.verify_signature import NO_POLICY
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from flows.reporting.tag_status import TagStatus
+    from registry_server.store.maintenance.stats import StoreStats
+    from tasks.stored.images import Standing
+
+_DIGEST = 19  # `sha256:` and twelve hex digits
+
+
+def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) -> Table:
+    """One line for the last run of each registry entry."""
+    table = Table(title=f"store {root}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("registry", "last run", "outcome"):
+        table.add_column(column, overflow="fold")
+    table.add_column("run", no_wrap=True)
+    for report in reports:
+        ended = datetime.fromisoformat(report["ended"]).timestamp()
+        style = "green" if report["state"] == "complete" else "red"
+        table.add_row(
+            Text(report["registry"]), _ago(ended, now), Text(report["message"], style=style), report["runId"]
+        )
+    return table
+
+
+def render_counts(counts: Mapping[str, Counter[Standing]]) -> Iterator[Text]:
+    """One line for each registry entry with images that are not as its policies want them."""
+    for registry, found in counts.items():
+        said = ", ".join(f"{count:,} {standing}" for standing, count in found.items())
+        yield Text.assemble((registry, "bold"), ": ", (f"images {said}", "red"))
+
+
+def render_tags(rows: Sequence[TagStatus], now: float) -> Table:
+    """One line a tag; a digest is printed twice only where the two differ. Verdicts where there are any."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = ["registry", "image", "upstream", "stored", "checked", "in place", "why not"]
+    judged = any(_verdict(row) for row in rows)
+    for column in columns + ["signatures"] * judged:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        sign = "@" if ":" in row.reference else ":" if row.reference else ""
+        table.add_row(
+            Text(row.registry),
+            Text(f"{row.repository}{sign}{row.reference}"),
+            "gone" if row.gone_since is not None else row.upstream_digest[:_DIGEST],
+            _stored(row),
+            _ago(row.last_check, now),
+            _ago(row.last_success, now),
+            Text(row.problem, style="red") if row.problem else Text(_remark(row), style="yellow"),
+            *([Text(_verdict(row))] if judged else []),
+        )
+    return table
+
+
+def _remark(row: TagStatus) -> str:
+    """What is no problem, and worth a word."""
+    if row.gone_since is None:
+        return row.held_back
+    return f"gone upstream since {datetime.fromtimestamp(row.gone_since, UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def _verdict(row: TagStatus) -> str:
+    """What a policy said; that there is none is not worth a word for each tag."""
+    return "" if row.verdict == NO_POLICY else row.verdict
+
+
+def _stored(row: TagStatus) -> str:
+    if not row.stored_digest:
+        return "-"
+    stored = row.stored_digest[:_DIGEST]
+    if not row.converted_from:
+        return "same" if row.stored_digest == row.upstream_digest else stored
+    return f"{stored}, converted from {row.converted_from[:_DIGEST]}"
+
+
+def _ago(moment: float | None, now: float) -> str:
+    return f"{human_seconds(max(0.0, now - moment))} ago" if moment else "never"
+
+
+def render_stats(root: Path, stats: StoreStats) -> Iterator[Text | Table]:
+    """The whole in a few lines, then a line a repository."""
+    yield Text(f"store {root}: {human_bytes(stats.bytes)} in {stats.blobs:,} blobs")
+    without = stats.bytes + stats.saved
+    share = f" ({stats.saved / without:.0%} of {human_bytes(without)})" if stats.saved else ""
+    yield Text(f"sharing saves {human_bytes(stats.saved)}{share}")
+    if stats.incoming_bytes:
+        yield Text(f"incoming: {human_bytes(stats.incoming_bytes)}")
+    if stats.trash_blobs:
+        yield Text(f"trash: {human_bytes(stats.trash_bytes)} in {stats.trash_blobs:,} blobs")
+    if stats.quarantined:
+        yield Text(f"quarantine: {stats.quarantined:,} corrupt blobs", style="red")
+    yield _repositories(stats)
+
+
+def _repositories(stats: StoreStats) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("repository", overflow="fold")
+    for column in ("tags", "manifests", "blobs", "size", "alone"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for each in stats.repositories:
+        table.add_row(
+            Text(each.name),
+            f"{each.tags:,}",
+            f"{each.manifests:,}",
+            f"{each.blobs:,}",
+            human_bytes(each.bytes),
+            human_bytes(each.alone),
+        )
+    return table

@@ -1,0 +1,119 @@
+"""What `up` shows: where everything is, when what runs next, and a line for each thing that happens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.orchestration.runner_events import (
+    DeploymentsApplied,
+    LeftoversCleared,
+    ProfileChanged,
+    ProfileRefused,
+    RunEnded,
+    RunnerFailed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from flows.orchestration.runner_events import EntrySchedule, RunnerEvent
+
+_STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Cancelled": "yellow"}
+
+
+class SupervisorView:
+    """Draws on a console. Texts of others (errors, messages) are never read as markup."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def begin(
+        self, *, profile: Path, store: Path, registry_url: str, ui_url: str, notifications_url: str = ""
+    ) -> None:
+        table = Table.grid(padding=(0, 2))
+        shown = (
+            ("registry", registry_url),
+            ("Prefect UI", ui_url),
+            ("notifications", notifications_url),
+            ("profile", str(profile)),
+            ("store", str(store)),
+        )
+        for name, value in (each for each in shown if each[1]):
+            table.add_row(Text(name, style="bold"), Text(value))
+        self._console.print(table)
+
+    def report(self, report: RunnerEvent) -> None:
+        """Say what the runner told."""
+        match report:
+            case DeploymentsApplied(entries):
+                self._console.print(schedule_table(entries))
+                self._line(Text("Ctrl-C ends all of it; a changed profile is taken over.", style="dim"))
+            case LeftoversCleared(crashed, dropped):
+                self._line(Text(cleared_words(crashed, dropped)))
+            case ProfileChanged():
+                self._line(Text(changed_words(report)))
+                if report.added or report.changed or report.removed:
+                    self._console.print(schedule_table(report.entries))
+            case ProfileRefused(message):
+                self._line(Text("the changed profile is refused, the old one stays:", style="yellow"))
+                self._console.print(Text(message))
+            case RunEnded(name, state, message):
+                self._line(
+                    Text.assemble((f"{name}: ", "bold"), (state, _STYLES.get(state, "")), f" {message}")
+                )
+            case RunnerFailed():  # the caller turns it into the error that ends `up`
+                return
+
+    def say(self, text: str) -> None:
+        self._line(Text(text))
+
+    def _line(self, text: Text) -> None:
+        self._console.print(Text.assemble((time.strftime("%H:%M:%S "), "dim"), text))
+
+
+def schedule_table(entries: Iterable[EntrySchedule]) -> Table:
+    """The registry entries, how often each is looked at, and when it is next."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("registry entry", "schedule", "next run"):
+        table.add_column(heading, header_style="bold")
+    for entry in entries:
+        rhythm = entry.timing or "only when asked"
+        table.add_row(Text(entry.name), rhythm, _next_run(entry))
+    return table
+
+
+def _next_run(entry: EntrySchedule) -> str:
+    if entry.started:
+        return "now"
+    if entry.due is None:
+        return "-"
+    pattern = "%H:%M:%S" if entry.due - time.time() < 12 * 3600 else "%a %d %b %H:%M"
+    return time.strftime(pattern, time.localtime(entry.due))
+
+
+def cleared_words(crashed: int, dropped: int) -> str:
+    """What was mended of an earlier process."""
+    parts = []
+    if crashed:
+        parts.append(f"{crashed} run{'s' * (crashed != 1)} ended without a word and marked as crashed")
+    if dropped:
+        parts.append(f"{dropped} late run{'s' * (dropped != 1)} dropped")
+    return "left over from before: " + (", ".join(parts) or "a concurrency slot that nobody used")
+
+
+def changed_words(report: ProfileChanged) -> str:
+    """Which entries a new profile concerns."""
+    parts = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed))
+        if names
+    ]
+    words = "profile taken over: " + ("; ".join(parts) or "schedules and rules as before")
+    return f"{words}; {report.note}" if report.note else words

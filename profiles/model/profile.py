@@ -1,0 +1,43 @@
+"""A whole profile."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from profiles.errors import Refusals
+from profiles.model import tag_rename
+from profiles.model.own_address import contradictions
+from profiles.model.server.http import Http, Log
+from profiles.model.server.storage import Storage
+from profiles.model.sync import Sync
+from profiles.model.trust.verification import VerificationPart
+
+
+class Profile(VerificationPart):
+    """What to mirror, where to keep it, how to serve it."""
+
+    dist_spec_version: str | None = Field(
+        default=None,
+        description="Version of the distribution specification, as zot's files have it. It changes nothing.",
+        examples=["1.1.1"],
+    )
+    storage: Storage = Field(description="Where the store is.")
+    http: Http = Field(default_factory=Http, description="Where the registry server listens.")
+    log: Log = Field(default_factory=Log, description="What is logged.")
+    sync: Sync = Field(
+        default_factory=Sync,
+        description="What is mirrored. zot's files have it as `extensions.sync`, which is taken too.",
+    )
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        refusals = (*contradictions(self.sync, self.http), *tag_rename.contradictions(self))
+        if refusals:
+            raise Refusals(refusals)
+        return self
+
+    def entry_names(self) -> tuple[str, ...]:
+        """The names of the registry entries, in the profile's order."""
+        return tuple(entry.name for entry in self.sync.registries)

@@ -1,0 +1,182 @@
+"""Who may reach the registry server, and what they may do there: zot's vocabulary, and a little more."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from profiles.errors import Refusal, Refusals
+from profiles.model.fields import Duration, PositiveDuration, ProfileModel, ProfilePath
+from profiles.patterns.globs import Glob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Tls(ProfileModel):
+    """The server speaks https only. PEM files."""
+
+    cert: ProfilePath = Field(
+        description="Certificate, with the chain that leads to its CA.",
+        examples=["/etc/mirrorflow/server.cert"],
+    )
+    key: ProfilePath = Field(
+        description="Private key of the certificate, without a password.",
+        examples=["/etc/mirrorflow/server.key"],
+    )
+    cacert: ProfilePath | None = Field(
+        default=None,
+        description="CA of clients: every client must then show a certificate that it signed, whatever "
+        "else it can show.",
+        examples=["/etc/mirrorflow/clients-ca.crt"],
+    )
+
+
+class Htpasswd(ProfileModel):
+    """Users and their passwords."""
+
+    path: ProfilePath = Field(
+        description="Password file, made with `htpasswd -B` (bcrypt; nothing else is taken). Read again when "
+        "it changes.",
+        examples=["/etc/mirrorflow/htpasswd"],
+    )
+
+
+class Bearer(ProfileModel):
+    """Tokens that the server issues itself; docker, containerd and podman ask for them unasked."""
+
+    enable: bool = Field(
+        default=True,
+        description="false: passwords only. Docker without a login then cannot pull, whatever "
+        "`anonymousPolicy` says.",
+    )
+    lifetime: PositiveDuration = Field(
+        default=300.0,
+        ge=60,
+        description="How long a token holds. What `accessControl` takes away holds at once all the same.",
+        examples=["5m"],
+    )
+    service: str = Field(
+        default="mirrorflow",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
+        description="Whom the tokens are for; servers that share a key should have names of their own.",
+        examples=["registry.example"],
+    )
+    key_file: ProfilePath | None = Field(
+        default=None,
+        description="Private key that signs the tokens, made on first use with mode 0600. Default: "
+        "`access/token-key.pem` in `storage.rootDirectory`.",
+        examples=["/etc/mirrorflow/token-key.pem"],
+    )
+
+
+class Auth(ProfileModel):
+    """How clients sign in."""
+
+    htpasswd: Htpasswd = Field(description="Users and their passwords.")
+    fail_delay: Duration = Field(
+        default=2.0,
+        description="How long the answer to a wrong password takes.",
+        examples=["2s"],
+    )
+    bearer: Bearer = Field(default_factory=Bearer, description="Tokens that the server issues itself.")
+
+
+class Action(StrEnum):
+    """What can be permitted; zot's names."""
+
+    READ = "read"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+_ACTIONS = "read (pull, list), create (push what is not there), update (move a tag that is there), delete"
+
+
+class AccessPolicy(ProfileModel):
+    """What some users may do."""
+
+    users: tuple[str, ...] = Field(
+        default=(), description="Users of the password file.", examples=[["alice", "ci"]]
+    )
+    groups: tuple[str, ...] = Field(
+        default=(), description="Groups of `accessControl.groups`.", examples=[["developers"]]
+    )
+    actions: tuple[Action, ...] = Field(
+        default=(), description=f"What they may do: {_ACTIONS}.", examples=[["read", "create"]]
+    )
+
+
+class RepositoryAccess(ProfileModel):
+    """What holds in the repositories of one pattern. Of several patterns the longest counts, and no other."""
+
+    policies: tuple[AccessPolicy, ...] = Field(
+        default=(), description="What some users and groups may do; they add up."
+    )
+    default_policy: tuple[Action, ...] = Field(
+        default=(), description="What everyone may do who has signed in.", examples=[["read"]]
+    )
+    anonymous_policy: tuple[Action, ...] = Field(
+        default=(),
+        description="What everyone may do, signed in or not.",
+        examples=[["read"]],
+    )
+    push_to_mirrored: bool = Field(
+        default=False,
+        description="true: the actions create, update and delete hold also in repositories that a content "
+        "rule fills. Without it only the mirror writes there, whatever a policy grants.",
+    )
+
+
+class Group(ProfileModel):
+    """Users that policies name together."""
+
+    users: tuple[str, ...] = Field(
+        default=(), description="Users of the password file.", examples=[["alice", "bob"]]
+    )
+
+
+class Observers(ProfileModel):
+    """Who may read `/metrics`, beside the admins."""
+
+    users: tuple[str, ...] = Field(
+        default=(), description="Users of the password file.", examples=[["prometheus"]]
+    )
+    anonymous_policy: tuple[Action, ...] = Field(
+        default=(),
+        description="`[read]`: everyone may, signed in or not.",
+        examples=[["read"]],
+    )
+
+
+class AccessControl(ProfileModel):
+    """Who may do what. Without it everyone reads (with `auth`: everyone who has signed in), nobody writes."""
+
+    repositories: dict[str, RepositoryAccess] = Field(
+        default_factory=dict,
+        description="{pattern: {policies, defaultPolicy, anonymousPolicy}}; patterns as in "
+        "`sync.registries[].content[].prefix`. What no pattern takes, only admins reach.",
+    )
+    admin_policy: AccessPolicy = Field(
+        default_factory=AccessPolicy, description="What admins may do, in every repository."
+    )
+    groups: dict[str, Group] = Field(default_factory=dict, description="{name: {users}}.")
+    metrics: Observers = Field(
+        default_factory=Observers, description="Who may read `/metrics`, beside the admins."
+    )
+
+    @field_validator("repositories")
+    @classmethod
+    def _patterns(cls, repositories: Mapping[str, RepositoryAccess]) -> dict[str, RepositoryAccess]:
+        refusals = []
+        for pattern in repositories:
+            try:
+                Glob.parse(pattern)
+            except Refusal as error:
+                refusals.append(Refusal(error.found, error.write, at=(pattern,)))
+        if refusals:
+            raise Refusals(tuple(refusals))
+        return dict(repositories)

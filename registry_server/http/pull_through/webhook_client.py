@@ -1,0 +1,143 @@
+"""One signed POST to the receiver of misses, and its answer: asyncio streams, no HTTP library."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from registry_server.http.pull_through.webhook_signature import SIGNATURE, TIMESTAMP, sign
+from registry_server.oci.errors import MirrorflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_MARK = "mirrorflow-"
+_MARKS = re.compile(rf"{_MARK}[0-9A-Za-z-]{{1,64}}")
+_MOST_MARKS = 8
+_LONGEST_ANSWER = 64 * 1024  # bytes
+
+
+class ReceiverFailed(MirrorflowError):
+    """The receiver of misses cannot be reached, or its answer makes no sense."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class OnMissOptions:
+    """Whom to call. `timeout` in seconds, for the whole call."""
+
+    url: str
+    secret: bytes
+    timeout: float = 60.0
+    vhosts: Mapping[str, str] = field(default_factory=dict)  # host -> the registry entry that it stands for
+    failures_per_minute: int = 0  # that a client may cause by asking for what is not here; 0: no limit
+    mark: str = ""  # what is in the `Via` of the mirror's own requests to upstream registries
+
+    def __repr__(self) -> str:
+        return f"OnMissOptions(url={self.url!r}, timeout={self.timeout!r})"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a file of JSON, `{"url", "secret", "timeout"}`. Raises OSError, `ReceiverFailed`."""
+        try:
+            found = json.loads(path.read_text())
+            url, secret, timeout = str(found["url"]), str(found["secret"]).encode(), float(found["timeout"])
+            return cls(
+                url,
+                secret,
+                timeout,
+                dict(found.get("vhosts", {})),
+                int(found.get("failuresPerMinute", 0)),
+                str(found.get("mark", "")),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReceiverFailed(
+                f'{path} is not {{"url": …, "secret": …, "timeout": seconds}} as JSON'
+            ) from error
+
+    def to_json(self) -> str:
+        document = {"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout}
+        document |= {"failuresPerMinute": self.failures_per_minute, "mark": self.mark}
+        return json.dumps(document | {"vhosts": dict(self.vhosts)})
+
+
+def mark_of(store_uuid: str) -> str:
+    """What the mirror over this store is called in a `Via`."""
+    return f"{_MARK}{store_uuid}"
+
+
+def marks_in(via: str) -> list[str]:
+    """The mirrors that a `Via` names: it comes from anybody, and is good for nothing but being compared."""
+    return list(dict.fromkeys(_MARKS.findall(via[:2000])))[:_MOST_MARKS]
+
+
+async def call(
+    options: OnMissOptions,
+    question: dict[str, Any],
+    timeout: float,  # noqa: ASYNC109 - callers have different timeouts
+    *,
+    longest: int = _LONGEST_ANSWER,
+) -> dict[str, Any]:
+    """Ask, and return the answer's JSON, of at most `longest` bytes. Raises `ReceiverFailed`."""
+    try:
+        async with asyncio.timeout(timeout):
+            return _read_answer(await _exchange(options, question, longest))
+    except TimeoutError:
+        raise ReceiverFailed(f"no answer from {options.url} within {timeout:g} s") from None
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise ReceiverFailed(f"no answer from {options.url}: {error}") from error
+
+
+async def _exchange(options: OnMissOptions, question: dict[str, Any], longest: int) -> bytes:
+    parts = urlsplit(options.url)
+    secure = ssl.create_default_context() if parts.scheme == "https" else None
+    port = parts.port or (443 if secure else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure, limit=_LONGEST_ANSWER)
+    try:
+        writer.write(_request(options, question))
+        await writer.drain()
+        # `Connection: close`: the answer ends where the connection does.
+        answer = bytearray()
+        while piece := await reader.read(_LONGEST_ANSWER):
+            answer += piece
+            if len(answer) > longest:
+                raise ReceiverFailed(f"the answer of {options.url} is longer than {longest} bytes")
+        return bytes(answer)
+    finally:
+        writer.close()
+
+
+def _request(options: OnMissOptions, question: dict[str, Any]) -> bytes:
+    parts = urlsplit(options.url)
+    body = json.dumps({"version": 1, "id": secrets.token_hex(16), **question}).encode()
+    timestamp = f"{time.time():.3f}"
+    head = (
+        f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"{TIMESTAMP}: {timestamp}\r\n{SIGNATURE}: {sign(options.secret, timestamp, body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _read_answer(answer: bytes) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head[:64].split(b" ")[1:2]
+    if status != [b"200"]:
+        said = status[0].decode("latin-1") if status else "no HTTP status"
+        raise ReceiverFailed(f"the receiver of misses refuses the call ({said}); have both sides one secret?")
+    try:
+        found = json.loads(body)
+        if isinstance(found, dict) and isinstance(found.get("outcome"), str):
+            return found
+    except ValueError:
+        pass
+    raise ReceiverFailed("the answer of the receiver of misses is not what docs/on-demand.md says")

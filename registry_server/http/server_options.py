@@ -1,0 +1,67 @@
+"""What a server needs to know; plain data, so that a child process can be given it as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry_server.http.push.push_limits import PushLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from registry_server.http.auth.access_options import AccessOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files. With a `client_ca`, clients must present a certificate that it signed."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What to serve and where. `subpaths` are zot's: first path segment of a repository -> its own root."""
+
+    root: Path
+    subpaths: Mapping[str, Path] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    port: int = 5000
+    workers: int = 1
+    tls: Tls | None = None
+    access_log: Path | None = None
+    access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
+    header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
+    writable: bool = False  # whether clients may push and delete at all
+    limits: PushLimits = field(default_factory=PushLimits)
+    on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether a client has to show who it is: by a certificate, or by a password."""
+        by_certificate = self.tls is not None and self.tls.client_ca is not None
+        return by_certificate or (self.access is not None and self.access.htpasswd is not None)
+
+    def arguments(self, *, access: str = "") -> list[str]:
+        """For `python -m registry_server`; `access` is a file with `self.access` as JSON."""
+        given = ["--root", str(self.root), "--address", self.address, "--port", str(self.port)]
+        given += ["--workers", str(self.workers)]
+        for path, root in self.subpaths.items():
+            given += ["--subpath", f"{path}={root}"]
+        if self.tls:
+            given += ["--tls-cert", str(self.tls.cert), "--tls-key", str(self.tls.key)]
+            given += ["--tls-client-ca", str(self.tls.client_ca)] if self.tls.client_ca else []
+        if self.access_log:
+            given += ["--access-log", str(self.access_log)]
+        if access:
+            given += ["--access", access]
+        given += ["--header-timeout", f"{self.header_timeout:g}"]
+        given += ["--writable"] if self.writable else []
+        for limit in self.limits.arguments():
+            given += ["--limit", limit]
+        given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
+        return given

@@ -1,0 +1,194 @@
+"""Blobs on their way in: one file per digest, filled by whoever holds its lock.
+
+Resumption: the next writer hashes what is there and asks for the rest, also after a crash.
+Coalescing: who cannot get the lock waits for the holder, and finds the blob in the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Final
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import DigestMismatch, SizeMismatch
+from registry_server.store.errors import StoreLocked, WaitCancelled, translated
+from registry_server.store.filesystem.disk import chunks, remove, write_all
+from registry_server.store.filesystem.locks import is_same_file, try_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.store.blob_pool import Pool
+
+_POLL_SECONDS: Final = 0.05
+
+
+class IncomingBlob:
+    """One blob being filled. `offset`: bytes that are here and hashed; `complete`: nothing left to do.
+
+    Made by `Repository.receive_blob`, used by one thread.
+    """
+
+    def __init__(
+        self, pool: Pool, descriptor: Descriptor, fd: int | None, adopt: Callable[[], object]
+    ) -> None:
+        self.descriptor = descriptor
+        self.offset = descriptor.size if fd is None else 0
+        self.complete = fd is None
+        self._pool = pool
+        self._path = pool.incoming_path(descriptor.digest)
+        self._fd = fd
+        self._adopt = adopt
+        self._hasher = hashlib.new(descriptor.digest.algorithm)
+
+    @translated
+    def resume(self) -> None:
+        """Hash what a predecessor left; take the blob in at once when it turns out to be whole."""
+        fd, size = self._open(), self.descriptor.size
+        os.fchmod(fd, 0o600)
+        there = os.fstat(fd).st_size
+        if there > size:
+            self.restart()
+            return
+        for piece in chunks(fd, there):
+            self._hasher.update(piece)
+            self.offset += len(piece)
+        if there == size > 0:
+            self._finish_leftovers()
+
+    @translated
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. Raises `SizeMismatch` at the first byte too many, and forgets the blob."""
+        fd = self._open()
+        length = memoryview(data).nbytes
+        if self.offset + length > self.descriptor.size:
+            self._discard()
+            raise SizeMismatch(expected=self.descriptor.size, actual=self.offset + length, at_least=True)
+        write_all(fd, data, self.offset)
+        self._hasher.update(data)
+        self.offset += length
+
+    @translated
+    def restart(self) -> None:
+        """Throw away what is here, e.g. because upstream ignored the Range.
+
+        In another file: who follows the old one must not go on with bytes that may not fit to those before.
+        """
+        if os.fstat(self._open()).st_size:
+            fd = self._pool.new_incoming(self.descriptor.digest)
+            self._fd, old = fd, self._open()
+            os.close(old)
+        self.offset = 0
+        self._hasher = hashlib.new(self.descriptor.digest.algorithm)
+
+    @translated
+    def commit(self) -> None:
+        """Check size and digest, then move the blob into the pool and mark the repository.
+
+        Raises `SizeMismatch` for a short body (what came is kept for the next writer), `DigestMismatch`
+        for a wrong one (nothing is kept).
+        """
+        if self.complete:
+            return
+        fd = self._open()
+        if self.offset != self.descriptor.size:
+            raise SizeMismatch(expected=self.descriptor.size, actual=self.offset)
+        if (actual := self._digest()) != self.descriptor.digest:
+            self._discard()
+            raise DigestMismatch(expected=self.descriptor.digest, actual=actual)
+        self._pool.adopt_file(self.descriptor.digest, fd, self._path)
+        self.complete = True
+        self._adopt()
+
+    @translated
+    def close(self) -> None:
+        """Let the next one have the lock; an empty file is not worth keeping."""
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        try:
+            if not self.complete and os.fstat(fd).st_size == 0 and is_same_file(fd, self._path):
+                remove(self._path)
+        finally:
+            os.close(fd)
+
+    def _finish_leftovers(self) -> None:
+        """All bytes were there already: the predecessor died between the last write and its commit."""
+        if self._digest() == self.descriptor.digest:
+            self.commit()
+        else:
+            self.restart()
+
+    def _discard(self) -> None:
+        remove(self._path)
+        self.close()
+
+    def _digest(self) -> Digest:
+        return Digest(f"{self.descriptor.digest.algorithm}:{self._hasher.hexdigest()}")
+
+    def _open(self) -> int:
+        if self._fd is None:
+            raise RuntimeError("the incoming blob is closed: use it inside its `with` block, and once")
+        return self._fd
+
+
+def wait_for_turn(
+    pool: Pool,
+    descriptor: Descriptor,
+    *,
+    open_file: Callable[[str], int],
+    cancelled: Callable[[], bool],
+    timeout: float | None,
+) -> int | None:
+    """The locked incoming file, or None as soon as the pool has the blob.
+
+    Raises `WaitCancelled`, or `StoreLocked` after `timeout` seconds of somebody else filling it.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not _is_in(pool, descriptor):
+        fd = _try_turn(pool, descriptor, open_file)
+        if fd is not None:
+            return fd
+        if cancelled():
+            raise WaitCancelled(f"cancelled while another writer was filling {descriptor.digest}")
+        if deadline is not None and time.monotonic() >= deadline:
+            raise StoreLocked(f"another writer has been filling {descriptor.digest} for {timeout:g} seconds")
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def _is_in(pool: Pool, descriptor: Descriptor) -> bool:
+    size = pool.size(descriptor.digest)
+    if size is None:
+        return False
+    if size == descriptor.size:
+        return True
+    if pool.is_intact(descriptor.digest):  # then it is the descriptor that is wrong
+        raise SizeMismatch(expected=descriptor.size, actual=size)
+    return False  # damaged: fetch it, and the commit replaces it
+
+
+def _try_turn(pool: Pool, descriptor: Descriptor, open_file: Callable[[str], int]) -> int | None:
+    path = pool.incoming_path(descriptor.digest)
+    fd = open_file(path)
+    try:
+        # Moved into the pool, or thrown away, between our open and our lock: look again.
+        if try_lock(fd) and is_same_file(fd, path):
+            if not _is_in(pool, descriptor) and _is_ours(fd):
+                return fd
+            remove(path)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
+
+
+def _is_ours(fd: int) -> bool:
+    """A second name for the file would be a way to change content after it was verified."""
+    found = os.fstat(fd)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

@@ -1,0 +1,288 @@
+"""The reading half of a repository. Each read looks at this repository's own marker (invariant 3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from bisect import bisect_right
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import BlobUnknown, InvalidName, ManifestUnknown, RepositoryUnknown
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store import records
+from registry_server.store.blob_pool import file_name
+from registry_server.store.errors import StoreDamaged, translated
+from registry_server.store.filesystem import disk as files
+from registry_server.store.records import PollRecord, StoredBlob, StoredManifest, TagRecord
+
+if TYPE_CHECKING:
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from registry_server.store.filesystem.disk import Disk
+    from registry_server.store.repository import Repository
+    from registry_server.store.storage_root import StorageRoot
+
+_PULL_SECONDS: Final = 3600.0
+VISIBLE: Final = "_r"
+"""The folder of what a repository serves."""
+HIDDEN: Final = "_h"
+"""The folder of what it keeps and does not serve: made like the other one, and known to no server."""
+AREAS: Final = (VISIBLE, HIDDEN)
+
+
+class RepositoryReader:
+    """What can be asked of one repository. Cheap to make, safe to share between threads."""
+
+    def __init__(self, name: RepositoryName, root: StorageRoot, main: Disk, area: str = VISIBLE) -> None:
+        self.name = name
+        self._disk = root.disk
+        self._pool = root.pool
+        self._stat_cache = root.stat_cache
+        self._pull_throttle = root.pull_throttle
+        self._main = main
+        # An area cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
+        self._folder = f"{root.disk.root}/repos/{name}/{area}"
+        self._poll_path = f"{main.root}/polls/{name}/_r.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a manifest was ever put here."""
+        return files.is_folder(f"{self._folder}/manifests")
+
+    @translated
+    def find_manifest(self, reference: Tag | Digest) -> StoredManifest:
+        """Without reading the manifest itself. Raises `ManifestUnknown`, `RepositoryUnknown`."""
+        if isinstance(reference, Digest):
+            found = self._manifest_record(reference)
+        else:
+            record = self._tag_record(reference)
+            held = record is not None and files.is_file(self._manifest_path(record.digest))
+            found = record.descriptor if record is not None and held else None
+        if found is None:
+            self._unknown_manifest(reference)
+        return StoredManifest(found, self._pool.path(found.digest))
+
+    @translated
+    def read_manifest(self, reference: Tag | Digest) -> tuple[Descriptor, bytes]:
+        """The bytes are checked. Raises `ManifestUnknown`, `RepositoryUnknown`, `StoreDamaged`."""
+        descriptor = self.find_manifest(reference).descriptor
+        body = self._manifest_body(descriptor.digest)
+        if body is None and self._pool.restore(descriptor.digest):
+            body = self._manifest_body(descriptor.digest)
+        if body is None:
+            self._unknown_manifest(reference)
+        return descriptor, body
+
+    @translated
+    def find_blob(self, digest: Digest) -> StoredBlob:
+        """Manifests count as blobs too. Raises `BlobUnknown`, `RepositoryUnknown`."""
+        size = self._pool.size(digest) if self._is_member(digest) else None
+        if size is None:
+            self._known()
+            raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
+        return StoredBlob(digest, size, self._pool.path(digest))
+
+    @translated
+    def has_blob(self, digest: Digest) -> bool:
+        return self._is_member(digest) and self._pool.size(digest) is not None
+
+    @translated
+    def pool_holds(self, digest: Digest) -> bool:
+        """Whether anybody brought the blob before. For plans: it is no right to read."""
+        return self._pool.size(digest) is not None
+
+    @translated
+    def pool_keeps(self, digest: Digest) -> bool:
+        """Whether the blob is there still, be it in the trash."""
+        return self._pool.keeps(digest)
+
+    @translated
+    def pool_content(self, digest: Digest, *, at_most: int) -> bytes | None:
+        """Of a small blob that is in the pool. For deciding whether it may come in here: it is no right to
+        read. None for what is not there, has more bytes than `at_most`, or is damaged."""
+        size = self._pool.size(digest)
+        if size is None or size > at_most:
+            return None
+        content = files.read(self._pool.path(digest))
+        return content if content is not None and Digest.of(content, digest.algorithm) == digest else None
+
+    @translated
+    def missing(self, manifest: Manifest) -> list[Descriptor]:
+        """The blobs and child manifests of `manifest` that this repository does not hold."""
+        found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]
+        children = {child.digest: child for child in manifest.manifests if not child.is_foreign}
+        return found + [child for child in children.values() if not self._has_child(child)]
+
+    @translated
+    def tags(self, *, last: str = "", limit: int | None = None) -> list[Tag]:
+        """In ASCII order, after `last`, at most `limit`. Raises `RepositoryUnknown`."""
+        held = self._stat_cache.folder(f"{self._folder}/tags", _sorted_tags) or []
+        first = bisect_right(held, last)
+        found = held[first : None if limit is None else first + limit]
+        if not found:
+            self._known()
+        return found
+
+    @translated
+    def tag(self, tag: Tag) -> TagRecord | None:
+        return self._tag_record(tag)
+
+    @translated
+    def tag_records(self) -> dict[Tag, TagRecord]:
+        """All tags with what they name; empty for a repository that is not here."""
+        path = f"{self._folder}/tags"
+        found = {}
+        with files.folder(path) as fd:
+            for tag in _sorted_tags(files.names_in(fd)):
+                record = records.decoded(files.read(tag, dir_fd=fd), records.tag_from_json)
+                if record is not None:
+                    found[tag] = record
+        return found
+
+    @translated
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """Manifests of this repository whose subject is `subject`, in the order of their digests."""
+        folder = f"{self._folder}/referrers/{file_name(subject)}"
+        found = [
+            records.decoded(files.read(f"{folder}/{name}"), records.descriptor_from_json)
+            for name in sorted(files.names(folder))
+        ]
+        # distribution-spec "Listing Referrers": an entry goes when its manifest is deleted.
+        return [each for each in found if each and files.is_file(self._manifest_path(each.digest))]
+
+    @translated
+    def note_pull(self, reference: Tag | Digest) -> None:
+        """Remember, for retention, that somebody pulls it; once an hour is enough. Never fails.
+
+        Whether the hour is over is looked at once a minute.
+        """
+        path = self._pull_path(reference)
+        if not self._pull_throttle.allow(path):
+            return
+        found = files.modified(path)
+        if found is not None and abs(time.time() - found) < _PULL_SECONDS:
+            return
+        with contextlib.suppress(OSError):  # full, or read-only: to serve is more important
+            if not files.touch(path):
+                self._disk.mark(path)
+
+    @translated
+    def pulled(self, reference: Tag | Digest) -> float:
+        """When somebody last pulled it by this name, in unix seconds and to the hour; 0: nobody did."""
+        return files.modified(self._pull_path(reference)) or 0.0
+
+    @translated
+    def poll(self, registry: str) -> PollRecord | None:
+        """What the last poll by this registry entry remembered."""
+        return next((each for each in self.polls() if each.registry == registry), None)
+
+    @translated
+    def polls(self) -> tuple[PollRecord, ...]:
+        """The last poll by each registry entry, the newest first; mostly that is one."""
+        last = records.decoded(files.read(self._poll_path), records.poll_from_json)
+        return (replace(last, others=()), *last.others) if last else ()
+
+    @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return self._folder
+
+    @property
+    def lock_path(self) -> str:
+        """The file by which a collector and whoever sets a tag keep out of each other's way."""
+        return f"{self._folder}/lock"
+
+    def _tag_path(self, tag: Tag) -> str:
+        return f"{self._folder}/tags/{tag}"
+
+    def _blob_path(self, digest: Digest) -> str:
+        return f"{self._folder}/blobs/{file_name(digest)}"
+
+    def _manifest_path(self, digest: Digest) -> str:
+        return f"{self._folder}/manifests/{file_name(digest)}"
+
+    def _pull_path(self, reference: Tag | Digest) -> str:
+        name = file_name(reference) if isinstance(reference, Digest) else reference
+        return f"{self._folder}/pulls/{name}"
+
+    def _tag_record(self, tag: Tag) -> TagRecord | None:
+        return self._stat_cache.file(self._tag_path(tag), _tag_record)
+
+    def _manifest_record(self, digest: Digest) -> Descriptor | None:
+        return self._stat_cache.file(self._manifest_path(digest), _manifest_record)
+
+    def _manifest_body(self, digest: Digest) -> bytes | None:
+        path = self._pool.path(digest)
+
+        def checked(body: bytes) -> bytes:
+            if Digest.of(body, digest.algorithm) == digest:
+                return body
+            raise StoreDamaged(
+                f"{self.name}@{digest}: {path} is damaged; remove that file, and it is fetched again"
+            )
+
+        return self._stat_cache.file(path, checked)
+
+    def _is_member(self, digest: Digest) -> bool:
+        return files.is_file(self._blob_path(digest)) or files.is_file(self._manifest_path(digest))
+
+    def _has_child(self, child: Descriptor) -> bool:
+        """An entry of an index may be a blob (BuildKit's cache), unless its type says that it is not."""
+        if child.media_type not in media_types.MANIFESTS:
+            return self.has_blob(child.digest)
+        is_manifest = self._manifest_record(child.digest) is not None
+        return is_manifest and self._pool.size(child.digest) is not None
+
+    def _known(self) -> None:
+        if not self.exists:
+            raise RepositoryUnknown(f"there is no repository {self.name} in this store")
+
+    def _unknown_manifest(self, reference: Tag | Digest) -> NoReturn:
+        self._known()
+        separator = "@" if isinstance(reference, Digest) else ":"
+        raise ManifestUnknown(f"there is no manifest {self.name}{separator}{reference} in this store")
+
+
+def _tag_record(content: bytes) -> TagRecord | None:
+    return records.decoded(content, records.tag_from_json)
+
+
+def _manifest_record(content: bytes) -> Descriptor | None:
+    return records.decoded(content, records.descriptor_from_json)
+
+
+def _sorted_tags(names: list[str]) -> list[Tag]:
+    """What else lies in the folder is not ours."""
+    return [Tag(name) for name in sorted(names) if Tag.is_valid(name)]
+
+
+# Which manifests a repository holds, tagged or not: for who must know what belongs to what.
+
+
+@translated
+def held_manifests(repository: Repository) -> list[Digest]:
+    """All of them, in no order; empty for a repository that is not here."""
+    found = []
+    for name in files.names(_folder(repository)):
+        try:
+            found.append(Digest(name.replace("-", ":", 1)))
+        except InvalidName:
+            continue
+    return found
+
+
+@translated
+def manifests_changed(repository: Repository) -> int:
+    """A number that is another one when a manifest was added or removed; 0: there is no repository."""
+    try:
+        return os.stat(_folder(repository)).st_mtime_ns  # noqa: PTH116 - like all of the store: texts, not paths
+    except FileNotFoundError:
+        return 0
+
+
+def _folder(repository: Repository) -> str:
+    return f"{repository._folder}/manifests"  # noqa: SLF001 - a part of the store that reads what another writes

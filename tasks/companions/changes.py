@@ -1,0 +1,84 @@
+"""In filter_tags: which images have companions that are not here, at one request for each digest at most."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from profiles.matching import referrers_of
+from registry_server.oci.companion_tags import is_companion_tag
+from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.reference import Tag
+from tasks.companions.missing import lacks_companions
+from tasks.companions.model import Following
+from tasks.run.errors import is_retryable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from profiles.model.content_rule import ContentRule
+    from registry_server.oci.digest import Digest
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
+
+    _Failure = tuple[str, MirrorflowError | None]
+
+
+def following(
+    run: MirrorRun, reference: Tag | Digest, rules: Sequence[ContentRule | None]
+) -> Following | None:
+    """What is to follow an image that these rules take; None: nothing.
+
+    cosign's tags are companions themselves, and are seen in the list of tags.
+    """
+    if isinstance(reference, Tag) and is_companion_tag(reference):
+        return None
+    found = (referrers_of(run.entry, rule) for rule in rules)
+    wishes = tuple(wish for wish in found if wish.follow)
+    if not wishes:
+        return None
+    return Following(wishes, deep=bool(run.only) or any(wish.nested for wish in wishes))
+
+
+def find_companions(
+    run: MirrorRun, held: Iterable[Image], changed: list[Image]
+) -> tuple[str, MirrorflowError | None]:
+    """Add to `changed` the images that are here and lack companions; why some could not be asked for, and the
+    first of those errors that may pass.
+
+    Raises `Stopped`.
+    """
+    by_digest: defaultdict[Digest, list[Image]] = defaultdict(list)
+    for image in held:
+        by_digest[image.digest].append(image)
+    answers = run.each(lambda images: _lacking(run, images), by_digest.values())
+    run.check_stopped()
+    failures: list[_Failure] = []
+    for _, answer in answers:
+        if isinstance(answer, MirrorflowError):
+            failures.append((str(answer), answer))
+        else:
+            lacking, unknown = answer
+            changed += lacking
+            failures += unknown
+    if not failures:
+        return "", None
+    passing = (error for _, error in failures if error is not None and is_retryable(error))
+    reason = f"what refers to {len(failures)} of its images could not be found out: {failures[0][0]}"
+    return reason, next(passing, None)
+
+
+def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[list[Image], list[_Failure]]:
+    """Of images with one digest, those that lack companions; and why that could not be found out."""
+    lacking: list[Image] = []
+    failures: list[_Failure] = []
+    for image in images:
+        assert image.following is not None
+        lacks, company = lacks_companions(run, image, image.following)
+        if lacks:
+            lacking.append(image)
+        elif company.failures:
+            failures.append((company.failures[0].reason, company.failures[0].error))
+        else:
+            run.ledger.note(image.local, company.versions)
+    return lacking, failures

@@ -1,0 +1,52 @@
+"""Blobs that are small enough to look at: configs, signatures. Read into memory, and checked.
+
+A module of its own because selection, trust and companions all read such blobs, and none of them the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import DigestMismatch
+from tasks.convert_manifest.manifests import blamed
+
+if TYPE_CHECKING:
+    from registry_server.oci.descriptor import Descriptor
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
+
+
+@dataclass(slots=True)
+class InMemory:
+    """A sink for a blob that is small enough to look at."""
+
+    content: bytearray = field(default_factory=bytearray)
+
+    @property
+    def offset(self) -> int:
+        return len(self.content)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.content += data
+
+    def restart(self) -> None:
+        self.content.clear()
+
+
+def fetch_small_blob(run: MirrorRun, image: Image, descriptor: Descriptor) -> bytes:
+    """From the upstream; the caller has looked at its size. Nothing is stored.
+
+    Raises `WrongContent`: a decision must not rest on what somebody else wrote. Raises `UpstreamError`.
+    """
+    if descriptor.data is not None:
+        return descriptor.data
+    sink = InMemory()
+    run.upstream.blob(image.source, descriptor, sink)
+    content = bytes(sink.content)
+    actual = Digest.of(content, descriptor.digest.algorithm)
+    if actual != descriptor.digest:
+        with blamed(run, image, descriptor.digest):
+            raise DigestMismatch(expected=descriptor.digest, actual=actual)
+    return content

@@ -1,0 +1,54 @@
+"""Two upstream repositories that land under one name here: the tag stays with the one that it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from profiles.matching import source_name, sources
+from registry_server.oci.digest import Digest
+from tasks.on_demand.routing import why_not
+
+if TYPE_CHECKING:
+    from profiles.model.content_rule import ContentRule
+    from profiles.model.registry_entry import RegistryEntry
+    from profiles.model.sync import Sync
+    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.records import Origin
+    from registry_server.store.repository import Repository
+
+
+def conflicting_source(
+    sync: Sync | None, entry: RegistryEntry, source: str, repository: Repository, reference: Tag | Digest
+) -> str:
+    """Why `source` does not get the tag, in words; "" when it does.
+
+    Without this the two would take turns, a poll each. Who asks for a tag on demand is answered the same way.
+    """
+    record = None if isinstance(reference, Digest) else repository.tag(reference)
+    origin = record.origin if record else None
+    if origin is None or isinstance(reference, Digest) or sync is None:
+        return ""
+    for other in sync.registries:
+        if other.name != origin.registry:
+            continue
+        if source_name(other, origin.repository) == source_name(entry, source):
+            continue  # entries that mean the same content may bring it in turn
+        if _takes(other, origin, repository.name, reference):
+            return (
+                f"is here from {origin.registry}: {origin.repository}, which the profile puts under this "
+                "name as well; give one of the two another destination"
+            )
+    return ""
+
+
+def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag) -> bool:
+    """Whether the profile still wants it from there."""
+    return any(
+        source == origin.repository and (_renames(rule) or not why_not(rule, source, tag))
+        for rule, source in sources(entry, local)
+    )
+
+
+def _renames(rule: ContentRule | None) -> bool:
+    """Then the tag here does not tell which of the upstream it was, and stays with its repository."""
+    return rule is not None and rule.tags is not None and rule.tags.rename is not None

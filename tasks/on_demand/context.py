@@ -1,0 +1,85 @@
+"""What the parts of the receiver's mind stand on together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from tasks.on_demand.arrivals import Arrivals
+from tasks.on_demand.background import BackgroundFetcher
+from tasks.on_demand.content_index import ContentIndex
+from tasks.on_demand.limits.breaker import Breaker
+from tasks.on_demand.limits.bulkhead import Bulkhead
+from tasks.on_demand.limits.single_flight import SingleFlight
+from tasks.on_demand.upstreams import Upstreams
+from tasks.stored.images import StoredImages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from profiles.model.profile import Profile
+    from profiles.model.registry_entry import RegistryEntry
+    from registry_server.store.store import Store
+    from tasks.on_demand.routing import Candidate
+    from tasks.on_demand.work import Executor
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image
+
+PATIENCE = 2.0  # seconds that what is here waits for upstream, unless connectTimeout says otherwise
+FIRST_PATIENCE = 10.0  # seconds for a list that was never asked for, of something that is here
+
+
+class OnDemandContext:
+    """Thread-safe. Follows the profile; work that has begun goes on by the one it began with."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        store: Store,
+        executor: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store, self.executor, self.clock = store, executor, clock
+        self.arrivals = Arrivals(frozenset(key.strip("/") for key in profile.storage.sub_paths))
+        self.breaker = Breaker(clock)
+        self.families = ContentIndex(store)
+        self.bulkhead = Bulkhead(self.breaker)
+        self.asking = SingleFlight(executor, self.bulkhead)
+        self.finishing = BackgroundFetcher(store, executor, self.run_for, self.arrivals, clock)
+        self._upstreams = [Upstreams(profile, store, self.arrivals)]
+        self.images = StoredImages(profile, store)
+        self._lock = threading.Lock()
+
+    @property
+    def profile(self) -> Profile:
+        return self._upstreams[-1].profile
+
+    def run_of(self, candidate: Candidate) -> MirrorRun:
+        """Raises `CertificatesInvalid`."""
+        return self._upstreams[-1].run_of(candidate)
+
+    def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
+        """With nothing but this image in its ledger."""
+        return self._upstreams[-1].run_for(candidate, image)
+
+    def replace_profile(self, profile: Profile) -> None:
+        with self._lock:
+            self._upstreams.append(self._upstreams[-1].replace_profile(profile))
+            self.images = StoredImages(profile, self.store)
+
+    def stop(self) -> None:
+        """Ask all transfers to end; what has arrived is resumed the next time."""
+        for upstreams in self._upstreams:
+            upstreams.stop.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the end."""
+        self.stop()
+        for upstreams in self._upstreams:
+            upstreams.close()
+
+
+def patience_of(entry: RegistryEntry) -> float:
+    """Seconds that a client waits for the revalidation of what is here."""
+    return entry.connect_timeout if "connect_timeout" in entry.model_fields_set else PATIENCE

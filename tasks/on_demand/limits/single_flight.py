@@ -1,0 +1,67 @@
+"""Of equal questions one goes upstream, and all who asked hear its answer."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.on_demand.answers import Miss
+from tasks.on_demand.work import Answering, Step, Work
+from tasks.upstream.connection.via import on_behalf_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from registry_server.oci.errors import MirrorflowError
+    from tasks.on_demand.answers import TagPage
+    from tasks.on_demand.limits.bulkhead import Bulkhead
+    from tasks.on_demand.routing import Candidate
+    from tasks.on_demand.work import Executor
+    from tasks.run.context import MirrorRun
+
+T = TypeVar("T")
+
+
+class SingleFlight:
+    """Gives questions to the executor, each as work of one step. Thread-safe."""
+
+    def __init__(self, executor: Executor, bulkhead: Bulkhead) -> None:
+        self._executor, self._bulkhead = executor, bulkhead
+        self._running: dict[Hashable, Future[Any]] = {}
+        self._lock = threading.Lock()
+
+    def once(
+        self,
+        question: Miss | TagPage,
+        run: MirrorRun,
+        step: str,
+        body: Callable[[], T],
+        *,
+        of: Sequence[Candidate],
+        expected: tuple[type[MirrorflowError], ...] = (),
+    ) -> Future[T]:
+        """The answer that somebody waits for already, or the first outcome of `body`, which asks `of` these.
+
+        A question that all of them would refuse is answered with that, and costs no thread.
+        """
+        # Of lists the whole is asked for, whatever the page.
+        key = question if isinstance(question, Miss) else ("tags", question.repository)
+
+        def asked() -> T:
+            with on_behalf_of(question.via):
+                return body()
+
+        with self._lock:
+            running = self._running.get(key)
+            if running is not None:
+                return running
+            if refusal := self._bulkhead.refusal(candidate.entry for candidate in of):
+                refused = Future[T]()
+                refused.set_exception(refusal)
+                return refused
+            asking = Answering(asked, expected=expected)
+            self._running[key] = asking.first
+        asking.first.add_done_callback(lambda _: self._running.pop(key, None))
+        self._executor.submit(Work(run, str(question), (Step(step, asking),), is_question=True))
+        return asking.first

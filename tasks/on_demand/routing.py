@@ -1,0 +1,152 @@
+"""Which registry entries and rules take a name that a client asks for: pure, no upstream is asked.
+
+The order is the profile's. Filters hold on demand as they do in a poll; what needs more than the name
+(`newest`, `select`) is asked for later, of the upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profiles.errors import Refusal
+from profiles.matching import image_parts_of, listed_references, mappings, sources
+from profiles.tag_filter import why_dropped
+from profiles.values.upstream_url import UpstreamUrl
+from registry_server.oci.digest import Digest
+from registry_server.oci.reference import RepositoryName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from profiles.image_parts import ImageParts
+    from profiles.model.content_rule import ContentRule
+    from profiles.model.registry_entry import RegistryEntry
+    from profiles.model.sync import Sync
+    from registry_server.oci.reference import Tag
+
+NOT_LISTED = "is not listed in images"
+_BY_TAG = "is asked for by digest, and the rule takes images by their tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upstream repository that may have what is asked for, and the rules that take it (None: any)."""
+
+    entry: RegistryEntry
+    source: str
+    rules: tuple[ContentRule | None, ...]
+
+    @property
+    def parts(self) -> ImageParts:
+        """What the rules want together: everything, if one of them wants everything."""
+        return image_parts_of(self.entry, self.rules)
+
+    def __str__(self) -> str:
+        return f"{self.entry.name}: {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who takes it, in order; `reasons`: why the others, whose repository it could be, do not."""
+
+    candidates: tuple[Candidate, ...]
+    reasons: tuple[str, ...] = ()
+
+
+def candidates(sync: Sync, local: RepositoryName) -> tuple[Candidate, ...]:
+    """Every upstream repository that lands under `local` on demand."""
+    found: list[Candidate] = []
+    for entry in sync.registries if sync.enable else ():
+        if not entry.on_demand:
+            continue
+        rules: dict[str, list[ContentRule | None]] = {}
+        for rule, source in sources(entry, local):
+            rules.setdefault(source, []).append(rule)
+        found += [Candidate(entry, source, tuple(each)) for source, each in rules.items()]
+    return tuple(found)
+
+
+def route_of(found: Sequence[Candidate], reference: Tag | Digest, *, follows: bool = False) -> Route:
+    """Those with a rule whose filters take the tag or digest, and of them only such rules.
+
+    `follows`: it accompanies an image that is here, and goes where that went.
+    """
+    takers, reasons = [], []
+    for candidate in found:
+        source = candidate.source
+        why = [(rule, "" if follows else why_not(rule, source, reference)) for rule in candidate.rules]
+        rules = tuple(rule for rule, reason in why if not reason)
+        if rules:
+            takers.append(Candidate(candidate.entry, candidate.source, rules))
+        said = dict.fromkeys(reason for _, reason in why if reason)
+        reasons += [f"{candidate}: {reason}" for reason in said]
+    return Route(tuple(takers), tuple(reasons))
+
+
+def why_not(rule: ContentRule | None, source: str, reference: Tag | Digest) -> str:
+    """Why a rule does not take it, in words; "" when it does, as far as the name can tell."""
+    if rule is None:
+        return ""
+    if rule.images:
+        return "" if reference in listed_references(rule, source) else NOT_LISTED
+    if isinstance(reference, Digest):
+        # Behind a digest may be any tag: where tags are chosen, only what a chosen one led to is handed out.
+        return _BY_TAG if _chooses(rule) else ""
+    return why_dropped(rule.tags, reference)
+
+
+def _chooses(rule: ContentRule) -> bool:
+    tags = rule.tags
+    return rule.select is not None or (
+        tags is not None
+        and bool(tags.regex or tags.exclude_regex or tags.semver or tags.semver_range or tags.newest)
+    )
+
+
+def resolve(sync: Sync, namespace: str, name: str) -> RepositoryName | None:
+    """Where the repository that the registry `namespace` calls `name` is here (`?ns=`, OCI-Namespace).
+
+    Closed world: None for a host that no entry names, and for what no rule takes. On-demand entries first.
+    """
+    try:
+        registry = UpstreamUrl.parse(namespace).registry
+    except Refusal:
+        return None
+    entries = sorted(sync.registries, key=lambda entry: not entry.on_demand) if sync.enable else ()
+    for entry in entries:
+        for ours in (ours for url in entry.urls if url.registry == registry for ours in _named(url, name)):
+            found = _local(entry, ours)
+            if found is not None:
+                return found
+    return None
+
+
+def resolve_entry(sync: Sync, name: str, repository: str) -> RepositoryName | None:
+    """Where the repository that the registry of the entry `name` calls so is here (http.vhosts)."""
+    for entry in sync.registries if sync.enable else ():
+        if entry.name == name:
+            return next(
+                (found for ours in upstream_names(entry, repository) if (found := _local(entry, ours))), None
+            )
+    return None
+
+
+def upstream_names(entry: RegistryEntry, repository: str) -> tuple[str, ...]:
+    """What the entry's rules may call a repository of its registry: without the path of a url."""
+    return tuple(dict.fromkeys(ours for url in entry.urls for ours in _named(url, repository)))
+
+
+def _named(url: UpstreamUrl, name: str) -> tuple[str, ...]:
+    """What an entry with this url calls the repository: without the path of the url."""
+    if url.path_prefix:
+        rest = name.removeprefix(f"{url.path_prefix}/")
+        return (rest,) if rest != name else ()
+    short = name.removeprefix("library/") if url.is_docker_hub else name
+    return (name,) if short == name else (name, short)
+
+
+def _local(entry: RegistryEntry, name: str) -> RepositoryName | None:
+    if not entry.content:
+        return RepositoryName(name) if entry.on_demand else None
+    return next((local for _, local in mappings(entry, name)), None)

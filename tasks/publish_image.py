@@ -1,0 +1,129 @@
+"""Making an image visible: blobs, children, the manifest, and the tag last."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from registry_server.oci.conversion import may_be_readdressed, readdressed
+from registry_server.oci.errors import ContentError, NotFound
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import Tag
+from registry_server.store.errors import StoreDamaged
+from registry_server.store.records import Origin, TagRecord
+from tasks.companions.publishing import publish_companions, record_verdict
+from tasks.convert_manifest.platforms import wanted_children
+from tasks.copy_blob import BlobJob, ensure_blob, put_manifests
+from tasks.filter_tags.cooldown import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from registry_server.store.repository import Repository
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image, ImagePlan
+
+
+def publish(run: MirrorRun, image: Image) -> None:
+    """Invariant 1: a visible tag implies that its whole closure is in the pool and durable.
+
+    Companions come before the tag. Raises `BlobNotCopied` with the reason why a blob is missing,
+    `CompanionNotCopied`, `StoreError`.
+    """
+    plan = run.ledger.plan_of(image)
+    assert plan is not None, "an image that passed convert_manifest has a plan"
+    image = plan.image  # its tag may have moved since it was found
+    repository = run.store.repository(image.local)
+    if image.held:
+        publish_companions(run, image, plan)
+        record = repository.tag(image.reference) if isinstance(image.reference, Tag) else None
+        copy_referrers(repository, converted_digests(repository, record) if record else {})
+        run.store.sync()
+        return
+    for blob in plan.blobs:
+        ensure_blob(run, repository, BlobJob(blob, image))
+    publish_companions(run, image, plan)
+    put_manifests(repository, plan.manifests)
+    copy_referrers(repository, plan.renamed)
+    record_verdict(run, image, plan.root)
+    if isinstance(image.reference, Tag):
+        repository.put_tag(image.reference, _record(run, plan))
+        settle(run, image.local, image.reference)
+    else:
+        run.store.sync()
+
+
+def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
+    root, admission = plan.root, run.ledger.admission_of(plan.image)
+    return TagRecord(
+        digest=root.digest,
+        media_type=root.media_type,
+        size=root.size,
+        pushed=time.time(),
+        origin=Origin(
+            run.entry.name, plan.image.source, plan.image.digest, plan.image.form, on_demand=run.on_demand
+        ),
+        sparse=plan.sparse,
+        gone=plan.gone,
+        foreign=plan.image.parts.foreign,
+        verdict=admission.verdict,
+        judged_by=admission.judged_by,
+    )
+
+
+# Companions of companions are copied too; a hostile upstream ends here.
+MOST_COPIES: Final = 1000
+
+
+def copy_referrers(repository: Repository, renamed: Mapping[Digest, Descriptor]) -> int:
+    """Put copies of what refers to the originals here, for what was made of them; how many are new.
+
+    Signatures and signed statements are left with the original: they say what they say of its digest. Raises
+    `StoreError`.
+    """
+    queue, count, looked = deque(renamed.items()), 0, 0
+    while queue and looked < MOST_COPIES:
+        original, new = queue.popleft()
+        for referrer in repository.referrers(original):
+            looked += 1
+            manifest = _read(repository, referrer.digest)
+            if manifest is None or not may_be_readdressed(manifest):
+                continue
+            copy = readdressed(manifest, new)
+            queue.append((referrer.digest, copy.descriptor()))
+            if not repository.has_blob(copy.descriptor().digest):
+                repository.put_manifest(copy)
+                count += 1
+    return count
+
+
+def converted_digests(repository: Repository, record: TagRecord) -> dict[Digest, Descriptor]:
+    """What was made of which manifest below a tag: a converted index has the entries of its original."""
+    if record.origin is None or record.converted_from is None:
+        return {}
+    form, found = record.origin.form, {record.converted_from: record.descriptor}
+    queue = [(record.converted_from, record.descriptor)]
+    while queue:
+        before, after = queue.pop()
+        old, new = _read(repository, before), _read(repository, after.digest)
+        if old is None or new is None:
+            continue
+        kept = wanted_children(old, form) if form.rewrite else old.manifests
+        pairs = zip((child.digest for child in kept), new.manifests, strict=False)
+        changed = {old: new for old, new in pairs if old != new.digest and old not in found}
+        found |= changed
+        queue += changed.items()
+    return found
+
+
+def _read(repository: Repository, digest: Digest) -> Manifest | None:
+    """None for what is not here (a platform that was left out), or cannot be read."""
+    try:
+        descriptor, body = repository.read_manifest(digest)
+        return parse_manifest(body, descriptor.media_type)
+    except (NotFound, StoreDamaged, ContentError):
+        return None

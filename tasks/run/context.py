@@ -1,0 +1,165 @@
+"""What all steps of one run share: upstream, store, ledger, the pool of transfers, the stop sign."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from profiles.model.own_address import without_own_addresses
+from registry_server.http.pull_through.webhook_client import mark_of
+from registry_server.oci.errors import MirrorflowError
+from tasks.companions.referrer_lists import ReferrerLists
+from tasks.convert_manifest.manifests import RecentManifests
+from tasks.run.errors import LeftOut, StepFailed, Unexpected, is_stop
+from tasks.run.keyed_locks import KeyedLocks
+from tasks.run.ledger import Ledger
+from tasks.run.transfers import Transfers
+from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
+from tasks.upstream.errors import Stopped
+from tasks.upstream.login.credential_sources import StandardCredentials
+from tasks.upstream.registry import UpstreamRegistry
+from tasks.verify_signature import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry, Sync
+    from registry_server.store.store import Store
+    from tasks.run.values import Image, Step
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger("mirrorflow.run")
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRun:
+    """One pass over one registry entry. Made by `open_run`; handed to every step as it is."""
+
+    entry: RegistryEntry
+    upstream: UpstreamRegistry
+    store: Store
+    transfers: Transfers
+    stop: threading.Event
+    lists: ReferrerLists
+    only: frozenset[str] = frozenset()
+    ledger: Ledger = field(default_factory=Ledger)
+    manifests: KeyedLocks = field(default_factory=KeyedLocks)
+    recent: RecentManifests = field(default_factory=RecentManifests)
+    verification: Verification = field(default_factory=Verification)
+    on_demand: bool = False  # because a client asked for it
+    sync: Sync | None = None  # what else the profile brings into the store
+    now: Callable[[], float] = time.time  # unix seconds
+    rehearsal: bool = False  # it looks, and writes nothing
+
+    def check_stopped(self) -> None:
+        """Raises `Stopped` once somebody has asked the run to end."""
+        if self.stop.is_set():
+            raise Stopped
+
+    def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[tuple[T, R | MirrorflowError]]:
+        """Do `work` for all items on the transfer threads; an item's error is its result. In order."""
+        items = list(items)
+        return list(zip(items, self.transfers.each(partial(self._attempt, work), items), strict=True))
+
+    def _attempt(self, work: Callable[[T], R], item: T) -> R | MirrorflowError:
+        try:
+            self.check_stopped()
+            return work(item)
+        except MirrorflowError as error:
+            return error
+        except Exception as error:
+            log.exception("unexpected error for %s", item)
+            return Unexpected(error)
+
+    def for_each_image(self, images: Iterable[Image], step: Step, work: Callable[[Image], None]) -> int:
+        """Take every image that waits for `step` through it; for how many it was done.
+
+        What is `LeftOut` is no failure. One failure stops no other image. Raises at the end: the error itself
+        if the group has one member, else `StepFailed` with all of them.
+        """
+        images = list(images)
+        waiting = self.ledger.waiting(images, step)
+        failures: dict[str, MirrorflowError] = {}
+        for image in waiting:
+            result = self._attempt(work, image)
+            if isinstance(result, LeftOut):
+                self.ledger.skip(image, str(result))
+            elif isinstance(result, MirrorflowError):
+                failures[str(image.name)] = result
+                if not is_stop(result):
+                    self.ledger.failed(image, step, result)
+            else:
+                self.ledger.passed(image, step)
+        if failures:
+            raise only_error(failures, of=len(images))
+        return len(waiting)
+
+
+def only_error(failures: dict[str, MirrorflowError], *, of: int) -> MirrorflowError:
+    """A single member's own error, or all of them in one."""
+    if of == 1:
+        return next(iter(failures.values()))
+    return StepFailed(failures, of=of)
+
+
+@contextmanager
+def open_run(
+    profile: Profile,
+    entry: RegistryEntry,
+    store: Store,
+    *,
+    only: Iterable[str] = (),
+    stop: threading.Event | None = None,
+    lasting: bool = False,
+) -> Iterator[MirrorRun]:
+    """Connect one registry entry with the store; closes connections and threads at the end.
+
+    `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
+    """
+    stop = stop or threading.Event()
+    entry = without_own_addresses(entry, profile.http)
+    verification = Verification.of(profile, entry)
+    ledger = Ledger()
+    upstream = UpstreamRegistry(
+        entry,
+        StandardCredentials(profile.sync.credentials_file),
+        cancelled=stop.is_set,
+        mark=mark_of(store.uuid),
+        remark=log.info if lasting else ledger.remark,
+        bandwidth=_bandwidth(profile, entry),
+    )
+    transfers = Transfers(entry.req_concurrent)
+    try:
+        recent = RecentManifests()
+        lists = ReferrerLists(upstream, recent, remember=not lasting)
+        yield MirrorRun(
+            entry,
+            upstream,
+            store,
+            transfers,
+            stop,
+            lists,
+            frozenset(only),
+            ledger,
+            recent=recent,
+            verification=verification,
+            sync=profile.sync,
+        )
+    finally:
+        transfers.close()
+        upstream.close()
+
+
+def _bandwidth(profile: Profile, entry: RegistryEntry) -> Bandwidth:
+    """The limits of the entry and of the profile, each shared with whoever else in this process has it."""
+    here = str(profile.storage.root_directory)
+    limits = ((here, profile.sync.bytes_per_sec), (f"{here}: {entry.name}", entry.bytes_per_sec))
+    return Bandwidth([shared_bucket(name, rate) for name, rate in limits if rate is not None])

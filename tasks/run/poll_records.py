@@ -1,0 +1,147 @@
+"""What a run leaves behind for the next one and for `status`: one small record a repository and poll."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry_server.oci.reference import ImageName, RepositoryName, Tag
+from registry_server.store.errors import StoreError
+from registry_server.store.records import PollRecord
+from tasks.filter_tags.search import search_errors
+from tasks.run.values import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from registry_server.oci.digest import Digest
+    from registry_server.store.repository import Repository
+    from tasks.run.context import MirrorRun
+
+
+log = logging.getLogger("mirrorflow.polling")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Everything that the run learnt about one local repository, by tag or digest."""
+
+    upstream: dict[str, Digest] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    declined: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)  # upstream repositories whose whole list was read
+
+
+def record_polls(run: MirrorRun) -> None:
+    """Write what was seen, once a repository; a run for few images only adds to the last record.
+
+    A store that refuses (it is full, or read-only) is logged: what the run did is told all the same.
+    """
+    now = time.time()
+    for local, seen in _collect(run).items():
+        repository = run.store.repository(local)
+        try:
+            repository.put_poll(_record(run, repository, seen, now), keep=_entries(run))
+        except StoreError as error:
+            log.warning("%s: that it was checked cannot be remembered: %s", local, error)
+
+
+def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
+    found: defaultdict[RepositoryName, _Seen] = defaultdict(_Seen)
+    for source, error in search_errors(run):
+        for target in source.targets:
+            found[target.local].problems[""] = str(error)
+    for findings in run.ledger.findings():
+        for target in findings.source.targets:
+            _ = found[target.local]  # a repository without any tag has been checked as well
+        for name, digest in findings.upstream.items():
+            found[name.repository].upstream[str(name.reference)] = digest
+        _by_repository(found, findings.problems, "problems")
+        for name, reason in findings.declined.items():
+            declined = f"{findings.upstream.get(name, '')} {reason}"
+            found[name.repository].declined[str(name.reference)] = declined
+    _collect_gone(run, found)
+    for progress in run.ledger.progress():
+        seen, reference = found[progress.image.local], str(progress.image.reference)
+        if progress.skipped:
+            seen.declined[reference] = f"{progress.image.digest} {progress.skipped}"
+        elif progress.step is not Step.PUBLISHED:
+            seen.problems[reference] = str(progress.error or "the run ended before its turn")
+    return found
+
+
+def _collect_gone(run: MirrorRun, found: Mapping[RepositoryName, _Seen]) -> None:
+    for findings in run.ledger.findings():
+        if findings.gone is None:
+            continue
+        for target in findings.source.targets:
+            found[target.local].listed.add(findings.source.name)
+        for name in findings.gone:
+            found[name.repository].gone.add(str(name.reference))
+
+
+def _by_repository(
+    found: defaultdict[RepositoryName, _Seen], reasons: Mapping[ImageName, str], pile: str
+) -> None:
+    for name, reason in reasons.items():
+        getattr(found[name.repository], pile)[str(name.reference)] = reason
+
+
+def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
+    before = repository.poll(run.entry.name)
+    problems, declined = dict(seen.problems), dict(seen.declined)
+    companions = run.ledger.notes(repository.name)
+    upstream: dict[str, str] = {
+        tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)
+    }
+    if run.only and before is not None:
+        touched = {"", *seen.upstream, *seen.problems}
+        problems |= _without(touched, before.problems)
+        declined |= _without(touched, before.declined)
+        upstream |= _without(touched, before.upstream)
+        companions = dict(before.companions) | companions
+    succeeded = before.succeeded if before is not None else None
+    return PollRecord(
+        registry=run.entry.name,
+        checked=now,
+        succeeded=succeeded if problems else now,
+        upstream=upstream,
+        problems=problems,
+        declined=declined,
+        companions=companions,
+        gone=_gone(repository, seen, before, now),
+        lists=(dict(before.lists) if before is not None else {}) | dict.fromkeys(seen.listed, now),
+    )
+
+
+def _gone(repository: Repository, seen: _Seen, before: PollRecord | None, now: float) -> dict[str, float]:
+    """Since when each tag is gone. What this run could not tell stays as it was known."""
+    known = before.gone if before is not None else {}
+    gone = {tag: known.get(tag, now) for tag in sorted(seen.gone)}
+    for tag, since in known.items():
+        if tag in gone or tag in seen.upstream or not Tag.is_valid(tag):
+            continue
+        record = repository.tag(Tag(tag))
+        if record is not None and record.origin and record.origin.repository not in seen.listed:
+            gone[tag] = since
+    return gone
+
+
+def _entries(run: MirrorRun) -> frozenset[str]:
+    """Whose last polls stay on record: those of the profile."""
+    return frozenset(entry.name for entry in run.sync.registries) if run.sync else frozenset()
+
+
+def _without(touched: Container[str], before: Mapping[str, str]) -> dict[str, str]:
+    return {tag: text for tag, text in before.items() if tag not in touched}
+
+
+def _is_here(repository: Repository, reference: str, digest: Digest) -> bool:
+    if ":" in reference:
+        return repository.has_blob(digest)
+    record = repository.tag(Tag(reference))
+    return record is not None and record.upstream_digest == digest

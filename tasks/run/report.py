@@ -1,0 +1,200 @@
+"""What a run has to say for itself when it ends. Kept in the store, and shown by Prefect and the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.companions.model import CompanionStatus
+from tasks.filter_tags.search import search_errors, unmatched
+from tasks.run.dropped_tags import DroppedTags
+from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
+from tasks.run.values import Step
+from tasks.upstream.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from profiles.model.break_glass import BreakGlass
+    from registry_server.oci.errors import MirrorflowError
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import SourceRepository
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run over one registry entry. Times in unix seconds; `images` are those that were not unchanged.
+
+    `problems` make the run a failed one; `notes` do not.
+    """
+
+    registry: str
+    run_id: str
+    started: float
+    ended: float
+    only: tuple[str, ...]
+    unchanged: int
+    stopped: bool
+    problems: tuple[str, ...]
+    requests: Mapping[str, int]
+    budget: str
+    images: Sequence[ImageOutcome] = field(repr=False)
+    break_glass: Sequence[Mapping[str, Any]] = ()
+    notes: tuple[str, ...] = ()
+    dropped: DroppedTags = field(default_factory=DroppedTags, repr=False)
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(image.outcome is outcome for image in self.images)
+
+    @property
+    def total(self) -> int:
+        """Every image that the rules want; what is left out for good is not among them."""
+        return self.unchanged + len(self.images) - self.count(Outcome.SKIPPED)
+
+    @property
+    def in_place(self) -> int:
+        return self.unchanged + self.count(Outcome.COPIED)
+
+    @property
+    def complete(self) -> bool:
+        """Is my mirror complete? As far as this run was asked to look."""
+        return self.in_place == self.total and not self.problems and not self.stopped
+
+    @property
+    def bytes_moved(self) -> int:
+        return sum(image.bytes_moved for image in self.images)
+
+    @property
+    def bytes_saved(self) -> int:
+        """Bytes of copied images that the store had already, under whatever name."""
+        copied = (image for image in self.images if image.outcome is Outcome.COPIED)
+        return sum(max(0, image.size - image.bytes_moved) for image in copied)
+
+    @property
+    def message(self) -> str:
+        """The one line of the run's state: `1,198 of 1,200 images, 2 failed`."""
+        if self.stopped:
+            return f"stopped: {self.in_place:,} of {self.total:,} images are in place"
+        parts = [f"{self.in_place:,} of {self.total:,} images"] if self.total or not self.problems else []
+        parts += [f"{self.count(Outcome.FAILED):,} failed"] if self.count(Outcome.FAILED) else []
+        parts += (
+            [f"{self.count(Outcome.NOT_REACHED):,} not reached"] if self.count(Outcome.NOT_REACHED) else []
+        )
+        parts += [f"{self.count(Outcome.SKIPPED):,} left out"] if self.count(Outcome.SKIPPED) else []
+        parts += self.problems[:1]
+        parts += (
+            [f"and {more} more problem{'s' * (more > 1)}"] if (more := len(self.problems) - 1) > 0 else []
+        )
+        if self.complete and self.total and not self.count(Outcome.COPIED):
+            parts.append("nothing new")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report file: see docs/reports.md for its fields."""
+        return {
+            "version": 1,
+            "registry": self.registry,
+            "runId": self.run_id,
+            "started": _iso(self.started),
+            "ended": _iso(self.ended),
+            "seconds": round(self.ended - self.started, 3),
+            "state": "stopped" if self.stopped else "complete" if self.complete else "failed",
+            "message": self.message,
+            "only": list(self.only),
+            "totals": {
+                "images": self.total,
+                "inPlace": self.in_place,
+                "unchanged": self.unchanged,
+                "copied": self.count(Outcome.COPIED),
+                "failed": self.count(Outcome.FAILED),
+                "leftOut": self.count(Outcome.SKIPPED),
+                "notReached": self.count(Outcome.NOT_REACHED),
+                "bytesMoved": self.bytes_moved,
+                "bytesSaved": self.bytes_saved,
+            },
+            "requests": dict(self.requests),
+            "budget": self.budget,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "droppedTags": dict(self.dropped.counts),
+            "droppedExamples": dict(self.dropped.names),
+            "breakGlass": list(self.break_glass),
+            "images": [_camel(dataclasses.asdict(image)) for image in self.images],
+        }
+
+
+def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = "") -> Report:
+    """Read the ledger; `failure` is what ended the run before its steps did."""
+    problems = [failure] if failure else []
+    problems += [_told(source, error) for source, error in search_errors(run)]
+    problems += unwanted(run)
+    problems += lost_companions_of(run)
+    budget = run.upstream.budget()
+    return Report(
+        registry=run.entry.name,
+        run_id=run_id,
+        started=started,
+        ended=time.time(),
+        only=tuple(sorted(run.only)),
+        unchanged=sum(findings.unchanged for findings in run.ledger.findings()),
+        stopped=run.stop.is_set(),
+        problems=tuple(problems),
+        requests=run.upstream.requests(),
+        budget=str(budget) if budget else "",
+        images=outcomes(run.ledger),
+        break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
+        notes=run.ledger.remarks(),
+        dropped=DroppedTags.sum(findings.dropped for findings in run.ledger.findings()),
+    )
+
+
+def _glass(entry: BreakGlass, now: float) -> dict[str, Any]:
+    """The break-glass entries, in every report as long as they are in the profile."""
+    expired = entry.has_expired(now)
+    return {
+        "digest": entry.digest,
+        "reason": entry.reason,
+        "expires": str(entry.expires),
+        "expired": expired,
+    }
+
+
+def lost_companions_of(run: MirrorRun) -> list[str]:
+    """What accompanies images that are here, and did not come: the mirror is not complete without."""
+    found = [f"{each.source.name}: {each.companions}" for each in run.ledger.findings() if each.companions]
+    for progress in run.ledger.progress():
+        lost = [each for each in progress.companions.values() if each.outcome is CompanionStatus.FAILED]
+        if lost and progress.step is Step.PUBLISHED:
+            more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+            found.append(f"{progress.image.name}: companion {lost[0].companion}{more}: {lost[0].reason}")
+    return found
+
+
+def unwanted(run: MirrorRun) -> list[str]:
+    """Images that were asked for by name and that no rule takes: silence would look like success."""
+    if run.stop.is_set() or search_errors(run):
+        return []
+    return [
+        f"{item}: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
+        for item in sorted(unmatched(run))
+    ]
+
+
+def _told(source: SourceRepository, error: MirrorflowError) -> str:
+    return str(error) if isinstance(error, UpstreamError) else f"{source.name}: {error}"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _camel(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_camel_key(key): value for key, value in fields.items()}
+
+
+def _camel_key(key: str) -> str:
+    head, *rest = key.split("_")
+    return head + "".join(part.title() for part in rest)

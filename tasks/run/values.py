@@ -1,0 +1,175 @@
+"""What the steps hand to one another: frozen, small, without bodies, so that thousands fit in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from profiles.image_parts import ALL_PARTS, ImageParts
+from registry_server.oci.forms import KEPT, Form
+from registry_server.oci.reference import ImageName, Tag
+from tasks.run.dropped_tags import DroppedTags
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from profiles.model.content_rule import ContentRule
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.errors import MirrorflowError
+    from registry_server.oci.reference import RepositoryName
+    from tasks.companions.model import CompanionSet, Following
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one content rule puts a repository."""
+
+    rule: ContentRule
+    local: RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRepository:
+    """A repository of the upstream and every place that the rules want it in."""
+
+    name: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A verdict that lets an image in: in a line, with what counted, and as it is kept beside the image.
+
+    `judged_by` is the fingerprint of the policy, "" where none covers the image.
+    """
+
+    verdict: str
+    signed_by: tuple[dict[str, Any], ...] = ()
+    record: bytes | None = None
+    judged_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The image that a companion accompanies, and what it is called: its own rule decides about both."""
+
+    digest: Digest
+    media_type: str
+    references: tuple[Tag | Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image that is to be brought in: the upstream's name for it, and ours.
+
+    `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
+    `held`: the image itself is here, only companions are to follow. `following` None: none follow.
+    `admission`: it was judged before its run began (on demand).
+    `renamed_from`: the upstream's tag, where the rule gives it another name here.
+    `subject`: of a companion's tag, the image that it leads to in the end (an SBOM may be signed).
+    """
+
+    source: str
+    local: RepositoryName
+    reference: Tag | Digest
+    digest: Digest
+    media_type: str
+    parts: ImageParts = ALL_PARTS
+    moves: bool = False
+    form: Form = KEPT
+    held: bool = False
+    subject: Subject | None = field(default=None, compare=False)
+    renamed_from: Tag | None = None
+    following: Following | None = field(default=None, compare=False)
+    admission: Admission | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> ImageName:
+        """What it is called here."""
+        return ImageName(self.local, self.reference)
+
+    @property
+    def upstream_name(self) -> str:
+        separator = ":" if isinstance(self.reference, Tag) else "@"
+        return f"{self.source}{separator}{self.upstream_reference}"
+
+    @property
+    def upstream_reference(self) -> Tag | Digest:
+        return self.renamed_from or self.reference
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What filter_tags found out about one upstream repository.
+
+    `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
+    tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
+    good as long as their digest stays (schema 1, a `select` that gave false). `passing` are the errors of
+    those problems that a retry of the task may mend. `dropped` are tags by the reason why the mirror does not
+    take them; `notes` are for who comes from zot. `companions` says why it is not known what refers to images
+    that are here.
+    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
+    reason why a rule does not take them; `notes` are for who comes from zot. `companions` says why it is not
+    known what refers to images that are here. `gone` are tags here that the upstream has no more; None: this
+    search could not tell.
+    """
+
+    source: SourceRepository
+    changed: tuple[Image, ...] = ()
+    unchanged: int = 0
+    upstream: Mapping[ImageName, Digest] = field(default_factory=dict)
+    problems: Mapping[ImageName, str] = field(default_factory=dict)
+    declined: Mapping[ImageName, str] = field(default_factory=dict)
+    dropped: DroppedTags = field(default_factory=DroppedTags)
+    notes: tuple[str, ...] = ()
+    companions: str = ""
+    passing: Mapping[str, MirrorflowError] = field(default_factory=dict)
+    renamed: Mapping[ImageName, str] = field(default_factory=dict)  # the upstream's tag, where it is another
+    gone: frozenset[ImageName] | None = None
+
+    def upstream_reference(self, name: ImageName) -> str:
+        return self.renamed.get(name, str(name.reference))
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """What convert_manifest decided: manifests to store, children first, and the blobs they need.
+
+    The bodies of the manifests are in the store's pool already, where nobody sees them. `sparse` are the
+    entries of indexes that the rule leaves out (image-spec image-index.md allows their absence), `gone` those
+    of them that the upstream does not have any more.
+    Where the image takes another form here, `manifests` has the originals and then what was made of them, and
+    `renamed` says what was made of which.
+    """
+
+    image: Image
+    manifests: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    sparse: tuple[Digest, ...] = ()
+    renamed: Mapping[Digest, Descriptor] = field(default_factory=dict)
+    gone: tuple[Digest, ...] = ()
+
+    company: CompanionSet | None = None
+
+    @property
+    def all_blobs(self) -> tuple[Descriptor, ...]:
+        """Those of the image, and those of the companions that come with it."""
+        more = self.company.blobs if self.company is not None else ()
+        return tuple({blob.digest: blob for blob in (*self.blobs, *more)}.values())
+
+    @property
+    def root(self) -> Descriptor:
+        """What the tag will name."""
+        return self.manifests[-1]
+
+
+class Step(StrEnum):
+    """How far an image got."""
+
+    FOUND = "found"
+    VERIFIED = "verify_signature"
+    CONVERTED = "convert_manifest"
+    COPIED = "copy_blob"
+    PUBLISHED = "publish_image"

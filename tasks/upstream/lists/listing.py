@@ -1,0 +1,210 @@
+"""Catalogs, lists of tags and lists of referrers: page after page, by one code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from tasks.upstream import bodies
+from tasks.upstream.errors import (
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamNotFound,
+    UpstreamProtocolError,
+    UpstreamUnavailable,
+)
+from tasks.upstream.exchange import Call
+from tasks.upstream.lists.paging import (
+    MAX_ENTRIES,
+    MAX_PAGES,
+    Trail,
+    first_query,
+    is_perhaps_cut,
+    names,
+    next_link,
+    query_after,
+)
+from tasks.upstream.lists.referrers import parse_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import httpx
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from tasks.upstream.connection.wire import Answer
+    from tasks.upstream.exchange import Endpoint, Exchanger
+
+T = TypeVar("T")
+# What a registry may say to a page size above its own; distribution: 400, PAGINATION_NUMBER_INVALID.
+_NO_SUCH_SIZE = frozenset({400, 413, 414, 416, 422})
+# What a registry without `last=` may say to it. Whatever may pass is not among them.
+_NO_LAST = frozenset({400, 403, 404, 405, 406, 410, 414, 416, 422, 501})
+_NO_CATALOG = (
+    "this registry does not list its repositories; name them literally in `prefix` "
+    "(prefix: library/nginx), or mirror it onDemand"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What is listed: `noun` for people, `tail` of the URL. `sized`: pages are asked for with `n`.
+
+    `guess`: where there is no Link, names after the last one are asked for; `always`: also after a page that
+    does not look cut.
+    """
+
+    kind: str
+    noun: str
+    tail: str
+    repository: str = ""
+    sized: bool = True
+    guess: bool = True
+    always: bool = False
+
+    def call(self, query: str) -> Call:
+        return Call(self.kind, f"{self.tail}{query}", self.repository)
+
+
+class Listing(Generic[T]):
+    """One list. Called again after a failure, it goes on with the page that failed; with another endpoint it
+    begins anew, so that no list is put together from two registries."""
+
+    def __init__(
+        self,
+        exchanger: Exchanger,
+        listed: Listed,
+        read: Callable[[Answer], Mapping[str, T]],
+        unsized: set[tuple[Endpoint, str]],
+        remark: Callable[[str], None],
+    ) -> None:
+        """`read` gives the entries of a page by what they are told apart by. `unsized` remembers which
+        endpoints refuse the page size; `remark` takes what the user should know."""
+        self._exchanger, self._listed, self._read = exchanger, listed, read
+        self._unsized, self._remark = unsized, remark
+        self._endpoint: Endpoint | None = None
+        self._call: Call | None = None
+        self._guessed = False
+        self._trail = Trail()
+        self._found: dict[str, T] = {}
+        self.progress = 0  # pages, of all tries
+
+    def __call__(self, endpoint: Endpoint) -> list[T]:
+        """Each entry once, in upstream's order. Raises an `UpstreamError`, also for a list without end."""
+        if endpoint is not self._endpoint:
+            self._endpoint, self._guessed = endpoint, False
+            self._trail, self._found = Trail(), {}
+            self._call = self._listed.call(first_query(sized=self._sized(endpoint)))
+        while self._call is not None:
+            self._call = self._step(endpoint, self._call)
+        return list(self._found.values())
+
+    def _sized(self, endpoint: Endpoint) -> bool:
+        return self._listed.sized and (endpoint, self._listed.kind) not in self._unsized
+
+    def _step(self, endpoint: Endpoint, call: Call) -> Call | None:
+        """Take one page; the call for the next one."""
+        try:
+            with self._exchanger.open(endpoint, call) as answer:
+                page = self._read(answer)
+                link = next_link(answer.headers, answer.url, answer.where)
+        except UpstreamUnavailable as error:
+            if self._guessed and error.status in _NO_LAST:
+                self._stand(error)
+                return None
+            raise
+        except (UpstreamDenied, UpstreamNotFound, UpstreamProtocolError) as error:
+            return self._refused(endpoint, error)
+        before = len(self._found)
+        self._found.update((key, each) for key, each in page.items() if key not in self._found)
+        new = len(self._found) - before
+        self.progress += 1
+        self._trail.visit(answer.url, new)
+        if len(self._found) > MAX_ENTRIES:
+            raise UpstreamProtocolError(answer.where, f"it lists more than {MAX_ENTRIES} {self._listed.noun}")
+        return self._after(endpoint, [*page], new, link)
+
+    def _after(self, endpoint: Endpoint, page: list[str], new: int, link: httpx.URL | None) -> Call | None:
+        where = endpoint.where(self._listed.call(""))
+        if link is not None:
+            self._guessed = False
+            return replace(self._listed.call(""), page=self._trail.follow(link, where))
+        listed = self._listed
+        if self._trail.linked or not listed.guess or not is_perhaps_cut(page, new, always=listed.always):
+            return None
+        if self._trail.pages >= MAX_PAGES:
+            raise UpstreamProtocolError(where, f"its list has more than {MAX_PAGES} pages")
+        self._guessed = True
+        return listed.call(query_after(page[-1], sized=self._sized(endpoint)))
+
+    def _refused(self, endpoint: Endpoint, error: UpstreamError) -> Call | None:
+        """What to ask instead of a page that was refused. Raises `error`, or what it means for the list."""
+        if self._guessed and error.status in _NO_LAST:
+            self._stand(error)
+            return None
+        if self._trail.pages:
+            # With a status it would read as "there is no such list".
+            number = self._trail.pages + 1
+            raise UpstreamProtocolError(
+                error.where, f"page {number} of its list of {self._listed.noun}: {error.reason}"
+            ) from error
+        if self._sized(endpoint) and error.status in _NO_SUCH_SIZE:
+            self._unsized.add((endpoint, self._listed.kind))
+            return self._listed.call("")
+        raise error
+
+    def _stand(self, error: UpstreamError) -> None:
+        """The guess was wrong, and nothing says that there is more."""
+        self._remark(
+            f"{error.where}: its list of {self._listed.noun} is taken as whole with {len(self._found):,}: it "
+            f"names no next page, and it refuses to list what comes after the last one ({error.reason})"
+        )
+
+
+class Lister:
+    """The lists of one upstream. Thread-safe."""
+
+    def __init__(self, exchanger: Exchanger, remark: Callable[[str], None]) -> None:
+        self._exchanger = exchanger
+        self._remark = remark
+        self._unsized: set[tuple[Endpoint, str]] = set()
+
+    def _listing(self, listed: Listed, read: Callable[[Answer], Mapping[str, T]]) -> Listing[T]:
+        return Listing(self._exchanger, listed, read, self._unsized, self._remark)
+
+    def catalog(self) -> Listing[str]:
+        listed = Listed("GET catalog", "repositories", "_catalog", always=True)
+        return self._listing(listed, lambda answer: _names(answer, "repositories"))
+
+    def tags(self, repository: str) -> Listing[str]:
+        listed = Listed("GET tags", "tags", "tags/list", repository)
+        return self._listing(listed, lambda answer: _names(answer, "tags"))
+
+    def referrers(self, repository: str, digest: Digest) -> Listing[Descriptor]:
+        listed = Listed(
+            "GET referrers", "referrers", f"referrers/{digest}", repository, sized=False, guess=False
+        )
+        return self._listing(listed, _descriptors)
+
+
+def repositories(listing: Listing[str], endpoint: Endpoint) -> list[str]:
+    """The catalog's names below the path of the endpoint's url, without it."""
+    try:
+        found = listing(endpoint)
+    except (UpstreamDenied, UpstreamNotFound, UpstreamProtocolError) as error:
+        if error.status is None:
+            raise
+        raise type(error)(error.where, f"{error.reason}; {_NO_CATALOG}", error.status) from error
+    prefix = f"{endpoint.url.path_prefix}/" if endpoint.url.path_prefix else ""
+    return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
+
+
+def _names(answer: Answer, key: str) -> dict[str, str]:
+    document = bodies.read_object(answer, bodies.MAX_LIST, f"the list of {key}")
+    return {name: name for name in names(document.get(key), f"`{key}`", answer.where)}
+
+
+def _descriptors(answer: Answer) -> dict[str, Descriptor]:
+    body = bodies.read_whole(answer, bodies.MAX_LIST, "the list of referrers")
+    return {str(each.digest): each for each in parse_list(body, answer.where)}

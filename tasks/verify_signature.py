@@ -1,0 +1,275 @@
+"""Which verdict an image needs, and getting it: nothing is admitted before (invariant 4).
+
+What judges signatures is imported when a policy asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from profiles.matching import has_min_age, source_name
+from profiles.model.trust.fingerprint import BY_ONLY_SIGNED
+from registry_server.oci import media_types
+from registry_server.oci.companion_tags import is_companion_tag
+from registry_server.oci.errors import ContentError, MirrorflowError
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import Tag
+from tasks.companions.admission import subject_in_store, why_left_out
+from tasks.convert_manifest.manifests import fetch
+from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
+from tasks.run.errors import LeftOut
+from tasks.run.values import Admission
+from tasks.upstream.errors import UpstreamNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from profiles.model.profile import Profile
+    from profiles.model.registry_entry import RegistryEntry
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
+    from registry_server.oci.manifest import Manifest
+    from tasks.run.context import MirrorRun
+    from tasks.run.values import Image, Subject
+    from tasks.trust.compiling import Policies
+    from tasks.trust.policy import Policy
+    from tasks.trust.verdict import Verdict
+
+log = logging.getLogger("mirrorflow.verify_signature")
+NO_POLICY: Final = "no policy"
+IN_PLACE: Final = "admitted before"
+
+
+class NotAdmitted(MirrorflowError):
+    """The policy refuses the image; nothing of it becomes visible. Trying again does not help."""
+
+
+class StillNotAdmitted(NotAdmitted):
+    """It was refused a moment ago, and was not judged again."""
+
+
+class NotSigned(LeftOut):
+    """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
+
+
+class CompanionNotAdmitted(NotAdmitted, LeftOut):
+    """A companion stays out; the image that it accompanies has an outcome of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the profile asks of the images of one registry entry. Falsy when it asks for nothing.
+
+    `record`: verdicts are kept beside their images.
+    """
+
+    policies: Policies | None = None
+    only_signed: bool = False
+    record: bool = False
+
+    @classmethod
+    def of(cls, profile: Profile, entry: RegistryEntry, policies: Policies | None = None) -> Verification:
+        """Loads no verifier for a profile without `verify` and an entry without `onlySigned`.
+
+        `policies`: those of the profile, made and not checked. Without, they are made and checked: raises
+        `TrustBroken` when a key or root that a rule needs cannot be used.
+        """
+        if profile.verify is None and not entry.only_signed:
+            return cls()
+        if policies is None:
+            from tasks.trust.compiling import Policies
+
+            policies = Policies(profile.trust, profile.verify)
+            policies.check()
+        return cls(policies, entry.only_signed, profile.verify is not None and profile.verify.record_verdicts)
+
+    def __bool__(self) -> bool:
+        return self.policies is not None
+
+    def policy_for(self, repository: str, tag: str | None) -> Policy | None:
+        """For an image of `host/repository`; `tag` None for one that is named by digest. None: no policy."""
+        if self.policies is None:
+            return None
+        from tasks.trust.compiling import ONLY_SIGNED
+        from tasks.trust.policy import Mode
+
+        policy = self.policies.for_image(repository, tag)
+        if policy.mode is not Mode.SKIP:
+            return policy
+        return ONLY_SIGNED if self.only_signed else None
+
+    def fingerprint_for(self, repository: str, tag: str | None) -> str:
+        """That of `policy_for`, without making the policy; "" for none."""
+        if self.policies is None:
+            return ""
+        return self.policies.fingerprint_for(repository, tag) or (BY_ONLY_SIGNED if self.only_signed else "")
+
+    def keeps_out(self, repository: str, tag: str | None) -> bool:
+        """Whether the policy keeps anything out."""
+        policy = self.policy_for(repository, tag)
+        return policy is not None and policy.keeps_out
+
+
+def verify_image(run: MirrorRun, image: Image) -> None:
+    """Get the verdict and write it down. Raises `NotAdmitted`, `NotSigned`, and what the upstream raises.
+
+    A network error is an error, and never "unsigned". What is here was judged when it came.
+    """
+    if image.held:
+        run.ledger.admitted(image, Admission(IN_PLACE))
+        return
+    tag = image.upstream_reference if isinstance(image.upstream_reference, Tag) else None
+    if tag is not None and is_companion_tag(tag) and (run.verification or has_min_age(run.entry)):
+        repository = run.store.repository(image.local)
+        _verify_companion(run, image, image.subject or subject_in_store(tag, repository))
+        return
+    verdict = judge_digest(run, image, image.digest, tag)
+    if verdict is None:
+        run.ledger.admitted(image, Admission(NO_POLICY))
+        return
+    _write_down(run, image, verdict)
+    if not verdict.admits:
+        if verdict.judged_by == BY_ONLY_SIGNED:
+            raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}")
+        _give_up_hidden(run, image)
+        raise NotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: not admitted by {verdict.policy}: {words(verdict)}"
+            f"; `mirrorflow verify PROFILE {image.upstream_name}` shows each signature"
+        )
+
+
+def _give_up_hidden(run: MirrorRun, image: Image) -> None:
+    """`onFailure: delete`: what is hidden goes once the upstream has no good signature either."""
+    policy = _policy_of(run, image)
+    if policy is None or run.rehearsal:
+        return
+    if policy.on_failure == "delete" and isinstance(image.reference, Tag):
+        run.store.hidden(image.local).delete_tag(image.reference)
+
+
+def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
+    """Who signed, when, and which authority matched: for the task run, the report and the store."""
+    from tasks.companions.verdict_record import record_of, signed_by
+
+    said = words(verdict)
+    log.info("%s: %s", image.name, said)
+    record = None
+    if run.verification.record and verdict.admits:
+        record = record_of(verdict, image.digest, source_name(run.entry, image.source))
+    run.ledger.admitted(image, Admission(said, signed_by(verdict), record, verdict.judged_by))
+
+
+def judge_digest(
+    run: MirrorRun, image: Image, digest: Digest, tag: str | None, *, thorough: bool = False
+) -> Verdict | None:
+    """What the policy of the image's repository says of a digest; None without a policy."""
+    source = source_name(run.entry, image.source)
+    policy = run.verification.policy_for(source, tag)
+    if policy is None:
+        return None
+    from tasks.trust.judging import judge_image
+    from tasks.trust.sources import UpstreamSource
+
+    repository = policy.repository or image.source
+    signatures = UpstreamSource(run.upstream, repository, run.lists.companion_tags(repository), run.lists)
+    return judge_image(
+        digest,
+        image.media_type,
+        signatures,
+        policy,
+        children=lambda each: _children(run, image, each),
+        reference=f"{source}:{tag}" if tag else source,
+        thorough=thorough,
+    )
+
+
+def enforces(run: MirrorRun, image: Image) -> bool:
+    """Whether a policy keeps out what is not signed by whom the profile trusts."""
+    if not run.verification:
+        return False
+    from tasks.trust.policy import Mode
+
+    policy = _policy_of(run, image)
+    return policy is not None and policy.mode is Mode.ENFORCE
+
+
+def is_strict(run: MirrorRun, image: Image) -> bool:
+    """Whether a policy keeps out anything at all, or images have to wait (`minAge`)."""
+    if has_min_age(run.entry):
+        return True
+    if not run.verification:
+        return False
+    policy = _policy_of(run, image)
+    return policy is not None and policy.keeps_out
+
+
+def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
+    return run.verification.policy_for(source_name(run.entry, image.source), _tag_in(image.reference))
+
+
+def words(verdict: Verdict) -> str:
+    """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
+    if verdict.reasons:
+        return f"{verdict.outcome}: {'; '.join((*verdict.reasons, *verdict.findings))}"
+    if not verdict.who:
+        return str(verdict.outcome)
+    when = f", {verdict.when.isoformat()}" if verdict.when else ""
+    return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
+
+
+def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
+    """A companion is admitted with the image that it accompanies, by the rule of that image.
+
+    An image with several names is in the mirror if one of them is admitted. The strictest rule says in which
+    format a companion may come: its tag could hide anything.
+    """
+    source = source_name(run.entry, image.source)
+    policies = [run.verification.policy_for(source, _tag_in(each)) for each in subject.references]
+    if None not in policies and not _is_admitted(run, image, subject):
+        raise CompanionNotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
+            "is not admitted"
+        )
+    if (
+        run.on_demand
+        and has_min_age(run.entry)
+        and not run.store.repository(image.local).has_blob(subject.digest)
+    ):
+        raise CompanionNotAdmitted(
+            f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
+            "is not here"
+        )
+    strict = has_min_age(run.entry) or any(each is not None and each.keeps_out for each in policies)
+    manifest, store = _manifest(run, image, image.digest), not run.rehearsal
+    if reason := why_left_out(run, image, manifest, strict=strict, store=store):
+        raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")
+    run.ledger.admitted(image, Admission(f"companion of {subject.digest.short}"))
+
+
+def _is_admitted(run: MirrorRun, companion: Image, subject: Subject) -> bool:
+    image = replace(companion, digest=subject.digest, media_type=subject.media_type)
+    verdicts = (judge_digest(run, image, subject.digest, _tag_in(each)) for each in subject.references)
+    return any(verdict is None or verdict.admits for verdict in verdicts)
+
+
+def _tag_in(reference: Tag | Digest) -> str | None:
+    return reference if isinstance(reference, Tag) else None
+
+
+def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:
+    fetched = fetch(run, image, digest)
+    return parse_manifest(fetched.body, fetched.media_type, same_kind=True)
+
+
+def _children(run: MirrorRun, image: Image, digest: Digest) -> Iterator[Descriptor]:
+    """What comes in of an index. Where an entry does not say that it is a manifest, its content does."""
+    for child in wanted_children(_manifest(run, image, digest), image.parts):
+        if child.media_type in media_types.MANIFESTS or is_surely_blob(child):
+            yield child
+            continue
+        try:
+            yield replace(child, media_type=_manifest(run, image, child.digest).media_type)
+        except (UpstreamNotFound, ContentError):
+            yield child  # a blob, as for who copies it
