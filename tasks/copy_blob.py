@@ -107,7 +107,8 @@ def _receive(run: MirrorRun, repository: Repository, job: BlobJob) -> bool:
         if incoming.complete:
             return True
         resumed = incoming.offset > 0
-        run.upstream.blob(job.image.source, job.blob, _Counted(incoming, run.ledger, job.blob))
+        counted = _Counted(incoming, run.ledger, job.blob)
+        run.upstream.blob(job.image.source, job.blob, counted, foreign=job.image.parts.foreign)
         try:
             incoming.commit()
         except DigestMismatch:

@@ -18,7 +18,7 @@ from tasks.filter_tags.gone import gone_tags
 from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists
 from tasks.filter_tags.tag_conflicts import conflicting_source
 from tasks.filter_tags.up_to_date import is_up_to_date, moves
-from tasks.filter_tags.wanted import Wanted
+from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.run.errors import LeftOut, is_retryable, is_stop
 from tasks.run.ledger import Ledger
@@ -62,13 +62,15 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     Raises `UpstreamError` if the tags cannot be listed, `Stopped`.
     """
     listed = all(target.rule.images for target in source.targets)
-    tags = [] if listed else _list_tags(run, source)
+    named = [] if listed else _list_tags(run, source)
+    tags = [tag for tag in named if Tag.is_valid(tag)]  # users' patterns are not for megabytes of text
     if not listed:
         run.lists.note_tags(source.name, tags)
     search = _Search(run, source, _want(run, source, tags))
     search.problems |= search.wanted.problems
     _leave_out_lists(search)
     search.wanted.count_companions(tags)
+    search.wanted.dropped.add(NO_TAG, source.name, [tag for tag in named if not Tag.is_valid(tag)])
     search.subjects = search.wanted.subjects()
     _weigh_all(search)
     if has_min_age(run.entry):

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 def gone_tags(
     run: MirrorRun, source: SourceRepository, listed: Collection[str]
 ) -> frozenset[ImageName] | None:
-    """Tags that came from `source` and that its whole list of tags lacks; None when the list tells nothing.
+    """Tags that came from `source` and that its list of tags lacks; None when the list tells nothing.
 
-    The list is as upstream sent it, before any filter: what a rule leaves out is not gone. A list without any
-    tag of a repository that had some is a fault of the registry more often than a deletion.
+    The list is as upstream sent it, before any filter: what a rule leaves out is not gone. A list that may be
+    cut tells nothing. Neither does one without any tag, of a repository that had some: that is a fault of the
+    registry more often than a deletion.
     """
+    if not run.upstream.lists_wholly(source.name):
+        return None
     gone = {
         ImageName(local, tag)
         for local, present in _present(source, listed).items()

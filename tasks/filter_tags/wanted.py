@@ -127,8 +127,7 @@ class Wanted:
             dropped[reason].append(tag)
         for reason, found in dropped.items():
             self.dropped.add(reason, self.source.name, found)
-        self.dropped.add(NO_TAG, self.source.name, [tag for tag in choice.kept if not Tag.is_valid(tag)])
-        return [Tag(tag) for tag in choice.kept if Tag.is_valid(tag)]
+        return [Tag(tag) for tag in choice.kept]
 
     def _is_asked_for(self, target: Target, reference: Reference) -> bool:
         separator = "@" if isinstance(reference, Digest) else ":"

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from profiles.matching import sources
+from profiles.matching import listed_references, sources
 from profiles.tag_filter import why_dropped
 from profiles.values.durations import format_duration
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
@@ -102,7 +102,7 @@ class _Look:
         return {
             self.entry.content.index(rule)
             for rule, source in taking
-            if rule and source == origin.repository and not rule.images and not why_dropped(rule.tags, tag)
+            if rule and source == origin.repository and _takes(rule, source, tag)
         }
 
     def is_too_much(self, number: int) -> bool:
@@ -121,6 +121,14 @@ class _Look:
     def _share(self, number: int) -> float:
         prune = self.entry.content[number].prune
         return prune.max_share if prune is not None else 0.0
+
+
+def _takes(rule: ContentRule, source: str, tag: Tag) -> bool:
+    """A rule with `rename` counts for every tag: the one here does not tell which of the upstream it was."""
+    if rule.images:
+        return tag in listed_references(rule, source)
+    renames = rule.tags is not None and rule.tags.rename is not None
+    return renames or not why_dropped(rule.tags, tag)
 
 
 def _since(

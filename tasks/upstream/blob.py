@@ -15,11 +15,13 @@ from tasks.upstream.connection.receiving import received
 from tasks.upstream.errors import UpstreamContentError, UpstreamProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.connection.bandwidth import Bandwidth
     from tasks.upstream.connection.wire import Answer
+    from tasks.upstream.errors import Where
 
 _FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -65,6 +67,28 @@ class Transfer:
         if self.position and not self.ranges:
             self._restart()
         return {"Range": f"bytes={self.position}-"} if self.position else {}
+
+    def take_all(
+        self, ask: Callable[[Mapping[str, str]], AbstractContextManager[Answer]], where: Where
+    ) -> None:
+        """Take answers until the blob is whole; `ask` gets the headers of each request.
+
+        An answer without progress ends it, and so does one to a request without Range that has not all of it.
+        Raises as `take` does.
+        """
+        while True:
+            moved, ranges, headers = self.moved, self.ranges, self.headers()
+            try:
+                with ask(headers) as answer:
+                    self.take(answer)
+            except UpstreamProtocolError as error:
+                if error.status != 416 or not headers:
+                    raise
+                self.refuse_ranges()
+            if self.done or not self.descriptor.size:
+                return
+            if not ranges or (self.ranges and self.moved == moved):
+                raise UpstreamProtocolError(where, "its answers do not add up to the whole blob")
 
     def take(self, answer: Answer) -> None:
         """Write what `answer` brings. Raises an `UpstreamError`, `Stopped`, or what the sink raises."""

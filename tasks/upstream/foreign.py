@@ -7,6 +7,7 @@ registry is (addresses.py).
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.upstream.exchange import Endpoint, Exchanger
 
 _MOST_URLS: Final = 4  # of one layer
+_MOST_TRIES: Final = 10  # of one of them; each but the last brought bytes
 
 
 def fetch_foreign(exchanger: Exchanger, endpoint: Endpoint, repository: str, transfer: Transfer) -> None:
@@ -39,19 +41,19 @@ def _fetch(exchanger: Exchanger, endpoint: Endpoint, repository: str, transfer: 
     digest = transfer.descriptor.digest
     where = Where(endpoint.url.registry, repository, digest)
     url = _address(text, where)
-    while not transfer.done:
+    call = Call("GET foreign blob", "", repository, digest, url)
+    for left in reversed(range(_MOST_TRIES)):
         before = transfer.moved
-        call = Call("GET foreign blob", "", repository, digest, url, transfer.headers())
         try:
-            with exchanger.open_foreign(endpoint, call) as answer:
-                transfer.take(answer)
+            return transfer.take_all(
+                lambda headers: exchanger.open_foreign(endpoint, replace(call, headers=headers)), where
+            )
         except UpstreamError as error:
-            if isinstance(error, UpstreamUnavailable) and transfer.moved > before:
+            if isinstance(error, UpstreamUnavailable) and transfer.moved > before and left:
                 continue
             error.explain(f"{url.host}, which the manifest names for it: {error.reason}")
             raise
-        if transfer.moved == before and transfer.ranges:
-            raise UpstreamProtocolError(where, f"the answer of {url.host} had no bytes in it")
+    return None
 
 
 def _address(text: str, where: Where) -> httpx.URL:

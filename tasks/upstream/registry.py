@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -103,6 +103,7 @@ class UpstreamRegistry:
         endpoints = [Endpoint(url, credentials, waits, services) for url in options.urls]
         self._endpoints = Endpoints(endpoints, waits)
         self._heads = Heads(clock)
+        self._perhaps_cut: set[str] = set()  # repositories
         self._lister = Lister(self._exchanger, remark)
 
     def __enter__(self) -> Self:
@@ -132,7 +133,14 @@ class UpstreamRegistry:
     def tags(self, repository: str) -> list[str]:
         """All tags as upstream sent them: not validated. Raises `UpstreamNotFound`."""
         listing = self._lister.tags(RepositoryName(repository))
-        return self._endpoints.run(listing, progress=lambda: listing.progress)
+        found = self._endpoints.run(listing, progress=lambda: listing.progress)
+        if not listing.is_surely_whole:
+            self._perhaps_cut.add(repository)
+        return found
+
+    def lists_wholly(self, repository: str) -> bool:
+        """Whether `tags` named all there are, as far as can be known: a tag that it lacks is not there."""
+        return repository not in self._perhaps_cut
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """What refers to `digest`: by the API, else from the index under the fallback tag; [] for nothing.
@@ -239,9 +247,10 @@ class UpstreamRegistry:
             )
         return Fetched(body, media_type, _verified(body, call.reference, answer))
 
-    def blob(self, repository: str, descriptor: Descriptor, sink: BlobSink) -> int:
+    def blob(self, repository: str, descriptor: Descriptor, sink: BlobSink, *, foreign: bool = False) -> int:
         """Stream a blob into `sink`, from `sink.offset` on; return the bytes moved.
 
+        `foreign`: a layer that the registry does not have is fetched from where its descriptor says.
         A broken connection is resumed as long as bytes come. The digest is the sink's to check.
         """
         name = RepositoryName(repository)
@@ -253,27 +262,17 @@ class UpstreamRegistry:
                     progress=lambda: transfer.moved,
                 )
             except UpstreamNotFound:
-                if not (descriptor.is_foreign and descriptor.urls):
+                if not (foreign and descriptor.is_foreign and descriptor.urls):
                     raise
                 fetch_foreign(self._exchanger, self._endpoints.current, name, transfer)
         return transfer.moved
 
     def _blob(self, name: str, descriptor: Descriptor, transfer: Transfer, endpoint: Endpoint) -> None:
-        while True:
-            moved = transfer.moved
-            tail, headers = f"blobs/{descriptor.digest}", transfer.headers()
-            call = Call("GET blob", tail, name, descriptor.digest, headers=headers)
-            try:
-                with self._exchanger.open(endpoint, call) as answer:
-                    transfer.take(answer)
-            except UpstreamProtocolError as error:
-                if error.status != 416 or not headers:
-                    raise
-                transfer.refuse_ranges()
-            if transfer.done or not descriptor.size:
-                return
-            if transfer.moved == moved and transfer.ranges:
-                raise UpstreamProtocolError(endpoint.where(call), "its answer to a Range had no bytes in it")
+        call = Call("GET blob", f"blobs/{descriptor.digest}", name, descriptor.digest)
+        transfer.take_all(
+            lambda headers: self._exchanger.open(endpoint, replace(call, headers=headers)),
+            endpoint.where(call),
+        )
 
 
 def _manifest_call(method: str, repository: str, reference: str) -> Call:

@@ -18,7 +18,7 @@ from registry_server.store.mirror_state.pruned_tags import all_pruned
 from tasks.planning import plan_entry
 from tests.registry_server.store.collecting import age, gc
 from tests.registry_server.store.images import tag_image
-from tests.support_misbehaving import answers
+from tests.support_misbehaving import answers, json_answer
 from tests.tasks.runs import assert_complete, opened, store_of, sync, visible
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from registry_server.store.store import Store
-    from tests.support_misbehaving import Misbehaving
+    from tests.support_misbehaving import Exchange, Misbehaving
 
     Change = Callable[[Misbehaving, Store], object]
 
@@ -80,6 +80,19 @@ def lists(*behaviour: Any) -> Change:
     return change
 
 
+def cut_at_fifty(upstream: Misbehaving, *, refuses: bool = True) -> None:
+    """Fifty other tags push the old ones off the only page that there is."""
+    page = [f"0.{number}" for number in range(50)]
+
+    def behave(exchange: Exchange) -> None:
+        refused = refuses and "last" in exchange.seen.query
+        (answers(400) if refused else json_answer({"tags": page}))(exchange)
+
+    for tag in page:
+        upstream.add_image(APP, tag)
+    upstream.on(LIST, behave)
+
+
 def a_month_later(store: Store) -> None:
     """What is gone was seen gone a month earlier than it was."""
     repository = store.repository(APP)
@@ -101,6 +114,7 @@ class Case:
     removed: tuple[str, ...] = ()
     note: str = ""
     rule: dict[str, Any] = field(default_factory=lambda: {"prune": PRUNE})
+    more: tuple[dict[str, Any], ...] = ()  # further rules
     again: Change = lambda _upstream, _store: None
 
     def __str__(self) -> str:
@@ -151,6 +165,29 @@ CASES: Final = (
         again=delete(*TAGS[1:]),
     ),
     Case(
+        "a list that may be cut says nothing",
+        "registries that cut a list without a Link and refuse `last=`",
+        lambda upstream, _store: cut_at_fifty(upstream),
+        note="is taken as whole with 50",
+    ),
+    Case(
+        "a list that may be cut says nothing, where last= is ignored",
+        "deitch/docker_registry2 56",
+        lambda upstream, _store: cut_at_fifty(upstream, refuses=False),
+    ),
+    Case(
+        "a rule without prune that lists the image keeps it",
+        "docs/store.md",
+        delete("1.0"),
+        more=({"images": [f"{APP}:1.0"]},),
+    ),
+    Case(
+        "a rule without prune that gives tags another name keeps them",
+        "the tag here does not tell which of the upstream it was",
+        delete("1.0"),
+        more=({"prefix": "**", "tags": {"regex": "v.*", "rename": {"regex": "v(.*)", "to": "$1"}}},),
+    ),
+    Case(
         "a tag that comes back in between begins anew",
         "a registry that restores a backup",
         delete("1.0"),
@@ -182,12 +219,13 @@ def test_what_prune_removes(case: Case, tmp_path: Path, upstream: Misbehaving) -
     before = {*visible(store)}
     case.change(upstream, store)
     before |= {*visible(store)}
-    rule = {"prefix": "**", **case.rule}
-    sync(tmp_path, upstream, rule)
-    assert {*visible(store)} == before, "nothing goes the first time"
+    rules = {"prefix": "**", **case.rule}, *case.more
+    sync(tmp_path, upstream, *rules)
+    assert before <= {*visible(store)}, "nothing goes the first time"
+    before = {*visible(store)}
     a_month_later(store)
     case.again(upstream, store)
-    report = sync(tmp_path, upstream, rule)
+    report = sync(tmp_path, upstream, *rules)
     assert {*visible(store)} == before - {f"{APP}:{tag}" for tag in case.removed}, report.notes
     assert case.note in " ".join(report.notes)
     assert bool(case.note) == bool(report.notes)

@@ -8,7 +8,7 @@ from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from tests.in_the_wild.rows import Row
-from tests.support_misbehaving import answers, redirects, says
+from tests.support_misbehaving import answers, redirects, reset_in_body, says
 from tests.tasks.runs import add_document, add_index
 
 if TYPE_CHECKING:
@@ -108,6 +108,13 @@ ROWS: Final = (
         "image-spec: descriptor.md",
         foreign("file:///etc/passwd"),
         failed={ONE[0]: "names no usable address"},
+        content=FETCH,
+    ),
+    Row(
+        "a foreign layer that breaks off, and goes on byte by byte",
+        "a server that never ends",
+        foreign("/drip", drip=reset_in_body(BASE, 1)),
+        failed={ONE[0]: "which the manifest names for it"},
         content=FETCH,
     ),
     Row("two builds of Windows", "mquery 5", builds, ONE),

@@ -89,12 +89,13 @@ class Listing(Generic[T]):
         self._trail = Trail()
         self._found: dict[str, T] = {}
         self.progress = 0  # pages, of all tries
+        self.is_surely_whole = True  # False: it may be cut, and what comes after it is not listed
 
     def __call__(self, endpoint: Endpoint) -> list[T]:
         """Each entry once, in upstream's order. Raises an `UpstreamError`, also for a list without end."""
         if endpoint is not self._endpoint:
             self._endpoint, self._guessed = endpoint, False
-            self._trail, self._found = Trail(), {}
+            self._trail, self._found, self.is_surely_whole = Trail(), {}, True
             self._call = self._listed.call(first_query(sized=self._sized(endpoint)))
         while self._call is not None:
             self._call = self._step(endpoint, self._call)
@@ -131,6 +132,8 @@ class Listing(Generic[T]):
             self._guessed = False
             return replace(self._listed.call(""), page=self._trail.follow(link, where))
         listed = self._listed
+        if self._guessed and page and not new:  # it ignores `last=`
+            self.is_surely_whole = False
         if self._trail.linked or not listed.guess or not is_perhaps_cut(page, new, always=listed.always):
             return None
         if self._trail.pages >= MAX_PAGES:
@@ -156,6 +159,7 @@ class Listing(Generic[T]):
 
     def _stand(self, error: UpstreamError) -> None:
         """The guess was wrong, and nothing says that there is more."""
+        self.is_surely_whole = False
         self._remark(
             f"{error.where}: its list of {self._listed.noun} is taken as whole with {len(self._found):,}: it "
             f"names no next page, and it refuses to list what comes after the last one ({error.reason})"

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
 from tasks.upstream.errors import (
     UpstreamContentError,
+    UpstreamNotFound,
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
@@ -196,3 +199,54 @@ def test_an_error_of_the_sink_is_not_blamed_on_upstream(upstream: Misbehaving) -
             registry.blob(NAME, blob, Full())
         assert registry.blob(NAME, blob, MemorySink()) == len(BIG), "the client is as good as new"
     assert len(upstream.seen) == 2
+
+
+def _empty_parts(content: bytes) -> Behaviour:
+    """Ten bytes and a reset, then a part that begins elsewhere, then parts without a byte."""
+
+    def behave(exchange: Exchange) -> None:
+        asked = len(exchange.upstream.requests(path="/blobs/"))
+        if asked == 1:
+            reset_in_body(content, 10)(exchange)
+        else:
+            start = 5 if asked == 2 else 0
+            where = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            answers(206, b"", Content_Range=where)(exchange)
+
+    return behave
+
+
+def _ten_at_a_time(content: bytes) -> Behaviour:
+    """Parts of ten bytes from the beginning, whatever was asked for."""
+    return answers(206, content[:10], Content_Range=f"bytes 0-9/{len(content)}")
+
+
+@pytest.mark.parametrize("hostile", [_empty_parts, _ten_at_a_time])
+def test_an_upstream_cannot_make_a_blob_last_for_ever(
+    upstream: Misbehaving, hostile: Callable[[bytes], Behaviour]
+) -> None:
+    content = b"0123456789" * 100
+    blob = upstream.add_blob(NAME, content)
+    upstream.on(f"/v2/{NAME}/blobs/{blob.digest}", hostile(content))
+    with client(upstream) as registry, pytest.raises(UpstreamProtocolError, match=r"do not add up|206"):
+        registry.blob(NAME, blob, MemorySink())
+    assert len(upstream.seen) < 10
+
+
+def test_an_address_in_a_descriptor_is_asked_only_where_foreign_layers_are_wanted(
+    upstream: Misbehaving,
+) -> None:
+    """A signature has layers as well, and whoever may push writes them."""
+    content = b"a layer"
+    upstream.add_blob(NAME, b"the repository is there")
+    upstream.on("/secret", answers(200, content))
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    address = f"http://{upstream.host}/secret"
+    layer = Descriptor(foreign, Digest.of(content), len(content), urls=(address,))
+    sink = MemorySink()
+    with client(upstream) as registry:
+        with pytest.raises(UpstreamNotFound):
+            registry.blob(NAME, layer, sink)
+        assert upstream.requests(path="/secret") == []
+        registry.blob(NAME, layer, sink, foreign=True)
+    assert sink.content == content
