@@ -24,7 +24,7 @@ MAX_IDLE_PAGES = 100  # in a row, with no entry that was not there before
 _MAX_LINK = 8192  # characters
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 _NO_BRACKETS = re.compile(r'\s*([^\s<>;,"]+)(\s*;[^<>]*)')  # quay.io wrote Links so
-_NEXT = re.compile(r';\s*rel\s*=\s*(?:"\s*(?:[^"]*\s)?next(?:\s[^"]*)?"|next\b)', re.IGNORECASE)
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
 
 def next_link(headers: httpx.Headers, answered: httpx.URL, where: Where) -> httpx.URL | None:
@@ -52,10 +52,15 @@ def next_link(headers: httpx.Headers, answered: httpx.URL, where: Where) -> http
 
 def _target(header: str) -> str | None:
     for target, parameters in _LINK.findall(header):
-        if _NEXT.search(parameters):
+        if _is_next(parameters):
             return str(target)
     match = _NO_BRACKETS.fullmatch(header)
-    return match[1] if match and _NEXT.search(match[2]) else None
+    return match[1] if match and _is_next(match[2]) else None
+
+
+def _is_next(parameters: str) -> bool:
+    """Whether `next` is one of the relation types in `rel`, which spaces separate (RFC 8288 section 3.3)."""
+    return any("next" in (quoted or bare).lower().split() for quoted, bare in _REL.findall(parameters))
 
 
 @dataclass(slots=True)

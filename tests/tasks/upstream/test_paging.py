@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -44,7 +45,9 @@ def test_a_link_is_followed_as_it_stands(upstream: Misbehaving, link: str) -> No
         ('</v2/b>; rel="next"', "https://registry.example/v2/b"),
         ("<https://registry.example:443/v2/b>;rel=next", "https://registry.example/v2/b"),
         ('</v2/b>; title="x"; rel="last next"', "https://registry.example/v2/b"),
+        ('</v2/b>; REL = "prev  NEXT"', "https://registry.example/v2/b"),
         ('</v2/b>; rel="nextish"', None),
+        ("</v2/b>; rel=next-page", None),
         ('</v2/b>; rel="prev"', None),
         ("garbage", None),
         ("<" * 8_000, None),
@@ -57,6 +60,26 @@ def test_a_link_is_followed_as_it_stands(upstream: Misbehaving, link: str) -> No
 def test_links_are_read_as_rfc_8288_has_them(header: str, expected: str | None) -> None:
     found = next_link(httpx.Headers({"Link": header}), CURRENT, Where("r"))
     assert found == (httpx.URL(expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '</x>;rel="' + " " * 8_000 + '"',
+        'x;rel="' + " " * 8_000 + '"',
+        '</x>;rel="' + "next" * 2_000 + '"',
+        "</x>;" + "rel" + " " * 8_000,
+        "</x>;rel=" + " " * 8_000,
+        "</x>" + ';rel="' * 1_300,
+        "</x>;rel=next" + ";" * 8_000 + "<",
+    ],
+    ids=lambda header: header[:20],
+)
+def test_the_longest_link_is_read_in_no_time(header: str) -> None:
+    headers = httpx.Headers({"Link": header})
+    began = time.thread_time()
+    next_link(headers, CURRENT, Where("r"))
+    assert time.thread_time() - began < 0.2  # seconds; a quadratic pattern takes more than one
 
 
 @pytest.mark.parametrize(
