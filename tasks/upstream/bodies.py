@@ -18,6 +18,10 @@ MAX_TOKEN = 1024 * 1024
 MAX_LIST = 16 * 1024 * 1024  # of one page
 GZIP: Final = frozenset({"gzip", "x-gzip"})
 _PIECE: Final = 256 * 1024  # bytes
+# Compressed bytes that may come for each unpacked one, and before the first: a header or empty blocks can be
+# endless, and unpack to nothing that a limit would count. Flushing after every byte makes some 7.
+_MAX_OVERHEAD: Final = 10
+_MAX_START: Final = 1024 * 1024
 
 
 def read_head(answer: Answer, limit: int) -> bytes:
@@ -66,9 +70,15 @@ def encoding_of(answer: Answer) -> str:
 
 
 def gunzipped(answer: Answer) -> Generator[bytes]:
-    """Raises `UpstreamProtocolError` for what is no gzip."""
+    """The first member. What follows its end is ignored, and not read to its own end.
+
+    Raises `UpstreamProtocolError` for what is no gzip.
+    """
     unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    for chunk in answer.chunks():
+    packed = unpacked = 0
+    chunks = answer.chunks()
+    for chunk in chunks:
+        packed += len(chunk)
         data, piece = chunk, b""
         while (data or len(piece) == _PIECE) and not unpacker.eof:
             try:
@@ -78,9 +88,16 @@ def gunzipped(answer: Answer) -> Generator[bytes]:
                     answer.where, f"it says that its answer is gzip, and it is not: {error}"
                 ) from error
             yield piece
+            unpacked += len(piece)
             data = unpacker.unconsumed_tail
-    if not unpacker.eof:
-        raise UpstreamProtocolError(answer.where, "its gzip answer ends too early")
+        if unpacker.eof:
+            next(chunks, None)  # the end of the body: only then the connection can be used again
+            return
+        if packed > _MAX_START + _MAX_OVERHEAD * unpacked:
+            raise UpstreamProtocolError(
+                answer.where, f"its gzip answer is {packed} bytes so far, and unpacks to {unpacked} only"
+            )
+    raise UpstreamProtocolError(answer.where, "its gzip answer ends too early")
 
 
 def read_object(answer: Answer, limit: int, what: str) -> dict[str, Any]:
