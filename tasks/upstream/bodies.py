@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from tasks.upstream.connection.wire import Answer
+    from tasks.upstream.errors import Where
 
 MAX_ERROR = 64 * 1024
 MAX_TOKEN = 1024 * 1024
@@ -102,13 +103,15 @@ def gunzipped(answer: Answer) -> Generator[bytes]:
 
 def read_object(answer: Answer, limit: int, what: str) -> dict[str, Any]:
     """A JSON object. Raises `UpstreamProtocolError`."""
-    body = read_whole(answer, limit, what)
+    return parse_object(read_whole(answer, limit, what), what, answer.where)
+
+
+def parse_object(body: bytes, what: str, where: Where) -> dict[str, Any]:
+    """Raises `UpstreamProtocolError` for what is no JSON object."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UpstreamProtocolError(answer.where, f"{what} is not JSON: {error}") from error
+        raise UpstreamProtocolError(where, f"{what} is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise UpstreamProtocolError(
-            answer.where, f"{what} is a JSON {type(document).__name__}; expected an object"
-        )
+        raise UpstreamProtocolError(where, f"{what} is a JSON {type(document).__name__}; expected an object")
     return document

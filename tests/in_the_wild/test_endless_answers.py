@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Final, cast
 import httpx
 import pytest
 
+from registry_server.oci.reference import RepositoryName, Tag
 from tasks.upstream.bodies import read_whole
 from tasks.upstream.errors import UpstreamProtocolError, Where
+from tasks.upstream.lists import listing
+from tests.support_behaviours import json_answer
+from tests.tasks.upstream.clients import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tasks.upstream.connection.wire import Answer
+    from tests.support_misbehaving import Exchange, Misbehaving
 
 MIB: Final = 1024 * 1024
 ZEROS: Final = b"\0" * 65536
@@ -58,3 +63,32 @@ def test_a_gzip_answer_that_unpacks_to_nothing_is_an_error(start: bytes, rest: b
     answer = GzipAnswer(start, rest)
     with pytest.raises(UpstreamProtocolError, match="unpacks to 0 only"):
         read_whole(cast("Answer", answer), 4 * MIB, "the manifest")
+
+
+def test_all_pages_of_a_list_share_one_limit_of_bytes(
+    upstream: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page is within the limit of a page, and has a new name in it."""
+
+    def behave(exchange: Exchange) -> None:
+        page = int(exchange.seen.query.get("page", ["0"])[0])
+        tags = [f"v{page}", *["w" * 100] * 1000]
+        json_answer({"tags": tags}, Link=f"</v2/a/tags/list?page={page + 1}>; rel=next")(exchange)
+
+    upstream.on("/v2/a/tags/list", behave)
+    monkeypatch.setattr(listing, "MAX_BYTES", 1024 * 1024)
+    with client(upstream) as registry, pytest.raises(UpstreamProtocolError, match="more than 1048576 bytes"):
+        registry.tags("a")
+    assert len(upstream.seen) == 11
+
+
+@pytest.mark.parametrize("endpoint", ["tags", "repositories"])
+def test_a_name_that_is_too_long_is_cut_and_stays_invalid(upstream: Misbehaving, endpoint: str) -> None:
+    names = ["a", "b" * 255, "c" * 256, "d" * MIB]
+    document = json_answer({endpoint: names})
+    upstream.on("/v2/a/tags/list", document)
+    upstream.on("/v2/_catalog", document)
+    with client(upstream) as registry:
+        found = registry.tags("a") if endpoint == "tags" else list(registry.repositories())
+    assert found == ["a", "b" * 255, "c" * 255 + "…", "d" * 255 + "…"]
+    assert not any(RepositoryName.is_valid(name) or Tag.is_valid(name) for name in found[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tasks.upstream import bodies
@@ -15,6 +16,7 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.exchange import Call
 from tasks.upstream.lists.paging import (
+    MAX_BYTES,
     MAX_ENTRIES,
     MAX_PAGES,
     Trail,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.upstream.connection.wire import Answer
+    from tasks.upstream.errors import Where
     from tasks.upstream.exchange import Endpoint, Exchanger
 
 T = TypeVar("T")
@@ -75,11 +77,11 @@ class Listing(Generic[T]):
         self,
         exchanger: Exchanger,
         listed: Listed,
-        read: Callable[[Answer], Mapping[str, T]],
+        read: Callable[[bytes, Where], Mapping[str, T]],
         unsized: set[tuple[Endpoint, str]],
         remark: Callable[[str], None],
     ) -> None:
-        """`read` gives the entries of a page by what they are told apart by. `unsized` remembers which
+        """`read` gives the entries of a page's body by what they are told apart by. `unsized` remembers which
         endpoints refuse the page size; `remark` takes what the user should know."""
         self._exchanger, self._listed, self._read = exchanger, listed, read
         self._unsized, self._remark = unsized, remark
@@ -88,6 +90,7 @@ class Listing(Generic[T]):
         self._guessed = False
         self._trail = Trail()
         self._found: dict[str, T] = {}
+        self._bytes = 0  # of all pages so far
         self.progress = 0  # pages, of all tries
         self.is_surely_whole = True  # False: it may be cut, and what comes after it is not listed
 
@@ -95,7 +98,8 @@ class Listing(Generic[T]):
         """Each entry once, in upstream's order. Raises an `UpstreamError`, also for a list without end."""
         if endpoint is not self._endpoint:
             self._endpoint, self._guessed = endpoint, False
-            self._trail, self._found, self.is_surely_whole = Trail(), {}, True
+            self._trail, self._found, self._bytes = Trail(), {}, 0
+            self.is_surely_whole = True
             self._call = self._listed.call(first_query(sized=self._sized(endpoint)))
         while self._call is not None:
             self._call = self._step(endpoint, self._call)
@@ -108,7 +112,8 @@ class Listing(Generic[T]):
         """Take one page; the call for the next one."""
         try:
             with self._exchanger.open(endpoint, call) as answer:
-                page = self._read(answer)
+                body = bodies.read_whole(answer, bodies.MAX_LIST, f"the list of {self._listed.noun}")
+                page = self._read(body, answer.where)
                 link = next_link(answer.headers, answer.url, answer.where)
         except UpstreamUnavailable as error:
             if self._guessed and error.status in _NO_LAST:
@@ -117,6 +122,10 @@ class Listing(Generic[T]):
             raise
         except (UpstreamDenied, UpstreamNotFound, UpstreamProtocolError) as error:
             return self._refused(endpoint, error)
+        self._bytes += len(body)
+        if self._bytes > MAX_BYTES:
+            reason = f"its list of {self._listed.noun} has more than {MAX_BYTES} bytes"
+            raise UpstreamProtocolError(answer.where, reason)
         before = len(self._found)
         self._found.update((key, each) for key, each in page.items() if key not in self._found)
         new = len(self._found) - before
@@ -174,16 +183,16 @@ class Lister:
         self._remark = remark
         self._unsized: set[tuple[Endpoint, str]] = set()
 
-    def _listing(self, listed: Listed, read: Callable[[Answer], Mapping[str, T]]) -> Listing[T]:
+    def _listing(self, listed: Listed, read: Callable[[bytes, Where], Mapping[str, T]]) -> Listing[T]:
         return Listing(self._exchanger, listed, read, self._unsized, self._remark)
 
     def catalog(self) -> Listing[str]:
         listed = Listed("GET catalog", "repositories", "_catalog", always=True)
-        return self._listing(listed, lambda answer: _names(answer, "repositories"))
+        return self._listing(listed, partial(_names, "repositories"))
 
     def tags(self, repository: str) -> Listing[str]:
         listed = Listed("GET tags", "tags", "tags/list", repository)
-        return self._listing(listed, lambda answer: _names(answer, "tags"))
+        return self._listing(listed, partial(_names, "tags"))
 
     def referrers(self, repository: str, digest: Digest) -> Listing[Descriptor]:
         listed = Listed(
@@ -204,11 +213,10 @@ def repositories(listing: Listing[str], endpoint: Endpoint) -> list[str]:
     return [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
 
 
-def _names(answer: Answer, key: str) -> dict[str, str]:
-    document = bodies.read_object(answer, bodies.MAX_LIST, f"the list of {key}")
-    return {name: name for name in names(document.get(key), f"`{key}`", answer.where)}
+def _names(key: str, body: bytes, where: Where) -> dict[str, str]:
+    document = bodies.parse_object(body, f"the list of {key}", where)
+    return {name: name for name in names(document.get(key), f"`{key}`", where)}
 
 
-def _descriptors(answer: Answer) -> dict[str, Descriptor]:
-    body = bodies.read_whole(answer, bodies.MAX_LIST, "the list of referrers")
-    return {str(each.digest): each for each in parse_list(body, answer.where)}
+def _descriptors(body: bytes, where: Where) -> dict[str, Descriptor]:
+    return {str(each.digest): each for each in parse_list(body, where)}

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 PAGE = 1000  # what we ask for; more is refused by distribution since CVE-2023-2253
 MAX_PAGES = 10_000
 MAX_ENTRIES = 2_000_000
+MAX_BYTES = 128 * 1024 * 1024  # of all pages: as many entries as MAX_ENTRIES, of 64 bytes each
 MAX_IDLE_PAGES = 100  # in a row, with no entry that was not there before
 _MAX_LINK = 8192  # characters
+_MAX_NAME = 255  # characters; no tag and no repository has more
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 _NO_BRACKETS = re.compile(r'\s*([^\s<>;,"]+)(\s*;[^<>]*)')  # quay.io wrote Links so
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
@@ -114,9 +116,13 @@ def query_after(last: str, *, sized: bool) -> str:
 
 
 def names(found: object, what: str, where: Where) -> list[str]:
-    """The list in a page; `null` is what old Go registries write for an empty one."""
+    """The list in a page; `null` is what old Go registries write for an empty one.
+
+    Names that are too long to be valid are cut, with a "…" at the end: they stay invalid and are counted so,
+    and take no memory.
+    """
     if found is None:
         return []
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise UpstreamProtocolError(where, f"{what} is not a list of names")
-    return found
+    return [each if len(each) <= _MAX_NAME else f"{each[:_MAX_NAME]}…" for each in found]
