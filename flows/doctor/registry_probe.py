@@ -77,7 +77,8 @@ class RegistryProbe:
         )
         waits = Waits()
         self.url = url
-        self._wire = Wire(Contexts(cert_dir, verify=tls_verify, standard=standard_dirs()), options, waits)
+        contexts = Contexts(cert_dir, verify=tls_verify, hosts=[url.host], standard=standard_dirs())
+        self._wire = Wire(contexts, options, waits)
         self._exchanger = Exchanger(self._wire, Counts(), Ledger(waits))
         self._endpoint = _Endpoint(url, credentials, waits, token_services)
 

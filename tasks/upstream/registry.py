@@ -95,7 +95,12 @@ class UpstreamRegistry:
         waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._counts = Counts()
         self._bandwidth = bandwidth or Bandwidth()
-        contexts = Contexts(options.cert_dir, verify=options.tls_verify, standard=standard_dirs())
+        contexts = Contexts(
+            options.cert_dir,
+            verify=options.tls_verify,
+            hosts=[url.host for url in options.urls],
+            standard=standard_dirs(),
+        )
         self._wire = Wire(contexts, options, waits, mark=mark)
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._counts, self._ledger)

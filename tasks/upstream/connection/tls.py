@@ -8,10 +8,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import httpx
+
 from tasks.upstream.errors import CertificatesInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def standard_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
@@ -29,12 +31,24 @@ def standard_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
 class Contexts:
     """SSL contexts for hosts, each made once: loading the system's CAs takes some 10 ms. Thread-safe."""
 
-    def __init__(self, cert_dir: Path | None, *, verify: bool, standard: Sequence[Path] = ()) -> None:
-        """Raises `CertificatesInvalid` for what is wrong in `cert_dir`."""
+    def __init__(
+        self,
+        cert_dir: Path | None,
+        *,
+        verify: bool,
+        hosts: Iterable[str] = (),
+        standard: Sequence[Path] = (),
+    ) -> None:
+        """`hosts`: those of the entry's `urls`. Only they see the client certificate of `cert_dir` itself;
+        another host, as that of a layer or a redirect, only one of the folder with its name in `cert_dir`.
+
+        Raises `CertificatesInvalid` for what is wrong in `cert_dir`.
+        """
         self._verify = verify
+        self._hosts = frozenset(map(_netloc, hosts))
         self._standard = standard
         self._lock = Lock()
-        self._by_folder: dict[Path | None, ssl.SSLContext] = {}
+        self._by_folder: dict[tuple[Path | None, bool], ssl.SSLContext] = {}
         self._by_host: dict[str, ssl.SSLContext] = {}
         self._cert_dir = cert_dir
         if cert_dir is not None and not cert_dir.is_dir():
@@ -45,9 +59,10 @@ class Contexts:
         with self._lock:
             if host not in self._by_host:
                 folder = self._folder(host)
-                if folder not in self._by_folder:
-                    self._by_folder[folder] = make_context(folder, verify=self._verify)
-                self._by_host[host] = self._by_folder[folder]
+                own = folder != self._cert_dir or _netloc(host) in self._hosts
+                if (folder, own) not in self._by_folder:
+                    self._by_folder[folder, own] = make_context(folder, verify=self._verify, own=own)
+                self._by_host[host] = self._by_folder[folder, own]
             return self._by_host[host]
 
     def _folder(self, host: str) -> Path | None:
@@ -56,6 +71,11 @@ class Contexts:
             return next(filter(_is_folder, (self._cert_dir / name for name in names)), self._cert_dir)
         candidates = (base / name for base in self._standard for name in names)
         return next(filter(_is_folder, candidates), None)
+
+
+def _netloc(host: str) -> str:
+    """As URLs of requests spell it: in lower case, without the usual port."""
+    return httpx.URL(f"https://{host}").netloc.decode()
 
 
 def _spellings(host: str) -> tuple[str, ...]:
@@ -69,18 +89,18 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and os.access(path, os.R_OK | os.X_OK)
 
 
-def make_context(folder: Path | None, *, verify: bool = True) -> ssl.SSLContext:
-    """The system's CAs, and those and the client pair of `folder`. Raises `CertificatesInvalid`."""
+def make_context(folder: Path | None, *, verify: bool = True, own: bool = True) -> ssl.SSLContext:
+    """The system's CAs, those of `folder`, and with `own` its client pair. Raises `CertificatesInvalid`."""
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if folder is not None:
-        _load(context, folder)
+        _load(context, folder, own=own)
     return context
 
 
-def _load(context: ssl.SSLContext, folder: Path) -> None:
+def _load(context: ssl.SSLContext, folder: Path, *, own: bool) -> None:
     try:
         names = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
@@ -88,7 +108,7 @@ def _load(context: ssl.SSLContext, folder: Path) -> None:
     for path in names:
         if path.suffix == ".crt":
             _load_authority(context, path)
-    for certificate, key in _pairs(names, folder):
+    for certificate, key in _pairs(names, folder) if own else ():
         _load_pair(context, certificate, key)
 
 

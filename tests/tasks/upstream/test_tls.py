@@ -18,7 +18,7 @@ from tasks.upstream.errors import (
     UpstreamUntrusted,
 )
 from tests.support.certificates import Authority, KeyPair
-from tests.support_behaviours import hangs_in_body, truncated
+from tests.support_behaviours import hangs_in_body, redirects, truncated
 from tests.support_misbehaving import misbehaving, well_behaved
 from tests.tasks.upstream.cert_dirs import cert_dir
 from tests.tasks.upstream.clients import RealTime, client
@@ -132,6 +132,56 @@ def test_a_client_certificate_is_shown(strict: Misbehaving, authority: Authority
     folder = cert_dir(tmp_path / "certs", authority.cert, authority.client())
     with client(strict, scheme="https", cert_dir=folder) as registry:
         assert registry.tags(NAME) == ["1.25"]
+
+
+@pytest.mark.parametrize("folder_of_its_own", [False, True])
+def test_a_redirect_to_another_host_sees_no_client_certificate_of_the_registry(
+    *,
+    secure: Misbehaving,
+    strict: Misbehaving,
+    authority: Authority,
+    tmp_path: Path,
+    folder_of_its_own: bool,
+) -> None:
+    """It trusts the CA of certDir; a certificate for it stands in the folder with its name."""
+    blob = strict.add_blob(NAME, b"layer")
+    path = f"/v2/{NAME}/blobs/{blob.digest}"
+    secure.on(path, redirects(f"https://{strict.host}{path}"))
+    folder = cert_dir(tmp_path / "certs", authority.cert, authority.client())
+    if folder_of_its_own:
+        cert_dir(folder / strict.host, authority.cert, authority.client())
+    sink = MemorySink()
+    with client(secure, scheme="https", cert_dir=folder) as registry:
+        if folder_of_its_own:
+            registry.blob(NAME, blob, sink)
+            assert sink.content == b"layer"
+            return
+        with pytest.raises(UpstreamUntrusted, match="wants a client certificate"):
+            registry.blob(NAME, blob, sink)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("registry.example", True),
+        ("REGISTRY.example:443", True),
+        ("mirror.example:5000", True),
+        ("registry.example:444", False),
+        ("mirror.example", False),
+        ("cdn.registry.example", False),
+    ],
+)
+def test_the_client_certificate_is_for_the_hosts_of_the_entry(
+    tmp_path: Path, host: str, *, shown: bool
+) -> None:
+    (tmp_path / "client.cert").write_text("nonsense")
+    (tmp_path / "client.key").write_text("nonsense")
+    contexts = Contexts(tmp_path, verify=True, hosts=["Registry.example:443", "mirror.example:5000"])
+    if not shown:
+        contexts.for_host(host)
+        return
+    with pytest.raises(CertificatesInvalid):
+        contexts.for_host(host)
 
 
 def test_a_missing_client_certificate_says_what_to_put_where(
