@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.image_reference import ImageReference
+from profiles.imports.image_reference import ImageReference, has_login, login_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +69,9 @@ def _set_access(draft: Draft, entry: Entry, source: Section, found: ImageReferen
         entry.keys["tlsVerify"] = False
     if source.section("credential").keys:
         draft.logins.append(found.registry)
+    if has_login(_host(source.text("url"))):
+        draft.logins.append(found.registry)
+        entry.note(login_note(found.registry))
     if source.text("ca_certificate"):
         entry.note("Harbor has a CA for it: write certDir: FOLDER, and put the certificate there as ca.crt.")
     for key in _SILENT_OF_REGISTRY:

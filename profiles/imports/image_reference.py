@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,30 @@ class ImageReference:
     @classmethod
     def parse(cls, text: str, *, is_registry: bool = False) -> ImageReference | None:
         """None for what is no image of a registry. The first part is a host if it looks like one, as docker
-        has it; with `is_registry` it is one whatever it looks like."""
+        has it; with `is_registry` it is one whatever it looks like. A login before the host is left out."""
         first, slash, rest = text.strip().partition("/")
         is_host = bool(slash or is_registry) and (
-            is_registry or "." in first or ":" in first or first == "localhost"
+            is_registry or any(char in first for char in ".:@") or first == "localhost"
         )
-        registry, path = (first, rest) if is_host else (DOCKER_HUB, text.strip())
+        registry, path = (without_login(first), rest) if is_host else (DOCKER_HUB, text.strip())
         path, at, digest = path.partition("@")
         name, colon, tag = path.rpartition(":") if ":" in path.rpartition("/")[2] else (path, "", "")
         return _checked(_normal(registry), name, digest if at else tag if colon else "", empty=is_registry)
+
+
+def without_login(host: str) -> str:
+    """`host` of `user:password@host`."""
+    return host.rpartition("@")[2]
+
+
+def has_login(text: str) -> bool:
+    """Whether a login stands before the host of an image or of a registry. `image@digest` has none."""
+    first, slash, _ = text.partition("/")
+    return "@" in first and (bool(slash) or not re.search(r"@\w+:[0-9a-f]{32,}$", first))
+
+
+def login_note(host: str) -> str:
+    return f"The address of {host} has a login in it, which is left out: see credentialsFile above."
 
 
 def _normal(registry: str) -> str:

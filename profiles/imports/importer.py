@@ -9,6 +9,7 @@ from profiles.imports import harbor, regsync, skopeo
 from profiles.imports.draft import render
 from profiles.imports.program import Program
 from profiles.imports.section import Section
+from profiles.loading.document import EMPTY
 from profiles.loading.json_reader import read_json
 from profiles.loading.yaml_reader import read_yaml
 
@@ -16,22 +17,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.imports.draft import Draft
-    from profiles.loading.document import Node
+    from profiles.loading.document import Node, SyntaxProblem
 
 
 def profile_text(text: str, path: Path, program: Program | None = None) -> str:
     """A profile in YAML. `program`: by the look of the file, if None. Raises `ProfileInvalid`."""
     document = (read_json if text.lstrip().startswith(("{", "[")) else read_yaml)(text)
     if document.root is None or document.problems:
-        problems = document.problems
-        raise ProfileInvalid(
-            tuple(Problem(path, f.place.line, f.place.column, "", f.found, f.write) for f in problems)
-        )
+        raise ProfileInvalid(tuple(_unreadable(path, problem) for problem in document.problems))
     program = program or _program(document.root)
     if program is None:
         found = "a configuration of neither regsync, nor skopeo sync, nor Harbor's replication"
         raise ProfileInvalid((Problem(path, 1, 1, "", found, "say what it is with --from"),))
     return render(_draft(program, document.root, path))
+
+
+def _unreadable(path: Path, problem: SyntaxProblem) -> Problem:
+    """Without what the reader found: it quotes the line, which may hold a password."""
+    found, write = problem.found, problem.write
+    if found != EMPTY:
+        found = "not valid YAML or JSON, or a key stands twice (not quoted here: it may hold a password)"
+        write = "correct the line here or the one before"
+    return Problem(path, problem.place.line, problem.place.column, "", found, write)
 
 
 def _draft(program: Program, root: Node, path: Path) -> Draft:

@@ -7,7 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.image_reference import ImageReference, add_range, destination_keys
+from profiles.imports.image_reference import (
+    ImageReference,
+    add_range,
+    destination_keys,
+    has_login,
+    login_note,
+    without_login,
+)
 from profiles.values.durations import format_duration
 
 if TYPE_CHECKING:
@@ -69,7 +76,7 @@ def convert(root: Section) -> Draft:
     )
     root.text("version")
     defaults = root.section("defaults")
-    hosts = {host.text("registry"): host for host in root.sections("creds")}
+    hosts = {without_login(host.text("registry")): host for host in root.sections("creds")}
     _note_unsupported(draft, defaults, _GENERAL | _UNSAID)
     entries: dict[tuple[str, str], Entry] = {}
     for sync in root.sections("sync"):
@@ -100,6 +107,8 @@ def _sync(
     if key not in entries:
         entries[key] = _entry(draft, found.registry, when, hosts)
         draft.entries.append(entries[key])
+    if has_login(source):
+        _login(draft, entries[key], found.registry)
     for rule in _rules(entries[key], kind, found, target, sync):
         _options(rule, sync, defaults)
         entries[key].rules.append(rule)
@@ -137,8 +146,11 @@ def _entry(draft: Draft, registry: str, when: dict[str, str], hosts: dict[str, S
     host = hosts.get(registry)
     mirrors = host.texts("mirrors") if host else []
     for name in [*mirrors, registry]:
-        entry.keys["urls"].append(_url(name, hosts.get(name)))
-        if (known := hosts.get(name)) is not None:
+        bare, known = without_login(name), hosts.get(without_login(name))
+        entry.keys["urls"].append(_url(bare, known))
+        if "@" in name or (known is not None and "@" in known.text("registry") + known.text("hostname")):
+            _login(draft, entry, bare)
+        if known is not None:
             _host(draft, entry, known)
     entry.keys |= when
     if not when:
@@ -148,15 +160,20 @@ def _entry(draft: Draft, registry: str, when: dict[str, str], hosts: dict[str, S
     return entry
 
 
+def _login(draft: Draft, entry: Entry, host: str) -> None:
+    draft.logins.append(host)
+    entry.note(login_note(host))
+
+
 def _url(name: str, host: Section | None) -> str:
     plain = host is not None and (host.text("tls") == "disabled" or host.text("scheme") == "http")
-    address = (host.text("hostname") if host else "") or name
+    address = without_login(host.text("hostname") if host else "") or name
     prefix = host.text("pathPrefix") if host else ""
     return f"http{'' if plain else 's'}://{address}" + (f"/{prefix.strip('/')}" if prefix else "")
 
 
 def _host(draft: Draft, entry: Entry, host: Section) -> None:
-    name = host.text("registry")
+    name = without_login(host.text("registry"))
     if host.text("tls") == "insecure":
         entry.keys["tlsVerify"] = False
     for key in ("reqPerSec", "reqConcurrent"):
@@ -164,8 +181,11 @@ def _host(draft: Draft, entry: Entry, host: Section) -> None:
             entry.keys[key] = number
     if host.text("user") or host.text("pass") or host.text("token"):
         draft.logins.append(name)
-    if helper := host.text("credHelper"):
-        entry.note(f"Credential helper: name it under credHelpers of ~/.docker/config.json: {name}: {helper}")
+    if helper := host.text("credHelper").split():
+        entry.note(
+            f"Credential helper: name it under credHelpers of ~/.docker/config.json: {name}: {helper[0]}"
+            + (" (its arguments are left out)" if helper[1:] else "")
+        )
     if any([host.text("regcert"), host.text("clientCert"), host.text("clientKey")]):
         entry.note(
             f"regsync has certificates for {name}: write certDir: FOLDER, and put ca.crt, client.cert and "

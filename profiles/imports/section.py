@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from profiles.errors import Problem, ProfileInvalid, Refusal
+from profiles.imports.image_reference import without_login
 from profiles.loading.document import Node
 from profiles.values.durations import parse_duration
 
@@ -105,4 +106,6 @@ class Section:
         return None if found is None or found.plain() is None else found
 
     def _spell(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+        """skopeo has hosts as keys, which may have a login in front."""
+        bare = without_login(key)
+        return f"{self.path}.{bare}" if self.path else bare

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from profiles.imports.draft import Draft, Entry, Part
-from profiles.imports.image_reference import ImageReference, add_range, destination_keys
+from profiles.imports.image_reference import (
+    ImageReference,
+    add_range,
+    destination_keys,
+    login_note,
+    without_login,
+)
 from profiles.patterns.zot_regex import to_full_match
 
 if TYPE_CHECKING:
@@ -37,14 +43,16 @@ def convert(root: Section) -> Draft:
 def _entry(draft: Draft, host: str, section: Section) -> Entry:
     registry = ImageReference.parse(host, is_registry=True)
     if registry is None:
-        return Entry(notes=[f"{host!r} is no registry: left out."])
+        return Entry(notes=[f"{without_login(host)!r} is no registry: left out."])
     path = f"/{registry.repository}" if registry.repository else ""
     entry = Entry(keys={"urls": [f"https://{registry.registry}{path}"]})
     entry.keys["tlsVerify"] = False if section.flag("tls-verify") is False else None
     if cert_dir := section.text("cert-dir"):
         entry.keys["certDir"] = cert_dir
-    if section.section("credentials").keys:
+    if section.section("credentials").keys or "@" in host:
         draft.logins.append(registry.registry)
+    if "@" in host:
+        entry.note(login_note(registry.registry))
     for rule in [*_listed(section), *_by_regex(section), *_by_version(section)]:
         if isinstance(rule, str):
             entry.note(rule)

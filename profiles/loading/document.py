@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+EMPTY = "the file is empty"  # `found` of a problem
 MAX_DEPTH = 64  # a profile is some eight levels deep; what is deeper is an attack or an accident
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from profiles.loading.document import MAX_DEPTH, Document, Member, Node, Position, SyntaxProblem, duplicate
+from profiles.loading.document import (
+    EMPTY,
+    MAX_DEPTH,
+    Document,
+    Member,
+    Node,
+    Position,
+    SyntaxProblem,
+    duplicate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +54,7 @@ def read_yaml(text: str) -> Document:
         loader = _Loader(text)
         composed = loader.get_single_node()
         if composed is None:
-            return Document(
-                None, (SyntaxProblem(Position(1, 1), "the file is empty", "begin with storage and sync"),)
-            )
+            return Document(None, (SyntaxProblem(Position(1, 1), EMPTY, "begin with storage and sync"),))
         reader = _Reader(loader)
         root = reader.node(composed, ())
     except yaml.MarkedYAMLError as error:
