@@ -17,7 +17,7 @@ from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
-from tasks.convert_manifest.manifests import fetch
+from tasks.convert_manifest.manifests import fetch, parsed
 from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
 from tasks.run.errors import LeftOut
 from tasks.run.values import Admission
@@ -263,13 +263,27 @@ def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:
     return parse_manifest(fetched.body, fetched.media_type, same_kind=True)
 
 
-def _children(run: MirrorRun, image: Image, digest: Digest) -> Iterator[Descriptor]:
-    """What comes in of an index. Where an entry does not say that it is a manifest, its content does."""
-    for child in wanted_children(_manifest(run, image, digest), image.parts):
-        if child.media_type in media_types.MANIFESTS or is_surely_blob(child):
+def _children(run: MirrorRun, image: Image, index: Descriptor) -> Iterator[Descriptor]:
+    """The manifests that come in with an index. All is read as for the copy: the two must never differ.
+
+    Raises `ChildUnread` for an entry that is no manifest by its type, and may be one.
+    """
+    for child in wanted_children(_read(run, image, index), image.parts):
+        if child.media_type in media_types.MANIFESTS:
             yield child
-            continue
-        try:
-            yield replace(child, media_type=_manifest(run, image, child.digest).media_type)
-        except (UpstreamNotFound, ContentError):
-            yield child  # a blob, as for who copies it
+        elif not (child.is_foreign or is_surely_blob(child)):
+            yield replace(child, media_type=_read_unknown(run, image, child).media_type)
+
+
+def _read_unknown(run: MirrorRun, image: Image, child: Descriptor) -> Manifest:
+    try:
+        return _read(run, image, child)
+    except (UpstreamNotFound, ContentError) as error:
+        from tasks.trust.judging import ChildUnread
+
+        raise ChildUnread(f"{child.digest.short}: it cannot be read as a manifest: {error}") from error
+
+
+def _read(run: MirrorRun, image: Image, descriptor: Descriptor) -> Manifest:
+    fetched = fetch(run, image, descriptor.digest, keep=True)
+    return parsed(run, image, descriptor, fetched.body, fetched.media_type)

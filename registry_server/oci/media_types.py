@@ -38,6 +38,11 @@ def is_generic(media_type: str) -> bool:
     return without_parameters(media_type) in _GENERIC
 
 
+def may_list_manifests(media_type: str) -> bool:
+    """Whether a manifest of this type may have `manifests`: indexes, and types that we do not know."""
+    return media_type in INDEXES or media_type not in MANIFESTS
+
+
 def is_same_kind(one: str, other: str) -> bool:
     """Whether both are images, or both are indexes, be it Docker's or OCI's."""
     return any(one in kind and other in kind for kind in (IMAGES, INDEXES))

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci.errors import MirrorflowError
-from registry_server.oci.media_types import INDEXES, MANIFESTS
+from registry_server.oci.media_types import may_list_manifests
 from tasks.stored.images import held_children
 from tasks.trust.verdict import Outcome, Verdict
 from tasks.verify_signature import NO_POLICY, words
@@ -133,9 +133,8 @@ def _read_manifests(repository: Repository, image: StoredImage) -> None:
             continue
         seen.add(digest)
         descriptor, _ = repository.read_manifest(digest)
-        if descriptor.media_type in INDEXES:
-            children = held_children(repository, digest)
-            pending += [child.digest for child in children if child.media_type in MANIFESTS]
+        if may_list_manifests(descriptor.media_type):
+            pending += [child.digest for child in held_children(repository, digest)]
 
 
 def _is_there(images: StoredImages, image: StoredImage) -> bool:

@@ -14,6 +14,7 @@ from profiles.matching import mappings, source_name, sources
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import NotFound
 from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.media_types import MANIFESTS
 from registry_server.oci.reference import RepositoryName
 from tasks.verify_signature import Verification
 
@@ -215,7 +216,7 @@ class StoredImages:
             repository.find_manifest(digest).descriptor.media_type,
             StoreSource(self.store.repository(place), self.store.hidden(place)),
             policy,
-            children=lambda each: held_children(repository, each),
+            children=lambda each: held_children(repository, each.digest),
             reference=f"{image.source}:{image.tag}",
         )
 
@@ -243,15 +244,16 @@ def count_by_entry(images: Iterable[StoredImage]) -> dict[str, Counter[Standing]
 
 
 def held_children(repository: Repository, digest: Digest) -> Iterable[Descriptor]:
-    """The entries of an index that are here as well. Raises what reading a manifest raises."""
+    """The manifests that an index lists and that are here. Raises what reading a manifest raises."""
     descriptor, body = repository.read_manifest(digest)
     children = parse_manifest(body, descriptor.media_type).manifests
-    return [_as_stored(repository, child) for child in children if repository.has_blob(child.digest)]
+    found = (_as_stored(repository, child) for child in children if repository.has_blob(child.digest))
+    return [child for child in found if child is not None]
 
 
-def _as_stored(repository: Repository, child: Descriptor) -> Descriptor:
-    """With the type of the manifest that is here: what an index says of its entries may be wrong."""
+def _as_stored(repository: Repository, child: Descriptor) -> Descriptor | None:
+    """With the type of the manifest that is here: what an index says may be wrong. None for a blob."""
     try:
         return replace(child, media_type=repository.find_manifest(child.digest).descriptor.media_type)
     except NotFound:
-        return child
+        return child if child.media_type in MANIFESTS else None

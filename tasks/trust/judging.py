@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci.errors import ManifestInvalid
-from registry_server.oci.media_types import INDEXES, MANIFESTS
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.errors import ManifestInvalid, MirrorflowError
+from registry_server.oci.media_types import may_list_manifests
 from tasks.trust.candidates import Image
 from tasks.trust.counting import most_pairs
 from tasks.trust.discovery import Search, discover
@@ -19,13 +20,16 @@ from tasks.trust.weighing import Circumstances, weigh
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from tasks.trust.source import SignatureSource
     from tasks.trust.weighing import Weighed
 
 MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/convert_manifest/manifest_tree.py
 _SHORT: Final = (Outcome.REFUSED, Outcome.WARNED)
+
+
+class ChildUnread(MirrorflowError):
+    """What an index lists may be a manifest, and cannot be read: nobody can say that it is signed."""
 
 
 def judge(
@@ -68,42 +72,47 @@ def judge_image(
     signatures: SignatureSource,
     policy: Policy,
     *,
-    children: Callable[[Digest], Iterable[Descriptor]],
+    children: Callable[[Descriptor], Iterable[Descriptor]],
     reference: str = "",
     thorough: bool = False,
 ) -> Verdict:
     """`judge`, and where the policy says `indexChildren: each` also every platform of an index.
 
-    `children` gives the entries of an index that are to be judged, whatever their depth; it is asked for
-    indexes alone. The first one that falls short decides. Raises what `judge` and `children` raise.
+    `children` gives the manifests that an index lists; it is asked for all that may be an index, whatever
+    its depth, and not for images. The first one that falls short decides, or that `children` cannot read
+    (`ChildUnread`). Raises what `judge` and `children` raise else.
     """
     verdict = judge(digest, media_type, signatures, policy, reference=reference, thorough=thorough)
     if not policy.each_child or verdict.outcome in _SHORT:
         return verdict
-    for child in _descendants(digest, media_type, children):
-        found = judge(child.digest, child.media_type, signatures, policy, reference=reference)
-        if found.outcome in _SHORT:
-            name = str(child.platform) if child.platform else child.digest.short
-            reasons = tuple(f"{name}: {reason}" for reason in found.reasons)
-            return replace(found, reasons=reasons, signatures=(*verdict.signatures, *found.signatures))
+    try:
+        for child in _descendants(Descriptor(media_type, digest, -1), children):
+            found = judge(child.digest, child.media_type, signatures, policy, reference=reference)
+            if found.outcome in _SHORT:
+                name = str(child.platform) if child.platform else child.digest.short
+                reasons = tuple(f"{name}: {reason}" for reason in found.reasons)
+                return replace(found, reasons=reasons, signatures=(*verdict.signatures, *found.signatures))
+    except ChildUnread as error:
+        outcome = Outcome.WARNED if policy.mode is Mode.WARN else Outcome.REFUSED
+        return replace(verdict, outcome=outcome, reasons=(str(error),))
     return verdict
 
 
 def _descendants(
-    digest: Digest, media_type: str, children: Callable[[Digest], Iterable[Descriptor]]
+    root: Descriptor, children: Callable[[Descriptor], Iterable[Descriptor]]
 ) -> Iterator[Descriptor]:
     """The manifests below an index, those of nested indexes too; each digest once."""
-    pending, seen = [(digest, media_type)], {digest}
+    pending, seen = [root], {root.digest}
     while pending:
-        parent, kind = pending.pop()
-        for child in children(parent) if kind in INDEXES else ():
-            if child.digest in seen or child.media_type not in MANIFESTS:
+        parent = pending.pop()
+        for child in children(parent) if may_list_manifests(parent.media_type) else ():
+            if child.digest in seen:
                 continue
             seen.add(child.digest)
             if len(seen) > MOST_CHILDREN:
                 raise ManifestInvalid(f"the index has more than {MOST_CHILDREN} manifests; this is no image")
             yield child
-            pending.append((child.digest, child.media_type))
+            pending.append(child)
 
 
 def missing(weighed: list[Weighed], policy: Policy) -> tuple[str, ...]:
