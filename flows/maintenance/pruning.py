@@ -43,9 +43,10 @@ def prune_entries(
 
 def list_pruned(store: Store) -> Iterator[str]:
     """What can be brought back. Raises `StoreError`."""
-    forget_useless(store)
+    forget_useless(store, time.time())
     for name, tag, found in all_pruned(store):
-        yield f"{name}:{tag}: {found.record.digest}, removed {_moment(found.removed)}"
+        if store.repository(name).tag(tag) is None:
+            yield f"{name}:{tag}: {found.record.digest}, removed {_moment(found.removed)}"
 
 
 def undelete_images(profile: Profile, store: Store, images: Sequence[str]) -> Iterator[str]:

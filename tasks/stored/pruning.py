@@ -188,7 +188,7 @@ def prune(run: MirrorRun) -> None:
         found = decide(run.store, run.entry)
         removed = remove(run.store, found.doomed, run.now())
         if any(rule.prune for rule in run.entry.content):
-            forget_useless(run.store)
+            forget_useless(run.store, run.now())
     except StoreError as error:
         run.ledger.remark(f"{run.entry.name}: what is gone upstream cannot be removed: {error}")
         return

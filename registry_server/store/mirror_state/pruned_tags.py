@@ -21,7 +21,7 @@ from registry_server.store.repository_reader import VISIBLE
 from registry_server.store.store import folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
 _FOLDER: Final = "pruned"
+_UNDER_WAY: Final = 3600.0  # seconds that a prune may take between the way back and the removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,10 @@ def find_pruned(store: Store, name: RepositoryName, tag: Tag) -> Pruned | None:
 @translated
 def all_pruned(store: Store) -> list[tuple[RepositoryName, Tag, Pruned]]:
     """Everything that might be brought back, in order. Raises `StoreError`."""
+    return list(_all_pruned(store))
+
+
+def _all_pruned(store: Store) -> Iterator[tuple[RepositoryName, Tag, Pruned]]:
     root = f"{_disk(store).root}/{_FOLDER}"
     named = (
         (name, Tag(file))
@@ -76,7 +81,9 @@ def all_pruned(store: Store) -> list[tuple[RepositoryName, Tag, Pruned]]:
         for file in sorted(files.names(f"{root}/{name}/{VISIBLE}"))
         if Tag.is_valid(file)
     )
-    return [(name, tag, found) for name, tag in named if (found := find_pruned(store, name, tag))]
+    for name, tag in named:
+        if found := find_pruned(store, name, tag):
+            yield name, tag, found
 
 
 def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
@@ -97,11 +104,18 @@ def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
     return found.record
 
 
-def forget_useless(store: Store) -> None:
-    """Files of tags that are here again, or whose manifest is gone for good. Raises `StoreError`."""
-    for name, tag, found in all_pruned(store):
+@translated
+def forget_useless(store: Store, now: float) -> None:
+    """Files of tags that are here again, or whose manifest is gone for good. Raises `StoreError`.
+
+    A tag that still is what its file says may be about to go, by another process: its file stays an hour.
+    """
+    for name, tag, found in _all_pruned(store):
         repository = store.repository(name)
-        if repository.tag(tag) is not None or not repository.pool_keeps(found.record.digest):
+        record = repository.tag(tag)
+        under_way = record == found.record and now - found.removed < _UNDER_WAY
+        here_again = record is not None and not under_way
+        if here_again or not repository.pool_keeps(found.record.digest):
             forget_pruned(store, name, tag)
 
 
