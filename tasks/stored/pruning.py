@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from profiles.model.content_rule import ContentRule, Prune
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
+    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import PollRecord, TagRecord
     from registry_server.store.repository import Repository
@@ -206,6 +207,8 @@ def undelete(profile: Profile, store: Store, name: RepositoryName, tag: Tag) -> 
 
     Raises `NothingToUndelete`, `StoreError`.
     """
+    if subject := subject_of(tag):
+        raise NothingToUndelete(f"{name}:{tag} comes back with its image{_of_subject(store, name, subject)}")
     found = find_pruned(store, name, tag)
     if found is not None and StoredImages(profile, store).is_outdated(name, tag, found.record):
         raise NothingToUndelete(
@@ -220,6 +223,14 @@ def undelete(profile: Profile, store: Store, name: RepositoryName, tag: Tag) -> 
             put_back(store, name, companion)
             restored.append(ImageName(name, companion))
     return restored
+
+
+def _of_subject(store: Store, name: RepositoryName, subject: Digest) -> str:
+    """Which image a companion belongs to: the policy covers that one, and no companion."""
+    for place, tag, found in all_pruned(store):
+        if place == name and subject in found.record.roots:
+            return f": undelete {name}:{tag}"
+    return f", {subject}; that was not removed by prune, or its time is over"
 
 
 def _begin_anew(repository: Repository, tag: Tag) -> None:

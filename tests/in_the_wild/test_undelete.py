@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.maintenance.pruning import list_pruned, undelete_images
-from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_useless
-from tests.in_the_wild.test_prune import profile_of, pruned
+from registry_server.oci.reference import Tag
+from registry_server.store.errors import NothingToUndelete
+from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_pruned, forget_useless
+from tests.in_the_wild.test_prune import APP, RULE, a_month_later, delete, mirrored, profile_of, pruned
+from tests.tasks.runs import store_of, sync, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +43,22 @@ def test_the_way_back_outlives_who_tidies_up(
     forget_useless(store, found.removed + later)
     assert list(list_pruned(store)) == [], "it is here"
     assert bool(all_pruned(store)) is kept
+
+
+def test_a_companion_comes_back_with_its_image_alone(tmp_path: Path, upstream: Misbehaving) -> None:
+    """By its own name it would pass the policy by, which judges images."""
+    image = upstream.add_image(APP, "1.0", layers=(b"1.0",))
+    signature = image.manifest.digest.replace(":", "-") + ".sig"
+    upstream.add_image(APP, signature, layers=(b"signature",))
+    mirrored(tmp_path, upstream)
+    store, profile = store_of(tmp_path), profile_of(tmp_path)
+    delete("1.0", signature)(upstream, store)
+    sync(tmp_path, upstream, RULE)
+    a_month_later(store)
+    sync(tmp_path, upstream, RULE)
+    with pytest.raises(NothingToUndelete, match=f"comes back with its image: undelete {APP}:1.0"):
+        list(undelete_images(profile, store, [f"{APP}:{signature}"]))
+    forget_pruned(store, APP, Tag("1.0"))
+    with pytest.raises(NothingToUndelete, match=f"comes back with its image, {image.manifest.digest}"):
+        list(undelete_images(profile, store, [f"{APP}:{signature}"]))
+    assert f"{APP}:{signature}" not in visible(store)
