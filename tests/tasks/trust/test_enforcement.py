@@ -141,11 +141,11 @@ def test_status_says_who_signed(upstream: Upstream, polled: tuple[Path, Report, 
 _AGAIN = """
 import sys
 from pathlib import Path
-from flows.cli.verify import verdict_of
+from flows.cli.verify import verify_image
 from profiles.loader import load_profile
 profile = load_profile(Path(sys.argv[1])).profile
 for image in sys.argv[2:]:
-    print(image, verdict_of(profile, image).admits)
+    print(image, verify_image(profile, image).admits)
 """
 
 
