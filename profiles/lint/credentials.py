@@ -23,13 +23,13 @@ _TOKENS = ("auth", "identitytoken", "registrytoken")  # beside a user name and a
 
 
 def check(sync: Sync) -> Iterator[_Found]:
-    """Path, what was found, what to write instead. A file that is missing or broken means no credentials."""
+    """Path, what was found, what to write instead. A file that is missing or broken fails every run."""
     if sync.credentials_file is None:
         return
     try:
         content = _read(sync.credentials_file)
     except Refusal as refusal:
-        yield _PATH, f"{refusal.found}: requests will be anonymous", refusal.write
+        yield _PATH, f"{refusal.found}: every request to an upstream will fail", refusal.write
         return
     if content.keys() & _DOCKER_KEYS:
         yield from _on_docker(content)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flows.maintenance.pruning import list_pruned, undelete_images
-from registry_server.oci.reference import Tag
+from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import NothingToUndelete
 from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_pruned, forget_useless
+from registry_server.store.store import Store
 from tests.in_the_wild.test_prune import APP, RULE, a_month_later, delete, mirrored, profile_of, pruned
+from tests.registry_server.store.images import tag_image
 from tests.tasks.runs import store_of, sync, visible
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support_misbehaving import Misbehaving
 
 
@@ -62,3 +65,13 @@ def test_a_companion_comes_back_with_its_image_alone(tmp_path: Path, upstream: M
     with pytest.raises(NothingToUndelete, match=f"comes back with its image, {image.manifest.digest}"):
         list(undelete_images(profile, store, [f"{APP}:{signature}"]))
     assert f"{APP}:{signature}" not in visible(store)
+
+
+def test_whenever_a_prune_is_killed_the_tag_is_here_or_comes_back(tmp_path: Path) -> None:
+    repository = Store.open(tmp_path / "store").repository(RepositoryName("app"))
+    for tag in ("gone", "stays"):
+        tag_image(repository, tag, tag.encode())
+    command = [sys.executable, "-m", "tests.in_the_wild.killed_prunes", str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5, "the kills met the steps of a prune"

@@ -247,8 +247,8 @@ def test_a_good_credentials_file_is_left_alone(tmp_path: Path, content: dict[str
         ('{"auths": {"r0": {"auth": 1, "password": "s3cret"}}}', "`auths` of the file has no login for 'r0'"),
         ('{"auths": {"u:s3cret@r0": []}}', "`auths` of the file has no login for one of its hosts"),
         ('{"auths": ["s3cret"]}', "`auths` of the file is not an object"),
-        ("s3cret", "is not JSON (line 1, column 1): requests will be anonymous"),
-        ('["s3cret"]', "is not a JSON object: requests will be anonymous"),
+        ("s3cret", "is not JSON (line 1, column 1): every request to an upstream will fail"),
+        ('["s3cret"]', "is not a JSON object: every request to an upstream will fail"),
         ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "is not JSON"),
     ],
 )
