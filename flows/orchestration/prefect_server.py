@@ -265,7 +265,7 @@ _SECONDS: Final = 20.0
 def drain_prefect_queues() -> None:
     """Everything that this process has told Prefect is with the server, or 20 s have passed for each kind.
 
-    Otherwise the threads would go on trying at the end of the process, for minutes, against nobody.
+    Otherwise the threads retry for minutes at the end of the process, when the server is gone.
     """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker

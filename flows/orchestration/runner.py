@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GRACE = 10.0  # seconds
-HTTP_CHANGED = "`http` has changed: the registry server listens there when `mirrorflow up` is started anew"
+HTTP_CHANGED = "`http` has changed: the registry server listens there when `mirrorflow up` is restarted"
 _POLL = 3.0  # seconds between two questions for runs that are due, unless Prefect's settings say otherwise
 _PREFETCH = 2.0  # seconds that a run is started early: about what its process needs to come up
 _WATCH = 1.0  # seconds

@@ -1,4 +1,4 @@
-"""The receiver of misses as a child of `up`: started anew when it dies, on a socket that stays.
+"""The receiver of misses as a child of `up`: restarted when it dies, on a socket that stays.
 
 `up` holds the listening socket, so that calls wait in its queue while there is no receiver; a transfer that
 a killed one had begun is resumed by the next one.
@@ -86,7 +86,7 @@ class ReceiverProcess:
             return ""
         status = self._child.returncode
         self._spawn()
-        return f"the receiver of misses ended with status {status} and was started anew; see {self.log}"
+        return f"the receiver of misses ended with status {status} and was restarted; see {self.log}"
 
     def stop(self) -> None:
         if self._child is not None:

@@ -38,7 +38,7 @@ _QUEUE_POLL = 0.5
 # they are needed.
 _REQUEST_THREADS = 4096
 _COMPLETION_THREADS = 64  # threads that complete images of one upstream: one that hangs holds no others
-_YIELD_SECONDS = 0.3  # seconds that completing and showing give way to clients who wait for an answer
+_YIELD_SECONDS = 0.3  # seconds that background work waits while clients wait for an answer
 _YIELD_POLL = 0.02
 _END = 5.0  # seconds that the end of a run may take when the process ends
 

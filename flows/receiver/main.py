@@ -47,39 +47,39 @@ def run(options: ReceiverOptions, stop: threading.Event) -> None:
     profile = load_profile(path).profile
     store = open_store(profile)
     executor = FlowRunExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
-    mind = OnDemand(profile, store, executor)
+    service = OnDemand(profile, store, executor)
     watch = ProfileWatch(path)
     watch.accepted(profile)
-    receivers = list(_receivers(options, profile, mind))
+    receivers = list(_receivers(options, profile, service))
     for receiver in receivers:
         threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
     refused = ""
     while not stop.wait(_WATCH):
         if watch.changed():
-            before, refused = refused, _take_over(mind, watch, path, profile)
+            before, refused = refused, _take_over(service, watch, path, profile)
             if refused and refused != before:
                 log.warning("the changed profile is not taken over: %s", refused)
     for receiver in receivers:
         receiver.close()
-    mind.stop()
+    service.stop()
     executor.close()
-    mind.close()
+    service.close()
 
 
 def _receivers(
-    options: ReceiverOptions, profile: Profile, mind: OnDemand
+    options: ReceiverOptions, profile: Profile, service: OnDemand
 ) -> Iterator[Receiver | PushReceiver]:
     """Of misses, and of notifications. Raises `SecretUnusable`, `ReceiverFailed`."""
     if options.listener >= 0:
         secret = OnMissOptions.read(Path(options.call)).secret
         listener = socket.socket(fileno=options.listener)
-        yield Receiver(listener, secret, mind.answer, resolve=mind.resolve)
+        yield Receiver(listener, secret, service.answer, resolve=service.resolve)
     if options.notifications >= 0 and profile.sync.notifications is not None:
         listener = socket.socket(fileno=options.notifications)
-        yield PushReceiver(listener, notification_secret(profile.sync.notifications), mind.pushed)
+        yield PushReceiver(listener, notification_secret(profile.sync.notifications), service.pushed)
 
 
-def _take_over(mind: OnDemand, watch: ProfileWatch, path: Path, first: Profile) -> str:
+def _take_over(service: OnDemand, watch: ProfileWatch, path: Path, first: Profile) -> str:
     """Why the changed profile is not taken over; "" when it is, or when it needs another `up`."""
     try:
         changed = load_profile(path).profile
@@ -88,7 +88,7 @@ def _take_over(mind: OnDemand, watch: ProfileWatch, path: Path, first: Profile) 
         return str(error)
     watch.accepted(changed)
     if changed.storage == first.storage:  # another store needs another `up`
-        mind.replace_profile(changed)
+        service.replace_profile(changed)
     return ""
 
 

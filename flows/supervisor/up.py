@@ -264,7 +264,7 @@ class Supervisor:
                     self._reports.put(read_event(line))
 
     def _check(self) -> None:
-        """Raises SupervisorError when a child is gone; the receiver of misses is started anew."""
+        """Raises SupervisorError when a child is gone; the receiver of misses is restarted."""
         if self._receiver is not None and (mended := self._receiver.check()):
             self.view.say(mended)
         if self._runner is not None and self._runner.poll() is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Section:
-    """A mapping. `rest` are the keys that nobody has asked for: they are not known."""
+    """A mapping. `rest` are the unknown keys: those that were not read."""
 
     node: Node
     path: str

@@ -56,7 +56,7 @@ def _on_docker(content: dict[str, Any]) -> Iterator[_Found]:
 
 
 def _shown(host: str) -> str:
-    """A key is not repeated unless it is a host: somebody may have written user:password@host."""
+    """A key is shown only if it is a host: it may be user:password@host."""
     try:
         return repr(UpstreamUrl.parse(host).registry)
     except Refusal:
@@ -92,7 +92,7 @@ def _on_host(host: str, value: Any, used: set[str]) -> Iterator[_Found]:
     try:
         registry = UpstreamUrl.parse(host).registry
     except Refusal:
-        # Not repeated: somebody may have written user:password@host.
+        # Not shown: it may be user:password@host.
         yield _PATH, "a key of the file is not a host", _FORM
         return
     if not isinstance(value, dict) or not _has_login(value):

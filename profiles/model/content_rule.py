@@ -49,9 +49,8 @@ class Prune(ProfileModel):
     )
     max_share: Share = Field(
         default=0.1,
-        description="The largest part of the rule's tags here that may go at once. More than that is an "
-        "accident of the upstream until somebody says otherwise: then nothing goes, and `mirrorflow store "
-        "prune --yes` removes them.",
+        description="The largest part of the rule's stored tags that one run may remove. Beyond it the run "
+        "removes none of them and notes it; `mirrorflow store prune --yes` removes them.",
         examples=["10%"],
     )
     keep: tuple[TagRegex, ...] = Field(

@@ -1,4 +1,4 @@
-"""What the parts of the receiver's mind stand on together."""
+"""What the parts of the receiver share: profile, store, upstreams, caches, limits."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ NOT_OURS = 10.0  # seconds that the server need not ask again about what no entr
 
 
 class OnDemand:
-    """The receiver's mind. Thread-safe; `answer` blocks for as long as a client may wait."""
+    """Decides how to answer each miss. Thread-safe; `answer` blocks for as long as a client may wait."""
 
     def __init__(
         self,

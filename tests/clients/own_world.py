@@ -126,9 +126,9 @@ def _mirror(settings: Settings) -> Iterator[Directly]:
     """What `mirrorflow up` runs for the profile, without Prefect."""
     profile = load_profile(shipped_profile(settings.profile)).profile
     store, work = open_store(profile), Directly()
-    mind = OnDemand(profile, store, work)
+    service = OnDemand(profile, store, work)
     listener = socket.create_server(("127.0.0.1", 0))
-    receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
+    receiver = Receiver(listener, SECRET, service.answer, resolve=service.resolve)
     threading.Thread(target=receiver.serve, daemon=True).start()
     call = Path(settings.work) / "on-miss.json"
     call.write_text(OnMissOptions(f"http://127.0.0.1:{listener.getsockname()[1]}/", SECRET, 20).to_json())
@@ -138,7 +138,7 @@ def _mirror(settings: Settings) -> Iterator[Directly]:
     finally:
         server.stop()
         receiver.close()
-        mind.close()
+        service.close()
 
 
 def _pull(settings: Settings, image: str) -> str:

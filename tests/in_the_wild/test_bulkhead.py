@@ -128,8 +128,8 @@ def test_the_first_time_out_answers_for_all_who_wait_for_their_turn(
     for number in range(100):
         upstream.on(f"/v2/bad/app/manifests/v{number}", hangs)
     entry = entry_of("bad", upstream, responseHeaderTimeout="1s", reqConcurrent=2)
-    with minding(tmp_path, entry, executor=executor) as (_, mind, *_), ThreadPoolExecutor(100) as clients:
-        found = clients.map(lambda number: mind.answer(miss("bad/app", f"v{number}"), 60), range(100))
+    with minding(tmp_path, entry, executor=executor) as (_, service, *_), ThreadPoolExecutor(100) as clients:
+        found = clients.map(lambda number: service.answer(miss("bad/app", f"v{number}"), 60), range(100))
         statuses = [each.status for each in found if isinstance(each, Refusal) and each.retry_after]
     assert Counter(statuses) == {504: 2, 503: 98}
     assert len(upstream.seen) == 2

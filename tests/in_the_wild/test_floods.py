@@ -31,9 +31,9 @@ def asks(address: str = "192.0.2.1", user: str | None = None) -> Request:
 def test_a_name_that_does_not_exist_costs_one_request_upstream(tmp_path: Path, upstream: Misbehaving) -> None:
     """An answer of 404 is remembered for some seconds (docs/on-demand.md)."""
     upstream.add_image("library/app", "1")
-    with minding(tmp_path, document(f"http://{upstream.host}")) as (_, mind, *_):
+    with minding(tmp_path, document(f"http://{upstream.host}")) as (_, service, *_):
         for _ in range(5):
-            answer = mind.answer(Miss("manifest", RepositoryName("library/app"), Tag("nope")), 20)
+            answer = service.answer(Miss("manifest", RepositoryName("library/app"), Tag("nope")), 20)
             assert isinstance(answer, Refusal)
             assert answer.status == 404
     assert len(upstream.seen) == 1

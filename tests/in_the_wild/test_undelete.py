@@ -15,7 +15,8 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import NothingToUndelete
 from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_pruned, forget_useless
 from registry_server.store.store import Store
-from tests.in_the_wild.test_prune import APP, RULE, a_month_later, delete, mirrored, profile_of, pruned
+from tests.in_the_wild.prune_cases import APP, RULE, a_month_later, delete
+from tests.in_the_wild.test_prune import mirrored, profile_of, pruned
 from tests.registry_server.store.images import tag_image
 from tests.tasks.runs import store_of, sync, visible
 

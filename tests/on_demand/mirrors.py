@@ -67,7 +67,7 @@ class Mirror:
     store: Store
     url: str
     client: httpx.Client
-    mind: OnDemand
+    service: OnDemand
     work: Directly
     log: RequestLog
     receiver_url: str
@@ -106,11 +106,11 @@ def minding(
     text = json.dumps(profile_document)
     profile = parse_profile(text, folder / "profile.json").profile
     store, work = open_store(profile), Directly()
-    mind = OnDemand(profile, store, executor or work)
+    service = OnDemand(profile, store, executor or work)
     try:
-        yield profile, mind, store, work
+        yield profile, service, store, work
     finally:
-        mind.close()
+        service.close()
 
 
 @contextmanager
@@ -123,10 +123,15 @@ def mirroring(
     executor: Executor | None = None,
     **storage: Any,
 ) -> Iterator[Mirror]:
-    with minding(folder, *entries, more=more, executor=executor, **storage) as (profile, mind, store, work):
+    with minding(folder, *entries, more=more, executor=executor, **storage) as (
+        profile,
+        service,
+        store,
+        work,
+    ):
         listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        receiver = Receiver(listener, SECRET, mind.answer, resolve=mind.resolve)
+        receiver = Receiver(listener, SECRET, service.answer, resolve=service.resolve)
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
         limit = profile.http.on_miss.failures_per_minute
@@ -143,6 +148,6 @@ def mirroring(
                     base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}, limits=_LIMITS
                 ) as client,
             ):
-                yield Mirror(store, server, client, mind, work, log, url, receiver.close)
+                yield Mirror(store, server, client, service, work, log, url, receiver.close)
         finally:
             receiver.close()

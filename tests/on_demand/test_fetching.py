@@ -150,8 +150,8 @@ def test_the_filters_of_the_rules_hold(tmp_path: Path, upstream: Misbehaving, na
     ]:
         upstream.add_image(repository, tag, layers=(f"{repository}:{tag}".encode(),))
     repository, _, tag = name.partition("/manifests/")
-    with minding(tmp_path, document(f"http://{upstream.host}", content=RULES)) as (_, mind, *_):
-        got = mind.answer(Miss("manifest", RepositoryName(repository), Tag(tag)), 20)
+    with minding(tmp_path, document(f"http://{upstream.host}", content=RULES)) as (_, service, *_):
+        got = service.answer(Miss("manifest", RepositoryName(repository), Tag(tag)), 20)
     assert isinstance(got, TheManifest) == (status == 200)
     if status == 404 and "mine/web" not in name:
         assert upstream.seen == []  # nobody was asked
@@ -252,9 +252,9 @@ def test_nothing_is_handed_out_or_kept_without_the_verdict_that_the_policy_wants
     """Invariant 4."""
     made = fill(upstream)
     entry = document(f"http://{upstream.host}")
-    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, work):
-        by_tag = mind.answer(Miss("manifest", APP, Tag(tag)), 20)
-        by_digest = mind.answer(Miss("manifest", APP, made[tag]), 20)
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, service, store, work):
+        by_tag = service.answer(Miss("manifest", APP, Tag(tag)), 20)
+        by_digest = service.answer(Miss("manifest", APP, made[tag]), 20)
         work.wait()
         for got in (by_tag, by_digest):
             assert isinstance(got, Refusal) == bool(reason)
@@ -274,8 +274,8 @@ def test_a_policy_whose_signatures_cannot_be_asked_for_is_an_error(
     signature = f"/v2/app/manifests/sha256-{made['signed'].hex}.sig"
     upstream.on(signature, answers(503))
     entry = document(f"http://{upstream.host}")
-    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, _):
-        got = mind.answer(Miss("manifest", APP, Tag("signed")), 20)
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, service, store, _):
+        got = service.answer(Miss("manifest", APP, Tag("signed")), 20)
         assert isinstance(got, Refusal)
         assert got.status == 502
         assert visible(store) == []
@@ -289,8 +289,8 @@ def test_what_one_entry_refuses_is_not_taken_from_the_next(tmp_path: Path, upstr
             document(f"http://{upstream.host}"),
             document(f"http://{second.host}") | {"name": "registry2"},
         ]
-        with minding(tmp_path, *entries, more=policy(upstream)) as (_, mind, *_):
-            got = mind.answer(Miss("manifest", APP, Tag("unsigned")), 20)
+        with minding(tmp_path, *entries, more=policy(upstream)) as (_, service, *_):
+            got = service.answer(Miss("manifest", APP, Tag("unsigned")), 20)
         assert isinstance(got, Refusal)
         assert second.seen == []
 

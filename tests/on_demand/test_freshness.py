@@ -105,7 +105,7 @@ def test_what_a_poll_or_a_push_brings_meanwhile_is_served_at_once(
         before = bring(mirror)
         moved = upstream.add_image("library/nginx", "1.25", layers=(b"new",))
         assert bring(mirror) == before
-        assert mirror.mind.pushed(Push(MISS.repository, Tag("1.25"))) == 1
+        assert mirror.service.pushed(Push(MISS.repository, Tag("1.25"))) == 1
         mirror.work.wait()
         assert bring(mirror) == moved.manifest.digest
 
@@ -123,13 +123,13 @@ def test_a_tag_from_elsewhere_is_not_taken_over(
     """Invariant 5: upstream has the name too, and never gave what is here."""
     upstream.add_image("library/nginx", "1.25", layers=(b"theirs",))
     polled = {"name": "registry2", "urls": ["http://127.0.0.1:1"], "content": [{"prefix": "library/*"}]}
-    with minding(tmp_path, document(f"http://{upstream.host}"), polled) as (_, mind, store, _):
+    with minding(tmp_path, document(f"http://{upstream.host}"), polled) as (_, service, store, _):
         repository = store.repository(RepositoryName("library/nginx"))
         ours = ImageMaker(repository).image([layer("ours", 10)])
         came = Origin(origin, "library/nginx", ours.digest) if origin else None
         record = TagRecord(ours.digest, ours.media_type, ours.size, 0.0, came)
         repository.put_tag(Tag("1.25"), record)
-        got = mind.answer(MISS, 20)
+        got = service.answer(MISS, 20)
         assert isinstance(got, Local)
         assert not got.warning
         assert repository.tag(Tag("1.25")) == record
@@ -152,11 +152,11 @@ def test_when_upstream_fails_what_is_here_is_served_with_a_warning(
 ) -> None:
     upstream.add_image("library/nginx", "1.25")
     entry = document(f"http://{upstream.host}", connectTimeout="0.5s")
-    with minding(tmp_path, entry) as (_, mind, _, work):
-        mind.answer(MISS, 20)
+    with minding(tmp_path, entry) as (_, service, _, work):
+        service.answer(MISS, 20)
         work.wait()
         upstream.on(MANIFEST, behaviour)
-        got = mind.answer(MISS, 20)
+        got = service.answer(MISS, 20)
     assert isinstance(got, Local)
     assert got.warning.startswith("not checked: ")
 
@@ -216,10 +216,10 @@ def test_when_nothing_is_here_the_status_says_why(
     upstream.on(MANIFEST, behaviour)
     with minding(tmp_path, document(f"http://{upstream.host}", responseHeaderTimeout="0.5s")) as (
         _,
-        mind,
+        service,
         *_,
     ):
-        got = mind.answer(MISS, 20)
+        got = service.answer(MISS, 20)
     assert isinstance(got, Refusal)
     assert got.status == status
     assert (got.retry_after is not None) == retry_after

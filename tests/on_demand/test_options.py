@@ -72,8 +72,8 @@ def test_no_more_blobs_than_allowed_are_streamed_at_once(tmp_path: Path, upstrea
     for content in layers:
         upstream.on(f"/v2/{NAME}/blobs/{Digest.of(content)}", counts)
     entry = document(f"http://{upstream.host}", maxConcurrentStreams=2)
-    with minding(tmp_path, entry) as (_, mind, store, work):
-        assert isinstance(mind.answer(Miss("manifest", NAME, Tag("1")), 20), TheManifest)
+    with minding(tmp_path, entry) as (_, service, store, work):
+        assert isinstance(service.answer(Miss("manifest", NAME, Tag("1")), 20), TheManifest)
         work.wait()
         assert_complete(store, f"{NAME}:1")
     assert most == [2]
@@ -94,11 +94,11 @@ def test_an_operation_that_takes_too_long_ends_and_the_next_one_goes_on_from_the
 
     upstream.on(path, trickles, well_behaved)
     entry = document(f"http://{upstream.host}", syncTimeout="500ms")
-    with minding(tmp_path, entry) as (_, mind, store, work):
-        assert isinstance(mind.answer(Miss("manifest", NAME, Tag("1")), 20), TheManifest)
+    with minding(tmp_path, entry) as (_, service, store, work):
+        assert isinstance(service.answer(Miss("manifest", NAME, Tag("1")), 20), TheManifest)
         work.wait()
         assert visible(store) == []
-        mind.answer(Miss("manifest", NAME, Tag("1")), 20)
+        service.answer(Miss("manifest", NAME, Tag("1")), 20)
         work.wait()
         assert_complete(store, f"{NAME}:1")
     assert "range" in upstream.requests("GET", path)[-1].headers
@@ -172,6 +172,6 @@ def test_docker_asks_for_names_of_its_hub_at_the_root(tmp_path: Path, upstream: 
 
 
 def test_what_a_client_names_is_remembered_by_name_only(tmp_path: Path) -> None:
-    with minding(tmp_path, document("http://r:5000", content=[{"prefix": "a/*"}])) as (_, mind, *_):
-        got = mind.answer(Miss("referrers", NAME, Digest.of(b"x")), 1)
+    with minding(tmp_path, document("http://r:5000", content=[{"prefix": "a/*"}])) as (_, service, *_):
+        got = service.answer(Miss("referrers", NAME, Digest.of(b"x")), 1)
     assert not isinstance(got, Refusal)

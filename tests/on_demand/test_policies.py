@@ -76,7 +76,7 @@ def test_status_shows_the_refused_move_until_the_tag_names_something_good(
         assert "it has no signature" in row.problem
         good = upstream.add_image("app", "v1", layers=(b"mended",)).manifest.digest if mended else evil
         sign(upstream, good, OURS)
-        mirror.mind._refused = TimedCache(10_000)  # as after the seconds for which it is not judged again
+        mirror.service._refused = TimedCache(10_000)  # as after the seconds for which it is not judged again
         assert mirror.client.get(path).headers["Docker-Content-Digest"] == good
         mirror.work.wait()
         assert all(row.in_place for row in tag_statuses(mirror.store))
@@ -95,7 +95,7 @@ def test_a_policy_that_comes_later_judges_what_is_here_before_it_is_served(
         mirror.work.wait()
         for tag in tags:
             upstream.on(f"/v2/app/manifests/{tag}", answers(503))
-        mirror.mind.replace_profile(with_policy(tmp_path, upstream))
+        mirror.service.replace_profile(with_policy(tmp_path, upstream))
         found = {tag: mirror.client.get(f"/v2/app/manifests/{tag}").status_code for tag in tags}
         assert found.pop("unsigned") >= 400
         assert set(found.values()) == {200}
@@ -112,7 +112,7 @@ def test_a_changed_policy_finds_the_signature_here_also_when_nobody_pulled_that(
         mirror.work.wait()
         for tag in ("v1", f"sha256-{image.hex}.sig"):
             upstream.on(f"/v2/app/manifests/{tag}", answers(503))
-        mirror.mind.replace_profile(with_policy(tmp_path, upstream, mode="warn"))
+        mirror.service.replace_profile(with_policy(tmp_path, upstream, mode="warn"))
         assert mirror.client.get("/v2/app/manifests/v1").status_code == 200
     assert verdict_of(tmp_path, "v1").startswith("verified")
 
@@ -137,7 +137,7 @@ def test_what_was_refused_is_not_judged_at_each_pull(tmp_path: Path, upstream: M
         asked = []
         for reference in ("v1", "v1", "v1"):
             assert mirror.client.get(f"/v2/app/manifests/{reference}").status_code == 403
-            mirror.mind._absent = TimedCache(
+            mirror.service._absent = TimedCache(
                 10_000
             )  # as after the seconds for which "not there" is remembered
             asked.append(len(upstream.seen))

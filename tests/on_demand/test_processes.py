@@ -1,4 +1,4 @@
-"""The receiver as a process: killed in mid-layer, started anew, and gone with its parent."""
+"""The receiver as a process: killed in mid-layer, restarted, and gone with its parent."""
 
 from __future__ import annotations
 

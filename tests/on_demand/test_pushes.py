@@ -57,16 +57,16 @@ def origin_is_on_demand(store: Store, repository: str, tag: str) -> bool:
 def test_what_is_polled_is_there_before_the_next_poll(tmp_path: Path, upstream: Misbehaving) -> None:
     upstream.add_image(NAME, "1.25", layers=(b"one",))
     upstream.add_image(NAME, "2.0", layers=(b"two",))
-    with minding(tmp_path, polled(upstream)) as (_, mind, store, work):
-        assert mind.pushed(Push(NAME, Tag("1.25"))) == 1
-        assert mind.pushed(Push(NAME, Tag("2.0"))) == 0  # no rule takes it
-        assert mind.pushed(Push(RepositoryName("other/nginx"), Tag("1.25"))) == 0
+    with minding(tmp_path, polled(upstream)) as (_, service, store, work):
+        assert service.pushed(Push(NAME, Tag("1.25"))) == 1
+        assert service.pushed(Push(NAME, Tag("2.0"))) == 0  # no rule takes it
+        assert service.pushed(Push(RepositoryName("other/nginx"), Tag("1.25"))) == 0
         work.wait()
         assert_complete(store, "here/library/nginx:1.25")
         assert not origin_is_on_demand(store, "here/library/nginx", "1.25")
         assert "publish_image library/nginx:1.25" in work.labels
         moved = upstream.add_image(NAME, "1.25", layers=(b"new",))
-        mind.pushed(Push(NAME, Tag("1.25")))
+        service.pushed(Push(NAME, Tag("1.25")))
         work.wait()
         record = store.repository(RepositoryName("here/library/nginx")).tag(Tag("1.25"))
     assert record is not None
@@ -80,15 +80,15 @@ def test_on_demand_the_whole_image_comes_and_is_what_clients_get(
     amd, arm = (upstream.add_image(NAME, tag, layers=(tag.encode(),)) for tag in ("amd", "arm"))
     add_index(upstream, NAME, "1", amd.manifest, arm.manifest)
     entry = document(f"http://{upstream.host}", manifestCheckInterval="1h")
-    with minding(tmp_path, entry) as (_, mind, store, work):
-        first = mind.answer(Miss("manifest", NAME, Tag("1")), 20)
+    with minding(tmp_path, entry) as (_, service, store, work):
+        first = service.answer(Miss("manifest", NAME, Tag("1")), 20)
         index = add_index(upstream, NAME, "1", arm.manifest, amd.manifest)
-        assert mind.pushed(Push(NAME, Tag("1"))) == 1
+        assert service.pushed(Push(NAME, Tag("1"))) == 1
         work.wait()
         assert_complete(store, f"{NAME}:1")
         assert origin_is_on_demand(store, NAME, "1")
         asked = len(upstream.seen)
-        assert mind.answer(Miss("manifest", NAME, Tag("1")), 20).to_json()["outcome"] == "local"
+        assert service.answer(Miss("manifest", NAME, Tag("1")), 20).to_json()["outcome"] == "local"
         assert len(upstream.seen) == asked  # fresh
         record = store.repository(NAME).tag(Tag("1"))
     assert record is not None
@@ -105,12 +105,12 @@ def test_many_pushes_of_a_tag_are_one_sync_and_one_more(tmp_path: Path, upstream
         well_behaved(exchange)
 
     upstream.on(f"/v2/{NAME}/manifests/1.25", waits, well_behaved)
-    with minding(tmp_path, polled(upstream)) as (_, mind, store, work):
-        mind.pushed(Push(NAME, Tag("1.25")))
+    with minding(tmp_path, polled(upstream)) as (_, service, store, work):
+        service.pushed(Push(NAME, Tag("1.25")))
         assert asked.wait(20)
         new = upstream.add_image(NAME, "1.25", layers=(b"new",))
         for _ in range(20):
-            mind.pushed(Push(NAME, Tag("1.25")))
+            service.pushed(Push(NAME, Tag("1.25")))
         go_on.set()
         work.wait()
         record = store.repository(RepositoryName("here/library/nginx")).tag(Tag("1.25"))
@@ -124,12 +124,12 @@ def test_a_sync_that_fails_does_not_stand_in_the_way_of_the_next(
 ) -> None:
     upstream.add_image(NAME, "1.25")
     upstream.on(f"/v2/{NAME}/tags/list", answers(503))
-    with minding(tmp_path, polled(upstream)) as (_, mind, store, work):
-        mind.pushed(Push(NAME, Tag("1.25")))
+    with minding(tmp_path, polled(upstream)) as (_, service, store, work):
+        service.pushed(Push(NAME, Tag("1.25")))
         work.wait()
         assert visible(store) == []
         upstream.on(f"/v2/{NAME}/tags/list", well_behaved)
-        mind.pushed(Push(NAME, Tag("1.25")))
+        service.pushed(Push(NAME, Tag("1.25")))
         work.wait()
         assert visible(store) == ["here/library/nginx:1.25"]
 
@@ -138,9 +138,9 @@ def test_a_policy_holds_for_what_is_pushed(tmp_path: Path, upstream: Misbehaving
     """Invariant 4."""
     fill(upstream)
     entry = polled(upstream, content=[{"prefix": "app"}])
-    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, work):
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, service, store, work):
         for tag in ("signed", "unsigned"):
-            assert mind.pushed(Push(APP, Tag(tag))) == 1
+            assert service.pushed(Push(APP, Tag(tag))) == 1
         work.wait()
         assert "app:signed" in visible(store)
         assert "app:unsigned" not in visible(store)
@@ -192,11 +192,11 @@ def test_docker_registry_tells_of_a_push_and_it_is_here(tmp_path: Path, docker_r
     root = tmp_path / "data"
     with running_docker_registry(docker_registry, tmp_path / "r", root=root, notify=endpoint) as registry:
         entry = {"name": "r", "urls": [registry.url], "pollInterval": "6h", "content": [{"prefix": "**"}]}
-        with minding(tmp_path, entry) as (_, mind, store, work):
+        with minding(tmp_path, entry) as (_, service, store, work):
             taken = threading.Event()
 
             def take(push: Push) -> int:
-                number = mind.pushed(push)
+                number = service.pushed(push)
                 taken.set()
                 return number
 

@@ -212,15 +212,15 @@ def test_only_what_the_rules_cover_is_asked_for(tmp_path: Path, upstream: Misbeh
     shown, hidden = (upstream.add_image(REPOSITORY, tag, layers=(tag.encode(),)) for tag in ("1.25", "2.0"))
     for image in (shown, hidden):
         answer_by_api(upstream, image.manifest, add_artifact(upstream, image.manifest, image.body))
-    with minding(tmp_path, document(f"http://{upstream.host}", content=RULES)) as (_, mind, store, work):
+    with minding(tmp_path, document(f"http://{upstream.host}", content=RULES)) as (_, service, store, work):
         name = RepositoryName(REPOSITORY)
-        assert isinstance(mind.answer(Miss("referrers", name, hidden.manifest.digest), 20), Local)
+        assert isinstance(service.answer(Miss("referrers", name, hidden.manifest.digest), 20), Local)
         assert isinstance(
-            mind.answer(Miss("referrers", RepositoryName("other"), hidden.manifest.digest), 20), Local
+            service.answer(Miss("referrers", RepositoryName("other"), hidden.manifest.digest), 20), Local
         )
         assert upstream.seen == []
-        mind.answer(Miss("manifest", name, Tag("1.25")), 20)
-        mind.answer(Miss("referrers", name, shown.manifest.digest), 20)
+        service.answer(Miss("manifest", name, Tag("1.25")), 20)
+        service.answer(Miss("referrers", name, shown.manifest.digest), 20)
         work.wait()
         assert len(store.repository(name).referrers(shown.manifest.digest)) == 1
 
@@ -244,11 +244,11 @@ def test_a_policy_holds_for_the_subject_and_for_what_could_be_run(
     upstream.on(f"/v2/app/referrers/{subject.digest}", answers(200, _index(sbom, runnable)))
     with minding(tmp_path, document(f"http://{upstream.host}"), more=policy(upstream)) as (
         _,
-        mind,
+        service,
         store,
         work,
     ):
-        got = mind.answer(Miss("referrers", APP, made[tag]), 20)
+        got = service.answer(Miss("referrers", APP, made[tag]), 20)
         work.wait()
         assert (got.status if isinstance(got, Refusal) else 0) == status
         found = store.repository(APP).referrers(made[tag]) if not status else []
@@ -273,8 +273,8 @@ def test_the_rule_says_which_referrers_follow(
     answer_by_api(upstream, image.manifest, add_artifact(upstream, image.manifest, b"sbom"))
     content = [{"prefix": "**", "referrers": referrers}]
     name = RepositoryName(REPOSITORY)
-    with minding(tmp_path, document(f"http://{upstream.host}", content=content)) as (_, mind, store, work):
-        mind.answer(Miss("manifest", name, Tag("1.25")), 20)
-        assert isinstance(mind.answer(Miss("referrers", name, image.manifest.digest), 20), Local)
+    with minding(tmp_path, document(f"http://{upstream.host}", content=content)) as (_, service, store, work):
+        service.answer(Miss("manifest", name, Tag("1.25")), 20)
+        assert isinstance(service.answer(Miss("referrers", name, image.manifest.digest), 20), Local)
         work.wait()
         assert bool(store.repository(name).referrers(image.manifest.digest)) is found

@@ -56,8 +56,8 @@ def test_a_poll_admits_what_is_signed_and_its_signature_holds_for_the_original(
 def test_on_demand_too_the_verdict_is_on_what_upstream_has(upstream: Misbehaving, tmp_path: Path) -> None:
     made = fill(upstream)
     entry = document(f"http://{upstream.host}", content=[RULE])
-    with minding(tmp_path, entry, more=policy(upstream)) as (_, mind, store, work):
-        answers = {tag: mind.answer(Miss("manifest", APP, Tag(tag)), 20) for tag in made}
+    with minding(tmp_path, entry, more=policy(upstream)) as (_, service, store, work):
+        answers = {tag: service.answer(Miss("manifest", APP, Tag(tag)), 20) for tag in made}
         work.wait()
         refused = [tag for tag, each in answers.items() if isinstance(each, Refusal) and each.status == 403]
         assert refused == ["stranger", "unsigned"]

@@ -71,7 +71,9 @@ def test_status_names_what_waits_on_demand_until_it_is_not_there_any_more(
         assert list(tag_statuses(mirrored.store, now=time.time() + 8 * DAY)) == [], "its time has come"
         assert list(tag_statuses(mirrored.store, entries=("other",))) == [], "the profile has no such entry"
         remove(upstream, "v1")
-        mirrored.mind._absent = TimedCache(10_000)  # as after the seconds for which the refusal is remembered
+        mirrored.service._absent = TimedCache(
+            10_000
+        )  # as after the seconds for which the refusal is remembered
         mirrored.client.get("/v2/app/manifests/v1")
         assert list(tag_statuses(mirrored.store, now=time.time())) == []
 

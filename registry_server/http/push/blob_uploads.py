@@ -90,7 +90,7 @@ class UploadHandlers:
         return Response(status_code=204, headers=_progress(route, state.offset))
 
     async def cancel(self, store: Store, route: Route, _request: Request) -> Response:
-        """DELETE: the client has changed its mind (end-14)."""
+        """DELETE: the client cancels the upload (end-14)."""
         await asyncio.to_thread(store.uploads(route.repository).cancel, route.repository, route.session)
         return Response(status_code=204, headers={"Docker-Upload-UUID": route.session})
 
