@@ -1,14 +1,31 @@
-"""The flow for one registry entry. Its file holds nothing else: Prefect may load it by its path."""
+"""The flow for one registry entry:
+
+    list_catalog -> filter_tags -> verify_signature -> convert_manifest -> copy_blob -> publish_image
+
+What is done when is in tasks/dag.py, what a step does in tasks/pipeline.py. Prefect may load this file by its
+path.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.lifecycle.parent_death import die_with_parent
 from flows.mirroring import mirror_entry
+from flows.reporting.artifacts import RunArtifacts, final_state
+from registry_server.oci.errors import MirrorflowError
+from tasks.prefect_tasks import prefect_engine
+
+log = logging.getLogger("mirrorflow")
 
 # A Prefect retry sleeps in the thread of its task, so there are many threads; what really bounds the work
 # is the pool of transfers (`reqConcurrent`).
@@ -29,4 +46,13 @@ def mirror_registry(profile: str, registry: str, only: list[str] | None = None) 
         registry: Name of the registry entry in it.
         only: Images or repositories to look at, e.g. `library/nginx:1.25`; all if left out.
     """
-    return mirror_entry(profile, registry, only or [])
+    if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a runner: when that is killed, so are we
+        die_with_parent(os.getppid())
+    display = RunArtifacts(registry)
+    engine = partial(prefect_engine, key=display.run_id)
+    try:
+        report = mirror_entry(Path(profile), registry, only or [], engine=engine, display=display)
+    except MirrorflowError as error:
+        log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
+        return Failed(message=str(error))
+    return final_state(report)

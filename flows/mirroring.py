@@ -1,112 +1,129 @@
-"""One run from its parameters to its final state: what the flow does, without the decorator."""
+"""One run of one registry entry from its parameters to its report, whichever engine carries the steps out."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from contextvars import copy_context
-from pathlib import Path
-from typing import TYPE_CHECKING
-from uuid import UUID
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-from prefect.client.orchestration import get_client
-from prefect.states import Cancelled, Completed, Failed
-
-from flows.dag import run_dag
 from flows.entries import find_entry, open_store
 from flows.lifecycle.accepted_profile import load_accepted
-from flows.lifecycle.parent_death import die_with_parent
 from flows.lifecycle.stop_signals import StopSignal, stop_on_signals
-from flows.reporting.artifacts import RunArtifacts
-from flows.reporting.console import complain
+from flows.processes import where_steps_run
 from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
+from tasks.dag import Dag
 from tasks.run.context import open_run
 from tasks.run.poll_records import record_polls
+from tasks.run.record import RunRecord
 from tasks.run.report import Report, build_report
 from tasks.stored.policy_sweep import sweep
 from tasks.stored.pruning import prune
 from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from prefect.client.schemas.objects import State
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from profiles.model.profile import Profile
+    from tasks.dag import Engine
+    from tasks.direct_engine import Call
     from tasks.run.context import MirrorRun
+
+    OpenEngine = Callable[[MirrorRun, Call], AbstractContextManager[Engine]]
 
 log = logging.getLogger("mirrorflow")
 
 
-def mirror_entry(profile_path: str, registry: str, only: Sequence[str]) -> State[None]:
-    """Run the DAG for one registry entry, write its report, and say in one line how it went."""
-    if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a runner: when that is killed, so are we
-        die_with_parent(os.getppid())
-    try:
-        profile = load_accepted(Path(profile_path)).profile
-        entry = find_entry(profile, registry)
-        store = open_store(profile)
-        with (
-            stop_on_signals() as sign,
-            store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
-            open_run(profile, entry, store, only=only, stop=sign.event) as run,
-        ):
-            return _mirror(run, sign, profile)
-    except MirrorflowError as error:
-        log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
-        return Failed(message=str(error))
+class Display(Protocol):
+    """Where a run is shown. `run_id` is its id in reports."""
+
+    run_id: str
+
+    def progress(self, percent: float, words: str) -> None:
+        """How far the run is; called from one thread at a time."""
+        ...
+
+    def publish(self, report: Report) -> None:
+        """The run has ended."""
+        ...
+
+    def abandoned(self, report: Report) -> None:
+        """Steps do not end although they were asked to; the process exits next. Any thread may call."""
+        ...
 
 
-def _mirror(run: MirrorRun, sign: StopSignal, profile: Profile) -> State[None]:
-    """The DAG between two looks at the clock; whatever happens, the report is written."""
-    started, failure = time.time(), ""
-    artifacts = RunArtifacts(run.entry.name)
-    # Kept for the case that steps do not end when asked: then another thread tells Prefect, and ends us.
-    context = copy_context()
-    sign.on_forced_exit = lambda: context.run(_abandon, run, artifacts, started)
-    try:
-        with report_progress(run, artifacts):
-            sweep(profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
-            failure = run_dag(run).problem
-    except Stopped:
-        pass
-    except MirrorflowError as error:
-        failure = str(error)
-    report = _finish(run, artifacts, started, failure)
-    artifacts.publish(report)
-    return _final_state(report)
+def mirror_entry(
+    profile_path: Path, registry: str, only: Sequence[str], *, engine: OpenEngine, display: Display
+) -> Report:
+    """Run the DAG for one registry entry, and write its report. Raises `MirrorflowError` at the start."""
+    loaded = load_accepted(profile_path)
+    profile = loaded.profile
+    entry = find_entry(profile, registry)
+    store = open_store(profile)
+    with (
+        stop_on_signals() as sign,
+        store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
+        open_run(profile, entry, store, only=only, stop=sign.event) as run,
+        where_steps_run(run, profile_path, profile.sync.processes) as call,
+        engine(run, call) as opened,
+    ):
+        return _Mirroring(profile, run, opened, display).mirror(sign)
 
 
-def _finish(run: MirrorRun, artifacts: RunArtifacts, started: float, failure: str = "") -> Report:
-    record_polls(run)
-    if not failure:
-        prune(run)
-    report = build_report(run, started=started, run_id=artifacts.run_id, failure=failure)
+@dataclass(slots=True)
+class _Mirroring:
+    """A run between two looks at the clock; whatever happens, the report is written."""
+
+    profile: Profile
+    run: MirrorRun
+    engine: Engine
+    display: Display
+    record: RunRecord = field(default_factory=RunRecord)
+    started: float = field(default_factory=time.time)
+
+    def mirror(self, sign: StopSignal) -> Report:
+        # Kept for the case that steps do not end when asked: then another thread writes the report.
+        sign.on_forced_exit = lambda: self.display.abandoned(self._report(""))
+        failure = ""
+        try:
+            with report_progress(self.run, self.record, self.display):
+                failure = self._do()
+        except Stopped:
+            pass
+        except MirrorflowError as error:
+            failure = str(error)
+        report = self._report(failure)
+        self.display.publish(report)
+        return report
+
+    def _do(self) -> str:
+        run = self.run
+        sweep(self.profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
+        return Dag(run, self.engine, self.record).mirror()
+
+    def _report(self, failure: str) -> Report:
+        run, record = self.run, self.record
+        record_polls(run, record)
+        if not failure:
+            prune(run)
+        record.remarks.update(dict.fromkeys(run.live.take_remarks()))
+        report = build_report(run, record, started=self.started, run_id=self.display.run_id, failure=failure)
+        _keep(run, report)
+        return report
+
+
+def _keep(run: MirrorRun, report: Report) -> None:
+    """In the store, and in the log."""
     try:
         run.store.reports.save(run.entry.name, report.to_json())
     except StoreError as error:  # it is full, or read-only: Prefect and the terminal still show the report
-        log.error("%s: the report cannot be kept: %s", report.registry, error)  # noqa: TRY400 - for people
+        log.error("%s: cannot save the report: %s", report.registry, error)  # noqa: TRY400 - for people
     for problem in report.problems:
         log.error("%s", problem)
     for note in report.notes:
         log.warning("%s", note)
     log.info("%s: %s", report.registry, report.message)
-    return report
-
-
-def _abandon(run: MirrorRun, artifacts: RunArtifacts, started: float) -> None:
-    """The last words of a run whose steps sleep: its report, and its state in the Prefect server."""
-    report = _finish(run, artifacts, started)
-    complain(f"{report.registry}: {report.message}")
-    if artifacts.run_id:
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(artifacts.run_id), Cancelled(message=report.message), force=True)
-
-
-def _final_state(report: Report) -> State[None]:
-    if report.stopped:
-        return Cancelled(message=report.message)
-    return (Completed if report.complete else Failed)(message=report.message)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.matching import literal_repositories, mappings, matches_repository, needs_catalog, upstream_name
 from registry_server.oci.errors import MirrorflowError
 from tasks.run.errors import is_stop
-from tasks.run.values import SourceRepository, Target
+from tasks.run.values import Catalog, SourceRepository, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,16 +65,6 @@ def is_asked_for(only: frozenset[str], *names: str) -> bool:
     return not only or any(name in only or repository_of(name) in only for name in names)
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, with
-    `error`."""
-
-    repositories: tuple[SourceRepository, ...]
-    problem: str = ""
-    error: MirrorflowError | None = None
-
-
 def wanted_repositories(run: MirrorRun) -> Catalog:
     """Literal names need no catalog, and lose nothing when there is none; only globs do.
 
@@ -104,6 +93,6 @@ def _note_unusable(run: MirrorRun, listed: list[str]) -> None:
         return
     shown = ", ".join(repr(name[:80]) for name in unusable[:3]) + (", …" if unusable[3:] else "")
     number = f"{len(unusable)} names that are" if unusable[1:] else "a name that is"
-    run.ledger.remark(
+    run.live.remark(
         f"{run.upstream.name}: its catalog has {number} no repository's by distribution-spec: {shown}"
     )

@@ -15,8 +15,7 @@ from tasks.filter_tags.declined import schema1_reason
 from tasks.list_catalog import wanted_repositories
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.errors import LeftOut, is_stop
-from tasks.run.ledger import Ledger
-from tasks.run.values import Findings, ImagePlan, SourceRepository
+from tasks.run.values import ImagePlan
 from tasks.stored.pruning import decide
 from tasks.upstream.errors import UpstreamSchema1
 from tasks.verify_signature import NotAdmitted, verify_image
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from tasks.run.context import MirrorRun
-    from tasks.run.values import Image
+    from tasks.run.values import Findings, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +197,7 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         left_out=left_out,
         dropped=DroppedTags.sum(each.dropped for each in findings),
         problems=problems,
-        notes=(*run.ledger.remarks(), *pruning.notes, *(note for each in findings for note in each.notes)),
+        notes=(*run.live.take_remarks(), *pruning.notes, *(note for each in findings for note in each.notes)),
         manifest_gets=asked
         + judging
         + (len(weighing.gets) if weigh else len({image.digest for image in changed})),
@@ -215,9 +214,7 @@ def _judge(run: MirrorRun, image: Image) -> int:
     """
     before = run.upstream.requests().get("GET manifest", 0)
     if run.verification and not image.held:
-        ledger = Ledger()
-        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
-        verify_image(replace(run, ledger=ledger, rehearsal=True), image)
+        verify_image(replace(run, rehearsal=True), image)
     return run.upstream.requests().get("GET manifest", 0) - before
 
 

@@ -1,97 +1,77 @@
-"""The steps of a run as Prefect tasks: what each remembers, when it is tried again, what it says.
+"""The steps of a run as Prefect tasks, and the engine that submits them. Only flows import this module.
 
-The steps themselves need no Prefect (tasks/pipeline.py). Only flows import this module.
+A task is a thin thread in the flow's process: it looks the run up by its key, has the step carried out (here
+or in another process), and makes a state of the output. The output goes from task to task in futures, which
+is what draws the arrows in Prefect's UI.
 """
 
 from __future__ import annotations
 
-import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from prefect import task
+from prefect import allow_failure, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
-from prefect.states import Cancelled, Completed
+from prefect.states import Cancelled, Completed, Failed
+from prefect.utilities.annotations import quote
 
-from tasks.copy_blob import copy_all
-from tasks.filter_tags.search import filter_repositories
-from tasks.list_catalog import wanted_repositories
-from tasks.pipeline import convert_images, publish_images, verify_images
-from tasks.run.errors import is_retryable
+from tasks.direct_engine import retry_delays
+from tasks.run.errors import Unexpected, is_retryable, is_stop
+from tasks.run.output import Output
+from tasks.steps import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from prefect.client.schemas.objects import State, TaskRun
+    from prefect.futures import PrefectFuture
     from prefect.tasks import Task
 
-    from tasks.copy_blob import BlobJob
-    from tasks.list_catalog import Catalog
+    from tasks.dag import Handle
+    from tasks.direct_engine import Call
     from tasks.on_demand.work import Step
     from tasks.run.context import MirrorRun
-    from tasks.run.values import Image, SourceRepository
-
-log = logging.getLogger("mirrorflow.list_catalog")
 
 # The store is the cache: a run that is tried again must look at it and at the upstream, not at an old answer.
 NO_REMEMBERING: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-def summary(message: str, *, done: int = 1) -> State[None]:
-    """The state that a task run ends in, with one line that the UI shows.
-
-    `done=0` is a step that none of its images reached: the failure is shown where it happened, further up.
-    """
-    if done:
-        return Completed(message=message)
-    return Cancelled(name="NotReached", message="nothing to do: an earlier step failed or left it out")
-
-
-@task(name="list_catalog", task_run_name="catalog of {registry}", **NO_REMEMBERING)
-def list_catalog(run: MirrorRun, registry: str) -> Catalog:
+@task(name="list_catalog", task_run_name="catalog of {label}", **NO_REMEMBERING)
+def list_catalog(key: str, label: str) -> State[Any]:
     """Which repositories of the upstream do the content rules want?"""
-    catalog = wanted_repositories(run)
-    tries_left = run.entry.max_retries - (task_run.run_count or 1) + 1
-    if catalog.error is not None and is_retryable(catalog.error) and tries_left > 0:
-        raise catalog.error  # the last try goes on with the repositories that rules name
-    log.info("%s: %d repositories are wanted", registry, len(catalog.repositories))
-    return catalog
+    return _carry_out("list_catalog", key, label)
 
 
 @task(name="filter_tags", task_run_name="tags of {label}", **NO_REMEMBERING)
-def filter_tags(run: MirrorRun, sources: Sequence[SourceRepository], label: str) -> State[None]:
+def filter_tags(key: str, label: str, repositories: Any) -> State[Any]:
     """Apply the rules to the tags, and compare one HEAD of each survivor with the store."""
-    changed = filter_repositories(run, sources)
-    return summary(f"{label}: {changed} changed")
+    return _carry_out("filter_tags", key, label, repositories)
 
 
 @task(name="verify_signature", task_run_name="verify {label}", **NO_REMEMBERING)
-def verify_signature(run: MirrorRun, images: Sequence[Image], label: str) -> State[None]:
+def verify_signature(key: str, label: str, images: Any) -> State[Any]:
     """Without a policy everything passes, and the report says "no policy", never "verified"."""
-    passed = verify_images(run, images)
-    verdicts = sorted({run.ledger.admission_of(image).verdict for image in images})
-    return summary(f"{label}: {'; '.join(verdicts)}", done=passed)
+    return _carry_out("verify_signature", key, label, images)
 
 
 @task(name="convert_manifest", task_run_name="manifests of {label}", **NO_REMEMBERING)
-def convert_manifest(run: MirrorRun, images: Sequence[Image], label: str) -> State[None]:
+def convert_manifest(key: str, label: str, images: Any) -> State[Any]:
     """Fetch the manifest tree by digest, validate it, choose platforms."""
-    done = convert_images(run, images)
-    return summary(f"{label}: manifests are stored", done=done)
+    return _carry_out("convert_manifest", key, label, images)
 
 
 @task(name="copy_blob", task_run_name="copy {label}", **NO_REMEMBERING)
-def copy_blob(run: MirrorRun, jobs: Sequence[BlobJob], label: str) -> State[None]:
+def copy_blob(key: str, label: str, blobs: Any) -> State[Any]:
     """Fetch blobs into the store, resuming what an earlier run left; a retry repeats only what failed."""
-    copy_all(run, jobs)
-    return summary(f"{label}: {sum(job.blob.size for job in jobs):,} bytes are stored")
+    return _carry_out("copy_blob", key, label, blobs)
 
 
 @task(name="publish_image", task_run_name="publish {label}", **NO_REMEMBERING)
-def publish_image(run: MirrorRun, images: Sequence[Image], label: str) -> State[None]:
+def publish_image(key: str, label: str, images: Any, copies: Any) -> State[Any]:
     """Make images visible whose every byte is in the store: children first, the tag last."""
-    done = publish_images(run, images)
-    return summary(f"{label}: published", done=done)
+    return _carry_out("publish_image", key, label, images, copies)
 
 
 @task(name="on_demand", **NO_REMEMBERING)
@@ -100,33 +80,122 @@ def run_step(step: Step) -> None:
     step.body()
 
 
+_TASKS: Final[dict[str, Task[..., Any]]] = {
+    each.name: each
+    for each in (list_catalog, filter_tags, verify_signature, convert_manifest, copy_blob, publish_image)
+}
+
+
+@dataclass(slots=True)
+class _Running:
+    """A run of this process. `tried` has the output of the last try of a task run that is to be retried."""
+
+    run: MirrorRun
+    call: Call
+    tried: dict[Any, Output[Any]] = field(default_factory=dict)
+
+
+_RUNS: Final[dict[str, _Running]] = {}  # by key
+
+
+def _carry_out(step: str, key: str, label: str, *inputs: Any) -> State[Any]:
+    """The state says what failed and has the whole output: the members that passed go on."""
+    running, this = _RUNS[key], task_run.id
+    values = [_value_of(each) for each in inputs]
+    output = running.call(step, values, running.tried.pop(this, None))
+    if output.error is not None and is_stop(output.error):
+        return Cancelled(message="the run was asked to stop", data=output)
+    if output.error is not None:
+        running.tried[this] = output
+        return Failed(message=str(output.error), data=output)
+    return Completed(message=f"{label}: {output.summary}", data=output)
+
+
+def _value_of(given: Any) -> Any:
+    if isinstance(given, list):
+        return [each.value for each in given if isinstance(each, Output)]
+    return given.value if isinstance(given, Output) else given
+
+
+@dataclass(slots=True, eq=False)
+class _Handle:
+    future: PrefectFuture[Any]
+    step: str
+    values: tuple[Any, ...]
+
+    def output(self) -> Output[Any]:
+        """Also of a task that Prefect ended without an output: then all its members failed."""
+        try:
+            found = self.future.result(raise_on_failure=False)
+        except Exception as error:  # noqa: BLE001 - whatever became of it, the run goes on
+            found = error
+        if isinstance(found, Output):
+            return found
+        values = [_value_of(each.output() if isinstance(each, _Handle) else each) for each in self.values]
+        return broken(
+            self.step, values, Unexpected(found if isinstance(found, BaseException) else TypeError())
+        )
+
+
+@dataclass(slots=True)
+class PrefectEngine:
+    """Submits the tasks of one run, with the retries of its registry entry."""
+
+    key: str
+    tasks: dict[str, Task[..., Any]]
+
+    def submit(
+        self,
+        step: str,
+        label: str,
+        *inputs: Any,
+        after: Sequence[Handle] = (),
+        done: Callable[[Handle], None],
+    ) -> Handle:
+        """Plain inputs are quoted: Prefect would search them for futures, 175 ms for a list of 3,000."""
+        parameters = [_parameter(each) for each in inputs]
+        submitted = self.tasks[step].submit(
+            self.key, label, *parameters, wait_for=[_parameter(each) for each in after]
+        )
+        handle = _Handle(submitted, step, inputs)
+        submitted.add_done_callback(lambda _: done(handle))
+        return handle
+
+
+def _parameter(given: Any) -> Any:
+    if isinstance(given, _Handle):
+        return allow_failure(given.future)
+    if isinstance(given, list):
+        return [_parameter(each) for each in given]
+    return quote(given)
+
+
+@contextmanager
+def prefect_engine(run: MirrorRun, call: Call, *, key: str) -> Iterator[PrefectEngine]:
+    """Inside a flow. `key` is the id of its run."""
+    _RUNS[key] = _Running(run, call)
+    try:
+        options = retry_options(run)
+        yield PrefectEngine(key, {name: step.with_options(**options) for name, step in _TASKS.items()})
+    finally:
+        del _RUNS[key]
+
+
 def retry_options(run: MirrorRun) -> dict[str, Any]:
     """For `Task.with_options`: the entry's maxRetries and retryDelay, for what a retry can change."""
-    entry = run.entry
-    if not entry.max_retries:
+    delays = retry_delays(run.entry)
+    if not delays:
         return {}
     return {
-        "retries": entry.max_retries,
-        "retry_delay_seconds": retry_delays(entry.max_retries, entry.retry_delay or 0, entry.max_retry_delay),
+        "retries": len(delays),
+        "retry_delay_seconds": delays,
         "retry_condition_fn": _condition(run),
     }
 
 
-def retry_delays(retries: int, delay: float, most: float | None) -> list[float]:
-    """The seconds before each retry: `delay` each time, or doubling up to `most` (zot's maxRetryDelay)."""
-    if most is None or most <= delay:
-        return [delay] * retries
-    return [min(delay * 2**attempt, most) for attempt in range(retries)]
-
-
 def _condition(run: MirrorRun) -> Callable[[Task[..., Any], TaskRun, State[Any]], bool]:
     def may_help(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
-        if run.stop.is_set():
-            return False
-        try:
-            state.result()
-        except Exception as error:  # noqa: BLE001 - whatever it was, its type decides
-            return is_retryable(error)
-        return False
+        error = state.data.error if isinstance(state.data, Output) else state.data
+        return not run.stop.is_set() and isinstance(error, BaseException) and is_retryable(error)
 
     return may_help

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.conversion import may_be_readdressed, readdressed
@@ -14,8 +15,9 @@ from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.publishing import publish_companions, record_verdict
 from tasks.convert_manifest.platforms import wanted_children
-from tasks.copy_blob import BlobJob, ensure_blob, put_manifests
+from tasks.copy_blob import ensure_blob, put_manifests
 from tasks.filter_tags.cooldown import settle
+from tasks.run.values import BlobCopy, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,41 +26,49 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
+    from tasks.copy_blob import KnownErrors
     from tasks.run.context import MirrorRun
-    from tasks.run.values import Image, ImagePlan
+    from tasks.run.values import Admission, ImagePlan, Progress
 
 
-def publish(run: MirrorRun, image: Image) -> None:
+def publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
     """Invariant 1: a visible tag implies that its whole closure is in the pool and durable.
 
-    Companions come before the tag. Raises `BlobNotCopied` with the reason why a blob is missing,
-    `CompanionNotCopied`, `StoreError`.
+    Companions come before the tag. `known` are the errors of copy_blob. Raises `BlobNotCopied` with the
+    reason why a blob is missing, `StoreError`. Where a companion is missing that the image does not go
+    without, the answer has failed.
     """
-    plan = run.ledger.plan_of(image)
+    plan, image = progress.plan, progress.image
     assert plan is not None, "an image that passed convert_manifest has a plan"
-    image = plan.image  # its tag may have moved since it was found
     repository = run.store.repository(image.local)
+    moved = sum(ensure_blob(run, repository, BlobCopy(blob, image), known) for blob in plan.blobs)
+    progress = replace(progress, moved=progress.moved + moved)
+    progress = publish_companions(run, progress, plan, known)
+    if progress.error is not None:
+        return progress
     if image.held:
-        publish_companions(run, image, plan)
         record = repository.tag(image.reference) if isinstance(image.reference, Tag) else None
         copy_referrers(repository, converted_digests(repository, record) if record else {})
         run.store.sync()
-        return
-    for blob in plan.blobs:
-        ensure_blob(run, repository, BlobJob(blob, image))
-    publish_companions(run, image, plan)
+    else:
+        _show(run, repository, plan, progress.admission)
+    return progress.passed(Step.PUBLISHED)
+
+
+def _show(run: MirrorRun, repository: Repository, plan: ImagePlan, admission: Admission) -> None:
+    """The manifests, and the tag last."""
     put_manifests(repository, plan.manifests)
     copy_referrers(repository, plan.renamed)
-    record_verdict(run, image, plan.root)
-    if isinstance(image.reference, Tag):
-        repository.put_tag(image.reference, _record(run, plan))
-        settle(run, image.local, image.reference)
+    record_verdict(repository, admission, plan.root)
+    if isinstance(plan.image.reference, Tag):
+        repository.put_tag(plan.image.reference, _record(run, plan, admission))
+        settle(run, plan.image.local, plan.image.reference)
     else:
         run.store.sync()
 
 
-def _record(run: MirrorRun, plan: ImagePlan) -> TagRecord:
-    root, admission = plan.root, run.ledger.admission_of(plan.image)
+def _record(run: MirrorRun, plan: ImagePlan, admission: Admission) -> TagRecord:
+    root = plan.root
     return TagRecord(
         digest=root.digest,
         media_type=root.media_type,

@@ -43,7 +43,21 @@ IN_PLACE: Final = "admitted before"
 
 
 class NotAdmitted(MirrorflowError):
-    """The policy refuses the image; nothing of it becomes visible. Trying again does not help."""
+    """The policy refuses the image; nothing of it becomes visible. Trying again does not help.
+
+    `admission`: what verification said of it, where it was asked.
+    """
+
+    def __init__(self, message: str, admission: Admission | None = None) -> None:
+        super().__init__(message, admission)
+
+    @property
+    def admission(self) -> Admission | None:
+        found: Admission | None = self.args[1]
+        return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StillNotAdmitted(NotAdmitted):
@@ -52,6 +66,17 @@ class StillNotAdmitted(NotAdmitted):
 
 class NotSigned(LeftOut):
     """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
+
+    def __init__(self, message: str, admission: Admission) -> None:
+        super().__init__(message, admission)
+
+    @property
+    def admission(self) -> Admission:
+        found: Admission = self.args[1]
+        return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CompanionNotAdmitted(NotAdmitted, LeftOut):
@@ -112,32 +137,31 @@ class Verification:
         return policy is not None and policy.keeps_out
 
 
-def verify_image(run: MirrorRun, image: Image) -> None:
-    """Get the verdict and write it down. Raises `NotAdmitted`, `NotSigned`, and what the upstream raises.
+def verify_image(run: MirrorRun, image: Image) -> Admission:
+    """The verdict that admits an image. Raises `NotAdmitted`, `NotSigned`, and what the upstream raises.
 
     A network error is an error, and never "unsigned". What is here was judged when it came.
     """
     if image.held:
-        run.ledger.admitted(image, Admission(IN_PLACE))
-        return
+        return Admission(IN_PLACE)
     tag = image.upstream_reference if isinstance(image.upstream_reference, Tag) else None
     if tag is not None and is_companion_tag(tag) and (run.verification or has_min_age(run.entry)):
         repository = run.store.repository(image.local)
-        _verify_companion(run, image, image.subject or subject_in_store(tag, repository))
-        return
+        return _verify_companion(run, image, image.subject or subject_in_store(tag, repository))
     verdict = judge_digest(run, image, image.digest, tag)
     if verdict is None:
-        run.ledger.admitted(image, Admission(NO_POLICY))
-        return
-    _write_down(run, image, verdict)
+        return Admission(NO_POLICY)
+    admission = _admission(run, image, verdict)
     if not verdict.admits:
         if verdict.judged_by == BY_ONLY_SIGNED:
-            raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}")
+            raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}", admission)
         _give_up_hidden(run, image)
         raise NotAdmitted(
             f"{run.upstream.name}: {image.upstream_name}: not admitted by {verdict.policy}: {words(verdict)}"
-            f"; `mirrorflow verify PROFILE {image.upstream_name}` shows each signature"
+            f"; `mirrorflow verify PROFILE {image.upstream_name}` shows each signature",
+            admission,
         )
+    return admission
 
 
 def _give_up_hidden(run: MirrorRun, image: Image) -> None:
@@ -149,7 +173,7 @@ def _give_up_hidden(run: MirrorRun, image: Image) -> None:
         run.store.hidden(image.local).delete_tag(image.reference)
 
 
-def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
+def _admission(run: MirrorRun, image: Image, verdict: Verdict) -> Admission:
     """Who signed, when, and which authority matched: for the task run, the report and the store."""
     from tasks.companions.verdict_record import record_of, signed_by
 
@@ -158,7 +182,7 @@ def _write_down(run: MirrorRun, image: Image, verdict: Verdict) -> None:
     record = None
     if run.verification.record and verdict.admits:
         record = record_of(verdict, image.digest, source_name(run.entry, image.source))
-    run.ledger.admitted(image, Admission(said, signed_by(verdict), record, verdict.judged_by))
+    return Admission(said, signed_by(verdict), record, verdict.judged_by)
 
 
 def judge_digest(
@@ -219,7 +243,7 @@ def words(verdict: Verdict) -> str:
     return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
 
 
-def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
+def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> Admission:
     """A companion is admitted with the image that it accompanies, by the rule of that image.
 
     An image with several names is in the mirror if one of them is admitted. The strictest rule says in which
@@ -245,7 +269,7 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> None:
     manifest, store = _manifest(run, image, image.digest), not run.rehearsal
     if reason := why_left_out(run, image, manifest, strict=strict, store=store):
         raise CompanionNotAdmitted(f"{run.upstream.name}: {image.upstream_name}: {reason}")
-    run.ledger.admitted(image, Admission(f"companion of {subject.digest.short}"))
+    return Admission(f"companion of {subject.digest.short}")
 
 
 def _is_admitted(run: MirrorRun, companion: Image, subject: Subject) -> bool:

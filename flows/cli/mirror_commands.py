@@ -12,6 +12,14 @@ from flows.reporting.console import err, out, say
 
 _INTERRUPTED = 130
 
+WithPrefect = Annotated[
+    bool,
+    typer.Option(
+        "--prefect",
+        help="Start a Prefect server for the run where none is there: its records stay for the UI.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command()(sync)
@@ -33,12 +41,13 @@ def sync(
             help="Only this image or repository, by its name here or upstream; may be repeated.",
         ),
     ] = None,
+    prefect: WithPrefect = False,
 ) -> None:
     """Bring everything that the profile wants into the store, once.
 
     An entry that is only fetched on demand is mirrored whole when --registry names it.
-    Uses the Prefect server of a running `mirrorflow up`, else one of its own for as long as it takes. Ctrl-C
-    stops it cleanly, and the next run goes on from there.
+    Uses the Prefect server of a running `mirrorflow up` or of PREFECT_API_URL, and runs without one where there
+    is none. Ctrl-C stops it cleanly, and the next run goes on from there.
 
     Exit code 0: all is in place; 1: something failed; 130: stopped.
     """
@@ -50,7 +59,7 @@ def sync(
     if not registry and (left := only_on_demand(loaded.profile)):
         say(f"fetched on demand, and not mirrored whole without --registry: {', '.join(left)}")
     requests = [SyncRequest(entry, tuple(image or ())) for entry in entries]
-    _end(sync_entries(loaded, requests))
+    _end(sync_entries(loaded, requests, prefect=prefect))
 
 
 def rerun(
@@ -76,6 +85,7 @@ def rerun(
         bool,
         typer.Option("--last-failed", help="The newest failed run of each registry entry (the default)."),
     ] = False,
+    prefect: WithPrefect = False,
 ) -> None:
     """Start a run for exactly the images that failed in an earlier one."""
     from flows.orchestration.sync import rerun_requests, sync_entries
@@ -90,7 +100,7 @@ def rerun(
         return
     for request in requests:
         say(f"{request.entry.name}: {', '.join(request.only) or 'everything'}")
-    _end(sync_entries(loaded, requests))
+    _end(sync_entries(loaded, requests, prefect=prefect))
 
 
 def _of_rerun(first: str | None, second: str | None, by_option: Path | None) -> tuple[Path, str | None]:

@@ -11,10 +11,10 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.store.maintenance.scrub import find_missing
 from tasks.convert_manifest.manifest_tree import plan_image
 from tasks.convert_manifest.manifests import fetch, parsed
-from tasks.copy_blob import BlobJob, copy_one, put_manifests
+from tasks.copy_blob import copy_one, put_manifests
 from tasks.run.context import open_run
 from tasks.run.errors import WrongContent, is_stop
-from tasks.run.values import Image
+from tasks.run.values import BlobCopy, Image
 from tasks.upstream.errors import Where
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _refetch_one(run: MirrorRun, lack: MissingContent, told: Callable[[str], Non
         elif lack.is_manifest:
             _fetch_manifest(run, image, lack.descriptor)
         else:
-            copy_one(run, BlobJob(lack.descriptor, image))
+            copy_one(run, BlobCopy(lack.descriptor, image))
     except MirrorflowError as error:
         if is_stop(error):
             raise

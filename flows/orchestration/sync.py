@@ -1,4 +1,7 @@
-"""`sync` and `rerun`: through the deployments of a running `up`, else in this process."""
+"""`sync` and `rerun`: through the deployments of a running `up`, through a Prefect server, or without one.
+
+A Prefect server costs seconds to start. Where none is there, the same steps run in threads of this process.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from flows.entries import find_entry, open_store
-from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
 from flows.reporting.console import complain, out, say
 from flows.reporting.report_tables import render_report
 from flows.settings import client_environment
 from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flows.orchestration.deployment_runs import Run
     from profiles.loader import LoadedProfile
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
     from registry_server.store.store import Store
+
+    _Run = Callable[[LoadedProfile, Store, "SyncRequest"], tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +37,46 @@ class SyncRequest:
     only: tuple[str, ...] = ()
 
 
-def sync_entries(loaded: LoadedProfile, requests: Sequence[SyncRequest]) -> bool | None:
-    """Run each wish and print its report. True when all is in place, None when it was stopped."""
+def sync_entries(
+    loaded: LoadedProfile, requests: Sequence[SyncRequest], *, prefect: bool = False
+) -> bool | None:
+    """Run each request and print its report. True when all is in place, None when it was stopped.
+
+    `prefect`: with a Prefect server of its own, where none is there.
+    """
     store = open_store(loaded.profile)
+    if not (prefect or _is_served(store) or os.environ.get("PREFECT_API_URL")):
+        return _run_all(loaded, store, requests, run=_run_direct)
+    from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
+
     with prefect_api(store.root, say=say) as api_url:
         environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
         os.environ.update(environment)
         try:
-            return _run_all(loaded, store, requests)
+            return _run_all(loaded, store, requests, run=_run)
         finally:
             drain_prefect_queues()
 
 
-def _run_all(loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest]) -> bool | None:
+def _run_all(
+    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], *, run: _Run
+) -> bool | None:
     complete = True
     for request in requests:
-        state, message = _run(loaded, store, request)
+        state, message = run(loaded, store, request)
         _show(store, state, message)
         if state == "CANCELLED":
             return None
         complete = complete and state == "COMPLETED"
     return complete
+
+
+def _run_direct(loaded: LoadedProfile, _store: Store, request: SyncRequest) -> tuple[str, str]:
+    from flows.direct_run import run_direct
+    from flows.reporting.progress_bars import progress_bar
+
+    with progress_bar(request.entry.name):
+        return run_direct(loaded.path.absolute(), request.entry.name, request.only)
 
 
 def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str]:

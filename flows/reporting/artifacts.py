@@ -1,9 +1,11 @@
-"""What the Prefect UI shows of a run beside its graph: progress while it runs, then a summary and a table."""
+"""What Prefect shows of a run beside its graph: progress while it runs, then summary, table and state."""
 
 from __future__ import annotations
 
 import re
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -11,13 +13,16 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
 
+from flows.reporting.console import complain
 from tasks.run.outcomes import Outcome
 from tasks.run.sizes import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from prefect.client.schemas.objects import State
 
     from tasks.run.report import Report
 
@@ -33,6 +38,7 @@ class RunArtifacts:
         self._key = re.sub(r"[^a-z0-9]+", "-", registry.lower()).strip("-") or "registry"
         self._progress: UUID | None = None
         self._shown: tuple[float, str] = (-1.0, "")
+        self._context = copy_context()  # another thread has no run
         self.run_id = str(flow_run.id or "")
 
     def progress(self, percent: float, words: str) -> None:
@@ -56,6 +62,23 @@ class RunArtifacts:
             create_table_artifact(
                 rows, key=f"images-{self._key}", description=f"Images that were not unchanged{more}"
             )
+
+    def abandoned(self, report: Report) -> None:
+        """The process has to exit with the run unfinished."""
+        complain(f"{report.registry}: {report.message}")
+        if self.run_id:
+            self._context.run(self._cancel, report.message)
+
+    def _cancel(self, message: str) -> None:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(self.run_id), Cancelled(message=message), force=True)
+
+
+def final_state(report: Report) -> State[None]:
+    """What the run ends in."""
+    if report.stopped:
+        return Cancelled(message=report.message)
+    return (Completed if report.complete else Failed)(message=report.message)
 
 
 def summary(report: Report) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tasks.run.context import MirrorRun
-    from tasks.run.ledger import Totals
+    from tasks.run.record import RunRecord, Totals
 
 # An update costs the two sides some 13 ms of CPU together: 1 % of a core at this rate.
 _INTERVAL_SECONDS: Final = 1.0
@@ -29,13 +29,13 @@ class ProgressSink(Protocol):
 
 
 @contextmanager
-def report_progress(run: MirrorRun, sink: ProgressSink) -> Iterator[None]:
+def report_progress(run: MirrorRun, record: RunRecord, sink: ProgressSink) -> Iterator[None]:
     """Show progress once a second, and once more at the end."""
     ended = threading.Event()
     tell = listener.get()
 
     def show() -> None:
-        totals = run.ledger.totals()
+        totals = record.totals(run.live.bytes_moved)
         sink.progress(percent(totals), words(totals))
         if tell is not None:
             tell(run.entry.name, totals)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from tasks.run.ledger import Totals
+    from tasks.run.record import Totals
 
 
 @contextmanager

@@ -61,6 +61,15 @@ class Sync(ProfileModel):
         "and each may take as much. Default: no limit.",
         examples=["50MB"],
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that carry out the steps of a run. 1: threads of the run's own process. More "
+        "pay where the CPU is the limit: polls of many tags, and many small images. They share the limits of "
+        "the registry entry (`reqConcurrent`, `reqPerSec`, `bytesPerSec`).",
+        examples=[2],
+    )
     notifications: Notifications | None = Field(
         default=None,
         description="Where upstream registries say that something was pushed. Default: nowhere, it is found "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from profiles.matching import referrers_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from profiles.model.content_rule import ContentRule
     from registry_server.oci.digest import Digest
+    from registry_server.oci.reference import RepositoryName
     from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
@@ -40,45 +42,58 @@ def following(
     return Following(wishes, deep=bool(run.only) or any(wish.nested for wish in wishes))
 
 
-def find_companions(
-    run: MirrorRun, held: Iterable[Image], changed: list[Image]
-) -> tuple[str, MirrorflowError | None]:
-    """Add to `changed` the images that are here and lack companions; why some could not be asked for, and the
-    first of those errors that may pass.
+@dataclass(slots=True)
+class CompanionChanges:
+    """`lacking`: images that are here and lack companions. `noted`: as in `Findings`.
 
-    Raises `Stopped`.
+    `problem`: why some companions could not be asked for, `passing` the first error of it that a retry may
+    mend.
     """
+
+    lacking: list[Image] = field(default_factory=list)
+    noted: defaultdict[RepositoryName, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    problem: str = ""
+    passing: MirrorflowError | None = None
+
+
+def find_companions(run: MirrorRun, held: Iterable[Image]) -> CompanionChanges:
+    """Which of the images that are here lack companions. Raises `Stopped`."""
     by_digest: defaultdict[Digest, list[Image]] = defaultdict(list)
     for image in held:
         by_digest[image.digest].append(image)
     answers = run.each(lambda images: _lacking(run, images), by_digest.values())
     run.check_stopped()
+    found = CompanionChanges()
     failures: list[_Failure] = []
     for _, answer in answers:
         if isinstance(answer, MirrorflowError):
             failures.append((str(answer), answer))
         else:
-            lacking, unknown = answer
-            changed += lacking
+            changes, unknown = answer
+            found.lacking += changes.lacking
             failures += unknown
-    if not failures:
-        return "", None
-    passing = (error for _, error in failures if error is not None and is_retryable(error))
-    reason = f"what refers to {len(failures)} of its images could not be found out: {failures[0][0]}"
-    return reason, next(passing, None)
+            for local, notes in changes.noted.items():
+                found.noted[local].update(notes)
+    if failures:
+        found.problem = (
+            f"what refers to {len(failures)} of its images could not be found out: {failures[0][0]}"
+        )
+        passing = (error for _, error in failures if error is not None and is_retryable(error))
+        found.passing = next(passing, None)
+    return found
 
 
-def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[list[Image], list[_Failure]]:
-    """Of images with one digest, those that lack companions; and why that could not be found out."""
-    lacking: list[Image] = []
+def _lacking(run: MirrorRun, images: Iterable[Image]) -> tuple[CompanionChanges, list[_Failure]]:
+    """For images with one digest; and why it could not be found out."""
+    found = CompanionChanges()
     failures: list[_Failure] = []
     for image in images:
         assert image.following is not None
         lacks, company = lacks_companions(run, image, image.following)
         if lacks:
-            lacking.append(image)
+            found.lacking.append(image)
         elif company.failures:
             failures.append((company.failures[0].reason, company.failures[0].error))
         else:
-            run.ledger.note(image.local, company.versions)
-    return lacking, failures
+            found.noted[image.local].update(company.versions)
+    return found, failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
@@ -11,95 +12,100 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.companions.fetching import is_required, with_companions
 from tasks.companions.model import CompanionStatus, Followed
 from tasks.companions.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
-from tasks.copy_blob import BlobJob, ensure_blob, put_manifests
+from tasks.copy_blob import ensure_blob, put_manifests
 from tasks.run.errors import CompanionNotCopied, is_retryable, is_stop
+from tasks.run.values import BlobCopy, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registry_server.oci.descriptor import Descriptor
+    from registry_server.store.repository import Repository
     from tasks.companions.model import CompanionPlan
+    from tasks.copy_blob import KnownErrors
     from tasks.run.context import MirrorRun
-    from tasks.run.values import Image, ImagePlan
+    from tasks.run.values import Admission, Image, ImagePlan, Progress
 
 
-def publish_companions(run: MirrorRun, image: Image, plan: ImagePlan) -> None:
-    """Each by itself: one that fails is written down.
+def publish_companions(run: MirrorRun, progress: Progress, plan: ImagePlan, known: KnownErrors) -> Progress:
+    """Each by itself: what came of it is in the answer, with the reason of one that failed.
 
-    Raises `CompanionNotCopied` at the first where the rule does not take the image without, `Stopped`.
+    The answer has failed at the first where the rule does not take the image without. Raises `Stopped`.
     """
     company = plan.company
     if company is None:
-        return
-    run.ledger.followed(image, company.troubles)
-    failed = bool(company.failures)
+        return progress
+    progress, failed = progress.followed(company.troubles), bool(company.failures)
     for companion in company.plans:
         try:
-            _publish(run, image, companion)
-        except MirrorflowError as error:
-            if is_stop(error):
+            moved = _publish(run, progress.image, companion, known)
+            progress = replace(progress, moved=progress.moved + moved)
+            error = None
+        except MirrorflowError as failure:
+            if is_stop(failure):
                 raise
-            failed = True
-            _write_down(run, image, companion, error)
-        else:
-            _write_down(run, image, companion)
-    if not failed:
-        run.ledger.note(image.local, company.versions)
+            failed, error = True, failure
+        progress = progress.followed([_followed(companion, error)])
+        if error is not None and is_required(run, progress.image):
+            return progress.failed(Step.PUBLISHED, CompanionNotCopied(companion.name, error))
+    return progress if failed else replace(progress, noted={**progress.noted, **company.versions})
 
 
-def _publish(run: MirrorRun, image: Image, companion: CompanionPlan) -> None:
+def _publish(run: MirrorRun, image: Image, companion: CompanionPlan, known: KnownErrors) -> int:
+    """How many bytes came for it."""
     repository = run.store.repository(image.local)
-    for blob in companion.blobs:
-        ensure_blob(run, repository, BlobJob(blob, image))
+    moved = sum(ensure_blob(run, repository, BlobCopy(blob, image), known) for blob in companion.blobs)
     put_manifests(repository, companion.manifests)
     if companion.tag is not None:
         found = companion.descriptor
         origin = Origin(run.entry.name, image.source, found.digest)
         record = TagRecord(found.digest, found.media_type, found.size, time.time(), origin)
         repository.put_tag(companion.tag, record)
+    return moved
 
 
-def _write_down(
-    run: MirrorRun, image: Image, companion: CompanionPlan, error: MirrorflowError | None = None
-) -> None:
+def _followed(companion: CompanionPlan, error: MirrorflowError | None) -> Followed:
     kind = companion.descriptor.artifact_type or ""
     if error is None:
-        run.ledger.followed(image, [Followed(companion.name, kind, CompanionStatus.COPIED)])
-        return
-    run.ledger.followed(image, [Followed(companion.name, kind, CompanionStatus.FAILED, str(error), error)])
-    if is_required(run, image):
-        raise CompanionNotCopied(companion.name, error) from error
+        return Followed(companion.name, kind, CompanionStatus.COPIED)
+    return Followed(companion.name, kind, CompanionStatus.FAILED, str(error), error)
 
 
-def lost_companions(run: MirrorRun, images: Iterable[Image]) -> dict[str, MirrorflowError]:
+def lost_companions(progress: Iterable[Progress]) -> dict[str, MirrorflowError]:
     """What failed of the companions of images that are published, by image."""
     return {
-        str(image.name): CompanionNotCopied(each.companion, each.error)
-        for image in images
-        for each in run.ledger.companions_of(image)
-        if each.outcome is CompanionStatus.FAILED and each.error is not None
+        str(each.image.name): CompanionNotCopied(companion.companion, companion.error)
+        for each in progress
+        if each.step is Step.PUBLISHED
+        for companion in _lost(each)
+        if companion.error is not None
     }
 
 
-def retry_companions(run: MirrorRun, image: Image) -> None:
-    """Once more for an image that is published without all of its companions. Raises `Stopped`."""
-    plan = run.ledger.plan_of(image)
-    lost = [each for each in run.ledger.companions_of(image) if each.outcome is CompanionStatus.FAILED]
-    if plan is None or not any(each.error is not None and is_retryable(each.error) for each in lost):
-        return
-    run.ledger.forget_companions(image, [each.companion for each in lost])
-    plan = with_companions(run, image, plan)
-    run.ledger.plan(image, plan)
-    publish_companions(run, image, plan)
+def retry_companions(run: MirrorRun, progress: Progress) -> Progress:
+    """Once more for an image that is published without all of its companions.
+
+    Raises `Stopped`, `CompanionNotCopied`.
+    """
+    lost = _lost(progress)
+    if progress.plan is None or not any(each.error and is_retryable(each.error) for each in lost):
+        return progress
+    names = {each.companion for each in lost}
+    kept = {name: each for name, each in progress.companions.items() if name not in names}
+    plan = with_companions(run, progress.image, progress.plan)
+    progress = publish_companions(run, replace(progress, plan=plan, companions=kept), plan, {})
     run.store.sync()
+    return progress
 
 
-def record_verdict(run: MirrorRun, image: Image, root: Descriptor) -> None:
+def _lost(progress: Progress) -> list[Followed]:
+    return [each for each in progress.companions.values() if each.outcome is CompanionStatus.FAILED]
+
+
+def record_verdict(repository: Repository, admission: Admission, root: Descriptor) -> None:
     """The verdict as a referrer of the stored image: the same bytes for the same verdict."""
-    content = run.ledger.admission_of(image).record
-    if content is None:
+    if admission.record is None:
         return
-    repository = run.store.repository(image.local)
     repository.put_blob(CONFIG, EMPTY)
-    repository.put_blob(layer_of(content), content)
-    repository.put_manifest(parse_manifest(manifest_of(content, root)))
+    repository.put_blob(layer_of(admission.record), admission.record)
+    repository.put_manifest(parse_manifest(manifest_of(admission.record, root)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
+from tasks.run.values import ListedReferrers
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, Where
 from tasks.upstream.lists.referrers import fallback_tag, parse_list
 
@@ -71,6 +72,21 @@ class ReferrerLists:
         """A list of referrers was seen under a tag, with this digest."""
         if self.remember:
             self._lists[repository, tag] = digest
+
+    def listed(self, repository: str) -> ListedReferrers | None:
+        """What the tags of a repository say, for another process; None: they have not been listed."""
+        tags = self._tags.get(repository)
+        if tags is None:
+            return None
+        return ListedReferrers(
+            tags, {tag: found for tag in tags if (found := self._lists.get((repository, tag)))}
+        )
+
+    def learn(self, repository: str, listed: ListedReferrers | None) -> None:
+        """What another process has listed."""
+        if listed is not None and self.remember and repository not in self._tags:
+            self._tags[repository] = listed.tags
+            self._lists.update({(repository, tag): digest for tag, digest in listed.digests.items()})
 
     def companion_tags(self, repository: str) -> Collection[str] | None:
         """The tags of companions, all of them; None: the tags have not been listed."""

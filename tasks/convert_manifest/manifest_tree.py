@@ -215,7 +215,7 @@ def _note_gone(run: MirrorRun, image: Image, tree: _Tree) -> None:
             Where(run.upstream.name, image.source, image.reference),
             f"all that its index lists is gone upstream: {', '.join(tree.gone[:3])}",
         )
-    run.ledger.remark(
+    run.live.remark(
         f"{image.name}: left out what its index lists and the upstream does not have any more "
         f"(missingChildren: sparse): {', '.join(dict.fromkeys(tree.gone))}"
     )

@@ -87,6 +87,16 @@ def _fetch(run: MirrorRun, image: Image, digest: Digest) -> Fetched:
     return found
 
 
+def fetch_by_tag(run: MirrorRun, image: Image) -> Image:
+    """The image as its tag is now, by one GET. The manifest is kept for the steps that read it by digest.
+
+    Raises `UpstreamError`.
+    """
+    found = run.upstream.manifest(image.source, image.upstream_reference)
+    run.recent.keep(image.source, found)
+    return replace(image, digest=found.digest, media_type=found.media_type or image.media_type)
+
+
 def parsed(
     run: MirrorRun, image: Image, descriptor: Descriptor, body: bytes, media_type: str | None
 ) -> Manifest:

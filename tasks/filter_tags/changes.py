@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,20 @@ from tasks.convert_manifest.manifests import with_type
 from tasks.filter_tags.cooldown import held_back, note_time, settle, settle_others
 from tasks.filter_tags.declined import SCHEMA1, declined_before, why_declined
 from tasks.filter_tags.gone import gone_tags
-from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists
+from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists, note_of
 from tasks.filter_tags.tag_conflicts import conflicting_source
 from tasks.filter_tags.up_to_date import is_up_to_date, moves
 from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.run.errors import LeftOut, is_retryable, is_stop
-from tasks.run.ledger import Ledger
 from tasks.run.values import Findings, Image
 from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from registry_server.oci.digest import Digest
-    from registry_server.oci.reference import ImageName
+    from registry_server.oci.reference import ImageName, RepositoryName
     from registry_server.store.repository import Repository
     from tasks.run.context import MirrorRun
     from tasks.run.values import SourceRepository, Subject, Target
@@ -53,12 +53,15 @@ class _Search:
     settled: set[Digest] = field(default_factory=set)  # images that are in place, or come in
     waiting: dict[Digest, str] = field(default_factory=dict)  # images that are held back, and why
     subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
+    noted: defaultdict[RepositoryName, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
 
-def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
+def find_changes(
+    run: MirrorRun, source: SourceRepository, heads: Mapping[Tag | Digest, Head] | None = None
+) -> Findings:
     """List the tags, apply the rules, ask for the digest of each survivor and compare with the store.
 
-    A tag whose HEAD fails is a problem of that tag; a retry asks only for what failed.
+    A tag whose HEAD fails is a problem of that tag. `heads` are answers that need not be asked for again.
     Raises `UpstreamError` if the tags cannot be listed, `Stopped`.
     """
     listed = all(target.rule.images for target in source.targets)
@@ -66,7 +69,7 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     tags = [tag for tag in named if Tag.is_valid(tag)]  # users' patterns are not for megabytes of text
     if not listed:
         run.lists.note_tags(source.name, tags)
-    search = _Search(run, source, _want(run, source, tags))
+    search = _Search(run, source, _want(run, source, tags, heads or {}))
     search.problems |= search.wanted.problems
     _leave_out_lists(search)
     search.wanted.count_companions(tags)
@@ -81,9 +84,11 @@ def find_changes(run: MirrorRun, source: SourceRepository) -> Findings:
     return _findings(search, tags, listed=listed)
 
 
-def _want(run: MirrorRun, source: SourceRepository, tags: Sequence[str]) -> Wanted:
+def _want(
+    run: MirrorRun, source: SourceRepository, tags: Sequence[str], heads: Mapping[Tag | Digest, Head]
+) -> Wanted:
     """What the rules keep, with the upstream's answer for each. Raises `Stopped`."""
-    wanted = Wanted(run, source, {**run.ledger.take_heads(source.name)})
+    wanted = Wanted(run, source, {**heads})
     for target in source.targets:
         wanted.add_rule(target, tags)
     wanted.ask(wanted.origins[name] for name in wanted.names)
@@ -92,24 +97,27 @@ def _want(run: MirrorRun, source: SourceRepository, tags: Sequence[str]) -> Want
 
 def _findings(search: _Search, tags: Sequence[str], *, listed: bool) -> Findings:
     run, source = search.run, search.source
-    lost, passing = find_companions(run, search.held, search.changed)
-    if passing is not None:
-        search.passing[f"what refers to images of {source.name}"] = passing
-    if search.passing and run.entry.max_retries:
-        run.ledger.keep_heads(source.name, search.wanted.answered())
+    following = find_companions(run, search.held)
+    for local, notes in following.noted.items():
+        search.noted[local].update(notes)
+    if following.passing is not None:
+        search.passing[f"what refers to images of {source.name}"] = following.passing
     return Findings(
         source,
-        tuple(search.changed),
-        search.unchanged - sum(image.held for image in search.changed),
+        (*search.changed, *following.lacking),
+        search.unchanged - len(following.lacking),
         search.upstream,
         search.problems,
         search.declined,
         search.wanted.dropped,
         tuple(note for target in source.targets for note in _zot_notes(source, target, tags)),
-        lost,
+        following.problem,
         search.passing,
         search.wanted.renamed(),
         None if listed or run.only else gone_tags(run, source, tags),
+        search.wanted.answered() if search.passing and run.entry.max_retries else {},
+        search.noted,
+        run.lists.listed(source.name),
     )
 
 
@@ -123,7 +131,7 @@ def _list_tags(run: MirrorRun, source: SourceRepository) -> list[str]:
     except UpstreamNotFound:
         if run.only or source.name in literal_names(run.entry):
             raise
-        run.ledger.remark(f"{run.upstream.name}: its catalog has {source.name}, which is not there (404)")
+        run.live.remark(f"{run.upstream.name}: its catalog has {source.name}, which is not there (404)")
         return []
 
 
@@ -132,7 +140,7 @@ def ask_again(run: MirrorRun, image: Image) -> Image | None:
 
     Raises `LeftOut` with the reason of a rule, `UpstreamError`, `Stopped`.
     """
-    again = replace(run, only=frozenset({str(image.name)}), ledger=Ledger())
+    again = replace(run, only=frozenset({str(image.name)}))
     for source in choose_repositories(run.entry, [image.source]):
         findings = find_changes(again, source)
         if reason := findings.declined.get(image.name):
@@ -150,6 +158,7 @@ def _leave_out_lists(search: _Search) -> None:
         del names[name]
         if error is None:
             search.wanted.dropped.add(NO_IMAGE, search.source.name, [search.wanted.origins[name]])
+            search.noted[name.repository].update(note_of(name, answered[name].digest))
         else:
             search.problems[name] = str(error)
 

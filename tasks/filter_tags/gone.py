@@ -38,7 +38,7 @@ def gone_tags(
         if _came_from(run, source.name, run.store.repository(local).tag(tag))
     }
     if gone and not listed:
-        run.ledger.remark(
+        run.live.remark(
             f"{source.name}: the upstream lists no tag at all, and {len(gone):,} tags came from there: "
             "none of them counts as deleted"
         )

@@ -41,7 +41,7 @@ def find_lists(
             found[name] = answer
         elif answer:
             found[name] = None
-            _note(run, source, name, unsure[name].digest)
+            run.lists.note_list(source, str(name.reference), unsure[name].digest)
     run.check_stopped()
     return found
 
@@ -72,6 +72,6 @@ def _is_list(run: MirrorRun, source: str, name: ImageName, head: Head) -> bool:
     return is_referrers_list(name.reference, head.digest, manifest)
 
 
-def _note(run: MirrorRun, source: str, name: ImageName, digest: Digest) -> None:
-    run.ledger.note(name.repository, {f"{_NOTED}{name.reference}": str(digest)})
-    run.lists.note_list(source, str(name.reference), digest)
+def note_of(name: ImageName, digest: Digest) -> dict[str, str]:
+    """For the next poll, which need not read the list again while it has this digest."""
+    return {f"{_NOTED}{name.reference}": str(digest)}

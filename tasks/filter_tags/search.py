@@ -11,9 +11,10 @@ from tasks.filter_tags.changes import find_changes
 from tasks.list_catalog import is_asked_for, may_mean
 from tasks.run.context import only_error
 from tasks.run.errors import StepFailed, Unexpected, is_stop
+from tasks.run.values import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from registry_server.oci.reference import ImageName
     from tasks.run.context import MirrorRun
@@ -23,64 +24,73 @@ if TYPE_CHECKING:
 log = logging.getLogger("mirrorflow.filter_tags")
 
 
-def filter_repositories(run: MirrorRun, sources: Sequence[SourceRepository]) -> int:
-    """Search every repository of the group that has not been searched; how many images have changed.
+def filter_repositories(
+    run: MirrorRun, sources: Sequence[SourceRepository], before: Sequence[Findings] = ()
+) -> list[Findings]:
+    """Search every repository of the group; one that fails stops no other.
 
-    Raises at the end, when the others are done, if a repository could not be listed, or if something failed
-    that may pass: what was found until then is in the ledger all the same.
+    `before`: what the last try answered. What is final there is not searched again. What a stop cut off is
+    not in the answer.
     """
-    failures: dict[str, MirrorflowError] = {}
-    changed = 0
-    for source in run.ledger.unsearched(sources):
+    known = {each.source.name: each for each in before}
+    found = run.in_parallel(lambda source: _search(run, source, known.get(source.name)), sources)
+    return [each for each in found if each.error is None or not is_stop(each.error)]
+
+
+def _search(run: MirrorRun, source: SourceRepository, before: Findings | None) -> Findings:
+    if before is not None and before.is_final:
+        return before
+    try:
         run.check_stopped()
-        try:
-            findings = find_changes(run, source)
-        except MirrorflowError as error:
-            if is_stop(error):
-                raise
-            failures[source.name] = error
-            run.ledger.search_failed(source, error)
-        except Exception as error:
-            log.exception("unexpected error for %s", source.name)
-            failures[source.name] = Unexpected(error)
-            run.ledger.search_failed(source, failures[source.name])
-        else:
-            run.ledger.found(findings)
-            if findings.passing:
-                of = len({**findings.upstream, **findings.problems})
-                failures[source.name] = StepFailed(findings.passing, of=of)
-            changed += len(findings.changed)
-            log.info("%s: %d changed, %d unchanged", source.name, len(findings.changed), findings.unchanged)
-    if failures:
-        raise only_error(failures, of=len(sources))
-    return changed
+        found = find_changes(run, source, before.heads if before else None)
+    except MirrorflowError as error:
+        return Findings(source, error=error)
+    except Exception as error:
+        log.exception("unexpected error for %s", source.name)
+        return Findings(source, error=Unexpected(error))
+    log.info("%s: %d changed, %d unchanged", source.name, len(found.changed), found.unchanged)
+    return found
 
 
-def unmatched(run: MirrorRun) -> set[str]:
+def failure_of(found: Sequence[Findings]) -> MirrorflowError | None:
+    """What failed of a group: repositories that could not be searched, and what a retry may mend."""
+    failures: dict[str, MirrorflowError] = {}
+    for each in found:
+        if each.error is not None:
+            failures[each.source.name] = each.error
+        elif each.passing:
+            of = len({**each.upstream, **each.problems})
+            failures[each.source.name] = StepFailed(each.passing, of=of)
+    return only_error(failures, of=len(found)) if failures else None
+
+
+def unmatched(only: frozenset[str], found: Iterable[Findings]) -> set[str]:
     """The items of `only` for which no repository that was searched has anything."""
-    if not run.only:
+    if not only:
         return set()
     seen = [
         (str(name), f"{findings.source.name}{_separator(name)}{findings.upstream_reference(name)}")
-        for findings in run.ledger.findings()
+        for findings in found
         for name in {**findings.upstream, **findings.problems}
     ]
-    return {item for item in run.only if not any(is_asked_for(frozenset({item}), *names) for names in seen)}
+    return {item for item in only if not any(is_asked_for(frozenset({item}), *names) for names in seen)}
 
 
 def _separator(name: ImageName) -> str:
     return "@" if isinstance(name.reference, Digest) else ":"
 
 
-def search_errors(run: MirrorRun) -> list[tuple[SourceRepository, MirrorflowError]]:
+def search_errors(
+    only: frozenset[str], found: Sequence[Findings]
+) -> list[tuple[SourceRepository, MirrorflowError]]:
     """The repositories that could not be searched.
 
     `only` may name an image as it is called here or there, and both are tried: that the wrong one of the two
     repositories does not exist (or is forbidden, as some registries call it) is no error once the image was
     found in the other.
     """
-    errors = run.ledger.search_errors()
-    if not run.only:
+    errors = [(each.source, each.error) for each in found if each.error is not None]
+    if not only:
         return errors
-    open_items = unmatched(run)
+    open_items = unmatched(only, found)
     return [(source, error) for source, error in errors if any(may_mean(item, source) for item in open_items)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.run.ledger import Ledger
+from tasks.run.live import Live
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
@@ -86,8 +86,8 @@ class Arrivals:
 
 
 @dataclass
-class WatchedLedger(Ledger):
-    """The ledger of one image on demand: who waits for its blobs hears of them."""
+class WatchedLive(Live):
+    """Of one image on demand: requests that wait for its blobs are woken."""
 
     arrivals: Arrivals = field(default_factory=Arrivals)
     local: RepositoryName = field(default=None)  # type: ignore[assignment] # always given
@@ -101,10 +101,8 @@ class WatchedLedger(Ledger):
             raise TookTooLong(f"{self.local}: not complete after {self.seconds:g} s (syncTimeout)")
         self.arrivals.moved(self.local, digest)
 
-    def blob_copied(self, digest: Digest, source: str) -> None:
-        super().blob_copied(digest, source)
+    def copied(self, digest: Digest) -> None:
         self.arrivals.copied(self.local, digest)
 
-    def blob_failed(self, digest: Digest, source: str, error: MirrorflowError) -> None:
-        super().blob_failed(digest, source, error)
+    def copy_failed(self, digest: Digest, error: MirrorflowError) -> None:
         self.arrivals.failed(self.local, digest, error)

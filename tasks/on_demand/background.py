@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from registry_server.oci import media_types
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
-from tasks.copy_blob import BlobJob, copy_all
+from tasks.copy_blob import copy_all, failure_of
 from tasks.on_demand.complete_image import Pending, complete_image, extend_tags, publish_sparse, quietly
 from tasks.on_demand.limits.timed_cache import TimedCache
 from tasks.on_demand.work import Step, Work
-from tasks.run.values import Image
+from tasks.run.values import BlobCopy, Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,11 +70,13 @@ class BackgroundFetcher:
         media_type, parts = self._type_of(local, lead.parent), candidate.parts.of_all_platforms
         parent = Image(candidate.source, local, lead.parent, lead.parent, media_type, parts)
         run = self._run_for(candidate, parent)
-        job = BlobJob(lead.descriptor, parent)
+        wanted = BlobCopy(lead.descriptor, parent)
 
         def copying() -> None:
             with self._store.lease():
-                copy_all(run, [job])
+                error = failure_of(copy_all(run, [wanted]))
+            if error is not None:
+                raise error
             self._settle(local, lead.descriptor.digest)
 
         label = f"{lead.descriptor.digest.short} for {parent.name}"

@@ -13,11 +13,10 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.mirror_state.withheld_digests import forget_withheld
 from registry_server.store.records import Origin, TagRecord
-from tasks.copy_blob import claim_jobs, copy_all
 from tasks.filter_tags.up_to_date import is_manifest
 from tasks.on_demand.work import Step, Work, log
-from tasks.pipeline import convert_images, publish_images
-from tasks.run.values import Admission
+from tasks.pipeline import Batch
+from tasks.run.values import Admission, Progress
 from tasks.run.values import Step as Passed
 
 if TYPE_CHECKING:
@@ -65,39 +64,38 @@ def complete_image(
 
     `claimed` hears which blobs are fetched, before they are; `then` is called when it is published.
     """
-    images = [image]
+    batch = Batch(run)
+    name = str(image.name)
+
+    def verifying() -> None:
+        # It was admitted before its manifest was stored (resolve.py); here that is only shown.
+        admitted = Progress(image, admission=image.admission or Admission("admitted"))
+        batch.record.advanced([admitted.passed(Passed.VERIFIED)])
 
     def copying() -> None:
-        jobs = claim_jobs(run, images)
-        claimed({job.blob.digest for job in jobs})
+        claimed({each.blob.digest for each in batch.lacking})
         with run.store.lease():
-            copy_all(run, jobs)
+            batch.copy_blob()
 
     def publishing() -> None:
-        with run.store.lease():
-            done = publish_images(run, images)
-        if done:
-            then()
+        waited = batch.record.progress[name].waits_for(Passed.PUBLISHED)
+        try:
+            with run.store.lease():
+                batch.publish_image()
+        finally:
+            if waited and batch.record.progress[name].step is Passed.PUBLISHED:
+                then()
 
     return Work(
         run,
-        str(image.name),
+        name,
         (
-            Step("verify_signature", lambda: _verify(run, image)),
-            Step("convert_manifest", lambda: convert_images(run, images)),
+            Step("verify_signature", verifying),
+            Step("convert_manifest", batch.convert_manifest),
             Step("copy_blob", copying),
             Step("publish_image", publishing),
         ),
     )
-
-
-def _verify(run: MirrorRun, image: Image) -> int:
-    """It was admitted before its manifest was stored (`looking`); here that is only shown."""
-
-    def show(each: Image) -> None:
-        run.ledger.admitted(each, each.admission or Admission("admitted"))
-
-    return run.for_each_image([image], Passed.VERIFIED, show)
 
 
 def publish_sparse(store: Store, pending: Pending) -> bool:

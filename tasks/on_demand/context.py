@@ -60,7 +60,7 @@ class OnDemandContext:
         return self._upstreams[-1].run_of(candidate)
 
     def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
-        """With nothing but this image in its ledger."""
+        """As this image sees it: requests that wait for its blobs are woken."""
         return self._upstreams[-1].run_for(candidate, image)
 
     def replace_profile(self, profile: Profile) -> None:

@@ -16,14 +16,12 @@ from profiles.tag_filter import local_tag
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.filter_tags.search import filter_repositories
 from tasks.on_demand.answers import TooManyPushes
 from tasks.on_demand.eviction import is_polled
 from tasks.on_demand.routing import Candidate, upstream_names, why_not
 from tasks.on_demand.work import Step as Named
 from tasks.on_demand.work import Work, log
-from tasks.pipeline import convert_images, copy_blobs, publish_images, verify_images
-from tasks.run.ledger import Ledger
+from tasks.pipeline import Batch
 from tasks.run.values import SourceRepository, Target
 
 if TYPE_CHECKING:
@@ -129,35 +127,37 @@ class PushedTags:
         run = self._context.run_of(Candidate(wish.entry, wish.source.name, ()))
         sync = self._context.profile.sync
         polled = any(is_polled(sync, target.local, wish.tag) for target in wish.source.targets)
-        return replace(run, only=wish.names, ledger=Ledger(), on_demand=not polled)
+        return replace(run, only=wish.names, on_demand=not polled)
 
     def _steps(self, run: MirrorRun, wish: PushedTag) -> Iterator[Named]:
-        """Those of a poll; each looks at the ledger for what is left to do."""
+        """Those of a poll."""
+        batch = Batch(run)
 
         def search() -> None:
             with self._lock:
                 if state := self._states.get(wish.key):
                     state.again = False  # what was pushed until now is what is looked at
-            filter_repositories(run, [wish.source])
+            batch.filter_tags([wish.source])
 
         def copying() -> None:
             with run.store.lease():
-                copy_blobs(run, run.ledger.changed())
+                batch.copy_blob()
 
         def publishing() -> None:
             with run.store.lease():
-                publish_images(run, run.ledger.changed())
+                batch.publish_image()
 
         yield Named("filter_tags", search)
-        yield Named("verify_signature", lambda: verify_images(run, run.ledger.changed()))
-        yield Named("convert_manifest", lambda: convert_images(run, run.ledger.changed()))
+        yield Named("verify_signature", batch.verify_signature)
+        yield Named("convert_manifest", batch.convert_manifest)
         yield Named("copy_blob", copying)
-        yield Named("publish_image", lambda: self._ending(wish, run, publishing))
+        yield Named("publish_image", lambda: self._ending(wish, batch, publishing))
 
-    def _ending(self, wish: PushedTag, run: MirrorRun, publishing: Callable[[], None]) -> None:
+    def _ending(self, wish: PushedTag, batch: Batch, publishing: Callable[[], None]) -> None:
         try:
             publishing()
-            if run.ledger.findings() and not run.ledger.search_errors():
+            found = batch.record.findings.values()
+            if found and all(each.error is None for each in found):
                 for target in wish.source.targets:
                     self._synced(target.local, wish.tag)
         finally:

@@ -21,8 +21,7 @@ from tasks.filter_tags.up_to_date import is_made_of
 from tasks.on_demand.limits.breaker import NotAskedNow
 from tasks.on_demand.limits.bulkhead import UpstreamBusy
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.run.ledger import Ledger
-from tasks.run.values import Findings, Image, SourceRepository, Subject
+from tasks.run.values import Image, Subject
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
 from tasks.verify_signature import NotAdmitted, NotSigned, StillNotAdmitted, verify_image
 
@@ -137,15 +136,13 @@ class ManifestResolver:
 
     def _admit(self, run: MirrorRun, image: Image) -> Image:
         """Invariant 4: the verdict comes before anything is stored. Raises `NotAdmitted`, `UpstreamError`."""
-        ledger = Ledger()
-        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
         try:
-            verify_image(replace(run, ledger=ledger), image)
+            admission = verify_image(run, image)
         except NotAdmitted as error:
             self.refused.put(_key(run, image), str(error))
             note_refused(run, image, str(error))
             raise
-        return replace(image, admission=ledger.admission_of(image))
+        return replace(image, admission=admission)
 
     def _check_known(self, run: MirrorRun, candidate: Candidate, image: Image) -> None:
         """Pulls of what waits or was refused do not ask for its signatures each time.

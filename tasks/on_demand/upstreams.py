@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tasks.on_demand.arrivals import Arrivals, WatchedLedger
+from tasks.on_demand.arrivals import Arrivals, WatchedLive
 from tasks.run.context import open_run
 from tasks.run.transfers import Transfers
-from tasks.run.values import Findings, SourceRepository
 
 if TYPE_CHECKING:
     from profiles.model.profile import Profile
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Upstreams:
-    """One open run a registry entry; each image gets a view of it with a ledger of its own. Thread-safe."""
+    """One open run a registry entry; each image gets a view of it of its own. Thread-safe."""
 
     profile: Profile
     store: Store
@@ -52,11 +51,10 @@ class Upstreams:
         return replace(run, transfers=transfers)
 
     def run_for(self, candidate: Candidate, image: Image) -> MirrorRun:
-        """The run with nothing but this image in its ledger."""
+        """The run as one image sees it: requests that wait for its blobs are woken."""
         seconds = candidate.entry.sync_timeout or float("inf")
-        ledger = WatchedLedger(arrivals=self.arrivals, local=image.local, seconds=seconds)
-        ledger.found(Findings(SourceRepository(image.source, ()), (image,)))
-        return replace(self.run_of(candidate), ledger=ledger)
+        live = WatchedLive(arrivals=self.arrivals, local=image.local, seconds=seconds)
+        return replace(self.run_of(candidate), live=live)
 
     def replace_profile(self, profile: Profile) -> Upstreams:
         """Connections for another profile; ours stay open for the work that they have."""

@@ -1,10 +1,14 @@
-"""What all steps of one run share: upstream, store, ledger, the pool of transfers, the stop sign."""
+"""What the steps of a run need of the world: upstream, store, threads, the stop sign.
+
+Opened once in each process that runs steps. What a step finds out is in the value that it returns, not here.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +19,9 @@ from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.referrer_lists import ReferrerLists
 from tasks.convert_manifest.manifests import RecentManifests
-from tasks.run.errors import LeftOut, StepFailed, Unexpected, is_stop
+from tasks.run.errors import StepFailed, Unexpected
 from tasks.run.keyed_locks import KeyedLocks
-from tasks.run.ledger import Ledger
+from tasks.run.live import Live
 from tasks.run.transfers import Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
@@ -26,12 +30,11 @@ from tasks.upstream.registry import UpstreamRegistry
 from tasks.verify_signature import Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry, Sync
     from registry_server.store.store import Store
-    from tasks.run.values import Image, Step
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,10 +50,11 @@ class MirrorRun:
     upstream: UpstreamRegistry
     store: Store
     transfers: Transfers
+    images: Transfers
     stop: threading.Event
     lists: ReferrerLists
     only: frozenset[str] = frozenset()
-    ledger: Ledger = field(default_factory=Ledger)
+    live: Live = field(default_factory=Live)
     manifests: KeyedLocks = field(default_factory=KeyedLocks)
     recent: RecentManifests = field(default_factory=RecentManifests)
     verification: Verification = field(default_factory=Verification)
@@ -58,6 +62,8 @@ class MirrorRun:
     sync: Sync | None = None  # what else the profile brings into the store
     now: Callable[[], float] = time.time  # unix seconds
     rehearsal: bool = False  # it looks, and writes nothing
+    _counted: Counter[str] = field(default_factory=Counter)
+    _counted_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""
@@ -79,28 +85,23 @@ class MirrorRun:
             log.exception("unexpected error for %s", item)
             return Unexpected(error)
 
-    def for_each_image(self, images: Iterable[Image], step: Step, work: Callable[[Image], None]) -> int:
-        """Take every image that waits for `step` through it; for how many it was done.
+    def in_parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` of every item, in order, on threads of their own; `work` may use `each`, and must not raise.
 
-        What is `LeftOut` is no failure. One failure stops no other image. Raises at the end: the error itself
-        if the group has one member, else `StepFailed` with all of them.
+        Their number is the entry's `reqConcurrent`: a step waits for the upstream and for the disk.
         """
-        images = list(images)
-        waiting = self.ledger.waiting(images, step)
-        failures: dict[str, MirrorflowError] = {}
-        for image in waiting:
-            result = self._attempt(work, image)
-            if isinstance(result, LeftOut):
-                self.ledger.skip(image, str(result))
-            elif isinstance(result, MirrorflowError):
-                failures[str(image.name)] = result
-                if not is_stop(result):
-                    self.ledger.failed(image, step, result)
-            else:
-                self.ledger.passed(image, step)
-        if failures:
-            raise only_error(failures, of=len(images))
-        return len(waiting)
+        if len(items) < 2:
+            return [work(item) for item in items]
+        return self.images.each(work, items)
+
+    def take_requests(self) -> dict[str, int]:
+        """What the upstream was asked since the last call, by kind."""
+        with self._counted_lock:
+            now = Counter(self.upstream.requests())
+            new = now - self._counted
+            self._counted.clear()
+            self._counted.update(now)
+            return dict(new)
 
 
 def only_error(failures: dict[str, MirrorflowError], *, of: int) -> MirrorflowError:
@@ -127,16 +128,16 @@ def open_run(
     stop = stop or threading.Event()
     entry = without_own_addresses(entry, profile.http)
     verification = Verification.of(profile, entry)
-    ledger = Ledger()
+    live = Live()
     upstream = UpstreamRegistry(
         entry,
         StandardCredentials(profile.sync.credentials_file),
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
-        remark=log.info if lasting else ledger.remark,
+        remark=log.info if lasting else live.remark,
         bandwidth=_bandwidth(profile, entry),
     )
-    transfers = Transfers(entry.req_concurrent)
+    transfers, images = Transfers(entry.req_concurrent), Transfers(entry.req_concurrent)
     try:
         recent = RecentManifests()
         lists = ReferrerLists(upstream, recent, remember=not lasting)
@@ -145,15 +146,17 @@ def open_run(
             upstream,
             store,
             transfers,
+            images,
             stop,
             lists,
             frozenset(only),
-            ledger,
+            live,
             recent=recent,
             verification=verification,
             sync=profile.sync,
         )
     finally:
+        images.close()
         transfers.close()
         upstream.close()
 

@@ -1,4 +1,4 @@
-"""What came of a run, image by image: pure, from the ledger."""
+"""What came of a run, image by image: pure, from the record of the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tasks.run.values import Step
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tasks.run.ledger import Ledger, Progress
+    from tasks.run.record import RunRecord
+    from tasks.run.values import Progress
 
 
 class Outcome(StrEnum):
@@ -46,17 +47,18 @@ class ImageOutcome:
     stored: str = ""
 
 
-def outcomes(ledger: Ledger) -> list[ImageOutcome]:
+def outcomes(record: RunRecord) -> list[ImageOutcome]:
     """Every image that is not simply unchanged: failures first, then what was copied, by name."""
-    rows = [_of_progress(ledger, progress) for progress in ledger.progress()]
+    moved = record.moved_for()
+    rows = [_of_progress(progress, moved[name]) for name, progress in record.progress.items()]
     rows += [
         _unstarted(str(name), findings.source.name, reason, Outcome.FAILED)
-        for findings in ledger.findings()
+        for findings in record.findings.values()
         for name, reason in findings.problems.items()
     ]
     rows += [
         _unstarted(str(name), findings.source.name, reason, Outcome.SKIPPED)
-        for findings in ledger.findings()
+        for findings in record.findings.values()
         for name, reason in findings.declined.items()
     ]
     order = list(Outcome)
@@ -64,7 +66,7 @@ def outcomes(ledger: Ledger) -> list[ImageOutcome]:
     return sorted(rows, key=lambda row: (order.index(row.outcome), row.image))
 
 
-def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
+def _of_progress(progress: Progress, moved: int) -> ImageOutcome:
     image, plan = progress.image, progress.plan
     outcome, reason = _judge(progress)
     return ImageOutcome(
@@ -74,7 +76,7 @@ def _of_progress(ledger: Ledger, progress: Progress) -> ImageOutcome:
         outcome=outcome,
         step=str(progress.failed_step or progress.step),
         reason=reason,
-        bytes_moved=ledger.moved_for(progress),
+        bytes_moved=moved,
         size=total_size(plan.all_blobs) if plan else 0,
         seconds=round(progress.seconds, 3),
         verdict=progress.admission.verdict,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.run.context import MirrorRun
+    from tasks.run.record import RunRecord
 
 
 log = logging.getLogger("mirrorflow.polling")
@@ -36,26 +37,28 @@ class _Seen:
     listed: set[str] = field(default_factory=set)  # upstream repositories whose whole list was read
 
 
-def record_polls(run: MirrorRun) -> None:
+def record_polls(run: MirrorRun, record: RunRecord) -> None:
     """Write what was seen, once a repository; a run for few images only adds to the last record.
 
     A store that refuses (it is full, or read-only) is logged: what the run did is told all the same.
     """
     now = time.time()
-    for local, seen in _collect(run).items():
+    noted = record.noted()
+    for local, seen in _collect(run, record).items():
         repository = run.store.repository(local)
         try:
-            repository.put_poll(_record(run, repository, seen, now), keep=_entries(run))
+            poll = _record(run, repository, seen, noted.get(local, {}), now)
+            repository.put_poll(poll, keep=_entries(run))
         except StoreError as error:
-            log.warning("%s: that it was checked cannot be remembered: %s", local, error)
+            log.warning("%s: cannot save the poll record: %s", local, error)
 
 
-def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
+def _collect(run: MirrorRun, record: RunRecord) -> Mapping[RepositoryName, _Seen]:
     found: defaultdict[RepositoryName, _Seen] = defaultdict(_Seen)
-    for source, error in search_errors(run):
+    for source, error in search_errors(run.only, list(record.findings.values())):
         for target in source.targets:
             found[target.local].problems[""] = str(error)
-    for findings in run.ledger.findings():
+    for findings in record.searched():
         for target in findings.source.targets:
             _ = found[target.local]  # a repository without any tag has been checked as well
         for name, digest in findings.upstream.items():
@@ -64,8 +67,8 @@ def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
         for name, reason in findings.declined.items():
             declined = f"{findings.upstream.get(name, '')} {reason}"
             found[name.repository].declined[str(name.reference)] = declined
-    _collect_gone(run, found)
-    for progress in run.ledger.progress():
+    _collect_gone(record, found)
+    for progress in record.progress.values():
         seen, reference = found[progress.image.local], str(progress.image.reference)
         if progress.skipped:
             seen.declined[reference] = f"{progress.image.digest} {progress.skipped}"
@@ -74,8 +77,8 @@ def _collect(run: MirrorRun) -> Mapping[RepositoryName, _Seen]:
     return found
 
 
-def _collect_gone(run: MirrorRun, found: Mapping[RepositoryName, _Seen]) -> None:
-    for findings in run.ledger.findings():
+def _collect_gone(record: RunRecord, found: Mapping[RepositoryName, _Seen]) -> None:
+    for findings in record.findings.values():
         if findings.gone is None:
             continue
         for target in findings.source.targets:
@@ -91,10 +94,11 @@ def _by_repository(
         getattr(found[name.repository], pile)[str(name.reference)] = reason
 
 
-def _record(run: MirrorRun, repository: Repository, seen: _Seen, now: float) -> PollRecord:
+def _record(
+    run: MirrorRun, repository: Repository, seen: _Seen, companions: dict[str, str], now: float
+) -> PollRecord:
     before = repository.poll(run.entry.name)
     problems, declined = dict(seen.problems), dict(seen.declined)
-    companions = run.ledger.notes(repository.name)
     upstream: dict[str, str] = {
         tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)
     }

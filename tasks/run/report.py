@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from profiles.model.break_glass import BreakGlass
     from registry_server.oci.errors import MirrorflowError
     from tasks.run.context import MirrorRun
-    from tasks.run.values import SourceRepository
+    from tasks.run.record import RunRecord
+    from tasks.run.values import Findings, SourceRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +127,30 @@ class Report:
         }
 
 
-def build_report(run: MirrorRun, *, started: float, run_id: str, failure: str = "") -> Report:
-    """Read the ledger; `failure` is what ended the run before its steps did."""
+def build_report(
+    run: MirrorRun, record: RunRecord, *, started: float, run_id: str, failure: str = ""
+) -> Report:
+    """`failure` is what ended the run before its steps did."""
     problems = [failure] if failure else []
-    problems += [_told(source, error) for source, error in search_errors(run)]
-    problems += unwanted(run)
-    problems += lost_companions_of(run)
-    budget = run.upstream.budget()
+    found = list(record.findings.values())
+    problems += [_told(source, error) for source, error in search_errors(run.only, found)]
+    problems += unwanted(run, found)
+    problems += lost_companions_of(record)
     return Report(
         registry=run.entry.name,
         run_id=run_id,
         started=started,
         ended=time.time(),
         only=tuple(sorted(run.only)),
-        unchanged=sum(findings.unchanged for findings in run.ledger.findings()),
+        unchanged=sum(findings.unchanged for findings in found),
         stopped=run.stop.is_set(),
         problems=tuple(problems),
-        requests=run.upstream.requests(),
-        budget=str(budget) if budget else "",
-        images=outcomes(run.ledger),
+        requests=record.requests,
+        budget=record.budget,
+        images=outcomes(record),
         break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
-        notes=run.ledger.remarks(),
-        dropped=DroppedTags.sum(findings.dropped for findings in run.ledger.findings()),
+        notes=tuple(record.remarks),
+        dropped=DroppedTags.sum(findings.dropped for findings in found),
     )
 
 
@@ -162,10 +165,10 @@ def _glass(entry: BreakGlass, now: float) -> dict[str, Any]:
     }
 
 
-def lost_companions_of(run: MirrorRun) -> list[str]:
+def lost_companions_of(record: RunRecord) -> list[str]:
     """What accompanies images that are here, and did not come: the mirror is not complete without."""
-    found = [f"{each.source.name}: {each.companions}" for each in run.ledger.findings() if each.companions]
-    for progress in run.ledger.progress():
+    found = [f"{each.source.name}: {each.companions}" for each in record.findings.values() if each.companions]
+    for progress in record.progress.values():
         lost = [each for each in progress.companions.values() if each.outcome is CompanionStatus.FAILED]
         if lost and progress.step is Step.PUBLISHED:
             more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
@@ -173,13 +176,13 @@ def lost_companions_of(run: MirrorRun) -> list[str]:
     return found
 
 
-def unwanted(run: MirrorRun) -> list[str]:
+def unwanted(run: MirrorRun, found: Sequence[Findings]) -> list[str]:
     """Images that were asked for by name and that no rule takes: silence would look like success."""
-    if run.stop.is_set() or search_errors(run):
+    if run.stop.is_set() or search_errors(run.only, found):
         return []
     return [
         f"{item}: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
-        for item in sorted(unmatched(run))
+        for item in sorted(unmatched(run.only, found))
     ]
 
 

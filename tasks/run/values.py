@@ -1,8 +1,12 @@
-"""What the steps hand to one another: frozen, small, without bodies, so that thousands fit in memory."""
+"""The values that flow between the steps: frozen, picklable, without bodies, so that thousands fit in memory.
+
+list_catalog -> Catalog -> filter_tags -> Findings -> verify_signature, convert_manifest -> Progress
+             -> copy_blob: BlobCopy -> BlobOutcome -> publish_image -> Progress
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +16,15 @@ from registry_server.oci.reference import ImageName, Tag
 from tasks.run.dropped_tags import DroppedTags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from profiles.model.content_rule import ContentRule
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
-    from tasks.companions.model import CompanionSet, Following
+    from tasks.companions.model import CompanionSet, Followed, Following
+    from tasks.upstream.registry import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,16 @@ class SourceRepository:
 
     name: str
     targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The wanted repositories; `problem` says why there may be more: the upstream refused its catalog, with
+    `error`."""
+
+    repositories: tuple[SourceRepository, ...]
+    problem: str = ""
+    error: MirrorflowError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +116,26 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedReferrers:
+    """The companions' tags among all tags of a repository, and the digests of fallback lists seen there."""
+
+    tags: frozenset[str]
+    digests: Mapping[str, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What filter_tags found out about one upstream repository.
 
     `upstream` has the digest of every tag that a rule keeps, for the poll record. `problems` holds the
     tags that could not be checked, and "" for the repository itself; `declined` those that are left out for
     good as long as their digest stays (schema 1, a `select` that gave false). `passing` are the errors of
-    those problems that a retry of the task may mend. `dropped` are tags by the reason why the mirror does not
-    take them; `notes` are for who comes from zot. `companions` says why it is not known what refers to images
-    that are here.
-    good as long as their digest stays (schema 1, a `select` that gave false). `dropped` counts tags by the
-    reason why a rule does not take them; `notes` are for who comes from zot. `companions` says why it is not
-    known what refers to images that are here. `gone` are tags here that the upstream has no more; None: this
-    search could not tell.
+    those problems that a retry of the task may mend; `heads` are the answers that the retry need not ask for
+    again. `dropped` counts tags by the reason why a rule does not take them; `notes` are for users who come
+    from zot. `companions` says why it is not known what refers to images that are here. `gone` are tags here
+    that the upstream has no more; None: this search could not tell. `noted` is for the next poll, by
+    repository here: what it need not look at again (`PollRecord.companions`). `lists` is what the tags say
+    about referrers. `error`: the repository could not be searched.
     """
 
     source: SourceRepository
@@ -128,6 +150,15 @@ class Findings:
     passing: Mapping[str, MirrorflowError] = field(default_factory=dict)
     renamed: Mapping[ImageName, str] = field(default_factory=dict)  # the upstream's tag, where it is another
     gone: frozenset[ImageName] | None = None
+    heads: Mapping[Tag | Digest, Head] = field(default_factory=dict, repr=False)
+    noted: Mapping[RepositoryName, Mapping[str, str]] = field(default_factory=dict)
+    lists: ListedReferrers | None = field(default=None, repr=False)
+    error: MirrorflowError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether searching again would change nothing."""
+        return self.error is None and not self.passing
 
     def upstream_reference(self, name: ImageName) -> str:
         return self.renamed.get(name, str(name.reference))
@@ -173,3 +204,74 @@ class Step(StrEnum):
     CONVERTED = "convert_manifest"
     COPIED = "copy_blob"
     PUBLISHED = "publish_image"
+
+
+_BEFORE = {Step.VERIFIED: Step.FOUND, Step.CONVERTED: Step.VERIFIED, Step.PUBLISHED: Step.CONVERTED}
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCopy:
+    """A blob that the store lacks, and the image on whose behalf it is fetched."""
+
+    blob: Descriptor
+    image: Image
+
+    @property
+    def key(self) -> tuple[Digest, str]:
+        """The digest, and the upstream repository that is asked for it: another one may have it."""
+        return self.blob.digest, self.image.source
+
+
+@dataclass(frozen=True, slots=True)
+class BlobOutcome:
+    """What came of a `BlobCopy`; `moved` bytes came over the network."""
+
+    copy: BlobCopy
+    moved: int = 0
+    error: MirrorflowError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one image got. `error` is of `failed_step`; `skipped` is a reason to leave the image out for
+    good, which is not a failure.
+
+    `admission` is what verification said of it. `lacking` are the blobs of its plan that the store does not
+    have. `companions` is what came of each. `noted` is for the next poll, as in `Findings`. `moved` counts
+    bytes that publish_image fetched. `seconds` is the time that the steps took.
+    """
+
+    image: Image
+    step: Step = Step.FOUND
+    failed_step: Step | None = None
+    error: MirrorflowError | None = None
+    skipped: str = ""
+    admission: Admission = field(default_factory=lambda: Admission(""))
+    plan: ImagePlan | None = None
+    lacking: tuple[BlobCopy, ...] = ()
+    companions: Mapping[str, Followed] = field(default_factory=dict)
+    noted: Mapping[str, str] = field(default_factory=dict)
+    moved: int = 0
+    seconds: float = 0.0
+
+    def waits_for(self, step: Step) -> bool:
+        """Whether it passed the step before, and neither passed this one nor was left out."""
+        return self.step is _BEFORE[step] and not self.skipped
+
+    def passed(self, step: Step) -> Progress:
+        return replace(self, step=step, failed_step=None, error=None)
+
+    def failed(self, step: Step, error: MirrorflowError) -> Progress:
+        return replace(self, failed_step=step, error=error)
+
+    def followed(self, found: Iterable[Followed]) -> Progress:
+        """With what came of companions; a later word on one of them replaces the first."""
+        return replace(self, companions={**self.companions, **{each.companion: each for each in found}})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Images that go through the steps together; `lists` by upstream repository, for `ReferrerLists`."""
+
+    images: tuple[Progress, ...]
+    lists: Mapping[str, ListedReferrers] = field(default_factory=dict)

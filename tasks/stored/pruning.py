@@ -191,12 +191,12 @@ def prune(run: MirrorRun) -> None:
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
     except StoreError as error:
-        run.ledger.remark(f"{run.entry.name}: what is gone upstream cannot be removed: {error}")
+        run.live.remark(f"{run.entry.name}: what is gone upstream cannot be removed: {error}")
         return
     for note in found.notes:
-        run.ledger.remark(note)
+        run.live.remark(note)
     if removed:
-        run.ledger.remark(
+        run.live.remark(
             f"{len(removed):,} tags were removed, because the upstream deleted them: {_some(removed)}; "
             "`mirrorflow store undelete` brings them back until their blobs are collected"
         )

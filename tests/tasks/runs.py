@@ -1,4 +1,4 @@
-"""Runs over real upstreams, step by step and without Prefect; and ways to look at what they left."""
+"""Runs over real upstreams, whole or step by step, without Prefect; and ways to look at what they left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.entries import open_store
@@ -16,13 +17,15 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tasks.filter_tags.search import filter_repositories
+from tasks.dag import Dag
+from tasks.direct_engine import direct_engine
 from tasks.list_catalog import wanted_repositories
-from tasks.pipeline import bring_in, convert_images
+from tasks.pipeline import Batch
 from tasks.run.context import open_run
 from tasks.run.poll_records import record_polls
+from tasks.run.record import RunRecord
 from tasks.run.report import build_report
-from tasks.run.values import Admission, Step
+from tasks.steps import run_step
 from tasks.stored.pruning import prune
 
 if TYPE_CHECKING:
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from tasks.run.context import MirrorRun
     from tasks.run.outcomes import ImageOutcome
     from tasks.run.report import Report
-    from tasks.run.values import Image
     from tests.support_misbehaving import Misbehaving
 
 EVERYTHING: dict[str, Any] = {"prefix": "**"}
@@ -67,26 +69,30 @@ def opened(
         yield run
 
 
-def search(run: MirrorRun) -> str:
-    """list_catalog and filter_tags; the catalog's problem."""
-    catalog = wanted_repositories(run)
-    with suppress(MirrorflowError):  # it is in the ledger as well
-        filter_repositories(run, catalog.repositories)
-    return catalog.problem
+def searched(run: MirrorRun) -> Batch:
+    """After list_catalog and filter_tags, whatever failed."""
+    batch = Batch(run)
+    with suppress(MirrorflowError):  # it is in the record as well
+        batch.filter_tags(wanted_repositories(run).repositories)
+    return batch
 
 
 def mirror(run: MirrorRun) -> Report:
-    """A whole run, and what it has to say for itself."""
-    started, failure = time.time(), ""
-    try:
-        failure = search(run)
-    except MirrorflowError as error:
-        failure = str(error)
-    bring_in(run, run.ledger.changed())
-    record_polls(run)
+    """A whole run, and its report."""
+    record, started = RunRecord(), time.time()
+    with direct_engine(run, partial(run_step, run)) as engine:
+        failure = Dag(run, engine, record).mirror()
+    record_polls(run, record)
     if not failure:
         prune(run)
-    return build_report(run, started=started, run_id="", failure=failure)
+    return reported(run, record, started=started, failure=failure)
+
+
+def reported(run: MirrorRun, record: RunRecord, *, started: float = 0.0, failure: str = "") -> Report:
+    """The report of what is in the record."""
+    record.remarks.update(dict.fromkeys(run.live.take_remarks()))
+    record.requests.update(run.take_requests())
+    return build_report(run, record, started=started, run_id="", failure=failure)
 
 
 def sync(folder: Path, upstream: Misbehaving, *content: dict[str, Any], **options: Any) -> Report:
@@ -157,15 +163,12 @@ def store_of(folder: Path) -> Store:
     return Store.open(folder / "store")
 
 
-def made_ready(run: MirrorRun) -> list[Image]:
+def made_ready(run: MirrorRun) -> Batch:
     """Searched, verified and converted: what copy_blob and publish_image begin with."""
-    search(run)
-    images = run.ledger.changed()
-    run.for_each_image(
-        images, Step.VERIFIED, lambda image: run.ledger.admitted(image, Admission("no policy"))
-    )
-    convert_images(run, images)
-    return images
+    batch = searched(run)
+    batch.verify_signature()
+    batch.convert_manifest()
+    return batch
 
 
 def blob_path(repository: str, blob: Descriptor) -> str:

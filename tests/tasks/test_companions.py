@@ -28,7 +28,7 @@ from tests.tasks.companies import (
     holders,
     index_of,
 )
-from tests.tasks.runs import mirror, opened, rows, store_of, visible
+from tests.tasks.runs import mirror, opened, rows, searched, store_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,13 +266,13 @@ def test_a_task_that_is_tried_again_tries_its_lost_companions(
     path = f"/v2/app/manifests/{sbom.digest}"
     without_api.server.on(path, answers(503))
     with opened(tmp_path, without_api.url) as running:
-        mirror(running)
-        [wanted] = running.ledger.changed()
-        [(name, error)] = lost_companions(running, [wanted]).items()
+        batch = searched(running)
+        batch.bring_in()
+        [(name, error)] = lost_companions(batch.images).items()
         assert (name, is_retryable(error)) == ("app:v1", True)
         without_api.server.on(path, well_behaved)
-        retry_companions(running, wanted)
-        assert lost_companions(running, [wanted]) == {}
+        again = retry_companions(running, batch.images[0])
+        assert lost_companions([again]) == {}
     assert listed(tmp_path, image) == {sbom.digest}
 
 

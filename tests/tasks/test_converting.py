@@ -11,7 +11,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.repository_reader import held_manifests
-from tasks.copy_blob import claim_jobs, copy_all, put_manifests
+from tasks.copy_blob import put_manifests
 from tasks.planning import plan_entry
 from tests.tasks.docker_images import (
     ARM,
@@ -235,9 +235,9 @@ def test_a_crash_between_original_and_converted_shows_nothing_and_the_next_run_e
     """After so many of three originals and three converted manifests."""
     add_docker_list(upstream, NAME, "1.25", "amd64", "arm64")
     with opened(tmp_path, f"http://{upstream.host}", CONVERT) as run:
-        images = made_ready(run)
-        copy_all(run, claim_jobs(run, images))
-        plan = run.ledger.plan_of(images[0])
+        batch = made_ready(run)
+        batch.copy_blob()
+        plan = batch.images[0].plan
         assert plan is not None
         assert len(plan.manifests) == 6
         put_manifests(repository(tmp_path), plan.manifests[:count])

@@ -17,10 +17,9 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.copy_blob import BlobJob, copy_one
-from tasks.pipeline import bring_in
+from tasks.copy_blob import copy_one
 from tasks.run.outcomes import Outcome
-from tasks.run.report import build_report
+from tasks.run.values import BlobCopy
 from tests.support_behaviours import answers, truncated
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import (
@@ -30,6 +29,7 @@ from tests.tasks.runs import (
     made_ready,
     mirror,
     opened,
+    reported,
     rows,
     sync,
     visible,
@@ -86,7 +86,18 @@ def test_a_blob_that_one_repository_refuses_comes_from_the_other_that_has_it(
     """Shared blobs are fetched for the first image; a sick repository must not make its neighbours fail."""
     shared = upstream.add_image("apps/a-sick", "1", (b"shared",)).layers[0]
     upstream.add_image("library/healthy", "1", (b"shared",))
-    upstream.on(blob_path("apps/a-sick", shared), answers(500))
+    asked_first = threading.Event()
+
+    def refuses(exchange: Exchange) -> None:
+        asked_first.set()
+        answers(500)(exchange)
+
+    def waits(exchange: Exchange) -> None:
+        assert asked_first.wait(30)
+        well_behaved(exchange)
+
+    upstream.on(blob_path("apps/a-sick", shared), refuses)
+    upstream.on("/v2/library/healthy/tags/list", waits)
     report = sync(tmp_path, upstream)
     assert {name: row.outcome for name, row in rows(report).items()} == {
         "apps/a-sick:1": Outcome.FAILED,
@@ -231,7 +242,7 @@ def test_two_runs_that_want_the_same_blob_at_once_fetch_it_once(
     upstream.on(blob_path(NAME, layer), slow)
     url = f"http://{upstream.host}"
     with opened(tmp_path, url) as one, opened(tmp_path, url) as two:
-        first, second = (BlobJob(layer, made_ready(run)[0]) for run in (one, two))
+        first, second = (BlobCopy(layer, made_ready(run).images[0].image) for run in (one, two))
         threads = [threading.Thread(target=copy_one, args=(one, first))]
         threads[0].start()
         assert arrived.wait(30)
@@ -251,15 +262,15 @@ def test_a_stop_in_mid_blob_keeps_what_came_and_blames_nobody(upstream: Misbehav
     half = Half(content)
     upstream.on(blob_path(NAME, layer), half)
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        images = made_ready(run)
-        thread = threading.Thread(target=bring_in, args=(run, images))
+        batch = made_ready(run)
+        thread = threading.Thread(target=batch.bring_in)
         thread.start()
         assert half.sent.wait(30)
         while not size_of_incoming(tmp_path, layer):
             assert thread.is_alive()
         run.stop.set()
         thread.join()
-        report = build_report(run, started=0.0, run_id="")
+        report = reported(run, batch.record)
         assert report.message == "stopped: 0 of 2 images are in place"
         assert {row.outcome for row in report.images} == {Outcome.NOT_REACHED}
         assert {row.reason for row in report.images} == {"the run ended before its turn"}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.oci.reference import RepositoryName
-from tasks.filter_tags.search import filter_repositories
+from tasks.filter_tags.search import failure_of, filter_repositories
 from tasks.list_catalog import wanted_repositories
+from tasks.pipeline import Batch
 from tasks.run.errors import StepFailed, is_retryable
 from tasks.run.outcomes import Outcome
 from tests.support_behaviours import answers, well_behaved
@@ -18,7 +19,7 @@ from tests.tasks.runs import (
     mirror,
     opened,
     rows,
-    search,
+    searched,
     store_of,
     sync,
     visible,
@@ -137,8 +138,7 @@ def test_rules_that_meet_under_one_name_make_one_image_with_the_platforms_of_bot
     second = sync(tmp_path, upstream, *rules)
     assert (second.unchanged, second.total) == (1, 1)
     with opened(tmp_path / "other", f"http://{upstream.host}", *rules) as run:
-        search(run)
-        [image] = run.ledger.changed()
+        [image] = [each.image for each in searched(run).images]
     assert [str(platform) for platform in image.parts.platforms] == ["linux/arm64", "linux/s390x"]
 
 
@@ -147,8 +147,7 @@ def test_a_head_that_fails_is_the_problem_of_its_tag_only(upstream: Misbehaving,
         upstream.add_image(NAME, tag)
     upstream.on(f"/v2/{NAME}/manifests/1.25", answers(403))
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        search(run)
-        [findings] = run.ledger.findings()
+        [findings] = searched(run).record.findings.values()
     assert [str(image.reference) for image in findings.changed] == ["1.24", "1.26"]
     assert {str(name): reason for name, reason in findings.problems.items()} == {
         f"{NAME}:1.25": f"{upstream.host}: {NAME}:1.25: 403 Forbidden"
@@ -161,8 +160,7 @@ def test_a_tag_that_is_not_grammatical_is_counted_and_not_asked_for(
     upstream.add_image(NAME, "1.25")
     upstream.repositories[NAME].tags += ["../1.25", "-1", "ä", "x" * 129, ""]
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        search(run)
-        [findings] = run.ledger.findings()
+        [findings] = searched(run).record.findings.values()
     assert findings.dropped.counts == {"is not a tag by the rules of distribution-spec": 5}
     assert asked(upstream)["HEAD manifests"] == 1
 
@@ -222,8 +220,7 @@ def test_who_comes_from_zot_is_told_which_tags_a_regex_would_have_taken_there(
         upstream.add_image(NAME, tag)
     rule = {"prefix": "**", "tags": {"regex": "alpine"}}
     with opened(tmp_path, f"http://{upstream.host}", rule) as run:
-        search(run)
-        [findings] = run.ledger.findings()
+        [findings] = searched(run).record.findings.values()
     [note] = findings.notes
     assert "zot would take 1 more tags (1.25-alpine)" in note
     assert "'.*(?:alpine).*'" in note
@@ -236,8 +233,7 @@ def test_who_comes_from_zot_is_told_which_tags_an_exclusion_would_have_dropped_t
         upstream.add_image(NAME, tag)
     rule = {"prefix": "**", "tags": {"excludeRegex": "alpine"}}
     with opened(tmp_path, f"http://{upstream.host}", rule) as run:
-        search(run)
-        [findings] = run.ledger.findings()
+        [findings] = searched(run).record.findings.values()
     [note] = findings.notes
     assert "zot would drop 1 tags that are taken here (1.25-alpine)" in note
     assert "'.*(?:alpine).*'" in note
@@ -246,19 +242,18 @@ def test_who_comes_from_zot_is_told_which_tags_an_exclusion_would_have_dropped_t
 def test_a_search_that_failed_for_what_may_pass_is_repeated_for_that_alone(
     upstream: Misbehaving, tmp_path: Path
 ) -> None:
-    """`maxRetries` is the task's: it applies because the search raises."""
     upstream.add_image(NAME, "1.24")
     upstream.add_image(NAME, "1.25", (b"another",))
     upstream.on(f"/v2/{NAME}/manifests/1.25", answers(503, Retry_After="7200"), well_behaved)
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
+        batch = Batch(run)
         with pytest.raises(StepFailed, match=r"1 of 2 failed: library/nginx:1\.25: .*503") as caught:
-            filter_repositories(run, sources)
+            batch.filter_tags(sources)
         assert is_retryable(caught.value)
-        assert [str(image.name) for image in run.ledger.changed()] == [f"{NAME}:1.24"]
-        assert filter_repositories(run, sources) == 2
-        report = mirror(run)
-    assert report.complete
+        assert [str(each.image.name) for each in batch.images] == [f"{NAME}:1.24"]
+        batch.filter_tags(sources)
+        assert len(batch.images) == 2
     heads = [each.path.rpartition("/")[2] for each in upstream.requests("HEAD")]
     assert sorted(heads) == ["1.24", "1.25", "1.25"]
 
@@ -268,8 +263,11 @@ def test_a_search_that_failed_for_good_is_not_repeated(upstream: Misbehaving, tm
     upstream.on(f"/v2/{NAME}/manifests/1.25", answers(403))
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
-        assert filter_repositories(run, sources) == 0
-        assert run.ledger.unsearched(sources) == []
+        [first] = filter_repositories(run, sources)
+        assert failure_of([first]) is None
+        asked(upstream)
+        assert filter_repositories(run, sources, [first]) == [first]
+    assert asked(upstream) == {}
 
 
 def test_a_list_of_referrers_that_fails_for_what_may_pass_is_asked_for_again(
@@ -282,9 +280,10 @@ def test_a_list_of_referrers_that_fails_for_what_may_pass_is_asked_for_again(
     asked(upstream)
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
+        batch = Batch(run)
         with pytest.raises(StepFailed, match=f"what refers to images of {NAME}: .*503"):
-            filter_repositories(run, sources)
-        assert filter_repositories(run, sources) == 0
-        assert mirror(run).complete
+            batch.filter_tags(sources)
+        batch.filter_tags(sources)
+        assert batch.images == []
     assert len(upstream.requests("HEAD")) == 1
     assert len(upstream.requests("GET", "/referrers/")) == 2

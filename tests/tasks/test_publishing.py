@@ -13,8 +13,8 @@ import pytest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tasks.copy_blob import claim_jobs, copy_one
-from tasks.pipeline import bring_in
+from tasks.copy_blob import copy_one
+from tasks.pipeline import Batch
 from tasks.publish_image import publish
 from tasks.run.errors import BlobNotCopied
 from tests.support_behaviours import answers, hangs
@@ -26,7 +26,7 @@ from tests.tasks.runs import (
     made_ready,
     mirror,
     opened,
-    search,
+    searched,
     sync,
     visible,
 )
@@ -41,17 +41,16 @@ ROOT = Path(__file__).parents[2]
 def test_an_image_is_not_published_before_its_last_blob(upstream: Misbehaving, tmp_path: Path) -> None:
     layers = upstream.add_image(NAME, "1", (b"one", b"two")).layers
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        [image] = made_ready(run)
-        jobs = claim_jobs(run, [image])
-        for job in jobs:
-            if job.blob != layers[1]:
-                copy_one(run, job)
+        [progress] = made_ready(run).images
+        for copy in progress.lacking:
+            if copy.blob != layers[1]:
+                copy_one(run, copy)
         upstream.on(blob_path(NAME, layers[1]), answers(404))
         with pytest.raises(BlobNotCopied, match="404 Not Found"):
-            publish(run, image)
+            publish(run, progress, {})
         assert visible(run.store) == []
         with pytest.raises(NotFound):
-            run.store.repository(RepositoryName(NAME)).find_manifest(image.digest)
+            run.store.repository(RepositoryName(NAME)).find_manifest(progress.image.digest)
         assert not run.store.repository(RepositoryName(NAME)).exists
 
 
@@ -108,11 +107,11 @@ def test_at_any_moment_of_a_run_a_visible_tag_has_everything_below_it(
             broken.append(error)
 
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        search(run)
+        found = searched(run)
         onlooker = threading.Thread(target=look, args=(Store.open(tmp_path / "store"),))
         onlooker.start()
-        for image in run.ledger.changed():
-            bring_in(run, [image])
+        for each in found.images:
+            Batch.of(run, [each.image]).bring_in()
         ended.set()
         onlooker.join()
         assert len(visible(run.store)) == 6

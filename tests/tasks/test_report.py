@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.reference import ImageName
 from tasks.run.errors import NotWanted
-from tasks.run.ledger import Ledger
 from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
+from tasks.run.record import RunRecord
 from tasks.run.report import Report
-from tasks.run.values import Findings, ImagePlan, Step
+from tasks.run.values import BlobCopy, BlobOutcome, Findings, ImagePlan, Progress, Step
 from tests.support_behaviours import answers
 from tests.tasks.runs import mirror, opened, sync
 from tests.tasks.things import blob, image, source
@@ -90,36 +91,38 @@ def test_the_file_of_a_run_says_the_same_as_its_message(found: Report, state: st
     assert set(document["images"][0]) >= {"image", "outcome", "reason", "bytesMoved", "seconds"}
 
 
-def ledger() -> Ledger:
-    """One image of every fate."""
-    made = Ledger()
+def record() -> RunRecord:
+    """One image of every outcome."""
+    made = RunRecord()
     images = {name: image(f"library/nginx:{name}") for name in ("new", "failed", "old", "waiting")}
     moved = image("library/nginx:moved", moves=True)
     problem = ImageName(moved.local, image("library/nginx:unseen").reference)
     declined = ImageName(moved.local, image("library/nginx:declined").digest)
-    made.found(
-        Findings(
-            source(),
-            (*images.values(), moved),
-            problems={problem: "403 Forbidden"},
-            declined={declined: "is not selected"},
-        )
+    findings = Findings(
+        source(),
+        (*images.values(), moved),
+        problems={problem: "403 Forbidden"},
+        declined={declined: "is not selected"},
     )
-    manifest = Descriptor("application/json", moved.digest, 7)
-    made.plan(moved, ImagePlan(moved, (manifest,), (blob("a", 100), blob("b", 1))))
-    made.claim(moved, [blob("a", 100)])
-    made.moved(blob("a").digest, 100)
-    for each in (images["new"], moved):
-        made.passed(each, Step.PUBLISHED)
-    made.passed(images["failed"], Step.VERIFIED)
-    made.failed(images["failed"], Step.CONVERTED, NotWanted("not yet"))
-    made.skip(images["old"], "schema 1")
+    made.found([findings])
+    plan = ImagePlan(
+        moved, (Descriptor("application/json", moved.digest, 7),), (blob("a", 100), blob("b", 1))
+    )
+    made.copied([BlobOutcome(BlobCopy(blob("a", 100), moved), moved=100)])
+    made.advanced(
+        [
+            Progress(images["new"], Step.PUBLISHED),
+            Progress(moved, Step.PUBLISHED, plan=plan),
+            Progress(images["failed"], Step.VERIFIED).failed(Step.CONVERTED, NotWanted("not yet")),
+            replace(Progress(images["old"]), skipped="schema 1"),
+        ]
+    )
     return made
 
 
 def test_every_image_has_one_row_with_its_fate_failures_first() -> None:
     digest = image("library/nginx:declined").digest
-    assert [(each.image, each.outcome, each.step, each.reason) for each in outcomes(ledger())] == [
+    assert [(each.image, each.outcome, each.step, each.reason) for each in outcomes(record())] == [
         ("library/nginx:failed", F, "convert_manifest", "not yet"),
         ("library/nginx:unseen", F, "filter_tags", "403 Forbidden"),
         ("library/nginx:moved", C, "publish_image", "moved to a new digest"),
@@ -131,7 +134,7 @@ def test_every_image_has_one_row_with_its_fate_failures_first() -> None:
 
 
 def test_a_row_has_the_bytes_that_came_for_it_and_those_that_it_needs() -> None:
-    found = {each.image: each for each in outcomes(ledger())}["library/nginx:moved"]
+    found = {each.image: each for each in outcomes(record())}["library/nginx:moved"]
     assert (found.bytes_moved, found.size) == (100, 101)
 
 

@@ -1,9 +1,10 @@
-"""How the steps behave as Prefect tasks: what is tried again, when, and what they say."""
+"""How steps behave: values in and out, partial failure, what a retry repeats, what a bug does."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +12,19 @@ import pytest
 from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
-from tasks.copy_blob import claim_jobs
-from tasks.prefect_tasks import (
-    convert_manifest,
-    copy_blob,
-    filter_tags,
-    list_catalog,
-    publish_image,
-    retry_delays,
-    retry_options,
-    summary,
-    verify_signature,
-)
-from tasks.run.errors import NotWanted, StepFailed, Unexpected
-from tasks.run.values import Findings, Step
+from tasks.direct_engine import retry_delays
+from tasks.list_catalog import wanted_repositories
+from tasks.pipeline import Batch, advance, failure_of
+from tasks.prefect_tasks import retry_options
+from tasks.run.errors import LeftOut, NotWanted, StepFailed, Unexpected
+from tasks.run.output import Output
+from tasks.run.values import BlobCopy, Catalog, Page, Progress, Step
+from tasks.steps import STEPS, broken, run_step
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import blob_path, opened, visible
-from tests.tasks.things import image, source
+from tests.tasks.things import blob, entry, image, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,17 +41,19 @@ BUSY, DENIED = UpstreamUnavailable(WHERE, "503"), UpstreamDenied(WHERE, "403")
 @pytest.mark.parametrize(
     ("retries", "delay", "most", "delays"),
     [
-        (0, 5.0, None, []),
-        (3, 5.0, None, [5, 5, 5]),
-        (3, 5.0, 5.0, [5, 5, 5]),
-        (6, 5.0, 60.0, [5, 10, 20, 40, 60, 60]),
-        (2, 0.0, 60.0, [0, 0]),
+        (0, "5s", None, []),
+        (3, "5s", None, [5, 5, 5]),
+        (3, "5s", "5s", [5, 5, 5]),
+        (6, "5s", "60s", [5, 10, 20, 40, 60, 60]),
+        (2, "0s", "60s", [0, 0]),
     ],
 )
 def test_the_delay_doubles_up_to_max_retry_delay(
-    retries: int, delay: float, most: float | None, delays: list[float]
+    retries: int, delay: str, most: str | None, delays: list[float]
 ) -> None:
-    assert retry_delays(retries, delay, most) == delays
+    keys: dict[str, Any] = {"maxRetries": retries, "retryDelay": delay, "maxRetryDelay": most}
+    made = entry(**{key: value for key, value in keys.items() if value is not None})
+    assert retry_delays(made) == delays
 
 
 @pytest.fixture
@@ -86,13 +83,14 @@ def test_an_entry_without_retries_leaves_the_tasks_as_they_are(upstream: Misbeha
 )
 def test_the_error_decides_whether_a_task_is_tried_again(
     run: MirrorRun,
-    error: Exception,
+    error: Any,
     again: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     options = retry_options(run)
     assert (options["retries"], options["retry_delay_seconds"]) == (2, [5, 10])
     asked: Any = SimpleNamespace()
-    assert options["retry_condition_fn"](asked, asked, Failed(data=error)) is again
+    for data in (error, Output(None, error=error)):
+        assert options["retry_condition_fn"](asked, asked, Failed(data=data)) is again
     assert options["retry_condition_fn"](asked, asked, Completed()) is False
 
 
@@ -102,71 +100,139 @@ def test_nothing_is_tried_again_once_the_run_was_asked_to_stop(run: MirrorRun) -
     assert retry_options(run)["retry_condition_fn"](asked, asked, Failed(data=BUSY)) is False
 
 
-def test_a_step_that_nobody_reached_says_so_instead_of_looking_green() -> None:
-    assert summary("nginx: published").message == "nginx: published"
-    assert summary("nginx: published", done=0).name == "NotReached"
-
-
-def test_the_task_bodies_bring_an_image_in_and_say_what_they_did(
-    upstream: Misbehaving, run: MirrorRun
-) -> None:
+def test_the_steps_bring_an_image_in_and_say_what_they_did(upstream: Misbehaving, run: MirrorRun) -> None:
     upstream.add_image(NAME, "1", (b"layer",))
-    catalog = list_catalog.fn(run, "registry1")
-    said = [filter_tags.fn(run, catalog.repositories, NAME)]
-    images = run.ledger.changed()
-    said += [step.fn(run, images, f"{NAME}:1") for step in (verify_signature, convert_manifest)]
-    said += [
-        copy_blob.fn(run, claim_jobs(run, images), "2 blobs"),
-        publish_image.fn(run, images, f"{NAME}:1"),
-    ]
-    assert [state.message for state in said] == [
-        f"{NAME}: 1 changed",
-        f"{NAME}:1: no policy",
-        f"{NAME}:1: manifests are stored",
-        "2 blobs: 7 bytes are stored",
-        f"{NAME}:1: published",
+    said = [run_step(run, "list_catalog", [], None)]
+    said.append(run_step(run, "filter_tags", [said[-1].value.repositories], None))
+    page = Page(tuple(Progress(each) for found in said[-1].value for each in found.changed))
+    for step in ("verify_signature", "convert_manifest"):
+        said.append(run_step(run, step, [page], None))
+        page = said[-1].value
+    said.append(run_step(run, "copy_blob", [page.images[0].lacking], None))
+    said.append(run_step(run, "publish_image", [page, [said[-1].value]], None))
+    assert [output.error for output in said] == [None] * 6
+    assert [output.summary for output in said] == [
+        "1 repositories are wanted",
+        "1 changed",
+        "no policy",
+        "manifests are stored",
+        "7 bytes are stored",
+        "published",
     ]
     assert visible(run.store) == [f"{NAME}:1"]
+    assert [output.requests.get("GET blob", 0) for output in said] == [0, 0, 0, 0, 2, 0]
 
 
-def test_trying_a_task_again_repeats_only_what_failed(upstream: Misbehaving, run: MirrorRun) -> None:
+def test_trying_again_repeats_only_what_failed(upstream: Misbehaving, run: MirrorRun) -> None:
     upstream.add_image(NAME, "1", (b"one",))
     sick = upstream.add_image(NAME, "2", (b"two",))
     upstream.on(f"/v2/{NAME}/manifests/{sick.manifest.digest}", answers(500))
-    filter_tags.fn(run, list_catalog.fn(run, "registry1").repositories, NAME)
-    images = run.ledger.changed()
-    verify_signature.fn(run, images, NAME)
+    batch = Batch(run)
+    batch.filter_tags(wanted_repositories(run).repositories)
+    batch.verify_signature()
     with pytest.raises(StepFailed, match=r"1 of 2 failed: library/nginx:2: .*500 Internal Server Error"):
-        convert_manifest.fn(run, images, NAME)
+        batch.convert_manifest()
     upstream.on(f"/v2/{NAME}/manifests/{sick.manifest.digest}", well_behaved)
     upstream.on(blob_path(NAME, sick.layers[0]), answers(500), well_behaved)
     upstream.seen.clear()
-    convert_manifest.fn(run, images, NAME)
+    batch.convert_manifest()
     assert len(upstream.requests("GET", "manifests")) == 1
-    jobs = claim_jobs(run, images)
     with pytest.raises(StepFailed, match="1 of 3 failed"):
-        copy_blob.fn(run, jobs, NAME)
+        batch.copy_blob()
     upstream.seen.clear()
-    copy_blob.fn(run, jobs, NAME)
+    batch.copy_blob()
     assert len(upstream.requests("GET", "blobs")) == 1
-    publish_image.fn(run, images, NAME)
+    batch.publish_image()
     assert len(visible(run.store)) == 2
 
 
 def test_a_bug_in_one_image_stays_that_images(run: MirrorRun) -> None:
-    images = [image(f"{NAME}:{number}") for number in range(3)]
-    run.ledger.found(Findings(source(), tuple(images)))
+    images = [Progress(image(f"{NAME}:{number}")) for number in range(3)]
 
-    def buggy(one: Any) -> None:
-        if one is images[1]:
+    def buggy(one: Progress) -> Progress:
+        if one.image == images[1].image:
             raise KeyError("oops")
+        return one
 
-    with pytest.raises(
-        StepFailed, match="1 of 3 failed: library/nginx:1: unexpected KeyError: 'oops'"
-    ) as told:
-        run.for_each_image(images, Step.VERIFIED, buggy)
-    assert [type(error) for error in told.value.failures.values()] == [Unexpected]
-    assert run.ledger.waiting(images, Step.CONVERTED) == [images[0], images[2]]
+    found = advance(run, images, Step.VERIFIED, buggy)
+    assert [each.step for each in found] == [Step.VERIFIED, Step.FOUND, Step.VERIFIED]
+    error = failure_of(found, Step.VERIFIED)
+    assert isinstance(error, StepFailed)
+    assert str(error) == (
+        "1 of 3 failed: library/nginx:1: unexpected KeyError: 'oops' (a bug in mirrorflow; please report it)"
+    )
+    assert failure_of(found, Step.CONVERTED) is None
+
+
+ONE = Progress(image(f"{NAME}:1"))
+
+
+@pytest.mark.parametrize(
+    ("progress", "step", "waits"),
+    [
+        pytest.param(ONE, Step.VERIFIED, True, id="found"),
+        pytest.param(ONE, Step.CONVERTED, False, id="no step before the one before it"),
+        pytest.param(ONE, Step.PUBLISHED, False, id="no step before the two before it"),
+        pytest.param(ONE.failed(Step.VERIFIED, BUSY), Step.VERIFIED, True, id="a retry repeats it"),
+        pytest.param(ONE.failed(Step.VERIFIED, BUSY), Step.CONVERTED, False, id="failed: no further"),
+        pytest.param(ONE.passed(Step.VERIFIED), Step.VERIFIED, False, id="what passed is not done again"),
+        pytest.param(replace(ONE, skipped="schema 1"), Step.VERIFIED, False, id="what is left out"),
+    ],
+)
+def test_an_image_waits_for_the_step_after_the_last_that_it_passed(
+    progress: Progress,
+    step: Step,
+    waits: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert progress.waits_for(step) is waits
+
+
+def test_an_image_that_passes_after_a_failure_has_not_failed() -> None:
+    passed = ONE.failed(Step.VERIFIED, BUSY).passed(Step.VERIFIED)
+    assert (passed.error, passed.failed_step, passed.step) == (None, None, Step.VERIFIED)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        pytest.param(LeftOut("schema 1"), replace(ONE, skipped="schema 1"), id="left out is no failure"),
+        pytest.param(DENIED, ONE.failed(Step.VERIFIED, DENIED), id="a failure"),
+        pytest.param(Stopped(), ONE, id="a stop is not the image's failure"),
+    ],
+)
+def test_an_error_of_a_step_is_in_its_answer(run: MirrorRun, error: Exception, outcome: Progress) -> None:
+    def fails(_: Progress) -> Progress:
+        raise error
+
+    [found] = advance(run, [ONE], Step.VERIFIED, fails)
+    assert replace(found, seconds=0.0) == outcome
+
+
+@pytest.mark.parametrize(
+    ("step", "values"),
+    [
+        ("list_catalog", []),
+        ("filter_tags", [(source(),)]),
+        ("verify_signature", [Page((ONE,))]),
+        ("convert_manifest", [Page((ONE.passed(Step.VERIFIED),))]),
+        ("copy_blob", [(BlobCopy(blob("a"), ONE.image),)]),
+        ("publish_image", [Page((ONE.passed(Step.CONVERTED),)), []]),
+    ],
+)
+def test_a_step_that_ends_without_an_answer_failed_for_each_of_its_members(
+    step: str, values: list[Any]
+) -> None:
+    assert step in STEPS
+    bug = Unexpected(KeyError("oops"))
+    value = broken(step, values, bug).value
+    if isinstance(value, Page):
+        assert [(each.error, each.failed_step) for each in value.images] == [(bug, Step(step))]
+    elif isinstance(value, Catalog):
+        assert (value.problem, value.error) == (str(bug), bug)
+    else:
+        assert [each.error for each in value] == [bug]
+    stopped = broken(step, values, Stopped())
+    assert "stop" not in str(stopped.value), "nothing is blamed for a stop"
 
 
 def test_each_gives_results_in_order_and_an_items_error_as_its_result(run: MirrorRun) -> None:

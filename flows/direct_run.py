@@ -1,0 +1,46 @@
+"""One run without Prefect: the same steps and the same report, on threads of this process."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from flows.mirroring import mirror_entry
+from flows.reporting.console import complain
+from registry_server.oci.errors import MirrorflowError
+from tasks.direct_engine import direct_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tasks.run.report import Report
+
+
+class _Terminal:
+    """The command prints the report itself, and draws bars from the progress of the run."""
+
+    def __init__(self) -> None:
+        self.run_id = str(uuid4())
+
+    def progress(self, percent: float, words: str) -> None:
+        """Bars have the numbers already (flows/reporting/progress.py)."""
+
+    def publish(self, report: Report) -> None:
+        """It is in the store."""
+
+    def abandoned(self, report: Report) -> None:
+        complain(f"{report.registry}: {report.message}")
+
+
+def run_direct(profile: Path, registry: str, only: Sequence[str] = ()) -> tuple[str, str]:
+    """Mirror one registry entry; the type and the message of the state that a Prefect run would end in."""
+    logging.getLogger("mirrorflow").addHandler(logging.NullHandler())  # the report says it all
+    try:
+        report = mirror_entry(profile, registry, only, engine=direct_engine, display=_Terminal())
+    except MirrorflowError as error:
+        return "FAILED", str(error)
+    if report.stopped:
+        return "CANCELLED", report.message
+    return "COMPLETED" if report.complete else "FAILED", report.message

@@ -1,0 +1,87 @@
+"""Steps on threads of this process, without Prefect."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.run.errors import Unexpected, is_retryable
+from tasks.steps import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from profiles.model.registry_entry import RegistryEntry
+    from tasks.dag import Handle
+    from tasks.run.context import MirrorRun
+    from tasks.run.output import Output
+
+    Call = Callable[[str, Sequence[Any], Output[Any] | None], Output[Any]]
+
+# A step that waits for its retry sleeps in its thread. What bounds the work is the entry's reqConcurrent.
+_THREADS = 128
+
+
+@dataclass(slots=True, eq=False)
+class _Handle:
+    future: Future[Output[Any]] = field(default_factory=Future)
+
+    def output(self) -> Output[Any]:
+        return self.future.result()
+
+
+@dataclass(slots=True)
+class DirectEngine:
+    """`call` runs a step by its name: here, or in another process."""
+
+    run: MirrorRun
+    call: Call
+    threads: ThreadPoolExecutor
+
+    def submit(
+        self,
+        step: str,
+        label: str,  # noqa: ARG002 - for engines that show it
+        *inputs: Any,
+        after: Sequence[Handle] = (),  # noqa: ARG002 - they have ended
+        done: Callable[[Handle], None],
+    ) -> Handle:
+        handle, values = _Handle(), [value_of(each) for each in inputs]
+        handle.future.add_done_callback(lambda _: done(handle))
+        self.threads.submit(self._carry_out, handle, step, values)
+        return handle
+
+    def _carry_out(self, handle: _Handle, step: str, values: Sequence[Any]) -> None:
+        try:
+            output = self.call(step, values, None)
+            for delay in retry_delays(self.run.entry):
+                if output.error is None or not is_retryable(output.error) or self.run.stop.wait(delay):
+                    break
+                output = self.call(step, values, output)
+        except Exception as error:  # noqa: BLE001 - a process that died, or a bug: the run goes on
+            output = broken(step, values, Unexpected(error))
+        handle.future.set_result(output)
+
+
+def value_of(given: Any) -> Any:
+    """The plain value of an input: what a step answered, or a list of that, or the input itself."""
+    if isinstance(given, list):
+        return [value for each in given if (value := value_of(each)) is not None]
+    return given.output().value if hasattr(given, "output") else given
+
+
+def retry_delays(entry: RegistryEntry) -> list[float]:
+    """The seconds before each retry: `retryDelay` each time, or doubling up to `maxRetryDelay`."""
+    delay, most = entry.retry_delay or 0.0, entry.max_retry_delay
+    if most is None or most <= delay:
+        return [delay] * entry.max_retries
+    return [min(delay * 2**attempt, most) for attempt in range(entry.max_retries)]
+
+
+@contextmanager
+def direct_engine(run: MirrorRun, call: Call) -> Iterator[DirectEngine]:
+    """Its threads end with the block."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="step") as threads:
+        yield DirectEngine(run, call, threads)
