@@ -16,7 +16,7 @@ WithPrefect = Annotated[
     bool,
     typer.Option(
         "--prefect",
-        help="Start a Prefect server for the run where none is there: its records stay for the UI.",
+        help="Start a Prefect server for the run, where none is there; `up` shows it later.",
     ),
 ]
 
@@ -46,8 +46,8 @@ def sync(
     """Bring everything that the profile wants into the store, once.
 
     An entry that is only fetched on demand is mirrored whole when --registry names it.
-    Uses the Prefect server of a running `mirrorflow up` or of PREFECT_API_URL, and runs without one where there
-    is none. Ctrl-C stops it cleanly, and the next run goes on from there.
+    Uses the Prefect server of a running `mirrorflow up` or of PREFECT_API_URL; where there is none, it runs
+    without. Ctrl-C stops it cleanly, and the next run goes on from there.
 
     Exit code 0: all is in place; 1: something failed; 130: stopped.
     """
