@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci.errors import MirrorflowError
@@ -122,7 +123,9 @@ def _failed(page: Page, step: Step, error: MirrorflowError) -> Page:
 
 
 def run_step(run: MirrorRun, step: str, values: Sequence[Any], before: Output[Any] | None) -> Output[Any]:
-    """One step by its name, with what is to be told beside its value. A bug is an error of all members."""
+    """One step by its name, with what is to be told beside its value, of earlier tries too. A bug is an
+    error of all members.
+    """
     try:
         output = STEPS[step](run, *values, before)
     except Exception as error:
@@ -130,7 +133,7 @@ def run_step(run: MirrorRun, step: str, values: Sequence[Any], before: Output[An
             log.exception("unexpected error in %s", step)
             error = Unexpected(error)
         output = broken(step, values, error)
-    output.remarks = run.live.take_remarks()
-    output.requests = run.take_requests()
+    output.remarks = (*(before.remarks if before else ()), *run.live.take_remarks())
+    output.requests = Counter(before.requests if before else {}) + Counter(run.take_requests())
     output.budget = str(run.upstream.budget() or "")
     return output

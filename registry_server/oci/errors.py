@@ -16,16 +16,30 @@ An error is defined beside the code that raises it; this file holds what several
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
 
 
 class MirrorflowError(Exception):
-    """Base class. `retryable` says whether doing the same thing again may end differently."""
+    """Base class. `retryable` says whether doing the same thing again may end differently.
+
+    Picklable whatever the constructor of a subclass takes: errors go from process to process with the values
+    of the steps. What is in `args` and in attributes has to be picklable.
+    """
 
     retryable: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[MirrorflowError], args: tuple[Any, ...], state: dict[str, Any]) -> MirrorflowError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidName(MirrorflowError, ValueError):

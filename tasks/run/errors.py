@@ -15,14 +15,14 @@ MirrorflowError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.store.errors import WaitCancelled
 from tasks.upstream.errors import Stopped, UpstreamNotFound, UpstreamProtocolError, UpstreamSchema1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from registry_server.oci.descriptor import Descriptor, Platform
     from tasks.upstream.errors import Where
@@ -40,18 +40,10 @@ class StepFailed(MirrorflowError):
         more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
         super().__init__(f"{len(failures)} of {of} failed: {shown}{more}" if of > 1 else shown)
         self.failures = dict(failures)
-        self._of = of
-
-    def __reduce__(self) -> tuple[Callable[..., StepFailed], tuple[Any, ...]]:
-        return _step_failed, (self.failures, self._of)  # Prefect may pickle the errors of tasks
 
     @property
     def worth_retrying(self) -> bool:
         return any(is_retryable(error) for error in self.failures.values())
-
-
-def _step_failed(failures: Mapping[str, MirrorflowError], of: int) -> StepFailed:
-    return StepFailed(failures, of=of)
 
 
 class WrongContent(ContentError):
@@ -122,11 +114,10 @@ class Unexpected(MirrorflowError):
     """Wraps what should not happen, so that one image's bug stays that image's."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-
-    def __str__(self) -> str:
-        error = self.args[0]
-        return f"unexpected {type(error).__name__}: {error} (a bug in mirrorflow; please report it)"
+        # In words, because not every error can go to another process.
+        super().__init__(
+            f"unexpected {type(error).__name__}: {error} (a bug in mirrorflow; please report it)"
+        )
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -1,0 +1,186 @@
+"""The same DAG on threads, on processes, through Prefect and without: the report is the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flows.direct_run import run_direct
+from registry_server.oci.media_types import OCI_MANIFEST
+from registry_server.store.store import Store
+from tests.support_behaviours import answers, hangs
+from tests.support_misbehaving import Misbehaving, well_behaved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Run = Callable[[Path], tuple[str, str]]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+MIRRORFLOW = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Misbehaving]:
+    with Misbehaving() as found:
+        yield found
+
+
+def write(folder: Path, upstream: Misbehaving, processes: int = 1, *rules: dict[str, Any]) -> Path:
+    entry = {
+        "name": "up",
+        "urls": [f"http://{upstream.host}"],
+        "content": rules or [{"prefix": "**"}],
+        "maxRetries": 2,
+        "retryDelay": "0.1s",
+    }
+    profile = folder / "profile.json"
+    document = {
+        "storage": {"rootDirectory": "store"},
+        "sync": {"processes": processes, "registries": [entry]},
+    }
+    profile.write_text(json.dumps(document))
+    return profile
+
+
+def fill(upstream: Misbehaving) -> None:
+    """Every outcome: copied, shared blobs, left out, failed for good, failed once, not to be listed."""
+    for number in range(6):
+        upstream.add_image(f"apps/web{number % 2}", f"1.{number}", (b"base", b"layer %d" % number))
+    upstream.add_manifest("apps/web0", "broken", b'{"schemaVersion": 2, "layers": "none"}', OCI_MANIFEST)
+    upstream.add_manifest(
+        "apps/web1", "old", b"{}", "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    )
+    slow = upstream.add_image("apps/slow", "1", (b"slow",))
+    upstream.on(f"/v2/apps/slow/blobs/{slow.layers[0].digest}", answers(500), well_behaved)
+    sick = upstream.add_image("apps/sick", "1", (b"sick",))
+    upstream.on(f"/v2/apps/sick/blobs/{sick.layers[0].digest}", answers(403))
+    upstream.add_image("apps/hidden", "1")
+    upstream.on("/v2/apps/hidden/tags/list", answers(403))
+
+
+def by_threads(profile: Path) -> tuple[str, str]:
+    return run_direct(profile, "up")
+
+
+def by_prefect(profile: Path) -> tuple[str, str]:
+    from flows.mirror_registry import mirror_registry
+
+    state: Any = mirror_registry(str(profile), "up", None, return_state=True)
+    return state.type.value, state.message
+
+
+ENGINES = [
+    pytest.param(by_threads, 1, id="threads"),
+    pytest.param(by_threads, 2, id="processes"),
+    pytest.param(by_prefect, 1, id="Prefect"),
+    pytest.param(by_prefect, 2, id="Prefect and processes"),
+]
+
+
+@pytest.mark.parametrize(("run", "processes"), ENGINES)
+def test_the_report_is_the_same_whichever_engine_runs_the_steps(
+    prefect_url: str,
+    tmp_path: Path,
+    upstream: Misbehaving,
+    run: Run,
+    processes: int,
+) -> None:
+    fill(upstream)
+    state = run(write(tmp_path, upstream, processes))
+    assert state == ("FAILED", "7 of 9 images, 2 failed, 1 left out, " + PROBLEM.format(upstream.host))
+    report = Store.open(tmp_path / "store").reports.load_all("up")[-1]
+    rows = {row["image"]: (row["outcome"], row["step"]) for row in report["images"]}
+    assert rows == {
+        **{f"apps/web{number % 2}:1.{number}": ("copied", "publish_image") for number in range(6)},
+        "apps/slow:1": ("copied", "publish_image"),
+        "apps/sick:1": ("failed", "publish_image"),
+        "apps/web0:broken": ("failed", "convert_manifest"),
+        "apps/web1:old": ("left out", "filter_tags"),
+    }
+    blobs = [seen.path for seen in upstream.requests("GET", "/blobs/")]
+    refused = [path for path in blobs if "apps/sick" in path or "apps/slow" in path]
+    once = [path.rpartition("/")[2] for path in blobs if path not in refused]
+    assert len(once) == len(set(once)), "each digest is fetched once a run"
+    assert report["requests"]["GET blob"] == len(blobs), "whichever process asked"
+    assert report["totals"]["bytesMoved"] > 0
+
+
+PROBLEM = "{}: apps/hidden: 403 Forbidden"
+
+
+@pytest.mark.parametrize(("run", "processes"), ENGINES)
+def test_a_second_run_asks_for_one_head_a_tag(
+    prefect_url: str, tmp_path: Path, upstream: Misbehaving, run: Run, processes: int
+) -> None:
+    for number in range(6):
+        upstream.add_image(f"apps/web{number % 2}", f"1.{number}", (b"base", b"layer %d" % number))
+    profile = write(tmp_path, upstream, processes)
+    assert run(profile) == ("COMPLETED", "6 of 6 images")
+    upstream.seen.clear()
+    assert run(profile) == ("COMPLETED", "6 of 6 images, nothing new")
+    assert len(upstream.requests("HEAD", "/manifests/")) == 6
+    assert upstream.requests("GET", "/manifests/") == []
+
+
+def test_a_worker_process_that_is_killed_fails_its_images_and_ends_the_run(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    """The next run does what is left."""
+    layer = upstream.add_image("apps/web", "1", (b"layer",)).layers[0]
+    upstream.on(f"/v2/apps/web/blobs/{layer.digest}", hangs)
+    profile = write(tmp_path, upstream, 2)
+    command = [*MIRRORFLOW, "sync", str(profile)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: bool(upstream.requests("GET", "/blobs/")))
+        for child in children(process.pid):
+            subprocess.run(["kill", "-9", str(child)], check=False)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1, said
+    assert "0 of 1 images, 1 failed" in said
+    upstream.on(f"/v2/apps/web/blobs/{layer.digest}", well_behaved)
+    assert run_direct(profile, "up") == ("COMPLETED", "1 of 1 images")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_a_run_without_a_server_and_keeps_what_came(
+    tmp_path: Path, upstream: Misbehaving, processes: int
+) -> None:
+    layer = upstream.add_image("apps/web", "1", (b"layer",)).layers[0]
+    upstream.on(f"/v2/apps/web/blobs/{layer.digest}", hangs)
+    command = [*MIRRORFLOW, "sync", str(write(tmp_path, upstream, processes))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: bool(upstream.requests("GET", "/blobs/")))
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert "stopped: 0 of 1 images are in place" in said
+    assert "Traceback" not in said
+
+
+def wait_for(found: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that carry out steps, and what helps them."""
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(each) for path in found for each in path.read_text().split()]
