@@ -3,14 +3,16 @@
     list_catalog -> for each repository: filter_tags -> verify_signature -> convert_manifest
                     -> copy_blob for blobs that no other chain fetches -> publish_image
 
-A repository's chain begins as soon as the repository is searched. A blob that several images share is fetched
-for the first of them, and the others wait for that copy.
+A repository's chain begins as soon as the repository is searched. One in which nothing has changed is not
+shown: a poll that finds nothing is one task run. A blob that several images share is fetched for the first of
+them, and the others wait for that copy.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.run.context import MirrorRun
     from tasks.run.output import Output
     from tasks.run.record import RunRecord
-    from tasks.run.values import Catalog, Findings
+    from tasks.run.values import Catalog, Findings, SourceRepository
 
 log = logging.getLogger("mirrorflow.run")
 
@@ -38,7 +40,10 @@ class Handle(Protocol):
 
 
 class Engine(Protocol):
-    """Carries steps out, with the entry's retries. `inputs` may be handles of steps that have ended."""
+    """Carries steps out. `inputs` may be handles of steps that have ended.
+
+    `done` is called at the end, from any thread.
+    """
 
     def submit(
         self,
@@ -46,9 +51,18 @@ class Engine(Protocol):
         label: str,
         *inputs: Any,
         after: Sequence[Handle] = (),
+        known: Output[Any] | None = None,
         done: Callable[[Handle], None],
     ) -> Handle:
-        """`after` are steps that have led to this one. `done` is called at the end, from any thread."""
+        """With the entry's retries, and shown where the engine shows steps.
+
+        `after` are steps that have led to this one. `known` is the output of the first try, where that has
+        been made.
+        """
+        ...
+
+    def look(self, step: str, *inputs: Any, done: Callable[[Handle], None]) -> Handle:
+        """The first try of a step, which is not shown."""
         ...
 
 
@@ -95,8 +109,9 @@ class Dag:
         *inputs: Any,
         then: Callable[[Handle, Output[Any]], None],
         after: Sequence[Handle] = (),
+        known: Output[Any] | None = None,
     ) -> Handle:
-        handle = self.engine.submit(step, name, *inputs, after=after, done=self._ended.put)
+        handle = self.engine.submit(step, name, *inputs, after=after, known=known, done=self._ended.put)
         self._then[handle] = then
         return handle
 
@@ -105,9 +120,30 @@ class Dag:
         groups = chains(output.value.repositories)
         self._searches = len(groups)
         for members in groups if not self.run.stop.is_set() else ():
-            self._submit(
-                "filter_tags", label_of_repositories(members), members, after=[handle], then=self._searched
-            )
+            looked = self.engine.look("filter_tags", members, done=self._ended.put)
+            self._then[looked] = partial(self._looked, handle, members)
+
+    def _looked(
+        self,
+        listing: Handle,
+        members: tuple[SourceRepository, ...],
+        _handle: Handle,
+        output: Output[list[Findings]],
+    ) -> None:
+        """A search that found something, or failed, is shown: there its retries are made."""
+        if output.error is None and not any(each.changed for each in output.value):
+            self.record.found(output.value)
+            return
+        if self.run.stop.is_set():
+            return
+        self._submit(
+            "filter_tags",
+            label_of_repositories(members),
+            members,
+            after=[listing],
+            known=output,
+            then=self._searched,
+        )
 
     def _searched(self, handle: Handle, output: Output[list[Findings]]) -> None:
         found = output.value

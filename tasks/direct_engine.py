@@ -34,7 +34,7 @@ class _Handle:
 
 @dataclass(slots=True)
 class DirectEngine:
-    """`call` runs a step by its name: here, or in another process."""
+    """`call` runs a step by its name: here, or in another process. `submit` and `look` as in `dag.Engine`."""
 
     run: MirrorRun
     call: Call
@@ -46,17 +46,39 @@ class DirectEngine:
         label: str,  # noqa: ARG002 - for engines that show it
         *inputs: Any,
         after: Sequence[Handle] = (),  # noqa: ARG002 - they have ended
+        known: Output[Any] | None = None,
         done: Callable[[Handle], None],
+    ) -> Handle:
+        return self._start(step, inputs, done, known=known, delays=retry_delays(self.run.entry))
+
+    def look(self, step: str, *inputs: Any, done: Callable[[Handle], None]) -> Handle:
+        return self._start(step, inputs, done)
+
+    def _start(
+        self,
+        step: str,
+        inputs: Sequence[Any],
+        done: Callable[[Handle], None],
+        *,
+        known: Output[Any] | None = None,
+        delays: Sequence[float] = (),
     ) -> Handle:
         handle, values = _Handle(), [value_of(each) for each in inputs]
         handle.future.add_done_callback(lambda _: done(handle))
-        self.threads.submit(self._carry_out, handle, step, values)
+        self.threads.submit(self._carry_out, handle, step, values, known, delays)
         return handle
 
-    def _carry_out(self, handle: _Handle, step: str, values: Sequence[Any]) -> None:
+    def _carry_out(
+        self,
+        handle: _Handle,
+        step: str,
+        values: Sequence[Any],
+        known: Output[Any] | None,
+        delays: Sequence[float],
+    ) -> None:
         try:
-            output = self.call(step, values, None)
-            for delay in retry_delays(self.run.entry):
+            output = known or self.call(step, values, None)
+            for delay in delays:
                 if output.error is None or not is_retryable(output.error) or self.run.stop.wait(delay):
                     break
                 output = self.call(step, values, output)

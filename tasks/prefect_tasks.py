@@ -17,7 +17,7 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
-from tasks.direct_engine import retry_delays
+from tasks.direct_engine import DirectEngine, direct_engine, retry_delays
 from tasks.run.errors import Unexpected, is_retryable, is_stop
 from tasks.run.output import Output
 from tasks.steps import broken
@@ -45,9 +45,12 @@ def list_catalog(key: str, label: str) -> State[Any]:
 
 
 @task(name="filter_tags", task_run_name="tags of {label}", **NO_REMEMBERING)
-def filter_tags(key: str, label: str, repositories: Any) -> State[Any]:
-    """Apply the rules to the tags, and compare one HEAD of each survivor with the store."""
-    return _carry_out("filter_tags", key, label, repositories)
+def filter_tags(key: str, label: str, repositories: Any, known: Any) -> State[Any]:
+    """Apply the rules to the tags, and compare one HEAD of each survivor with the store.
+
+    `known` is the output of the first try: only what found something, or failed, becomes a task run.
+    """
+    return _carry_out("filter_tags", key, label, repositories, known=known)
 
 
 @task(name="verify_signature", task_run_name="verify {label}", **NO_REMEMBERING)
@@ -98,11 +101,12 @@ class _Running:
 _RUNS: Final[dict[str, _Running]] = {}  # by key
 
 
-def _carry_out(step: str, key: str, label: str, *inputs: Any) -> State[Any]:
+def _carry_out(step: str, key: str, label: str, *inputs: Any, known: Output[Any] | None = None) -> State[Any]:
     """The state says what failed and has the whole output: the members that passed go on."""
     running, this = _RUNS[key], task_run.id
     values = [_value_of(each) for each in inputs]
-    output = running.call(step, values, running.tried.pop(this, None))
+    before = running.tried.pop(this, None)
+    output = known if known and not before else running.call(step, values, before)
     if output.error is not None and is_stop(output.error):
         return Cancelled(message="the run was asked to stop", data=output)
     if output.error is not None:
@@ -139,10 +143,14 @@ class _Handle:
 
 @dataclass(slots=True)
 class PrefectEngine:
-    """Submits the tasks of one run, with the retries of its registry entry."""
+    """Submits the tasks of one run, with the retries of its registry entry; as in `dag.Engine`."""
 
     key: str
     tasks: dict[str, Task[..., Any]]
+    unseen: DirectEngine
+
+    def look(self, step: str, *inputs: Any, done: Callable[[Handle], None]) -> Handle:
+        return self.unseen.look(step, *inputs, done=done)
 
     def submit(
         self,
@@ -150,10 +158,11 @@ class PrefectEngine:
         label: str,
         *inputs: Any,
         after: Sequence[Handle] = (),
+        known: Output[Any] | None = None,
         done: Callable[[Handle], None],
     ) -> Handle:
         """Plain inputs are quoted: Prefect would search them for futures, 175 ms for a list of 3,000."""
-        parameters = [_parameter(each) for each in inputs]
+        parameters = [_parameter(each) for each in (*inputs, *([known] if known else ()))]
         submitted = self.tasks[step].submit(
             self.key, label, *parameters, wait_for=[_parameter(each) for each in after]
         )
@@ -176,7 +185,9 @@ def prefect_engine(run: MirrorRun, call: Call, *, key: str) -> Iterator[PrefectE
     _RUNS[key] = _Running(run, call)
     try:
         options = retry_options(run)
-        yield PrefectEngine(key, {name: step.with_options(**options) for name, step in _TASKS.items()})
+        tasks = {name: step.with_options(**options) for name, step in _TASKS.items()}
+        with direct_engine(run, call) as unseen:
+            yield PrefectEngine(key, tasks, unseen)
     finally:
         del _RUNS[key]
 
