@@ -67,7 +67,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--results",
         type=Path,
         help="write table, JSON and plots into this folder (default, for all benchmarks: benchmarks/results, "
-        "and the table into README.md)",
+        "and the table into docs/benchmarks.md)",
     )
     parser.add_argument("--folder", type=Path, help="where to work (default: in memory, if there is room)")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What is kept of a run: JSON with every figure, a plot a benchmark, and the table, also in the README."""
+"""What is kept of a run: JSON with every figure, the table, and plots, which git ignores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.machine import sentence
 from benchmarks.harness.plots import draw
 from benchmarks.harness.reasons import reasons
-from benchmarks.harness.table import markdown
+from benchmarks.harness.table import headlines, markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
 README: Final = Path(__file__).parents[2] / "README.md"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TABLE: Final = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
 
 
@@ -29,7 +30,7 @@ def document(
 
 
 def keep(folder: Path, machine: Mapping[str, str], found: Mapping[str, Sequence[Row]]) -> None:
-    """Into `folder`; the README has the table of the folder that is committed."""
+    """Write into `folder`. The documents show the results of the folder that is committed."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for each in found.values() for row in each]
     (folder / "results.json").write_text(json.dumps(document(machine, rows), indent=1) + "\n")
@@ -41,7 +42,8 @@ def keep(folder: Path, machine: Mapping[str, str], found: Mapping[str, Sequence[
     for name, each in found.items():
         draw(name, each, machine, folder / f"{name}.svg")
     if folder == RESULTS:
-        README.write_text(in_place(README.read_text(), table))
+        DOCUMENT.write_text(in_place(DOCUMENT.read_text(), table))
+        README.write_text(in_place(README.read_text(), headlines(rows)))
 
 
 def _upstreams(machine: Mapping[str, str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from benchmarks.harness.reasons import reasons
-from benchmarks.harness.results import README, RESULTS, in_place
+from benchmarks.harness.results import DOCUMENT, README, RESULTS, in_place
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
-from benchmarks.harness.table import markdown, render
+from benchmarks.harness.table import HEADLINES, headlines, markdown, render
 
 
 def _row(*ours: float, peer: tuple[float, ...] = (), more: bool = False, budget: Budget | None = None) -> Row:
@@ -55,7 +57,7 @@ def test_the_table_has_figures_with_their_spread() -> None:
     assert ">= 1.5 x" in text
 
 
-def test_the_readme_shows_only_what_is_compared_or_promised() -> None:
+def test_the_document_shows_only_what_is_compared_or_promised() -> None:
     assert markdown([_row(1)]).count("\n") == 2
     assert "pull: a blob" in markdown([_row(1, budget=AtMost(2))])
 
@@ -97,9 +99,36 @@ def test_a_missed_budget_says_why() -> None:
     assert "- pull, a blob: " in reasons([met, missed])
 
 
+def test_the_readme_shows_the_headlines_alone() -> None:
+    benchmark, what, against = HEADLINES[0]
+    told, other = (
+        Row(benchmark, name, "s", Sample((2,)), against, Sample((4,))) for name in (what, "something else")
+    )
+    assert headlines([other, told]).count("\n") == 3
+    assert f"| {benchmark}: {what} | 2 s |" in headlines([other, told])
+
+
 def test_of_every_missed_budget_that_is_shown_the_reason_is_known() -> None:
-    assert "not known yet" not in README.read_text()
+    assert "not known yet" not in DOCUMENT.read_text()
 
 
-def test_the_readme_shows_the_table_of_the_results_that_are_kept() -> None:
-    assert (RESULTS / "table.md").read_text() in README.read_text()
+def test_the_document_shows_the_table_of_the_results_that_are_kept() -> None:
+    assert (RESULTS / "table.md").read_text() in DOCUMENT.read_text()
+
+
+def test_the_readme_shows_rows_of_the_same_results() -> None:
+    table = README.read_text().partition("<!-- benchmarks -->")[2].partition("<!-- /benchmarks -->")[0]
+    shown = _rows(table)
+    assert len(shown) == len(HEADLINES)
+    assert shown <= _rows((RESULTS / "table.md").read_text())
+    assert {row.split("|")[1].strip() for row in shown} == {f"{name}: {what}" for name, what, _ in HEADLINES}
+
+
+def _rows(text: str) -> set[str]:
+    """The lines of the table of results: they begin with the name of a benchmark and a colon."""
+    return set(re.findall(r"^\| [a-z_]+: .*$", text, re.MULTILINE))
+
+
+def test_git_ignores_the_plots() -> None:
+    ignored = (README.parent / ".gitignore").read_text().splitlines()
+    assert "benchmarks/results/*.svg" in ignored
