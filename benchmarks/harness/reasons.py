@@ -1,4 +1,4 @@
-"""Why a budget is missed: what the profiles showed, in a sentence (DECISIONS.md has the rest)."""
+"""Why a budget is missed: what the profiles showed, in a sentence (benchmarks/NOTES.md has the rest)."""
 
 from __future__ import annotations
 

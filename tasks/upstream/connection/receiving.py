@@ -2,7 +2,7 @@
 
 Without TLS a thread receives while the caller hashes and writes. All of that lets go of the GIL, so that two
 cores work on one blob. With TLS the thread would take and leave the GIL for each record of 16 KiB, which
-costs more than it gains (DECISIONS.md).
+costs more than it gains (benchmarks/NOTES.md, 2026-11-25).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tasks.upstream.connection.wire import Answer
 
-_CHUNK: Final = 256 * 1024  # bytes: hashing and writing less at a time costs more (measured: DECISIONS.md)
+_CHUNK: Final = 256 * 1024  # bytes: hashing and writing less at a time costs more (benchmarks/NOTES.md)
 _BUFFERS: Final = 4  # with two, each side waits for the other at nearly every chunk
 _TICK: Final = 0.25  # seconds: how long bytes stay in a buffer, and how soon a stop is noticed
 
