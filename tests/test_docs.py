@@ -124,3 +124,39 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     )
     ours = [line for line in done.stderr.splitlines() if "mirrorflow" in line]
     assert not ours, done.stderr
+
+
+def test_the_map_has_every_folder_of_the_floors() -> None:
+    for floor, section in _floors_of_the_map().items():
+        for folder in sorted({path.parent for path in (ROOT / floor).rglob("*.py")} - {ROOT / floor}):
+            names = {f"{folder.relative_to(ROOT / floor)}/", f"{folder.name}/"}
+            assert any(f"`{name}`" in section for name in names), folder
+
+
+def test_the_map_names_nothing_that_is_not_there() -> None:
+    for floor, section in _floors_of_the_map().items():
+        for name in re.findall(r"`([\w/]+(?:/|\.py))`", section):
+            assert any(str(path).endswith(f"/{name.rstrip('/')}") for path in [*(ROOT / floor).rglob("*")]), (
+                f"{floor}: {name}"
+            )
+
+
+def _floors_of_the_map() -> dict[str, str]:
+    text = (ROOT / "docs/architecture.md").read_text().partition("\n## Way of the data")[0]
+    sections = {part.split(":")[0]: part for part in text.split("\n### ")[1:]}
+    assert set(sections) == {"flows", "tasks", "profiles", "registry_server"}
+    return sections
+
+
+def test_every_invariant_that_is_cited_is_in_the_architecture() -> None:
+    headings = re.findall(r"^### Invariant (\d): ", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert headings == ["1", "2", "3", "4", "5"]
+    code = [path for floor in (*_floors_of_the_map(), "tests") for path in (ROOT / floor).rglob("*.py")]
+    cited = {number for path in code for number in re.findall(r"[Ii]nvariants? (\d)", path.read_text())}
+    assert cited <= set(headings)
+
+
+def test_every_invariant_has_tests_that_try_to_break_it() -> None:
+    text = (ROOT / "docs/architecture.md").read_text().partition("\n## Invariants")[2]
+    for invariant in text.split("\n### ")[1:]:
+        assert re.findall(r"\]\(\.\./tests/[\w/]+/test_\w+\.py\)", invariant), invariant[:40]

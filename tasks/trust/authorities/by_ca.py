@@ -1,4 +1,4 @@
-"""Signatures with certificates of a CA of one's own, as `cosign --ca-roots` takes them (signatures.md 2.3).
+"""Signatures with certificates of a CA of one's own, as `cosign --ca-roots` takes them (RFC 5280, section 6).
 
 No log and no timestamp dates them, so the certificates have to be valid now.
 """

@@ -1,4 +1,4 @@
-"""Public keys, and signatures by them (signatures.md 2.3).
+"""Public keys, and signatures by them (cosign, SIGNATURE_SPEC.md "Signature Schemes").
 
 Imported only when a policy names a key or a certificate: `cryptography` takes its time to load.
 """

@@ -1,4 +1,4 @@
-"""The annotations with which cosign signs a layer (signatures.md 1a, 1d)."""
+"""The annotations with which cosign signs a layer (cosign, SIGNATURE_SPEC.md "Object Types")."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a transparency log entry says, held against what was verified (the lesson of CVE-2022-36056).
 
 A log entry proves nothing about a signature unless its body names this signature, this content and this
-key or certificate. The kinds are those of signatures.md 1b.
+key or certificate. The kinds are Rekor's: hashedrekord, dsse, intoto.
 """
 
 from __future__ import annotations

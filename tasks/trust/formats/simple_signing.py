@@ -1,4 +1,10 @@
-"""Cosign's payload for images ("simple signing"): what it must say of the image (signatures.md 1a)."""
+(
+    """Cosign's payload for images ("simple signing"): what it must say of the image.
+
+Cosign, SIGNATURE_SPEC.md "Payloads"; containers/image, containers-signature(5).
+"""
+    ""
+)
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The two envelopes, JWS and COSE, read to one form and their signature checked (integrity).
 
 By hand, with `cryptography` for the arithmetic: the libraries that were tried ignore `crit`, or a header
-`alg` that is not the key's, or trailing bytes (signatures.md fact 8 and section 6).
+`alg` that is not the key's, or trailing bytes. An unknown `crit` has to be refused (RFC 7515, 4.1.11;
+RFC 9052, 3.1).
 """
 
 from __future__ import annotations

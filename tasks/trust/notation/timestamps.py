@@ -37,8 +37,8 @@ class Moment:
 def verify_token(token: bytes, message: bytes, roots: Sequence[x509.Certificate]) -> Moment:
     """Raises `Refused`, or what the libraries raise.
 
-    Only `roots` are passed on as certificates: what is added as intermediate becomes a trust anchor there
-    (signatures.md fact 6); the token's own intermediates are used for path building anyway.
+    Only `roots` are passed to rfc3161-client: it takes each added intermediate for a trust anchor. The
+    token's own intermediates are used for path building anyway (RFC 5652, 5.1: `certificates`).
     """
     if len(token) > _LARGEST:
         raise Refused("the timestamp is too large")

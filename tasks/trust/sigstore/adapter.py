@@ -1,7 +1,8 @@
 """sigstore-python, made to take what cosign takes and sigstore-python 4.5 refuses.
 
-Three narrow additions; every other check is the library's (signatures.md 2.2):
-- entries with a signed entry timestamp (SET) and no inclusion proof: all of cosign's legacy annotations;
+Three narrow additions; every other check is the library's:
+- entries with a signed entry timestamp (SET) and no inclusion proof: all of cosign's legacy annotations
+  (cosign, SIGNATURE_SPEC.md "Properties": `bundle`);
 - log entries of kind `intoto`: attestations of cosign 1 and 2;
 - windows of logs and CAs hold for the time of signing, not only "has begun by now".
 

@@ -1,4 +1,4 @@
-"""Blobs: pushed in every way, pulled whole and in parts, deleted (oci.md 2.3, item 3)."""
+"""Blobs: pushed in every way, pulled whole and in parts, deleted (distribution-spec, "Pull" and "Push")."""
 
 from __future__ import annotations
 

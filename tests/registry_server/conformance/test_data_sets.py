@@ -1,4 +1,4 @@
-"""Content of every kind: pushed, listed, pulled, referred to, deleted (oci.md 2.3, item 4)."""
+"""Content of every kind: pushed, listed, pulled, referred to, deleted (distribution-spec, conformance/)."""
 
 from __future__ import annotations
 
