@@ -13,9 +13,10 @@ import os
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from cachetools import LRUCache
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
@@ -206,7 +207,7 @@ class _Hashers:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        self._kept: LRUCache[str, tuple[int, Any]] = LRUCache(_HASHERS_KEPT)
         self._lock = threading.Lock()
 
     def take(self, session: str, state: UploadState) -> Any:
@@ -219,6 +220,3 @@ class _Hashers:
     def keep(self, session: str, state: UploadState, hasher: Any) -> None:
         with self._lock:
             self._kept[session] = (state.offset, hasher.copy())
-            self._kept.move_to_end(session)
-            if len(self._kept) > _HASHERS_KEPT:
-                self._kept.popitem(last=False)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+from humanize import naturalsize
 
 
 def human_bytes(count: float) -> str:
     """Decimal units, as registries and disks count: `1.2 GB`, `512 bytes`."""
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
+    return naturalsize(count).replace("Byte", "byte")
 
 
 def human_seconds(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import httpx
+from cachetools import LRUCache
 
 from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
@@ -68,7 +68,7 @@ class Endpoint:
         self.root = f"{str(self.base).rstrip('/')}/{url.api_path}".rstrip("/")  # `/v2/` follows
         self._credentials = credentials
         self._waits = waits
-        self._authenticators: OrderedDict[tuple[object, ...], Authenticator] = OrderedDict()
+        self._authenticators: LRUCache[tuple[object, ...], Authenticator] = LRUCache(_MOST_ORIGINS)
         self._lock = Lock()
 
     def request(self, call: Call) -> httpx.Request:
@@ -96,15 +96,12 @@ class Endpoint:
             ours = keeps_login(self.base, url)
             credential = self._credential(call) if ours else None
             key = (credential, origin(url))
-            if key not in self._authenticators:
+            found = self._authenticators.get(key)
+            if found is None:
                 home = url.join(httpx.URL(self.root).path if ours else "/")
-                self._authenticators[key] = Authenticator(
-                    home, credential, self._waits, self._token_services, elsewhere=not ours
-                )
-            self._authenticators.move_to_end(key)
-            if len(self._authenticators) > _MOST_ORIGINS:
-                self._authenticators.popitem(last=False)
-            return self._authenticators[key]
+                found = Authenticator(home, credential, self._waits, self._token_services, elsewhere=not ours)
+                self._authenticators[key] = found
+            return found
 
     def _credential(self, call: Call) -> Credential | None:
         repository = self.url.repository(call.repository) if call.repository else ""

@@ -11,12 +11,13 @@ import hashlib
 import hmac
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import bcrypt
+from cachetools import TTLCache
 
 from registry_server.oci.errors import MirrorflowError
 
@@ -44,9 +45,9 @@ class PasswordChecker:
     def __init__(
         self, file: PasswordFile, fail_delay: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._file, self._fail_delay, self._clock = file, fail_delay, clock
+        self._file, self._fail_delay = file, fail_delay
         self._secret = os.urandom(32)
-        self._known: OrderedDict[bytes, float] = OrderedDict()
+        self._known: TTLCache[bytes, None] = TTLCache(_MOST_REMEMBERED, _REMEMBERED, clock)
         self._waiting: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="bcrypt")
 
@@ -62,14 +63,14 @@ class PasswordChecker:
         """
         stored = self._file.hash_of(user)
         mark = self._mark(user, password, stored or b"")
-        if stored is not None and self._is_known(mark):
+        if stored is not None and mark in self._known:
             return True
         with self._in_line(client):
             hashed = stored or self._file.dummy_hash
             loop = asyncio.get_running_loop()
             right = await loop.run_in_executor(self._threads, _matches, password, hashed)
             if right and stored is not None:
-                self._remember(mark)
+                self._known[mark] = None
                 return True
             await asyncio.sleep(self._fail_delay)
         return False
@@ -80,16 +81,6 @@ class PasswordChecker:
         for part in (user.encode("utf-8", "surrogateescape"), password.encode(), stored):
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()
-
-    def _is_known(self, mark: bytes) -> bool:
-        until = self._known.get(mark)
-        return until is not None and self._clock() < until
-
-    def _remember(self, mark: bytes) -> None:
-        self._known[mark] = self._clock() + _REMEMBERED
-        self._known.move_to_end(mark)
-        if len(self._known) > _MOST_REMEMBERED:
-            self._known.popitem(last=False)
 
     @contextmanager
     def _in_line(self, client: str) -> Iterator[None]:

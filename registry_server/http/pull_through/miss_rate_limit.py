@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
 
 from registry_server.http.access_log import USER
 from registry_server.http.errors import Refused
@@ -32,7 +33,7 @@ class MissRateLimit:
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = per_minute, clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when that was
+        self._left: LRUCache[str, tuple[float, float]] = LRUCache(_MOST_CLIENTS)  # tokens, and since when
 
     def take(self, request: Request) -> None:
         """Before upstream is asked. Raises `Refused` (distribution-spec: 429, TOOMANYREQUESTS)."""
@@ -63,9 +64,6 @@ class MissRateLimit:
 
     def _put(self, client: str, left: float) -> None:
         self._left[client] = left, self._clock()
-        self._left.move_to_end(client)
-        while len(self._left) > _MOST_CLIENTS:
-            self._left.popitem(last=False)
 
 
 def client_of(request: Request) -> str:

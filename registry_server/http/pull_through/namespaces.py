@@ -7,9 +7,10 @@ misses knows the profile; what it said is remembered for as long as it said.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from cachetools import FIFOCache
 
 from registry_server.http.errors import MethodNotAllowed
 from registry_server.http.pull_through.webhook_client import ReceiverFailed, call
@@ -49,7 +50,7 @@ class NamespaceResolver:
     def __init__(self, options: OnMissOptions, clock: Callable[[], float]) -> None:
         self._options = options
         self._clock = clock
-        self._local_names: OrderedDict[tuple[str, str, RepositoryName], _LocalName] = OrderedDict()
+        self._local_names: FIFOCache[tuple[str, str, RepositoryName], _LocalName] = FIFOCache(_MOST)
 
     async def resolve_namespace(self, route: Any, request: Request) -> Any:
         """The route with our name in it. Raises `NamespaceUnknown`, `MethodNotAllowed`."""
@@ -92,8 +93,6 @@ class NamespaceResolver:
             raise NamespaceUnknown(f"{name} of {value[:100]!r} is not mirrored here") from None
         place = _LocalName(repository, self._clock() + float(found.get("freshFor") or 0))
         self._local_names[key] = place
-        while len(self._local_names) > _MOST:
-            self._local_names.popitem(last=False)
         return place
 
 

@@ -6,8 +6,9 @@ page by page, where the profile says so (`tagListing`); else from the store.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+
+from cachetools import TLRUCache
 
 from registry_server.http.pull.listings import tags_page
 from registry_server.http.pull.paging import Page
@@ -43,7 +44,8 @@ class OnDemandLists:
     def __init__(self, call: Callable[..., Awaitable[dict[str, Any]]], clock: Callable[[], float]) -> None:
         self._call = call
         self._clock = clock
-        self._known: OrderedDict[Key, float] = OrderedDict()  # until when the store knows
+        # Until when the store knows.
+        self._known: TLRUCache[Key, float] = TLRUCache(_MOST, lambda _key, until, _now: until, clock)
         self._receiver_down_until = 0.0
 
     async def answer(
@@ -51,7 +53,7 @@ class OnDemandLists:
     ) -> Response:
         """Like `handler`, with the webhook before it."""
         key = (route.repository, route.digest if isinstance(route, Referrers) else None)
-        if self._known.get(key, 0.0) > self._clock():
+        if key in self._known:
             return await handler(store, route, request)
         question: dict[str, Any] = {
             "kind": route.kind,
@@ -94,8 +96,6 @@ class OnDemandLists:
         if fresh > 0:
             key = (route.repository, route.digest if isinstance(route, Referrers) else None)
             self._known[key] = self._clock() + fresh
-            while len(self._known) > _MOST:
-                self._known.popitem(last=False)
 
 
 async def _without_receiver(

@@ -8,11 +8,11 @@ referrers there are (on_demand_lists.py). Whatever goes wrong with the webhook, 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cachetools import FIFOCache
 from starlette.responses import Response
 
 from registry_server.http.access_log import MISSED
@@ -70,7 +70,7 @@ class OnMiss:
     def __init__(self, options: OnMissOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
         self._clock = clock
-        self._known: OrderedDict[tuple[RepositoryName, Tag], _Known] = OrderedDict()
+        self._known: FIFOCache[tuple[RepositoryName, Tag], _Known] = FIFOCache(_MOST_FRESH)
         self._receiver_down_until = 0.0
         self._namespaces = NamespaceResolver(options, clock)
         self._lists = OnDemandLists(self._call, clock)
@@ -203,8 +203,6 @@ class OnMiss:
             self._known[route.repository, route.reference] = _Known(
                 digest, self._clock() + fresh, _stored(store, route)
             )
-            while len(self._known) > _MOST_FRESH:
-                self._known.popitem(last=False)
 
 
 def _stored(store: Store, route: ManifestOf) -> Digest | None:

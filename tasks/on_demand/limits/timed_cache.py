@@ -1,11 +1,12 @@
-"""What is remembered between two questions: bounded, and lost with the process without any harm."""
+"""A bounded cache whose readers say how old an entry may be. Losing it costs requests and no correctness."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from cachetools import FIFOCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -15,20 +16,19 @@ V = TypeVar("V")
 
 
 class TimedCache(Generic[K, V]):
-    """A map with a limit, the oldest entries go first; each knows its age in seconds. Thread-safe."""
+    """At most `most` entries; the one that was put first goes first. Thread-safe.
+
+    Not a `TTLCache`: one entry is fresh for one reader and too old for another.
+    """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
         self._clock = clock
-        self._held: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._held: FIFOCache[K, tuple[float, V]] = FIFOCache(most)
         self._lock = threading.Lock()
 
     def put(self, key: K, value: V) -> None:
         with self._lock:
             self._held[key] = (self._clock(), value)
-            self._held.move_to_end(key)
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)
 
     def get(self, key: K, *, younger_than: float = float("inf")) -> V | None:
         with self._lock:
