@@ -33,8 +33,8 @@ def selected_entries(profile: Profile, names: Sequence[str] | None) -> list[Regi
         return chosen
     if left := only_on_demand(profile):
         raise NotWanted(
-            f"the profile has nothing to sync by itself: only on demand is {', '.join(left)}; to mirror all "
-            f"that its rules take, write '--registry {left[0]}'"
+            f"the profile has nothing to sync by itself: {', '.join(left)} is only fetched on demand; "
+            f"to mirror everything that its rules take, add '--registry {left[0]}'"
         )
     raise NotWanted(
         "the profile has nothing to sync: no registry entry with content rules, or `sync.enable: false`"

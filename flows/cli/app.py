@@ -83,4 +83,4 @@ def _of_the_disk(error: Exception) -> str:
     if not isinstance(error, OSError) or error.errno not in _OF_THE_DISK:
         return ""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{os.strerror(error.errno)}; make room, or make it writable, and start again"
+    return f"{where}{os.strerror(error.errno)}; free some space or make it writable, then try again"

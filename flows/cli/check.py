@@ -22,7 +22,7 @@ def describe_profile(profile: Profile) -> Iterator[str]:
         for rule in entry.content:
             yield f"          takes {strip_markdown(describe_rule(rule))}"
         if entry.only_signed:
-            yield "          with a signature: onlySigned looks whether there is one, and verifies nothing"
+            yield "          signed images only: onlySigned checks that a signature exists, and verifies none"
     for number, policy in enumerate(profile.verify.rules if profile.verify else ()):
         yield f"verify    rule {number + 1}: {policy.mode} for {', '.join(map(str, policy.match))}"
 
@@ -62,6 +62,6 @@ def _when(entry: RegistryEntry) -> str:
     if entry.timing is not None:
         return ", ".join(filter(None, (f"polled {entry.timing}", demand)))
     if entry.is_synced:
-        return "mirrored by `mirrorflow sync` alone"
+        return "mirrored only by `mirrorflow sync`"
     whole = f"; all of it only with `sync --registry {entry.name}`" if entry.content else ""
-    return f"{demand} alone{whole}" if demand else "for nothing: it has neither content nor onDemand"
+    return f"{demand} alone{whole}" if demand else "unused: it has neither content nor onDemand"

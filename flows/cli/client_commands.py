@@ -53,14 +53,14 @@ def client(
         typer.Option(
             "--ca",
             metavar="FILE",
-            help="Certificate of the CA that signed the server's, for clients to trust.",
+            help="Certificate of the CA that signed the server's certificate, for clients to trust.",
         ),
     ] = None,
     fallback: Annotated[
         bool,
         typer.Option(
             "--fallback/--no-fallback",
-            help="Whether clients may go on to the upstream registry when the mirror fails or refuses.",
+            help="Whether clients may pull from the upstream registry when the mirror fails or refuses.",
         ),
     ] = True,
     write: Annotated[
@@ -73,7 +73,7 @@ def client(
 ) -> None:
     """Print the configuration that makes a client pull through the mirror, each file with its place.
 
-    No password is in it: where one is needed, it says where it belongs.
+    It contains no password: a comment says where to put one.
     """
     from flows.client_config.generate import make, mirror_of, warnings
     from flows.client_config.model import write_files
@@ -106,7 +106,10 @@ def doctor(
     image: Annotated[
         str | None,
         typer.Option(
-            "--image", "-i", metavar="REF", help="REPO[:TAG] to ask upstream for, by its name there."
+            "--image",
+            "-i",
+            metavar="REF",
+            help="REPO[:TAG] to request from the upstream, by its upstream name.",
         ),
     ] = None,
     address: Address = None,
@@ -115,20 +118,20 @@ def doctor(
         typer.Option(
             "--cert-dir",
             metavar="DIR",
-            help="Folder with the CA of the server (*.crt) and, if it wants one, a client certificate "
+            help="Folder with the CA of the server (*.crt) and, if required, a client certificate "
             "(*.cert, *.key).",
         ),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=1, help="Wait no longer than this for any of it."),
+        typer.Option("--timeout", metavar="SECONDS", min=1, help="Time limit for all checks together."),
     ] = 30,
     as_json: Json = False,
 ) -> None:
-    """Ask the upstreams and the server what clients will ask them, and say what to do about what fails.
+    """Check the upstreams and the server with the requests of clients, and give advice for what fails.
 
-    Looks at the store, the disk, the port, clocks and Prefect too. Some ten requests an upstream, no counted
-    pull. Exit code 0: nothing failed; 1: something did.
+    Also checks the store, the disk, the port, clocks and Prefect. Some ten requests per upstream, no counted
+    pull. Exit code 0: no check failed; 1: one failed.
     """
     from flows.doctor.checks import build_checks, run_checks
     from flows.doctor.findings import CheckStatus, render

@@ -95,15 +95,15 @@ def _explain(
         return
     local = local_name(rule, upstream)
     if local is None:
-        yield Explanation(f"drops  {where}: {upstream} gives no valid name here", takes=False)
+        yield Explanation(f"drops  {where}: {upstream} has no valid local name", takes=False)
         return
     age = min_age_of(entry, [rule])
     reason, condition = _judge_reference(rule, upstream, reference, age)
     if reason:
-        yield Explanation(f"drops  {where}: {upstream} is meant, but {reference} {reason}", takes=False)
+        yield Explanation(f"drops  {where}: {upstream} matches, but {reference} {reason}", takes=False)
         return
     sign = "@" if ":" in reference else ":" if reference else ""
-    lands = f"{upstream}{sign}{reference} lands at {local}{sign}{_tag_here(rule, reference)}"
+    lands = f"{upstream}{sign}{reference} is stored as {local}{sign}{_tag_here(rule, reference)}"
     yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
 
 
@@ -121,11 +121,11 @@ def _judge_reference(rule: ContentRule, upstream: str, reference: str, age: floa
     if ":" in reference:
         return "is a digest, and a rule without `images` takes tags", ""
     if is_companion_tag(reference):
-        return "", ", if the image whose companion it is is taken"
+        return "", ", if the image that it accompanies is taken"
     reason = why_dropped(rule.tags, reference)
     newest = rule.tags.newest if rule.tags else None
     conditions = [f"it is among the newest {newest}"] if newest else []
-    conditions += ["it is no list of referrers"] if may_be_referrers_list(reference) else []
-    conditions += ["its `select` gives true"] if rule.select else []
+    conditions += ["it is not a list of referrers"] if may_be_referrers_list(reference) else []
+    conditions += ["its `select` is true"] if rule.select else []
     conditions += [f"its digest was first seen here {format_duration(age)} ago (minAge)"] if age else []
     return reason, f", if {' and '.join(conditions)}" if conditions else ""

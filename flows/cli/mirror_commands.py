@@ -43,13 +43,13 @@ def sync(
     ] = None,
     prefect: WithPrefect = False,
 ) -> None:
-    """Bring everything that the profile wants into the store, once.
+    """Copy everything that the profile wants into the store, once.
 
     An entry that is only fetched on demand is mirrored whole when --registry names it.
     Uses the Prefect server of a running `mirrorflow up` or of PREFECT_API_URL; where there is none, it runs
     without. Ctrl-C stops it cleanly, and the next run goes on from there.
 
-    Exit code 0: all is in place; 1: something failed; 130: stopped.
+    Exit code 0: everything is in place; 1: something failed; 130: stopped.
     """
     from flows.entries import only_on_demand, selected_entries
     from flows.orchestration.sync import SyncRequest, sync_entries
@@ -57,7 +57,7 @@ def sync(
     loaded = load(profile)
     entries = selected_entries(loaded.profile, registry)
     if not registry and (left := only_on_demand(loaded.profile)):
-        say(f"fetched on demand, and not mirrored whole without --registry: {', '.join(left)}")
+        say(f"only fetched on demand; --registry mirrors all of it: {', '.join(left)}")
     requests = [SyncRequest(entry, tuple(image or ())) for entry in entries]
     _end(sync_entries(loaded, requests, prefect=prefect))
 
@@ -65,7 +65,7 @@ def sync(
 def rerun(
     profile: Annotated[
         str | None,
-        typer.Argument(metavar="[PROFILE]", help="A profile; needless where --profile says which."),
+        typer.Argument(metavar="[PROFILE]", help="A profile; not needed with --profile."),
     ] = None,
     run: Annotated[
         str | None,
@@ -78,7 +78,7 @@ def rerun(
             "-p",
             metavar="PROFILE",
             envvar="MIRRORFLOW_PROFILE",
-            help="The profile whose runs are meant.",
+            help="The profile whose runs to look for.",
         ),
     ] = None,
     last_failed: Annotated[
@@ -92,11 +92,11 @@ def rerun(
 
     path, run = _of_rerun(profile, run, by_option)
     if run and last_failed:
-        raise typer.BadParameter("name a run, or say --last-failed, not both")
+        raise typer.BadParameter("give a run or --last-failed, not both")
     loaded = load(path)
     requests = rerun_requests(loaded.profile, run)
     if not requests:
-        out.print("nothing to run again: the last run of every registry entry left nothing behind")
+        out.print("nothing to run again: nothing failed in the last run of any registry entry")
         return
     for request in requests:
         say(f"{request.entry.name}: {', '.join(request.only) or 'everything'}")
@@ -108,7 +108,7 @@ def _of_rerun(first: str | None, second: str | None, by_option: Path | None) -> 
     if by_option is not None and second is None and not (first and Path(first).is_file()):
         return by_option, first
     if first is None:
-        raise typer.BadParameter("say which profile, e.g. 'mirrorflow rerun profile.yaml'")
+        raise typer.BadParameter("no profile is given; write e.g. 'mirrorflow rerun profile.yaml'")
     return Path(first), second
 
 
@@ -120,7 +120,7 @@ def up(
 ) -> None:
     """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
 
-    A profile that changes on disk is taken over. With PREFECT_API_URL set, that server is used. Ctrl-C ends
+    A profile that changes on disk is applied. With PREFECT_API_URL set, that server is used. Ctrl-C stops
     all of it.
     """
     from flows.supervisor.up import run_up
@@ -136,7 +136,7 @@ def deploy(
         typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
     ] = None,
 ) -> None:
-    """Register the deployments with a Prefect server that runs already (PREFECT_API_URL)."""
+    """Register the deployments with an existing Prefect server (PREFECT_API_URL)."""
     from flows.orchestration.deploy import deploy_profile
 
     for line in deploy_profile(load(profile), work_pool):
@@ -148,10 +148,10 @@ def demo(
         Path, typer.Option(help="Where the sample registry, its mirror and the profile are kept.")
     ] = Path("mirrorflow-demo"),
     once: Annotated[
-        bool, typer.Option("--once", help="End after the first run, instead of serving on.")
+        bool, typer.Option("--once", help="Exit after the first run instead of serving.")
     ] = False,
 ) -> None:
-    """Mirror a small made-up registry on this machine, and show what to look at. Needs no network."""
+    """Mirror a small sample registry on this machine, and show what to look at. Needs no network."""
     from flows.demo.command import run_demo
 
     run_demo(folder, once=once)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.planning import Plan
 
 ProfilePath = Annotated[
-    Path, typer.Argument(metavar="PROFILE", help="A profile: YAML, JSON or TOML; a zot configuration, too.")
+    Path, typer.Argument(metavar="PROFILE", help="A profile (YAML, JSON or TOML), or a zot configuration.")
 ]
 Registries = Annotated[
     list[str] | None,
@@ -46,7 +46,7 @@ def load(path: Path) -> LoadedProfile:
 
 
 def check(profile: ProfilePath) -> None:
-    """Say what is wrong with a profile: every mistake, with its line and what to write instead."""
+    """Validate a profile: list every mistake, with its line and what to write instead."""
     from flows.cli.check import check_trust, describe_profile, stored_violations
 
     loaded = load(profile)
@@ -65,7 +65,7 @@ def schema() -> None:
 
 
 def starter() -> None:
-    """Print a profile with every key explained, to begin with."""
+    """Print a sample profile with a comment for every key."""
     from profiles.examples.shipped import shipped_profile
 
     typer.echo(shipped_profile("starter").read_text(), nl=False)
@@ -81,12 +81,13 @@ def import_(
         ),
     ],
     program: Annotated[
-        Program | None, typer.Option("--from", help="What the file is. Default: by its look.")
+        Program | None,
+        typer.Option("--from", help="The format of the file. Default: detected from its content."),
     ] = None,
 ) -> None:
-    """Print the profile that does the same, with a comment for whatever a profile cannot say.
+    """Print the profile that does the same, with a comment for what a profile cannot express.
 
-    Passwords are not printed: a comment says into which file to write them.
+    Passwords are not printed: a comment names the file for them.
     """
     from profiles.imports.importer import profile_text
     from profiles.loader import read_text
@@ -102,14 +103,14 @@ def plan(
         bool,
         typer.Option(
             "--bytes/--no-bytes",
-            help="Read the manifests of changed images to know their bytes. On a metered upstream, such as "
-            "Docker Hub, each of them counts as a pull; --no-bytes makes HEADs only.",
+            help="Read the manifests of changed images to count their bytes. On a metered upstream, such as "
+            "Docker Hub, each of them counts as a pull; --no-bytes sends HEAD requests only.",
         ),
     ] = True,
 ) -> None:
-    """Say what a sync would add, move and skip, and what it would cost. Changes nothing.
+    """Show what a sync would add, move and skip, and what it would cost. Changes nothing.
 
-    Exit code 0: nothing to do; 2: there are changes; 1: something could not be found out.
+    Exit code 0: nothing to do; 2: there are changes; 1: something could not be checked.
     """
     from flows.cli.check import stored_violations
     from flows.cli.plan import plan_entries
@@ -172,9 +173,9 @@ def verify(
     ],
     as_json: Json = False,
 ) -> None:
-    """Say what the profile's policy makes of one image: every signature found, and why it counts or not.
+    """Judge one image by the profile's policy: list every signature found, and why it counts or not.
 
-    Asks the upstream; changes nothing. Exit code 0: admitted; 2: refused; 1: it could not be asked.
+    Asks the upstream; changes nothing. Exit code 0: admitted; 2: refused; 1: the upstream failed.
     """
     from flows.cli.verify import render_verdict, verify_image
 

@@ -30,7 +30,9 @@ def serve(profile: ProfilePath) -> None:
     from registry_server.http.serve import serve as serve_registry
 
     options = server_options(load(profile).profile)
-    serve_registry(options, on_listening=lambda url: say(f"serving {options.root} at {url}; Ctrl-C ends it"))
+    serve_registry(
+        options, on_listening=lambda url: say(f"serving {options.root} at {url}; press Ctrl-C to stop")
+    )
 
 
 def status(
@@ -42,9 +44,9 @@ def status(
     everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say of every tag what the upstream has, what the store has, when it was checked, and why not.
+    """Show for every tag what the upstream has, what the store has, when it was checked, and what failed.
 
-    Exit code 0: all that the last runs wanted is in place; 2: something is not; 1: an error.
+    Exit code 0: everything that the last runs wanted is in place; 2: something is not; 1: an error.
     """
     from flows.entries import find_entry, open_store
     from flows.orchestration.sync import newest_reports
@@ -93,7 +95,7 @@ def audit(
     profile: ProfilePath,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every image, and not only what falls short.")
+        bool, typer.Option("--all", help="Every image, not only those that fall short.")
     ] = False,
     as_json: Json = False,
     attest: Annotated[
@@ -103,7 +105,7 @@ def audit(
             metavar="KEY",
             help="Sign the result with this private key (PEM); a password is read from "
             "MIRRORFLOW_ATTEST_PASSWORD or COSIGN_PASSWORD. Or `keyless`: with the identity of the CI job or "
-            "of the OIDC token in SIGSTORE_ID_TOKEN, which asks Fulcio and a log.",
+            "of the OIDC token in SIGSTORE_ID_TOKEN, which needs Fulcio and a transparency log.",
         ),
     ] = None,
     sigstore: Annotated[
@@ -111,7 +113,7 @@ def audit(
         typer.Option(
             "--sigstore",
             metavar="FILE",
-            help="With `--attest keyless`: the ClientTrustConfig (JSON) of a Sigstore of your own. Default: "
+            help="With `--attest keyless`: the ClientTrustConfig (JSON) of a private Sigstore. Default: "
             "the public one.",
         ),
     ] = None,
@@ -122,10 +124,10 @@ def audit(
 ) -> None:
     """Judge every stored image by today's policies, from the signatures in the store. Changes nothing there.
 
-    Asks no network, unless it signs with `keyless`. An image that no policy covers is reported as such, and
+    Uses no network, unless it signs with `keyless`. An image that no policy covers is reported as such, and
     never as verified.
 
-    Exit code 0: nothing falls short; 2: something does; 1: an error.
+    Exit code 0: no image falls short; 2: one does; 1: an error.
     """
     from flows.cli.audit import Attestation, run_audit
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 store_app = typer.Typer(
     name="store",
-    help="Look after what is kept: collect garbage, verify, measure, export, import.",
+    help="Maintain the store: collect garbage, verify, measure, export, import.",
     no_args_is_help=True,
 )
 
@@ -34,17 +34,19 @@ def register(app: typer.Typer) -> None:
 def gc(
     profile: ProfilePath,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and why; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be removed, and why; change nothing.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name everything that goes.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="List everything that is removed.")
+    ] = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Empty the trash at once, and not at the next collection.")
+        bool, typer.Option("--purge", help="Empty the trash now instead of at the next collection.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what no tag leads to, and what the profile's retention does not keep; nobody has to stop for it.
+    """Remove what no tag needs, and what the profile's retention does not keep; the server and runs continue.
 
-    Exit code 0: every repository was looked at; 1: an error, or one could not be read and was left alone.
+    Exit code 0: every repository was checked; 1: an error, or one could not be read and was skipped.
     """
     from flows.entries import open_store
     from flows.maintenance.garbage_collection import collect_garbage, summary
@@ -82,18 +84,21 @@ def scrub(
     profile: ProfilePath,
     rate: Annotated[
         float,
-        typer.Option("--rate", metavar="MB", help="Read at most so many megabytes a second; 0: no limit."),
+        typer.Option(
+            "--rate", metavar="MB", help="Read at most this many megabytes per second; 0: no limit."
+        ),
     ] = 0.0,
     again: Annotated[
-        bool, typer.Option("--again", help="From the beginning, and not from where the last one stopped.")
+        bool,
+        typer.Option("--again", help="Start from the beginning instead of where the last scrub stopped."),
     ] = False,
-    heal: Annotated[bool, typer.Option(help="Fetch what is lost from where it came.")] = True,
+    heal: Annotated[bool, typer.Option(help="Fetch missing and corrupt content from its upstream.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Hash everything in the store again, put aside what is corrupt, and fetch it anew.
+    """Hash everything in the store, quarantine what is corrupt, and fetch it again.
 
-    Ctrl-C stops it; the next one goes on from there. Exit code 0: all is well (again); 1: it was stopped, or
-    something that a tag needs is still missing.
+    Ctrl-C stops it; the next one continues from there. Exit code 0: all is well (again); 1: it was stopped,
+    or something that a tag needs is still missing.
     """
     from flows.entries import open_store
     from flows.lifecycle.stop_signals import stop_on_signals
@@ -107,7 +112,7 @@ def scrub(
     with stop_on_signals() as sign:
         report = scrub_store(store, Pace(rate * 1e6, sign.event.is_set), again=again)
         for digest in report.corrupt:
-            complain(f"{digest} was corrupt, and lies in quarantine/ now")
+            complain(f"{digest} is corrupt, and was moved to quarantine/")
         healed = refetch_damaged(store, loaded, stop=sign.event, told=say) if heal else []
     lost = [str(each) for each in find_missing(store)]
     if as_json:
@@ -116,7 +121,7 @@ def scrub(
         state = "" if report.complete else ", stopped before the end"
         out.print(
             f"{report.blobs:,} blobs hashed ({human_bytes(report.bytes)}){state}, "
-            f"{len(report.corrupt)} corrupt, {len(healed)} fetched anew, {len(lost)} missing",
+            f"{len(report.corrupt)} corrupt, {len(healed)} fetched again, {len(lost)} missing",
             markup=False,
         )
     for each in lost:
@@ -125,7 +130,7 @@ def scrub(
 
 
 def stats(profile: ProfilePath, as_json: Json = False) -> None:
-    """Say how much is kept: bytes, what sharing saves, and what each repository accounts for."""
+    """Show the size of the store: bytes, what sharing saves, and the share of each repository."""
     from flows.entries import open_store
     from flows.reporting.status_tables import render_stats
     from registry_server.store.maintenance.stats import stats as measure
@@ -142,15 +147,13 @@ def stats(profile: ProfilePath, as_json: Json = False) -> None:
 def prune(
     profile: ProfilePath,
     registry: Registries = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Remove them, also where they are more than maxShare.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them, even if they exceed maxShare.")] = False,
 ) -> None:
-    """Say which tags the rules' `prune` removes, because the upstream deleted them; remove them with --yes.
+    """List the tags that `prune` removes, because the upstream deleted them; remove them with --yes.
 
-    Runs remove by themselves what is within `maxShare`. Goes by the last poll, and asks no upstream.
+    Runs remove what is within `maxShare` by themselves. Uses the last poll, and asks no upstream.
 
-    Exit code 0: nothing is left to be removed; 2: something is.
+    Exit code 0: no tag is left to be removed; 2: one is.
     """
     from flows.entries import open_store
     from flows.maintenance.pruning import prune_entries
@@ -163,10 +166,10 @@ def prune(
 def undelete(
     profile: ProfilePath,
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE...", help="`repository:tag`, as here.")
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="`repository:tag`, by its local name.")
     ] = None,
 ) -> None:
-    """Bring back tags that `prune` removed, as long as their blobs are there. Without IMAGE: list them."""
+    """Restore tags that `prune` removed, while their blobs exist. Without IMAGE: list them."""
     from flows.entries import open_store
     from flows.maintenance.pruning import list_pruned, undelete_images
 
@@ -184,7 +187,9 @@ def export(
     profile: ProfilePath,
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", help="`repository:tag` or `repository@digest`, as here."),
+        typer.Argument(
+            metavar="IMAGE...", help="`repository:tag` or `repository@digest`, by its local name."
+        ),
     ],
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR|TAR", help="A folder, or a file that ends with `.tar`.")
@@ -192,7 +197,7 @@ def export(
 ) -> None:
     """Write images as an OCI image layout, which skopeo, podman, crane, ctr and oras read.
 
-    A folder that is a layout already gets them in addition.
+    They are added to a folder that is a layout already.
     """
     from flows.entries import open_store
     from registry_server.oci.reference import ImageName
@@ -209,10 +214,12 @@ def import_(
     source: Annotated[Path, typer.Argument(metavar="DIR|TAR", help="An OCI image layout.", exists=True)],
     repository: Annotated[
         str | None,
-        typer.Option("--repository", metavar="NAME", help="Where to; for layouts that name tags only."),
+        typer.Option(
+            "--repository", metavar="NAME", help="Target repository, for layouts that contain tags only."
+        ),
     ] = None,
 ) -> None:
-    """Take in the images of an OCI image layout, every byte verified. Prints their names."""
+    """Import the images of an OCI image layout, every byte verified. Prints their names."""
     from flows.entries import open_store
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.layout.importer import import_images

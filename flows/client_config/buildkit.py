@@ -28,7 +28,7 @@ def setup(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> ClientConfig:
     lines = [line for host in hosts for line in _registry(mirror, host)]
     text = "\n".join((*lines, *_reach(mirror, folder)))
     login = (
-        (f"The server wants a login; builds take the one of the client: docker login {mirror.host}",)
+        (f"The server requires a login; builds take the one of the client: docker login {mirror.host}",)
         if mirror.wants_login
         else ()
     )

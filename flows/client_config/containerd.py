@@ -24,7 +24,7 @@ _STEP = (
     f'[plugins."io.containerd.cri.v1.images".registry] config_path = "{FOLDER}".'
 )
 _LOGIN = (
-    "The server wants a login: put it into each hosts.toml where the comment is, and let only root read it; "
+    "The server requires a login: add it to each hosts.toml where the comment is, and let only root read it; "
     "or give `anonymousPolicy: [read]`. containerd sends the pull secrets of a pod to no mirror."
 )
 

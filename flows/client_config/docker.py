@@ -28,8 +28,8 @@ _NEW = (
 )
 _FALLBACK = "Docker always goes on to Docker Hub when its registry mirror has no answer or refuses."
 _LOGIN = (
-    "The server wants a login, and Docker sends none to a registry mirror: give `anonymousPolicy: [read]` to "
-    "what comes from Docker Hub, or pull by the names here, after: docker login {host}"
+    "The server requires a login, and Docker sends none to a registry mirror: set `anonymousPolicy: [read]` "
+    "for what comes from Docker Hub, or pull by the names here, after: docker login {host}"
 )
 
 

@@ -65,7 +65,7 @@ def _login(mirror: Mirror) -> tuple[str, ...]:
     if not mirror.wants_login:
         return ()
     place = f'configs: {{"{mirror.host}": {{auth: {{username: USER, password: PASSWORD}}}}}}'
-    return (f"The server wants a login: add {place}, and let only root read the file.",)
+    return (f"The server requires a login: add {place}, and let only root read the file.",)
 
 
 def _lost(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Mirror:
         if not self.wants_certificate:
             return ()
         step = (
-            "The server wants a certificate of each client (http.tls.cacert): put it, and its key, "
+            "The server requires a certificate of each client (http.tls.cacert): put it, and its key, "
             f"into {folder} as client.cert and client.key (mode 0600)."
         )
         return (step,)

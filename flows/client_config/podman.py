@@ -26,7 +26,7 @@ def setup(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> ClientConfig:
     folder = f"{_CERTS}/{mirror.host}"
     text = "\n".join(line for host in hosts for line in _registry(mirror, host))
     files = (ClientFile(_FILE, text), *mirror.trust_files(folder))
-    login = (f"The server wants a login: podman login {mirror.host}",) if mirror.wants_login else ()
+    login = (f"The server requires a login: podman login {mirror.host}",) if mirror.wants_login else ()
     return ClientConfig(files, (*login, *mirror.trust_steps(folder)))
 
 
@@ -34,7 +34,7 @@ def cri_o(mirror: Mirror, hosts: Sequence[UpstreamHost]) -> ClientConfig:
     """The same files; nodes log in by a file."""
     made = setup(mirror, hosts)
     login = (
-        f"The server wants a login: name a file with one for {mirror.host} as global_auth_file in "
+        f"The server requires a login: name a file with one for {mirror.host} as global_auth_file in "
         "/etc/crio/crio.conf.d; CRI-O sends the pull secrets of a pod to no mirror."
     )
     trust = mirror.trust_steps(f"{_CERTS}/{mirror.host}")

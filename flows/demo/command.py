@@ -49,7 +49,7 @@ def run_demo(folder: Path, *, once: bool) -> None:
             _say_what_is_there(url, sample)
             _mirror(profile, folder, once=once)
     except KeyboardInterrupt:
-        say("the demo has ended; what it made is in " + str(folder))
+        say("the demo has ended; its files are in " + str(folder))
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -63,10 +63,10 @@ def _mirror(profile: Path, folder: Path, *, once: bool) -> None:
         if not isinstance(ended, RunEnded) or ended.state != "Completed":
             raise DemoFailed(f"the run of the demo did not complete: {ended}")
         if once:
-            say(f"the demo has ended; without --once it goes on serving. What it made is in {folder}")
+            say(f"the demo has ended; without --once it continues to serve. Its files are in {folder}")
             return
         _say_what_to_look_at(up, profile, folder)
-        say("serving; Ctrl-C ends everything")
+        say("serving; press Ctrl-C to stop")
         up.follow()
 
 

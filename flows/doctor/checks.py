@@ -65,7 +65,7 @@ class UnknownAddressCheck:
     subject: Subject = _SERVER
 
     def findings(self) -> Iterator[Finding]:
-        yield self.subject.note("answers", "not asked: http.port is 0, any free port", "say --address")
+        yield self.subject.note("answers", "not checked: http.port is 0, any free port", "say --address")
 
 
 def _server_check(profile: Profile, store: Store | None, address: str, cert_dir: Path | None) -> Check:
@@ -114,7 +114,7 @@ def _await(done: queue.Queue[int], number: int, seconds: float) -> set[int]:
 
 
 def _late(check: Check, seconds: float) -> Finding:
-    return check.subject.failed("time", f"not finished after {seconds:g} s", "say --timeout to wait longer")
+    return check.subject.failed("time", f"not finished after {seconds:g} s", "use --timeout to wait longer")
 
 
 def _origin(profile: Profile, held: StoredExample | None) -> UpstreamUrl | None:

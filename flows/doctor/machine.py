@@ -69,17 +69,17 @@ def _folder(root: Path) -> Finding:
             os.fsync(file.fileno())
     except OSError as error:
         advice = f"let the user that runs mirrorflow write there: chown USER {home}"
-        return _MACHINE.failed("store", f"{home} cannot be written to: {error.strerror}", advice)
+        return _MACHINE.failed("store", f"{home} is not writable: {error.strerror}", advice)
     if home != root:
-        return _MACHINE.note("store", f"{root} is not there yet; it can be made")
-    return _MACHINE.ok("store", f"{root} can be written to")
+        return _MACHINE.note("store", f"{root} does not exist yet; it can be created")
+    return _MACHINE.ok("store", f"{root} is writable")
 
 
 def _disk(root: Path, spare: int) -> Iterator[Finding]:
     home = next(each for each in (root, *root.absolute().parents) if each.exists())
     usage = shutil.disk_usage(home)
     found = f"{human_bytes(usage.free)} of {human_bytes(usage.total)} are free at {home}"
-    advice = "make room: mirrorflow store gc PROFILE, a `retention`, or a larger disk"
+    advice = "free some space: mirrorflow store gc PROFILE, a `retention`, or a larger disk"
     if usage.free <= spare:
         yield _MACHINE.failed("disk", found, advice)
     elif usage.free < usage.total * _LOW:
@@ -111,7 +111,7 @@ def _prefect(root: Path, environment: Mapping[str, str]) -> Finding:
         url = environment["PREFECT_API_URL"]
         if is_healthy(url):
             return _MACHINE.ok("Prefect", "the API of PREFECT_API_URL answers")
-        advice = "start it, correct PREFECT_API_URL, or unset it for a server of mirrorflow's own"
+        advice = "start it, correct PREFECT_API_URL, or unset it to use mirrorflow's own server"
         return _MACHINE.failed("Prefect", "the API of PREFECT_API_URL does not answer", advice)
     url_of_ours = running_server(root)
     if url_of_ours is None:

@@ -57,7 +57,7 @@ class RepositoryChecks:
         if tags.outcome is CheckStatus.FAILED and not self.reference:
             return
         if not self.reference:
-            yield self.subject.note("manifest", f"{self.repository} has no tag", "say one with --image")
+            yield self.subject.note("manifest", f"{self.repository} has no tag", "give one with --image")
             return
         yield self._head()
         yield from self._metered()
@@ -67,7 +67,7 @@ class RepositoryChecks:
         if self._budget is None:
             yield self._range(self._digest)
         else:
-            yield self.subject.note("range", "not asked: here each GET of a manifest is a counted pull")
+            yield self.subject.note("range", "not checked: here each GET of a manifest counts as a pull")
 
     @property
     def _image(self) -> str:
@@ -88,7 +88,7 @@ class RepositoryChecks:
         elif len(found) > _PAGE:
             paging = "all at once"
         elif len(found) == _PAGE:
-            paging = f"{_PAGE} asked for, {_PAGE} given, no Link: perhaps all, perhaps cut"
+            paging = f"{_PAGE} asked for, {_PAGE} given, no Link: the list may be incomplete"
         else:
             paging = f"{len(found)}"
         return self.subject.ok("tags", f"{self.repository}: {paging}")
@@ -105,7 +105,7 @@ class RepositoryChecks:
                 headers = answer.headers
         except UpstreamError as error:
             if is_refused_head(error) and self._has_manifest():
-                return self.subject.note("manifest", "no HEAD: each look at a tag costs a GET")
+                return self.subject.note("manifest", "no HEAD: each check of a tag costs a GET")
             return self.subject.failed("manifest", f"HEAD of {self._image}: {error.reason}", _advice(error))
         self._budget = read_budget(headers)
         lacking = [
@@ -119,7 +119,7 @@ class RepositoryChecks:
             self._digest = None
         if lacking:
             found = f"HEAD of {self._image} has no {', '.join(lacking)}"
-            return self.subject.note("manifest", found, "each look at a tag costs a GET as well")
+            return self.subject.note("manifest", found, "each check of a tag costs a GET as well")
         return self.subject.ok("manifest", f"HEAD of {self._image}: {str(self._digest)[:19]}")
 
     def _has_manifest(self) -> bool:
@@ -139,7 +139,7 @@ class RepositoryChecks:
         if self._budget is None:
             yield self.subject.ok("rate limit", "none announced")
         elif self._budget.remaining <= max(self._budget.reserve, _LOW):
-            advice = "log in (credentialsFile), or wait: the mirror does, and makes HEADs only until then"
+            advice = "log in (credentialsFile), or wait: until then the mirror sends only HEAD requests"
             yield self.subject.note("rate limit", str(self._budget), advice)
         else:
             yield self.subject.ok("rate limit", str(self._budget))
@@ -150,7 +150,7 @@ class RepositoryChecks:
                 manifest = parse_manifest(bodies.read_whole(answer, bodies.MAX_LIST, "the list"), None)
         except UpstreamError as error:
             if error.status in NO_API:
-                return self.subject.ok("referrers", "no API: looked for under the fallback tag")
+                return self.subject.ok("referrers", "no API: the fallback tag is used")
             return self.subject.note("referrers", error.reason)
         except MirrorflowError as error:
             return self.subject.note("referrers", f"no list of referrers: {error}")
@@ -166,7 +166,7 @@ class RepositoryChecks:
             blobs = [each for each in manifest.blobs if each.size > 1]
             blob = min(blobs, key=lambda each: each.size, default=None)
             if blob is None:
-                return self.subject.note("range", f"not asked: {self._image} has no blob")
+                return self.subject.note("range", f"not checked: {self._image} has no blob")
             return self._ranged(blob)
         except MirrorflowError as error:
             reason = error.reason if isinstance(error, UpstreamError) else str(error)
@@ -179,8 +179,8 @@ class RepositoryChecks:
             host, status = answer.response.request.url.host, answer.status
         elsewhere = "" if host == self.probe.host else f"; blobs come from {host}"
         if status == 206:
-            return self.subject.ok("range", f"interrupted blobs go on where they stopped{elsewhere}")
-        return self.subject.note("range", f"none: an interrupted blob begins again{elsewhere}")
+            return self.subject.ok("range", f"interrupted blobs are resumed{elsewhere}")
+        return self.subject.note("range", f"not supported: an interrupted blob starts again{elsewhere}")
 
     def _manifest(self, digest: Digest) -> Manifest:
         """Raises an `UpstreamError`, `ManifestInvalid`."""
@@ -193,9 +193,7 @@ class RepositoryChecks:
 
 def _advice(error: UpstreamError) -> str:
     if isinstance(error, UpstreamDenied):
-        return (
-            "give credentials that may read it (credentialsFile), or correct the name; many say 401 for both"
-        )
+        return "give credentials that may read it (credentialsFile), or correct the name; 401 can mean either"
     if isinstance(error, UpstreamNotFound):
-        return "correct the name in the profile, or say another one with --image"
+        return "correct the name in the profile, or give another one with --image"
     return ""

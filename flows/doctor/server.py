@@ -36,7 +36,7 @@ _ACCEPT = (
 )
 _NEEDED = ("Docker-Content-Digest", "Content-Length", "Content-Type")
 _START = "start it: mirrorflow up PROFILE"
-_ELSEWHERE = "is it another program? Stop that, choose another http.port, or say --address"
+_ELSEWHERE = "another program may listen there: stop it, choose another http.port, or give --address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ class ServerCheck:
             yield self._login(probe, greeting)
         ready = probe.ping("/readyz")
         if ready.status != 200:
-            yield self.subject.failed("ready", f"/readyz says {ready.status}", "its log says why")
+            yield self.subject.failed("ready", f"/readyz says {ready.status}", "see its log")
         if self.held is None:
-            yield self.subject.note("pull", "not tried: no image is here yet", "pull one, or sync")
+            yield self.subject.note("pull", "not checked: no image is stored yet", "pull one, or sync")
             return
         yield from self._pulls(probe, self.held)
 
@@ -86,7 +86,7 @@ class ServerCheck:
         if greeting.status not in (200, 401):
             return self.subject.failed("answers", f"{greeting.status} to GET /v2/", _ELSEWHERE)
         if "Docker-Distribution-Api-Version" not in greeting.headers:
-            return self.subject.failed("answers", "not as a registry does", _ELSEWHERE)
+            return self.subject.failed("answers", "the answer is not that of a registry", _ELSEWHERE)
         return self.subject.ok("answers", f"{greeting.status} to GET /v2/, {greeting.seconds * 1000:.0f} ms")
 
     def _login(self, probe: RegistryProbe, greeting: PingResponse) -> Finding:
@@ -103,7 +103,7 @@ class ServerCheck:
         name = f"as {who.username}" if who is not None else "anonymously"
         try:
             with probe.ask("GET ping", ""):
-                return self.subject.ok("login", f"{name}, by the way of clients")
+                return self.subject.ok("login", f"{name}, as clients do")
         except UpstreamDenied as error:
             advice = f"docker login {self.mirror.host} (or podman login), or give anonymousPolicy: [read]"
             return self.subject.failed("login", f"{name}: {error.reason}", advice)
@@ -140,7 +140,9 @@ class ServerCheck:
         except UpstreamError as error:
             return self.subject.failed(who, f"HEAD {name}: {error.reason}", _pull_advice(error))
         if lacking := [each for each in _NEEDED if each not in said]:
-            return self.subject.failed(who, f"HEAD {name}: no {', '.join(lacking)}", "what is in between?")
+            return self.subject.failed(
+                who, f"HEAD {name}: no {', '.join(lacking)}", "a proxy in between may change answers"
+            )
         if "Warning" in said:
             return self.subject.note(who, f"HEAD {name}: {said['Warning'][:200]}", "the upstream fails")
         return self.subject.ok(who, f"HEAD {name}")
@@ -171,7 +173,7 @@ class ServerCheck:
             return self.subject.failed("by digest", error.reason, _pull_advice(error))
         if Digest.of(body, held.manifest.algorithm) != held.manifest:
             return self.subject.failed(
-                "by digest", f"{name} has other bytes", "mirrorflow store scrub PROFILE"
+                "by digest", f"{name} does not match its digest", "mirrorflow store scrub PROFILE"
             )
         return self.subject.ok("by digest", f"{held.repository}@{held.manifest[:19]}")
 
@@ -184,7 +186,9 @@ class ServerCheck:
         except UpstreamError as error:
             return self.subject.failed("range", error.reason, _pull_advice(error))
         if status != 206:
-            return self.subject.failed("range", f"{status} instead of 206", "what is in between?")
+            return self.subject.failed(
+                "range", f"{status} instead of 206", "a proxy in between may change answers"
+            )
         return self.subject.ok("range", "206 for a part of a blob")
 
 
@@ -194,13 +198,13 @@ def _as_url(mirror: Mirror) -> PlainUrl:
 
 def _trust(mirror: Mirror, reason: str) -> str:
     if "mismatch" in reason:
-        return "say --address with a name that the certificate has, as clients do"
+        return "give a name that the certificate has with --address, as clients do"
     if mirror.wants_certificate:
-        return "say --cert-dir with the CA (NAME.crt) and a client certificate (NAME.cert, NAME.key)"
-    return "clients must know its CA: say --cert-dir with it (NAME.crt) to see whether that is all"
+        return "give with --cert-dir the CA (NAME.crt) and a client certificate (NAME.cert, NAME.key)"
+    return "clients must trust its CA: give it with --cert-dir (NAME.crt) to check the rest"
 
 
 def _pull_advice(error: UpstreamError) -> str:
     if isinstance(error, UpstreamDenied):
         return "give the client's user, or everybody (anonymousPolicy), the action read"
-    return "the server's log says why"
+    return "see the server's log"

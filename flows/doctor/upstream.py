@@ -34,7 +34,7 @@ _LISTED = 50  # names asked of a catalog
 _SLOW = 2.0  # seconds
 _SKEW = 60.0  # seconds that clocks may differ
 _CATALOG_ADVICE = "name the repositories in `prefix` (prefix: library/nginx), or mirror this entry onDemand"
-_NO_EXAMPLE = "nothing in the profile or the store names a repository of it: say one with --image REPO[:TAG]"
+_NO_EXAMPLE = "nothing in the profile or the store names a repository of it: give one with --image REPO[:TAG]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class UpstreamCheck:
         yield _catalog(self.subject, probe, self.entry, listed)
         repository, reference = self._example(tuple(listed))
         if not repository:
-            yield self.subject.note("content", "not looked at", _NO_EXAMPLE)
+            yield self.subject.note("content", "not checked", _NO_EXAMPLE)
             return
         yield from RepositoryChecks(self.subject, probe, repository, reference).examine()
 
@@ -92,15 +92,15 @@ def _reached(subject: Subject, url: UpstreamUrl, greeting: PingResponse) -> Find
     if greeting.status == 401:
         challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
         kind = {"bearer": "tokens", "basic": "a password"}.get(challenge.scheme if challenge else "", "")
-        took += f", asks for {kind}" if kind else ", refuses without saying what it wants"
+        took += f", asks for {kind}" if kind else ", refuses without a challenge"
     elif greeting.status != 200:
         return subject.failed(
             "reachable",
             f"{took}, answers {greeting.status} to GET /v2/",
-            "a registry answers 200 or 401 there: is it another service, or a path too much in `urls`?",
+            "a registry answers 200 or 401 there: check that `urls` names a registry and no path below it",
         )
     if greeting.seconds > _SLOW:
-        return subject.note("reachable", took, "slow; a proxy, DNS, or a long way?")
+        return subject.note("reachable", took, "slow; check proxy, DNS and distance")
     return subject.ok("reachable", took)
 
 
@@ -113,7 +113,7 @@ def clock(subject: Subject, greeting: PingResponse) -> Iterator[Finding]:
     skew = time.time() - theirs
     if abs(skew) > _SKEW:
         found = f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} it"
-        yield subject.note("clock", found, "set the clock (chrony, systemd-timesyncd) of whoever is wrong")
+        yield subject.note("clock", found, "synchronise the clock that is wrong (chrony, systemd-timesyncd)")
 
 
 def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> Finding:

@@ -55,7 +55,7 @@ def accept(
         text = path.read_text(encoding="utf-8-sig")
     loaded = parse_profile(text, path)
     if storage is not None and loaded.profile.storage != storage:
-        raise StorageChanged(f"{path}: `storage` has changed: start `mirrorflow up` anew to take that over")
+        raise StorageChanged(f"{path}: `storage` has changed: restart `mirrorflow up` to apply that")
     copy, draft = folder / f"accepted{path.suffix}", folder / f"accepted{path.suffix}.new"
     draft.write_text(text, encoding="utf-8")
     draft.replace(copy)

@@ -96,7 +96,7 @@ class GcSchedule:
             try:
                 self.collect_due()
             except MirrorflowError as error:
-                self._say(f"garbage could not be collected: {error}")
+                self._say(f"garbage collection failed: {error}")
 
     def collect_due(self) -> None:
         """Collect the roots whose time has come. Raises `StoreError`, and what loading the profile raises."""
@@ -111,7 +111,7 @@ class GcSchedule:
         }
         profile = self._profile()
         if evicted := evict(self._store, profile):
-            self._say(f"{evicted:,} tags that came on demand went: their cache is full, or nobody pulls them")
+            self._say(f"evicted {evicted:,} cached tags (maxSize or maxIdle reached)")
         care = Care(stopped=self._stop.is_set, **_cared_for(profile))
         with suppress(StoreLocked):  # somebody does it by hand
             for line in summary_lines(collect(self._store, options, care)):

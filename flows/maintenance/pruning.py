@@ -56,7 +56,7 @@ def undelete_images(profile: Profile, store: Store, images: Sequence[str]) -> It
         if not isinstance(image.reference, Tag):
             raise NothingToUndelete(f"{image} names a digest; write the tag that was removed")
         for name in undelete(profile, store, image.repository, image.reference):
-            yield f"{name} is here again"
+            yield f"{name} is restored"
 
 
 def _moment(seconds: float) -> str:

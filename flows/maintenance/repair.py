@@ -61,7 +61,7 @@ def _refetch(
     by_entry: defaultdict[str, list[MissingContent]] = defaultdict(list)
     for lack in lacks:
         if lack.record.origin is None:
-            told(f"{lack}, and nobody knows where it came from: push it again")
+            told(f"{lack}, and its origin is not recorded: push it again")
         else:
             by_entry[lack.record.origin.registry].append(lack)
     healed: list[str] = []
@@ -98,7 +98,7 @@ def _refetch_one(run: MirrorRun, lack: MissingContent, told: Callable[[str], Non
             raise
         told(f"{lack}, and could not be fetched: {error}")
         return False
-    told(f"{lack.repository}:{lack.tag}: {lack.descriptor.digest} was fetched anew")
+    told(f"{lack.repository}:{lack.tag}: {lack.descriptor.digest} was fetched again")
     return True
 
 
@@ -109,7 +109,7 @@ def _reconvert(run: MirrorRun, image: Image, descriptor: Descriptor) -> None:
     if not repository.has_blob(descriptor.digest):
         raise WrongContent(
             Where(run.upstream.name, image.source, image.digest),
-            f"it does not become {descriptor.digest} now",
+            f"converting it again does not give {descriptor.digest}",
         )
 
 

@@ -33,7 +33,7 @@ def definitions(profile: Profile, path: Path) -> tuple[Definition, ...]:
 def describe_entry(entry: RegistryEntry) -> str:
     """What the Prefect UI shows of a deployment, as Markdown."""
     urls = ", or when that fails ".join(f"`{url}`" for url in entry.urls)
-    rhythm = str(entry.timing) if entry.timing else "only when asked"
+    rhythm = str(entry.timing) if entry.timing else "no schedule"
     demand = ", and on demand" if entry.on_demand else ""
     rules = "\n".join(f"- {describe_rule(rule)}" for rule in entry.content)
     return f"Mirrors {urls}, {rhythm}{demand}.\n\n{rules or 'No content rule: nothing is polled.'}"

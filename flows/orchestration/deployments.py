@@ -43,7 +43,7 @@ class DeploymentError(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What one registry entry asks of Prefect. `timing` None: only when asked."""
+    """What one registry entry asks of Prefect. `timing` None: no schedule."""
 
     name: str
     description: str

@@ -173,6 +173,6 @@ def read_secret(path: Path, key: str, *, shortest: int = 1) -> bytes:
     except OSError as error:
         raise SecretUnusable(f"cannot read {key} {path}: {error.strerror}") from error
     if len(secret) < shortest:
-        found = f"has {len(secret)} characters, which can be guessed" if secret else "is empty"
+        found = f"has {len(secret)} characters, which is too short" if secret else "is empty"
         raise SecretUnusable(f"{key} {path} {found}; write some 32 random characters")
     return secret

@@ -248,7 +248,9 @@ def consume(_profile: str, key: str) -> State[None]:
     from prefect.states import Completed, Failed
 
     if key not in _feeds:
-        return Failed(message="nothing to do: only the receiver of a running `mirrorflow up` feeds this flow")
+        return Failed(
+            message="nothing to do: only the receiver of a running `mirrorflow up` gives work to this flow"
+        )
     feed, executor = _feeds[key]
     futures: list[Any] = []
     images = set[str]()

@@ -58,7 +58,7 @@ def run(options: ReceiverOptions, stop: threading.Event) -> None:
         if watch.changed():
             before, refused = refused, _take_over(service, watch, path, profile)
             if refused and refused != before:
-                log.warning("the changed profile is not taken over: %s", refused)
+                log.warning("the changed profile is not applied: %s", refused)
     for receiver in receivers:
         receiver.close()
     service.stop()
@@ -123,7 +123,7 @@ class RunOpener:
 
             with get_client(sync_client=True) as client:
                 if cleared := clear_on_demand(client, self._store_uuid):
-                    log.warning("%d flow runs of a receiver that is gone were ended", cleared)
+                    log.warning("%d flow runs of an earlier receiver were ended", cleared)
         except Exception as error:  # noqa: BLE001 - whatever Prefect raises: misses are served without it
             return str(error) or type(error).__name__
         return ""

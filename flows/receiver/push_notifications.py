@@ -64,7 +64,7 @@ def _authorised(target: str, headers: Mapping[str, str], body: bytes, secret: by
     kind, _, in_path = parts.path.removeprefix(PUSHES).partition("/")
     if not parts.path.startswith(PUSHES) or kind not in _READERS:
         raise NotificationRefused(
-            404, f"there is nothing here; known are {', '.join(PUSHES + each for each in _READERS)}"
+            404, f"not found; use one of {', '.join(PUSHES + each for each in _READERS)}"
         )
     # Docker Hub signs nothing and sends no header of ours: there the secret is the end of the path.
     shown = [unquote(in_path.strip("/"))] if kind == HUB else [*_shown(headers.get("authorization", ""))]
@@ -72,7 +72,7 @@ def _authorised(target: str, headers: Mapping[str, str], body: bytes, secret: by
     signature = hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
     signed = headers.get(_SIGNATURE, "").removeprefix("sha256=").encode("utf-8", "surrogateescape")
     if not known and not hmac.compare_digest(signature, signed):
-        raise NotificationRefused(401, "the secret of sync.notifications is not shown")
+        raise NotificationRefused(401, "the request does not have the secret of sync.notifications")
     return kind, parse_qs(parts.query).get("registry", [""])[0]
 
 

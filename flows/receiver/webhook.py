@@ -111,7 +111,7 @@ def read_call(body: bytes) -> Call:
         wait = min(max(float(found.get("timeout", 60)), 0.0), _LONGEST_WAIT)
         return Call(str(found["id"]), _question(found), max(wait - _MARGIN, wait / 2))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise BadCall(400, f"the body is not what docs/on-demand.md says: {error}") from error
+        raise BadCall(400, f"the body does not follow docs/on-demand.md: {error}") from error
 
 
 def _question(found: dict[str, Any]) -> Question:

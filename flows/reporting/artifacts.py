@@ -60,7 +60,9 @@ class RunArtifacts:
             left = len(report.images) - len(rows)
             more = f" ({left:,} more in the report)" if left else ""
             create_table_artifact(
-                rows, key=f"images-{self._key}", description=f"Images that were not unchanged{more}"
+                rows,
+                key=f"images-{self._key}",
+                description=f"Images that were copied, failed or were left out{more}",
             )
 
     def abandoned(self, report: Report) -> None:
@@ -96,8 +98,8 @@ def summary(report: Report) -> str:
         f"| copied | {report.count(Outcome.COPIED):,} |",
         f"| failed | {report.count(Outcome.FAILED):,} |",
         f"| left out | {report.count(Outcome.SKIPPED):,} |",
-        f"| bytes moved | {human_bytes(report.bytes_moved)} |",
-        f"| bytes that the store had already | {human_bytes(report.bytes_saved)} |",
+        f"| bytes fetched | {human_bytes(report.bytes_moved)} |",
+        f"| bytes already stored | {human_bytes(report.bytes_saved)} |",
         f"| time | {human_seconds(report.ended - report.started)} |",
         f"| requests | {', '.join(f'{count:,} {kind}' for kind, count in sorted(report.requests.items()))} |",
     ]

@@ -28,7 +28,7 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     style = "bold green" if report["state"] == "complete" else "bold red"
     yield Text.assemble((report["registry"], "bold"), ": ", (report["message"], style))
     moved, saved = human_bytes(totals["bytesMoved"]), human_bytes(totals["bytesSaved"])
-    yield Text(f"  {moved} moved, {saved} were here already, {human_seconds(report['seconds'])}")
+    yield Text(f"  {moved} moved, {saved} already stored, {human_seconds(report['seconds'])}")
     if report["budget"]:
         yield Text(f"  rate limit of the upstream: {report['budget']}")
     for problem in report["problems"][1:]:  # the message has the first one
@@ -39,7 +39,7 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     for line in dropped.lines():
         yield Text(f"  {line}", style="dim")
     for glass in report.get("breakGlass", ()):
-        state = "has expired, and does nothing" if glass["expired"] else f"until {glass['expires']}"
+        state = "has expired and has no effect" if glass["expired"] else f"until {glass['expires']}"
         yield Text(f"  breakGlass: {glass['digest']} {state}: {glass['reason']}", style="yellow")
     if report["images"]:
         yield _images(report["images"])
@@ -88,7 +88,7 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
     new = sum(image.new_bytes for image in plan.images)
     held = sum(image.held_bytes for image in plan.images)
     yield Text(
-        f"  {human_bytes(new)} to fetch, {human_bytes(held)} shared or here already, "
+        f"  {human_bytes(new)} to fetch, {human_bytes(held)} shared or already stored, "
         f"{plan.manifest_gets:,} GETs of manifests"
     )
     for line in plan.dropped.lines():

@@ -54,7 +54,7 @@ class SupervisorView:
         match report:
             case DeploymentsApplied(entries):
                 self._console.print(schedule_table(entries))
-                self._line(Text("Ctrl-C ends all of it; a changed profile is taken over.", style="dim"))
+                self._line(Text("Press Ctrl-C to stop. A changed profile is applied by itself.", style="dim"))
             case LeftoversCleared(crashed, dropped):
                 self._line(Text(cleared_words(crashed, dropped)))
             case ProfileChanged():
@@ -62,7 +62,9 @@ class SupervisorView:
                 if report.added or report.changed or report.removed:
                     self._console.print(schedule_table(report.entries))
             case ProfileRefused(message):
-                self._line(Text("the changed profile is refused, the old one stays:", style="yellow"))
+                self._line(
+                    Text("the changed profile is refused, the previous one stays active:", style="yellow")
+                )
                 self._console.print(Text(message))
             case RunEnded(name, state, message):
                 self._line(
@@ -84,7 +86,7 @@ def schedule_table(entries: Iterable[EntrySchedule]) -> Table:
     for heading in ("registry entry", "schedule", "next run"):
         table.add_column(heading, header_style="bold")
     for entry in entries:
-        rhythm = entry.timing or "only when asked"
+        rhythm = entry.timing or "no schedule"
         table.add_row(Text(entry.name), rhythm, _next_run(entry))
     return table
 
@@ -102,10 +104,10 @@ def cleared_words(crashed: int, dropped: int) -> str:
     """What was mended of an earlier process."""
     parts = []
     if crashed:
-        parts.append(f"{crashed} run{'s' * (crashed != 1)} ended without a word and marked as crashed")
+        parts.append(f"{crashed} run{'s' * (crashed != 1)} marked as crashed")
     if dropped:
         parts.append(f"{dropped} late run{'s' * (dropped != 1)} dropped")
-    return "left over from before: " + (", ".join(parts) or "a concurrency slot that nobody used")
+    return "cleaned up after an earlier process: " + (", ".join(parts) or "an unused concurrency slot")
 
 
 def changed_words(report: ProfileChanged) -> str:
@@ -115,5 +117,5 @@ def changed_words(report: ProfileChanged) -> str:
         for what, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed))
         if names
     ]
-    words = "profile taken over: " + ("; ".join(parts) or "schedules and rules as before")
+    words = "profile applied: " + ("; ".join(parts) or "schedules and rules unchanged")
     return f"{words}; {report.note}" if report.note else words

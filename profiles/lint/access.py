@@ -49,7 +49,7 @@ def _on_auth(auth: Auth) -> Iterator[tuple[KeyPath, str, str]]:
 def _on_control(control: AccessControl, *, signs_in: bool) -> Iterator[tuple[KeyPath, str, str]]:
     here: KeyPath = ("http", "accessControl")
     if not signs_in and _names_users(control):
-        yield here, "names users, and nobody can sign in", "add http.auth.htpasswd"
+        yield here, "names users, and no user can sign in", "add http.auth.htpasswd"
     for pattern, access in control.repositories.items():
         path = (*here, "repositories", pattern)
         if _WRITING.intersection(access.anonymous_policy):

@@ -144,7 +144,7 @@ class _Application:
             return self._refused(request, error)
         except Exception:  # noqa: BLE001 - the edge: a client gets an envelope, the log the traceback
             _log.exception("%s %s failed", request.method, request.scope["path"])
-            return error_response(500, "UNKNOWN", "the registry failed to answer; its log says why")
+            return error_response(500, "UNKNOWN", "internal error of the registry; see its log")
 
     async def _answer(self, request: Request) -> Response:
         check_framing(request.scope["headers"])

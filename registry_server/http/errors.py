@@ -58,7 +58,9 @@ def error_response(
 def response_to(error: MirrorflowError) -> Response:
     """What a client is told. Errors of the store keep their text for the log: it names paths."""
     if isinstance(error, StoreFull):
-        return error_response(507, "DENIED", "the registry's disk is full; its operator has to make room")
+        return error_response(
+            507, "DENIED", "the disk of the registry is full; its operator has to free some space"
+        )
     for kind, status, code in _ANSWERS:
         if isinstance(error, kind):
             return error_response(
@@ -70,7 +72,7 @@ def response_to(error: MirrorflowError) -> Response:
             )
     # 503 rather than 500 where it may pass: clients of a mirror then go on to the next host.
     status = 503 if error.retryable else 500
-    return error_response(status, "UNKNOWN", "the registry cannot use its store; its log says why")
+    return error_response(status, "UNKNOWN", "the registry cannot access its store; see its log")
 
 
 # Where there is no code, the error has one.

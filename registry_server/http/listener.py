@@ -94,7 +94,7 @@ def _advice(error: OSError) -> str:
         case errno.EADDRINUSE:
             return "another program listens there; stop it or choose another port"
         case errno.EADDRNOTAVAIL:
-            return "this machine has no such address; 0.0.0.0 means all that it has"
+            return "this machine has no such address; 0.0.0.0 means all its addresses"
         case errno.EACCES:
             return "not permitted; ports below 1024 need privileges"
         case _:

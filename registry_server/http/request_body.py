@@ -128,7 +128,7 @@ async def _next(request: Request, idle: float) -> bytes | None:
         raise Refused(
             408,
             "BLOB_UPLOAD_INVALID",
-            f"no byte of the body came for {idle:g} seconds",
+            f"no bytes of the body arrived for {idle:g} seconds",
             {"Connection": "close"},
         ) from None
     if receiver.cut:
@@ -143,7 +143,7 @@ def _check_length(declared: int | None, actual: int) -> None:
 
 
 def _broken_off() -> Refused:
-    return Refused(400, "SIZE_INVALID", "the body broke off before its end; nothing of it was kept")
+    return Refused(400, "SIZE_INVALID", "the body ended early; nothing of it was kept")
 
 
 def _too_large(limit: int) -> Refused:
@@ -166,6 +166,11 @@ def check_framing(headers: Iterable[tuple[bytes, bytes]]) -> None:
         elif name == b"transfer-encoding":
             codings += 1
             if value.strip().lower() != b"chunked":
-                raise Refused(400, "UNSUPPORTED", "bodies are sent as they are or chunked, not coded", _CLOSE)
+                raise Refused(
+                    400,
+                    "UNSUPPORTED",
+                    "only plain and chunked bodies are accepted, no other Transfer-Encoding",
+                    _CLOSE,
+                )
     if hosts > 1 or codings > 1:
         raise Refused(400, "UNSUPPORTED", "a request has one Host, and at most one Transfer-Encoding", _CLOSE)

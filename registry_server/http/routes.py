@@ -143,7 +143,9 @@ def _segments(raw_path: bytes) -> list[str]:
     if raw_path != _PREFIX and not raw_path.startswith(_PREFIX + b"/"):
         raise NoSuchEndpoint(f"there is nothing at {_shown(raw_path)}; the distribution API begins at /v2/")
     if _FORBIDDEN.search(raw_path) or _BROKEN_ESCAPE.search(raw_path):
-        raise InvalidName(f"the path {_shown(raw_path)} has an escape or character that no name can have")
+        raise InvalidName(
+            f"the path {_shown(raw_path)} contains an escape or a character that names cannot have"
+        )
     return [_decoded(segment, raw_path) for segment in raw_path.split(b"/")[2:]]
 
 
@@ -151,9 +153,9 @@ def _decoded(segment: bytes, raw_path: bytes) -> str:
     try:
         text = unquote_to_bytes(segment).decode("ascii")
     except UnicodeDecodeError:
-        raise InvalidName(f"the path {_shown(raw_path)} has a character outside of ASCII") from None
+        raise InvalidName(f"the path {_shown(raw_path)} contains a character outside ASCII") from None
     if text in (".", ".."):
-        raise InvalidName(f"the path {_shown(raw_path)} has a segment {text!r}, which no name can have")
+        raise InvalidName(f"the path {_shown(raw_path)} has a segment {text!r}, which names cannot have")
     return text
 
 

@@ -149,7 +149,7 @@ def _warn_if_open(options: ServerOptions) -> None:
     if is_local(options.address):
         return
     lacking = [] if options.tls else ["TLS"]
-    lacking += [] if options.signs_in else ["signing in"]
+    lacking += [] if options.signs_in else ["authentication"]
     if lacking:
         what = " and without ".join(lacking)
         sys.stderr.write(f"warning: other machines reach {options.address} without {what}\n")

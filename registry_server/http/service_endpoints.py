@@ -54,7 +54,7 @@ async def _ready(store: Store, _request: Request) -> Response:
     try:
         await asyncio.to_thread(_look, store)
     except (MirrorflowError, OSError):
-        return error_response(503, "UNKNOWN", "the store cannot be read; the log says why")
+        return error_response(503, "UNKNOWN", "the store cannot be read; see the log")
     return _plain("ok")
 
 

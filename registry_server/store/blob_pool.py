@@ -85,7 +85,7 @@ class Pool:
         fd = os.open(staged, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if not try_lock(fd):
-                raise OSError(errno.EAGAIN, "somebody has locked a file that nobody knows", staged)
+                raise OSError(errno.EAGAIN, "a new incoming file is locked by another process", staged)
             self._disk.place(staged, self.incoming_path(digest))
         except BaseException:
             os.close(fd)

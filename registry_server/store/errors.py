@@ -113,7 +113,7 @@ def from_os_error(error: OSError) -> StoreError:
     if error.errno in _UNWRITABLE:
         return StoreUnwritable(f"the store refuses access ({where}); check owner, mode and mount options")
     if error.errno == errno.ENOENT:
-        return StoreMissing(f"the store is gone ({where}); is its volume mounted?")
+        return StoreMissing(f"the store has disappeared ({where}); check that its volume is mounted")
     if error.errno in _DAMAGED:
         return StoreDamaged(f"the store is damaged ({where}); remove that file, and it is fetched again")
     return StoreError(f"the store failed ({where})")

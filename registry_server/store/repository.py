@@ -131,7 +131,7 @@ class Repository(RepositoryReader):
         # From the look until the tag is there, nobody removes anything of this repository.
         with self._turn(by_itself=only_if is not None):
             if only_if is not None and not only_if(self._tag_record(tag)):
-                raise TagMoved(f"{self.name}:{tag} is not what the request says that it must be")
+                raise TagMoved(f"{self.name}:{tag} does not have the digest that the request requires")
             if missing := self._missing_of(record):
                 raise ClosureIncomplete(f"{self.name}:{tag}", missing)
             self._show_tag(tag, record)

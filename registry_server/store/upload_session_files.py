@@ -29,7 +29,7 @@ class UploadUnknown(NotFound):
     code = "BLOB_UPLOAD_UNKNOWN"
 
     def __init__(self, repository: RepositoryName) -> None:
-        super().__init__(f"{repository} has no such upload: it ended, expired or never began")
+        super().__init__(f"{repository} has no such upload: it was finished, expired or never started")
 
 
 @dataclass(frozen=True, slots=True)

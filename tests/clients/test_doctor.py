@@ -162,7 +162,10 @@ def test_a_login_is_tried_the_way_of_clients(
 
 
 def test_a_server_that_is_something_else_or_not_there(tmp_path: Path, sick: Misbehaving) -> None:
-    for host, words in ((sick.host, "not as a registry does"), ("127.0.0.1:9", "connection refused")):
+    for host, words in (
+        (sick.host, "the answer is not that of a registry"),
+        ("127.0.0.1:9", "connection refused"),
+    ):
         [finding] = ServerCheck(Mirror("http", host), NoCredentials()).findings()
         assert finding.outcome is CheckStatus.FAILED
         assert words in finding.found

@@ -60,7 +60,7 @@ def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> 
         pytest.param(
             "/v2/",
             answers(401),
-            ("reachable", CheckStatus.OK, "without saying what it wants"),
+            ("reachable", CheckStatus.OK, "without a challenge"),
             id="no challenge",
         ),
         pytest.param(
@@ -87,7 +87,7 @@ def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> 
             ("manifest", CheckStatus.NOTE, "no Docker-Content-Digest"),
             id="no digest",
         ),
-        pytest.param("", well_behaved, ("range", CheckStatus.NOTE, "begins again"), id="no Range"),
+        pytest.param("", well_behaved, ("range", CheckStatus.NOTE, "starts again"), id="no Range"),
         pytest.param("", well_behaved, ("referrers", CheckStatus.OK, "fallback tag"), id="no referrers API"),
     ],
 )

@@ -81,7 +81,7 @@ def test_the_schema_is_json() -> None:
 def test_check_says_what_it_understood(sample_profile: Path) -> None:
     checked = mirrorflow("check", sample_profile)
     assert checked.returncode == 0
-    assert "up: mirrored by `mirrorflow sync` alone" in checked.stdout
+    assert "up: mirrored only by `mirrorflow sync`" in checked.stdout
     assert "library/nginx: tags versions >=1.24 <2, into /mirror" in checked.stdout
 
 
@@ -89,7 +89,7 @@ def test_check_says_that_only_signed_verifies_nothing(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, "https://registry1:5000", "{prefix: '**'}", "onlySigned: true,")
     checked = mirrorflow("check", profile)
     assert checked.returncode == 0
-    assert "onlySigned looks whether there is one, and verifies nothing" in checked.stdout
+    assert "onlySigned checks that a signature exists, and verifies none" in checked.stdout
 
 
 def test_check_refuses_a_key_that_cannot_be_used(tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
     ("image", "code", "words"),
     [
         pytest.param(
-            "library/nginx:1.25.4", 0, "lands at mirror/library/nginx:1.25.4", id="by its upstream name"
+            "library/nginx:1.25.4", 0, "is stored as mirror/library/nginx:1.25.4", id="by its upstream name"
         ),
         pytest.param(
-            "mirror/library/nginx:1.25.4", 0, "library/nginx:1.25.4 lands at", id="by its name here"
+            "mirror/library/nginx:1.25.4", 0, "library/nginx:1.25.4 is stored as", id="by its name here"
         ),
         pytest.param("library/nginx:1.9.0", 2, "drops", id="a tag outside of the range"),
         pytest.param("library/alpine:3", 2, "does not match library/alpine", id="another repository"),

@@ -84,7 +84,7 @@ def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, stor
     first = [Definition(f"{name}-a", "a", HOUR, PARAMETERS), Definition(f"{name}-b", "b", HOUR, PARAMETERS)]
     before = apply_definitions(client, first, store_uuid=store, entrypoint=ENTRYPOINT)
     second = [
-        Definition(f"{name}-b", "only when asked", None, PARAMETERS),
+        Definition(f"{name}-b", "no schedule", None, PARAMETERS),
         Definition(f"{name}-c", "c", PollInterval(60)),
     ]
     after = apply_definitions(client, second, store_uuid=store, entrypoint=ENTRYPOINT)
@@ -94,7 +94,7 @@ def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, stor
     assert set(found) == {f"{name}-b", f"{name}-c"}
     kept = found[f"{name}-b"]
     assert kept.id == before.applied[1].id
-    assert (kept.schedules, kept.description) == ([], "only when asked")
+    assert (kept.schedules, kept.description) == ([], "no schedule")
     assert kept.global_concurrency_limit is not None
     assert kept.global_concurrency_limit.limit == 1
 

@@ -175,7 +175,7 @@ def test_runs_go_on_with_the_profile_that_was_accepted(profile: Path, tmp_path: 
 def test_a_profile_that_names_another_store_is_not_accepted(profile: Path, tmp_path: Path) -> None:
     good, variable = accept(profile, tmp_path)
     profile.write_text(PROFILE.replace("store}", "elsewhere}"))
-    with pytest.raises(StorageChanged, match="start `mirrorflow up` anew"):
+    with pytest.raises(StorageChanged, match="restart `mirrorflow up`"):
         accept(profile, tmp_path, storage=good.profile.storage)
     assert load_accepted(profile, variable).profile == good.profile
 

@@ -63,7 +63,7 @@ def test_gc_says_what_goes_and_a_dry_run_what_would(store: Store, path: Path) ->
     age(store)
     dry = mirrorflow("store", "gc", path, "--dry-run")
     assert dry.returncode == 0
-    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag leads to it\n" in dry.stdout
+    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag needs it\n" in dry.stdout
     assert "garbage collection would remove: 0 tags, 1 manifests, 2 blobs to the trash" in dry.stdout
     assert store.repository(RepositoryName("b")).has_blob(gone.digest)
     done = mirrorflow("store", "gc", path, "--purge", "--json")
@@ -87,7 +87,7 @@ def test_a_repository_that_cannot_be_read_is_told_with_the_exit_code(store: Stor
     (store.root / "repos/a/_r/tags/1").write_bytes(b"")
     done = mirrorflow("store", "gc", path)
     assert done.returncode == 1
-    assert "error: a: nothing of it was collected: a:1: the tag cannot be read" in done.stderr
+    assert "error: a: not collected: a:1: the tag cannot be read" in done.stderr
 
 
 def test_stats_are_for_people_and_for_programs(store: Store, path: Path) -> None:

@@ -66,7 +66,7 @@ class Mirror:
         }
 
     def write(self, *names: str, poll: str = "1h", port: int = 0) -> None:
-        """A profile that polls these entries; those whose name begins with `asked` only when asked."""
+        """A profile that polls these entries; those whose name begins with `asked` have no schedule."""
         entries = [
             f"{{name: {self.name(name)}, urls: ['http://127.0.0.1:1'], content: [{{prefix: '**'}}]"
             + ("}" if name.startswith("once") else f", pollInterval: {poll}}}")

@@ -60,11 +60,11 @@ def profile_of(folder: Path, *entries: dict[str, Any], **sync: Any) -> Profile:
         pytest.param(
             RULES,
             True,
-            "mirrored by `mirrorflow sync` alone, from",
+            "mirrored only by `mirrorflow sync`, from",
             "regsync once: a run that somebody starts",
             id="by hand",
         ),
-        pytest.param({}, False, "for nothing: it has neither", "nothing says what to take", id="nothing"),
+        pytest.param({}, False, "unused: it has neither", "nothing says what to take", id="nothing"),
     ],
 )
 def test_an_entry_is_mirrored_whole_by_itself_unless_it_is_for_clients(
@@ -80,7 +80,7 @@ def test_an_entry_is_mirrored_whole_by_itself_unless_it_is_for_clients(
 @pytest.mark.parametrize(
     ("entries", "sync", "said"),
     [
-        pytest.param([RULES | DEMAND], {}, "write '--registry r0'", id="all of it is on demand"),
+        pytest.param([RULES | DEMAND], {}, "add '--registry r0'", id="all of it is on demand"),
         pytest.param([DEMAND], {}, "no registry entry with content rules", id="no rule"),
         pytest.param([RULES], {"enable": False}, "or `sync.enable: false`", id="turned off"),
     ],

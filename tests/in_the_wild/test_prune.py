@@ -132,7 +132,7 @@ def test_undelete_brings_a_tag_back_out_of_the_trash(tmp_path: Path, upstream: M
     assert gc(store).manifests == 1
     profile = profile_of(tmp_path)
     assert [line.partition(": ")[0] for line in list_pruned(store)] == [f"{APP}:1.0"]
-    assert list(undelete_images(profile, store, [f"{APP}:1.0"])) == [f"{APP}:1.0 is here again"]
+    assert list(undelete_images(profile, store, [f"{APP}:1.0"])) == [f"{APP}:1.0 is restored"]
     assert_complete(store, f"{APP}:1.0")
     assert not all_pruned(store)
     assert sync(tmp_path, upstream, RULE).complete  # it is gone anew, and has its month
@@ -172,7 +172,7 @@ def test_what_the_collector_has_had_does_not_come_back(tmp_path: Path, upstream:
         pytest.param(f"{APP}:1.1", "was not removed by prune", id="it is here"),
         pytest.param("library/other:1", "was not removed by prune", id="never heard of"),
         pytest.param(f"{APP}@sha256:{'0' * 64}", "write the tag that was removed", id="a digest"),
-        pytest.param(f"{APP}:1.0", "names something else by now", id="pushed anew"),
+        pytest.param(f"{APP}:1.0", "names another manifest now", id="pushed anew"),
     ],
 )
 def test_undelete_refuses(tmp_path: Path, upstream: Misbehaving, image: str, said: str) -> None:

@@ -86,13 +86,15 @@ class RequestAuthenticator:
 
     def _by_token(self, request: Request, text: str) -> Caller:
         if self.token_issuer is None or self._passwords is None:
-            raise unauthorised(self.challenge(request), "this registry takes no tokens")
+            raise unauthorised(self.challenge(request), "this registry does not accept tokens")
         try:
             bearer = self.token_issuer.authenticate(text)
         except TokenRefused as error:
             raise unauthorised(self.challenge(request, error="invalid_token"), str(error)) from error
         if bearer.user and not self._passwords.knows(bearer.user):
-            raise unauthorised(self.challenge(request, error="invalid_token"), "the user is gone")
+            raise unauthorised(
+                self.challenge(request, error="invalid_token"), "the user of this token no longer exists"
+            )
         return Caller(bearer.user, bearer.claims, explicit=not bearer.user)
 
     def _realm(self, request: Request) -> str:

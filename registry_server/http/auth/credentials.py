@@ -62,7 +62,7 @@ def read_credentials(headers: Iterable[tuple[bytes, bytes]]) -> Credentials:
             return _basic(value.strip())
         case b"bearer":
             return Token(value.strip().decode("latin-1"))
-    raise CredentialsMalformed("an Authorization header of another scheme than Basic and Bearer")
+    raise CredentialsMalformed("an Authorization header with a scheme other than Basic or Bearer")
 
 
 def _basic(value: bytes) -> Credentials:

@@ -135,7 +135,7 @@ class Guard:
 
     def _denied(self, repository: RepositoryName, rights: Actions) -> AccessRefused:
         if "read" in rights and self._policy.is_mirrored(repository):
-            return denied(f"{repository} is written by the mirror; the profile does not allow to push there")
+            return denied(f"{repository} is written by the mirror; clients need `pushToMirrored: true`")
         return denied(f"not permitted in {repository}")
 
 

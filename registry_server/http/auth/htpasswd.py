@@ -54,7 +54,7 @@ class PasswordFile:
             self._take(dict(_users(self._path.read_bytes(), self._path)))
         except (OSError, AccessUnusable) as error:
             if self._hashes:
-                _log.error("%s; nobody can sign in", error)
+                _log.error("%s; no user can sign in", error)
             self._take({})
 
     def _take(self, hashes: dict[str, bytes]) -> None:
@@ -80,7 +80,7 @@ def _users(content: bytes, path: Path) -> Iterator[tuple[str, bytes]]:
                 "write lines with `htpasswd -B`"
             )
         if user in seen:
-            raise AccessUnusable(f"the password file {path}, line {number}: this user stands there already")
+            raise AccessUnusable(f"the password file {path}, line {number}: this user is in the file twice")
         seen.add(user)
         yield user.decode("utf-8", "surrogateescape"), hashed
 

@@ -30,28 +30,30 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise AccessUnusable(f"cannot read the key of tokens {path}: {error.strerror}") from error
+        raise AccessUnusable(f"cannot read the token key {path}: {error.strerror}") from error
     try:
         _make(path)
         return _read(path)
     except OSError as error:
-        raise AccessUnusable(f"cannot make the key of tokens {path}: {error.strerror}") from error
+        raise AccessUnusable(f"cannot create the token key {path}: {error.strerror}") from error
 
 
 def _read(path: Path) -> Ed25519PrivateKey:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise AccessUnusable(
-                f"the key of tokens {path} can be read by others, who could sign in as anybody: "
-                "remove it (a new one is made), or chmod 600"
+                f"other users can read the token key {path}, and could sign in as any user with it: "
+                "remove it (a new one is created), or chmod 600"
             )
         content = file.read(_LARGEST)
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise AccessUnusable(f"the key of tokens {path} is not a PEM key without a password") from error
+        raise AccessUnusable(f"the token key {path} is not a PEM key without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise AccessUnusable(f"the key of tokens {path} is not an Ed25519 key; remove it, and one is made")
+        raise AccessUnusable(
+            f"the token key {path} is not an Ed25519 key; remove it, and a new one is created"
+        )
     return key
 
 

@@ -29,11 +29,11 @@ async def token(guard: Guard, request: Request) -> Response:
     if request.method == "GET":
         caller = await guard.authenticate(request)
         if caller.claims is not None:
-            raise unauthorised(basic_challenge(), "a token buys no token; send user and password")
+            raise unauthorised(basic_challenge(), "a token is not accepted here; send user name and password")
         return _answer(guard.issue(caller, request.query_params.getlist("scope")))
     if request.method == "POST":
         return await _by_form(guard, request)
-    return error_response(405, "UNSUPPORTED", "GET or POST, please", headers={"Allow": "GET, POST"})
+    return error_response(405, "UNSUPPORTED", "use GET or POST", headers={"Allow": "GET, POST"})
 
 
 async def _by_form(guard: Guard, request: Request) -> Response:

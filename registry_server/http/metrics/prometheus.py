@@ -37,17 +37,17 @@ _MAINTENANCE = {
     "gc": {
         "started": "When the last garbage collection began, in seconds since 1970.",
         "seconds": "How long it took.",
-        "kept": "Blobs that somebody needs.",
-        "trashed_bytes": "Bytes of blobs that it put aside.",
-        "purged_bytes": "Bytes of blobs that it removed for good.",
-        "problems": "Repositories that it could not look at.",
+        "kept": "Blobs that a tag, a manifest or a referrer needs.",
+        "trashed_bytes": "Bytes of blobs that it moved to the trash.",
+        "purged_bytes": "Bytes of blobs that it deleted from the trash.",
+        "problems": "Repositories that it could not read.",
     },
     "scrub": {
         "started": "When the last scrub began, in seconds since 1970.",
         "seconds": "How long it took.",
         "blobs": "Blobs that it hashed.",
         "bytes": "Bytes that it hashed: of a whole scrub, the size of the store.",
-        "corrupt": "Blobs that were not what their names say.",
+        "corrupt": "Blobs whose content did not match their digest.",
     },
 }
 
@@ -96,7 +96,7 @@ class Metrics:
             registry=own,
         )
         self._broken = Counter(
-            "mirrorflow_http_broken_off", "Answers that did not reach their end.", ("route",), registry=own
+            "mirrorflow_http_broken_off", "Answers that were interrupted.", ("route",), registry=own
         )
 
     def observe(self, record: RequestRecord) -> None:
@@ -156,7 +156,7 @@ class _Disks(Collector):
         size = GaugeMetricFamily("mirrorflow_store_disk_bytes", "Size of that disk.", labels=["root"])
         incoming = GaugeMetricFamily(
             "mirrorflow_store_incoming_blobs",
-            "Blobs on their way in, or left there by a writer that was interrupted.",
+            "Incoming blobs: arriving, or left by an interrupted writer.",
             labels=["root"],
         )
         held = GaugeMetricFamily(

@@ -32,7 +32,7 @@ class FileTruncated(MirrorflowError):
     """A file of the pool is shorter than it was when it was announced."""
 
     def __init__(self, position: int, stop: int) -> None:
-        super().__init__(f"the file ends at byte {position}, {stop} were announced: it was damaged on disk")
+        super().__init__(f"the file ends at byte {position} instead of {stop}: it is damaged on disk")
 
 
 class FileRangeResponse(Response):

@@ -85,7 +85,7 @@ class _Follower:
         if state.verified:
             return self._stop
         if not state.named or state.size < position:
-            raise IncomingAborted("what had arrived of the blob was thrown away: its bytes were wrong")
+            raise IncomingAborted("the incoming blob was discarded: its bytes do not match its digest")
         until = min(state.size, self._stop - 1)
         return until if until > position else None
 
@@ -102,7 +102,7 @@ class _Follower:
             return
         # It may have finished between our look and the question for the lock.
         if self._look(position) is None and not self._file.state().verified:
-            raise IncomingAborted(f"whoever was filling the blob is gone, after {position} bytes of it")
+            raise IncomingAborted(f"the writer of the incoming blob ended after {position} bytes")
 
 
 class _InotifyHub:
@@ -138,7 +138,7 @@ class _InotifyHub:
             try:
                 self._inotify = Inotify(sync_timeout=0)
             except OSError as error:
-                _log.warning("following blobs by looking, without inotify: %s", error)
+                _log.warning("inotify is not available, polling incoming blobs instead: %s", error)
                 return None
             self._reader = asyncio.create_task(self._read(self._inotify))
             self._waiting = {}
@@ -165,7 +165,7 @@ def _watch(inotify: Inotify, file: IncomingReader) -> Watch | None:
         # By descriptor: the file may have moved into the pool meanwhile.
         return inotify.add_watch(f"/proc/self/fd/{file.fd}", Mask.MODIFY | Mask.ATTRIB)
     except OSError as error:
-        _log.warning("following a blob by looking, without inotify: %s", error)
+        _log.warning("inotify is not available, polling an incoming blob instead: %s", error)
         return None
 
 

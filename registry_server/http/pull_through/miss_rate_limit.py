@@ -46,7 +46,7 @@ class MissRateLimit:
             raise Refused(
                 429,
                 "TOOMANYREQUESTS",
-                f"more than {self._most:,} requests of yours in a minute were for what is not here",
+                f"more than {self._most:,} of your requests in a minute were for content that does not exist",
                 {"Retry-After": str(wait)},
             )
         self._put(client, left - 1)

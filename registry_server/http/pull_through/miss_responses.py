@@ -10,7 +10,7 @@ from registry_server.http.pull_through.webhook_client import ReceiverFailed
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-NONSENSE = "the answer of the receiver of misses makes no sense"
+NONSENSE = "the fetch service returned an invalid response"
 
 
 def stale(response: Response, reason: str) -> Response:
@@ -22,7 +22,7 @@ def stale(response: Response, reason: str) -> Response:
 
 def unavailable(error: ReceiverFailed) -> Response:
     detail = {"cause": str(error)}
-    message = "it is not here, and whoever fetches what is missing does not answer"
+    message = "content is not cached, and the fetch service is not responding"
     return error_response(503, "UNKNOWN", message, detail=detail, headers={"Retry-After": "2"})
 
 

@@ -58,7 +58,9 @@ class NamespaceResolver:
             return route
         entry = self._options.vhosts.get(_host(request), "")
         if entry and request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("this host name stands for another registry: push to the mirror's own")
+            raise MethodNotAllowed(
+                "this host name is for pulling from another registry: push to the mirror's own host name"
+            )
         namespace = "" if entry else request.query_params.get(NAMESPACE, "")
         if not (entry or namespace) or request.method not in ("GET", "HEAD"):
             return route

@@ -67,7 +67,7 @@ class OnDemandLists:
             page = Page.parse(request.query_params)
             question |= {"last": page.last[:300], "limit": page.wanted}
         if self._receiver_down_until > self._clock():
-            silence = ReceiverFailed("the receiver of misses did not answer a moment ago")
+            silence = ReceiverFailed("the fetch service did not respond a moment ago")
             return await _without_receiver(handler, store, route, request, silence)
         try:
             found = await self._call(question, _RECEIVER_TIMEOUT, longest=_LONGEST)

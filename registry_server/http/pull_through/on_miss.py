@@ -112,7 +112,7 @@ class OnMiss:
         if not held:
             self._limit.take(request)
         if held and self._receiver_down_until > self._clock():
-            return stale(await handler(store, route, request), "the receiver of misses does not answer")
+            return stale(await handler(store, route, request), "the fetch service is not responding")
         try:
             found = await self._ask(route, request, _RECEIVER_TIMEOUT if held else self._options.timeout)
         except ReceiverFailed as error:
@@ -149,7 +149,7 @@ class OnMiss:
         except NotFound as error:
             missing = error
         self._limit.take(request)
-        broken = IncomingAborted("it never arrived")
+        broken = IncomingAborted("the content did not arrive")
         for _ in range(_ATTEMPTS):
             try:
                 return await self._asked(handler, store, route, request, missing)
@@ -246,7 +246,7 @@ async def _incoming_response(
     positions = range(size) if part is None else part
     file = open_incoming(store.repository(route.repository), route.digest)
     if file is None:
-        raise IncomingAborted("what had arrived of the blob was thrown away")
+        raise IncomingAborted("the incoming blob was discarded")
     try:
         await wait_for_start(file, positions)
     except BaseException:

@@ -133,11 +133,13 @@ def _read_answer(answer: bytes) -> dict[str, Any]:
     status = head[:64].split(b" ")[1:2]
     if status != [b"200"]:
         said = status[0].decode("latin-1") if status else "no HTTP status"
-        raise ReceiverFailed(f"the receiver of misses refuses the call ({said}); have both sides one secret?")
+        raise ReceiverFailed(
+            f"the fetch service refuses the call ({said}); both sides must have the same secret"
+        )
     try:
         found = json.loads(body)
         if isinstance(found, dict) and isinstance(found.get("outcome"), str):
             return found
     except ValueError:
         pass
-    raise ReceiverFailed("the answer of the receiver of misses is not what docs/on-demand.md says")
+    raise ReceiverFailed("the response of the fetch service does not follow docs/on-demand.md")

@@ -32,7 +32,7 @@ def check(secret: bytes, timestamp: str, signature: str, body: bytes, *, now: fl
     """Raises `CallRefused`. `now` in unix seconds. The id in the body is `NonceCache`'s business."""
     expected = sign(secret, timestamp, body)
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
-        raise CallRefused("the signature is not that of the secret which both sides must share")
+        raise CallRefused("wrong signature: both sides must have the same secret")
     try:
         difference = abs(now - float(timestamp))
     except ValueError:

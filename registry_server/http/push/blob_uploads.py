@@ -51,7 +51,7 @@ class UploadHandlers:
     async def begin(self, store: Store, route: Route, request: Request) -> Response:
         """POST: a mount, a whole blob, or a new session (end-11, end-4b, end-4a)."""
         if route.session:
-            raise Refused(405, "UNSUPPORTED", "POST begins an upload; it goes on with PATCH and PUT")
+            raise Refused(405, "UNSUPPORTED", "POST starts an upload; continue it with PATCH and PUT")
         mounted = query_digest(request, "mount")
         if mounted is not None:
             spare = self._limits.spare_bytes
@@ -76,7 +76,7 @@ class UploadHandlers:
         """PUT: the last chunk, if any, and the digest of it all (end-6)."""
         digest = query_digest(request, "digest")
         if digest is None:
-            raise Refused(400, "DIGEST_INVALID", "the upload is ended with ?digest=<digest of the content>")
+            raise Refused(400, "DIGEST_INVALID", "finish the upload with ?digest=<digest of the content>")
         async with self._opened(store, route) as upload:
             await self._receive(store, route, request, upload)
             await asyncio.to_thread(upload.commit, store.repository(route.repository), digest)
@@ -203,7 +203,7 @@ def _progress(route: Route, offset: int) -> dict[str, str]:
 
 
 def _out_of_order(route: Route, offset: int) -> Refused:
-    message = f"the next byte of this upload is number {offset}: chunks come in order, each one once"
+    message = f"the next byte of this upload is number {offset}: send chunks in order, each one once"
     return Refused(416, "BLOB_UPLOAD_INVALID", message, _progress(route, offset))
 
 
@@ -216,9 +216,9 @@ def _algorithm(request: Request) -> str:
     """end-4c: what the digest will be made with; a guess that the PUT may prove wrong."""
     algorithm = request.query_params.get("digest-algorithm", _ALGORITHMS[0])
     if algorithm not in _ALGORITHMS:
-        known = " and ".join(_ALGORITHMS)
+        known = " or ".join(_ALGORITHMS)
         raise InvalidName(
-            f"no digest is made with {algorithm[:80]!r} here; there are {known}", code="DIGEST_INVALID"
+            f"{algorithm[:80]!r} is no known digest algorithm; use {known}", code="DIGEST_INVALID"
         )
     return algorithm
 
@@ -254,7 +254,7 @@ def check_length(chunk: range, length: int) -> None:
     """Raises `Refused` with 400."""
     if length != len(chunk):
         raise Refused(
-            400, "SIZE_INVALID", f"the Content-Range is about {len(chunk)} bytes, and the body has {length}"
+            400, "SIZE_INVALID", f"the Content-Range has {len(chunk)} bytes, and the body has {length}"
         )
 
 

@@ -45,6 +45,7 @@ def check_free_space(store: Store, repository: RepositoryName, needed: int, *, s
     if free - needed < spare:
         raise Refused(
             507, "DENIED",
-            f"there is no room: {needed} bytes were announced and {free} are free, of which "
-            f"{spare} are kept back; the registry's operator has to make room",
+            f"not enough disk space for this upload: it needs {needed} bytes, and {max(free - spare, 0)} are "
+            f"available ({free} free minus a reserve of {spare}); the operator has to free some space or to "
+            "lower `limits.spareBytes`",
         )  # fmt: skip

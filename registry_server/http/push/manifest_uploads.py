@@ -121,7 +121,7 @@ def _parsed(body: bytes, content_type: str | None) -> Manifest:
     manifest = parse_manifest(body, content_type)
     if _FOR_BROWSERS.fullmatch(manifest.media_type):
         raise ManifestInvalid(
-            f"{manifest.media_type} is what browsers show or run, and no type of a manifest"
+            f"{manifest.media_type} is not accepted for a manifest: browsers would display or run it"
         )
     return manifest
 
@@ -140,7 +140,7 @@ def _check_type(repository: Repository, descriptor: Descriptor) -> None:
         return
     if held != descriptor.media_type:
         raise ManifestInvalid(
-            f"{descriptor.digest} is here as {held}, and cannot be {descriptor.media_type} too"
+            f"{descriptor.digest} is stored as {held}, and cannot be {descriptor.media_type} too"
         )
 
 
@@ -177,7 +177,7 @@ def _heard(manifest: Manifest, tags: Sequence[Tag]) -> dict[str, str]:
 def _remarks(repository: Repository, manifest: Manifest, absent: Absent) -> dict[str, str]:
     """What is allowed, and still may not be what somebody meant."""
     if absent.all:
-        return warning(f"not in this repository, though the manifest names it: {_some(absent.all)}")
+        return warning(f"the manifest names content that is not in this repository: {_some(absent.all)}")
     if manifest.subject and not _holds(repository, manifest.subject.digest):
         return warning(f"the subject {manifest.subject.digest} is not in this repository")
     return {}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
 ROLE: Final = "gc"
-_UNTAGGED: Final = "no tag leads to it"
+_UNTAGGED: Final = "no tag needs it"
 _SLACK: Final = 2.0  # seconds by which clocks of files may differ
 
 
@@ -135,7 +135,7 @@ class _Collection:
                 gone = unneeded if self.care.dry_run else self._remove_unneeded(view, ages)
         except (StoreDamaged, OSError) as error:
             problem = from_os_error(error) if isinstance(error, OSError) else error
-            self.report.problems.append(f"{name}: nothing of it was collected: {problem}")
+            self.report.problems.append(f"{name}: not collected: {problem}")
             view.list_marked()
         self._count(view, gone)
         sweep.need((view.blobs - {*gone.blobs}) | (view.manifests - {*gone.manifests}))

@@ -42,8 +42,8 @@ class Leftover:
 def leftovers(root: str, before: float, *, now: float) -> Iterator[Leftover]:
     """What is older than `before`. Nobody locks what is in staging/: that gets its time in any case."""
     for kind, limit, why in (
-        ("incoming", before, "a blob that never became whole"),
-        ("staging", min(before, now - STALE_SECONDS), "of a writer that is gone"),
+        ("incoming", before, "an incomplete blob"),
+        ("staging", min(before, now - STALE_SECONDS), "left by a writer that has ended"),
     ):
         for name in files.names(f"{root}/{kind}"):
             size = _old_file(f"{root}/{kind}/{name}", limit)

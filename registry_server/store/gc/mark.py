@@ -94,7 +94,7 @@ class RepositoryView:
         self._keep_companions(live, companions)
         self._keep_untagged(live, ages)
         self._keep_companions(live, companions)
-        expired |= dict.fromkeys(companions, "its image is gone")
+        expired |= dict.fromkeys(companions, "its image was removed")
         return Unneeded(self.name, expired, self._dead_manifests(live), self._dead_blobs(live, ages.young))
 
     def size(self, digest: str) -> int:
@@ -232,8 +232,8 @@ class RepositoryView:
             if not files.is_file(f"{self.folder}/manifests/{_file(digest)}"):
                 return Links()  # deleted a moment ago
             raise StoreDamaged(
-                f"{self.name}@{digest}: the manifest is {state}, so nobody "
-                "knows what it needs; `mirrorflow store scrub` may bring it back, or push or delete it"
+                f"{self.name}@{digest}: the manifest is {state}, so what it needs is unknown; "
+                "repair it with `mirrorflow store scrub`, push it again, or delete it"
             )
         return links_in(body)
 

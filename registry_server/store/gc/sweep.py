@@ -62,7 +62,7 @@ class Sweep:
             idle=care.session_idle, empty=care.session_empty, dry_run=care.dry_run
         ):
             self.report.leftovers += 1
-            care.told(Removal("leftover", f"uploads/{session}", "an upload that nobody went on with"))
+            care.told(Removal("leftover", f"uploads/{session}", "an abandoned upload"))
 
     def purge(self) -> None:
         """Empty the trash of earlier collections, but for what is needed again."""
@@ -134,7 +134,7 @@ class Sweep:
         root = self.root.disk.root
         if not files.is_file(f"{root}/format.json"):
             raise StoreMissing(
-                f"the store {root} has gone while garbage was collected; is its volume mounted?"
+                f"the store {root} disappeared during garbage collection; check that its volume is mounted"
             )
         for name in files.names(f"{root}/staging"):
             digest = digest_of(name.partition(".")[2])
@@ -149,7 +149,7 @@ class Sweep:
 def repositories_in(root: str) -> list[RepositoryName]:
     """Every repository of a root, also one that the store's subpaths leave out now. Raises OSError."""
     if not files.is_folder(f"{root}/repos"):
-        raise StoreMissing(f"{root}/repos is gone; is its volume mounted?")
+        raise StoreMissing(f"{root}/repos has disappeared; check that its volume is mounted")
     return sorted(folders(f"{root}/repos"))
 
 

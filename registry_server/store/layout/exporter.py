@@ -225,7 +225,9 @@ def _verified(source: Any, blob: StoredBlob) -> Iterator[bytes]:
 
 def _check(actual: str, blob: StoredBlob) -> None:
     if actual != blob.digest.hex:
-        raise StoreDamaged(f"{blob.digest} is damaged in the store: `mirrorflow store scrub` fetches it anew")
+        raise StoreDamaged(
+            f"{blob.digest} is damaged in the store: `mirrorflow store scrub` fetches it again"
+        )
 
 
 def _index(entries: list[dict[str, Any]]) -> bytes:

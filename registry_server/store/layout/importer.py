@@ -69,7 +69,7 @@ def _name(entry: Descriptor, repository: RepositoryName | None) -> ImageName:
         return ImageName.parse(text)
     except InvalidName as error:
         shown = f"calls an image {text!r}" if text else f"does not name the image {entry.digest}"
-        raise LayoutInvalid(f"the layout {shown}: say into which repository, with --repository") from error
+        raise LayoutInvalid(f"the layout {shown}: give the target repository with --repository") from error
 
 
 class _Import:

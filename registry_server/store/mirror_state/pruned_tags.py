@@ -94,9 +94,9 @@ def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
     found = find_pruned(store, name, tag)
     repository = store.repository(name)
     if found is None:
-        raise NothingToUndelete(f"{name}:{tag} was not removed by prune, or its time is over")
+        raise NothingToUndelete(f"{name}:{tag} was not removed by prune, or can no longer be restored")
     if repository.tag(tag) not in (None, found.record):
-        raise NothingToUndelete(f"{name}:{tag} names something else by now; delete that first")
+        raise NothingToUndelete(f"{name}:{tag} names another manifest now; delete that tag first")
     _restore(repository, found)
     store.sync()
     repository.put_tag(tag, found.record)

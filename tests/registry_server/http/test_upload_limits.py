@@ -48,7 +48,7 @@ def test_a_disk_that_is_nearly_full_takes_no_uploads(tmp_path: Path) -> None:
     with running_registry(tmp_path, writable=True, limits=limits) as registry:
         answer = registry.client.post("/v2/a/blobs/uploads/")
         assert code(answer) == (507, "DENIED")
-        assert "there is no room" in answer.text
+        assert "not enough disk space" in answer.text
         assert registry.client.get("/v2/").status_code == 200
 
 

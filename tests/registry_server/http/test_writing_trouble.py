@@ -51,7 +51,7 @@ def test_what_is_kept_back_is_there_for_deleting(small: Path, tmp_path: Path) ->
         location = begin(registry.client)
         answer = patch(registry.client, location, bytes(6 * MIB))
         assert code(answer) == (507, "DENIED")
-        assert f"{8 * MIB} are kept back" in answer.text
+        assert f"a reserve of {8 * MIB}" in answer.text
         (small / "filler").write_bytes(bytes(4 * MIB))
         assert code(put_manifest(registry.client, body, "second")) == (507, "DENIED")
         assert registry.client.delete("/v2/a/manifests/first").status_code == 202

@@ -95,8 +95,8 @@ def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(store: Store, 
     gone = image(C).descriptor()
     config = layer(b"{}").digest
     assert {(each.kind, each.name, each.reason) for each in told} == {
-        ("leftover", f"incoming/{left.name}", "a blob that never became whole"),
-        ("manifest", f"library/nginx@{gone.digest}", "no tag leads to it"),
+        ("leftover", f"incoming/{left.name}", "an incomplete blob"),
+        ("manifest", f"library/nginx@{gone.digest}", "no tag needs it"),
         ("marker", f"library/nginx@{layer(C).digest}", "no manifest here names it"),
         ("blob", gone.digest, "no repository holds it"),
         ("blob", layer(C).digest, "no repository holds it"),

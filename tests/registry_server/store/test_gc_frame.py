@@ -71,7 +71,7 @@ def test_without_its_repositories_nothing_is_swept(store: Store, nginx: Reposito
     tag_image(nginx, "1", A)
     age(store)
     (store.root / "repos").rename(store.root / "unmounted")
-    with pytest.raises(StoreMissing, match="is its volume mounted"):
+    with pytest.raises(StoreMissing, match="check that its volume is mounted"):
         gc(store)
     assert in_pool(store, A)
 
@@ -132,7 +132,7 @@ def test_an_upload_has_the_time_that_its_limits_give_it_whatever_the_delay(
     gc(store, told=told.append, session_idle=3600.0)
     with pytest.raises(UploadUnknown):
         uploads.state(nginx.name, begun)
-    reason = "an upload that nobody went on with"
+    reason = "an abandoned upload"
     assert [(each.name, each.reason) for each in told] == [(f"uploads/{begun}", reason)] * 2
 
 

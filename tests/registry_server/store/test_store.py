@@ -92,7 +92,7 @@ def test_where_a_volume_went_away_nothing_is_begun_anew(tmp_path: Path) -> None:
     tag_image(store.repository(RepositoryName("a")), "1", LAYER)
     store.root.rename(tmp_path / "unmounted")
     store.root.mkdir()
-    with pytest.raises(StoreMissing, match="is its volume mounted"):
+    with pytest.raises(StoreMissing, match="check that its volume is mounted"):
         tag_image(store.repository(RepositoryName("b")), "1", LAYER)
     assert list(store.root.iterdir()) == []
 

@@ -212,7 +212,7 @@ def test_no_secret_is_in_any_log(tmp_path: Path, capfd: pytest.CaptureFixture[st
     ("http", "said"),
     [
         ("address: 127.0.0.1", ""),
-        ("address: 0.0.0.0", "warning: other machines reach 0.0.0.0 without TLS and without signing in"),
+        ("address: 0.0.0.0", "warning: other machines reach 0.0.0.0 without TLS and without authentication"),
         (f"address: 0.0.0.0\n{AUTH}", "warning: other machines reach 0.0.0.0 without TLS\n"),
     ],
 )

@@ -75,7 +75,7 @@ def test_what_htpasswd_writes_is_read(tmp_path: Path) -> None:
         ("alice:plain", "line 2"),
         (":$2y$", "line 2"),
         ("alice", "line 2"),
-        (f"bob:{BCRYPT}", "line 2: this user stands there already"),
+        (f"bob:{BCRYPT}", "line 2: this user is in the file twice"),
     ],
 )
 def test_a_file_with_anything_else_is_refused_and_not_shown(
@@ -98,7 +98,7 @@ def test_the_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.L
     assert _checks(passwords, ("alice", "old"), ("alice", "new"), ("bob", "b")) == [False, True, True]
     path.unlink()
     assert _checks(passwords, ("alice", "new")) == [False]
-    assert "nobody can sign in" in caplog.text
+    assert "no user can sign in" in caplog.text
     path.write_text("# nobody\n\nalice:nonsense")
     assert _checks(passwords, ("alice", "new")) == [False]
     write_users(path, {"alice": "new"})
@@ -209,7 +209,7 @@ def test_the_key_is_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     assert signing_key(path).private_bytes_raw() == made.private_bytes_raw()
     assert list(path.parent.iterdir()) == [path]
     path.chmod(0o640)
-    with pytest.raises(AccessUnusable, match="can be read by others"):
+    with pytest.raises(AccessUnusable, match="other users can read the token key"):
         signing_key(path)
     path.chmod(0o600)
     path.write_text("not a key")

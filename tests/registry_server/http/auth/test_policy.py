@@ -187,7 +187,7 @@ sync: {registries: [{urls: [r], pollInterval: 1h, content: [{prefix: a}]}]}
             "{address: 10.0.0.1, auth: {htpasswd: {path: /none}}}",
             ["passwords and tokens travel in the clear", "htpasswd.path: there is no file /none"],
         ),
-        ("{accessControl: {adminPolicy: {users: [a]}}}", ["names users, and nobody can sign in"]),
+        ("{accessControl: {adminPolicy: {users: [a]}}}", ["names users, and no user can sign in"]),
         (
             "{accessControl: {repositories: {'**': {anonymousPolicy: [create]}}}}",
             ["everyone who reaches the server may write here, without signing in"],
@@ -198,7 +198,7 @@ sync: {registries: [{urls: [r], pollInterval: 1h, content: [{prefix: a}]}]}
         ),
         (
             "{accessControl: {repositories: {'**': {policies: [{groups: [g]}]}}}}",
-            ["names users, and nobody can sign in", "there is no group 'g'"],
+            ["names users, and no user can sign in", "there is no group 'g'"],
         ),
     ],
 )
