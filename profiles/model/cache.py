@@ -57,7 +57,7 @@ class Cache(ProfileModel):
     )
     max_idle: PositiveDuration | None = Field(
         default=None,
-        description="How long an image stays that nobody pulls (seconds, or `30d`). Default: for ever.",
+        description="How long an image stays without a pull (seconds, or `30d`). Default: for ever.",
         examples=["30d"],
     )
 

@@ -44,7 +44,7 @@ class Prune(ProfileModel):
     """Remove tags that the upstream has deleted. `mirrorflow store undelete` brings them back for a while."""
 
     after: PositiveDuration = Field(
-        description="How long every poll has to find the tag gone before it goes here (seconds, or `30d`).",
+        description="How long every poll must find the tag missing before it is removed (seconds, or `30d`).",
         examples=["30d"],
     )
     max_share: Share = Field(
@@ -55,7 +55,8 @@ class Prune(ProfileModel):
     )
     keep: tuple[TagRegex, ...] = Field(
         default=(),
-        description="Regular expressions; tags that match one of them as a whole never go. Default: none.",
+        description="Regular expressions; tags that match one of them as a whole are never removed. "
+        "Default: none.",
         examples=[["v1\\..*"]],
     )
 
@@ -88,7 +89,7 @@ class ContentRule(ProfileModel):
     )
     destination: Annotated[str, AfterValidator(_check_destination)] = Field(
         default="",
-        description="Path that is put before the repository's name here. Default: none, it keeps its name.",
+        description="Path that is put before the repository's local name. Default: none, it keeps its name.",
         examples=["/mirror"],
     )
     strip_prefix: bool = Field(
@@ -119,8 +120,8 @@ class ContentRule(ProfileModel):
     )
     attestation_manifests: bool = Field(
         default=True,
-        description="Whether the attestation manifests come along that BuildKit lists in an index "
-        "(`vnd.docker.reference.type`). `false`: the index keeps its digest, and they are not here.",
+        description="Whether the attestation manifests that BuildKit lists in an index are mirrored "
+        "(`vnd.docker.reference.type`). `false`: the index keeps its digest, without them.",
     )
     missing_children: Literal["fail", "sparse"] = Field(
         default="fail",

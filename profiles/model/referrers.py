@@ -19,7 +19,7 @@ class Referrers(ProfileModel):
 
     follow: bool = Field(
         default=True,
-        description="Whether referrers follow. Each poll then asks once for every image that is here (tags "
+        description="Whether referrers follow. Each poll then sends one request for every stored image (tags "
         "with one digest share that), if the upstream has the referrers API; false saves these requests.",
     )
     artifact_types: tuple[str, ...] = Field(

@@ -76,7 +76,7 @@ class RegistryEntry(ProfileModel):
     )
     on_demand: bool = Field(
         default=False,
-        description="Fetch what is not there yet when a client asks for it. Content rules, tags included, "
+        description="Fetch what is not stored when a client requests it. Content rules, tags included, "
         "say what may be fetched; without any, everything.",
     )
     poll_interval: Duration | None = Field(
@@ -159,7 +159,7 @@ class RegistryEntry(ProfileModel):
     )
     sync_timeout: Duration = Field(
         default=3 * 3600.0,
-        description="Longest duration of one operation on demand, in whole (seconds, or `3h`).",
+        description="Longest total duration of one operation on demand (seconds, or `3h`).",
         examples=["3h"],
     )
     connect_timeout: PositiveDuration = Field(
@@ -229,7 +229,7 @@ class RegistryEntry(ProfileModel):
     on_demand_platforms: Literal["asked", "all"] = Field(
         default="asked",
         description="Of a multi-platform image on demand: `asked` fetches the platforms that clients ask "
-        "for, `all` brings all that `platforms` allows behind the first one.",
+        "for, `all` fetches all that `platforms` allows, after the first one.",
     )
     on_demand_in_background: bool = Field(
         default=False,
@@ -238,8 +238,8 @@ class RegistryEntry(ProfileModel):
     )
     tag_listing: Literal["local", "upstream", "merged"] = Field(
         default="local",
-        description="What the list of a repository's tags has on demand: `local` what is here, `upstream` "
-        "what upstream has and the rules' tag filters take (so that Renovate and Flux see new versions), "
+        description="What the tag list of a repository contains on demand: `local` what is stored, "
+        "`upstream` what upstream has and the rules' tag filters take (so that Renovate and Flux see new versions), "
         "`merged` both. Needs `onDemand`.",
         examples=["merged"],
     )

@@ -28,7 +28,7 @@ class TagRename(ProfileModel):
         examples=["v(.*)"],
     )
     to: str = Field(
-        description="What the tag is called here: `$1` and `${name}` stand for groups of `regex`, `$0` for "
+        description="The local name of the tag: `$1` and `${name}` stand for groups of `regex`, `$0` for "
         "the whole tag, `$$` for a dollar.",
         examples=["$1"],
     )

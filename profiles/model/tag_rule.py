@@ -48,7 +48,7 @@ class TagRule(ProfileModel):
 
     rename: TagRename | None = Field(
         default=None,
-        description="Another name for these tags here. The conditions above are about the upstream's name. "
+        description="Another local name for these tags. The conditions above apply to the upstream's name. "
         "Not with `onDemand`, and not with rules of `verify` that look at tags.",
         examples=[{"regex": "v(.*)", "to": "$1"}],
     )

@@ -117,7 +117,7 @@ class RepositoryAccess(ProfileModel):
         default=(), description="What some users and groups may do; they add up."
     )
     default_policy: tuple[Action, ...] = Field(
-        default=(), description="What everyone may do who has signed in.", examples=[["read"]]
+        default=(), description="What every signed-in user may do.", examples=[["read"]]
     )
     anonymous_policy: tuple[Action, ...] = Field(
         default=(),
@@ -140,7 +140,7 @@ class Group(ProfileModel):
 
 
 class Observers(ProfileModel):
-    """Who may read `/metrics`, beside the admins."""
+    """Who may read `/metrics`, in addition to the admins."""
 
     users: tuple[str, ...] = Field(
         default=(), description="Users of the password file.", examples=[["prometheus"]]
@@ -165,7 +165,7 @@ class AccessControl(ProfileModel):
     )
     groups: dict[str, Group] = Field(default_factory=dict, description="{name: {users}}.")
     metrics: Observers = Field(
-        default_factory=Observers, description="Who may read `/metrics`, beside the admins."
+        default_factory=Observers, description="Who may read `/metrics`, in addition to the admins."
     )
 
     @field_validator("repositories")

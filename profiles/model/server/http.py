@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 
 class HttpLimits(ProfileModel):
-    """What those who push may take of the server. Manifests have 4 MiB: clients accept no larger ones."""
+    """Limits for clients that push. Manifests have 4 MiB: clients accept no larger ones."""
 
     blob_bytes: int = Field(
         default=0,
@@ -38,11 +38,11 @@ class HttpLimits(ProfileModel):
         default=1000, ge=1, description="Uploads that are open at once, in one storage root."
     )
     client_sessions: int = Field(
-        default=200, ge=1, description="The same of one user, or of one address where nobody signs in."
+        default=200, ge=1, description="The same for one user, or for one address without a login."
     )
     session_timeout: PositiveDuration = Field(
         default=86400.0,
-        description="When an upload is ended that nobody goes on with.",
+        description="When an abandoned upload is ended.",
         examples=["12h"],
     )
     empty_session_timeout: PositiveDuration = Field(
@@ -93,7 +93,7 @@ class Http(ProfileModel):
         examples=["30s"],
     )
     on_miss: OnMiss = Field(
-        default_factory=OnMiss, description="Who is told what clients want that is not here (onDemand)."
+        default_factory=OnMiss, description="Where misses of clients are sent (onDemand)."
     )
     vhosts: dict[str, str] = Field(
         default_factory=dict,
@@ -102,15 +102,12 @@ class Http(ProfileModel):
         examples=[{"docker.mirror.example": "docker-hub"}],
     )
     tls: Tls | None = Field(default=None, description="Serve https. Default: http.")
-    auth: Auth | None = Field(default=None, description="How clients sign in. Default: nobody can.")
+    auth: Auth | None = Field(default=None, description="How clients sign in. Default: no client can.")
     access_control: AccessControl | None = Field(
         default=None,
-        description="Who may do what. Default: everyone reads (with `auth`: everyone who has signed in), "
-        "nobody writes.",
+        description="Who may do what. Default: all clients read (with `auth`: signed-in users), none writes.",
     )
-    limits: HttpLimits = Field(
-        default_factory=HttpLimits, description="What those who push may take of the server."
-    )
+    limits: HttpLimits = Field(default_factory=HttpLimits, description="Limits for clients that push.")
 
     @field_validator("vhosts")
     @classmethod

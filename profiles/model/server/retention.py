@@ -63,13 +63,13 @@ class RetentionPolicy(ProfileModel):
 
     repositories: tuple[RepositoryGlob, ...] = Field(
         min_length=1,
-        description="Repositories by the names that they have here: names, or patterns as in `prefix`.",
+        description="Repositories by their local names: names, or patterns as in `prefix`.",
         examples=[["library/*", "tmp/**"]],
     )
     delete_referrers: bool = Field(
         default=False,
-        description="Delete also what refers to an image that is not here. What refers to an image goes with "
-        "it in any case.",
+        description="Delete also what refers to an image that is not stored. What refers to an image is "
+        "deleted with it in any case.",
     )
     delete_untagged: bool = Field(
         default=True,

@@ -27,7 +27,7 @@ class StorageOptions(ProfileModel):
     )
     gc: bool = Field(
         default=True,
-        description="Whether garbage collection removes what no tag leads to: on `gcInterval` while "
+        description="Whether garbage collection removes what no tag needs: on `gcInterval` while "
         "`mirrorflow up` runs, and when `mirrorflow store gc` is called.",
     )
     gc_delay: PositiveDuration = Field(
@@ -72,7 +72,7 @@ class Storage(StorageOptions):
     """Where the store is."""
 
     root_directory: ProfilePath = Field(
-        description="Folder of the store; it is made when it is not there. Relative to the profile.",
+        description="Folder of the store; it is created if missing. Relative to the profile.",
         examples=["/var/lib/mirrorflow"],
     )
     sub_paths: dict[str, SubPath] = Field(

@@ -95,7 +95,7 @@ class Override(ProfileModel):
 
 
 class Signer(ProfileModel):
-    """Somebody who may sign. `type` says which of the other keys there are."""
+    """A permitted signer. `type` says which of the other keys apply."""
 
     name: TrustName = Field(description="What verdicts and other keys of the rule call it.", examples=["ci"])
     type: Literal["key", "keyless", "notation", "x509"] = Field(
@@ -112,7 +112,7 @@ class Signer(ProfileModel):
     root: str | None = Field(default=None, description="Name in `trust.sigstore`.", examples=["public"])
     issuer: str | None = Field(
         default=None,
-        description="Who vouches for the identity, exactly.",
+        description="The issuer of the identity, exactly.",
         examples=["https://token.actions.githubusercontent.com"],
     )
     issuer_regexp: IdentityRegexp | None = Field(default=None, description="The same, as a whole.")
@@ -121,7 +121,7 @@ class Signer(ProfileModel):
     )
     subject_regexp: IdentityRegexp | None = Field(default=None, description="The same, as a whole.")
     extensions: Extensions = Field(
-        default_factory=Extensions, description="What else the certificate has to say."
+        default_factory=Extensions, description="What else the certificate must contain."
     )
     stores: tuple[str, ...] = Field(
         default=(),

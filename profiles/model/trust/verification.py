@@ -253,7 +253,7 @@ class Verify(ProfileModel):
     rules: tuple[VerifyRule, ...] = Field(default=(), description="In the order in which they are tried.")
     record_verdicts: bool = Field(
         default=False,
-        description="Whether the verdict on each image that is admitted is kept beside it, as a referrer of "
+        description="Whether the verdict on each admitted image is stored with it, as a referrer of "
         "type `application/vnd.mirrorflow.verdict.v1+json`.",
     )
 
