@@ -239,8 +239,8 @@ class RegistryEntry(ProfileModel):
     tag_listing: Literal["local", "upstream", "merged"] = Field(
         default="local",
         description="What the tag list of a repository contains on demand: `local` what is stored, "
-        "`upstream` what upstream has and the rules' tag filters take (so that Renovate and Flux see new versions), "
-        "`merged` both. Needs `onDemand`.",
+        "`upstream` what upstream has and the rules' tag filters take (so that Renovate and Flux see new "
+        "versions), `merged` both. Needs `onDemand`.",
         examples=["merged"],
     )
     cache: Cache | None = Field(

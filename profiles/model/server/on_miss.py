@@ -43,7 +43,8 @@ class OnMiss(ProfileModel):
         default=0,
         ge=0,
         description="How many requests for content that is not stored may fail in a minute for one client "
-        "(its user, else its address), in each server process; more are answered with 429. A count; 0: no limit.",
+        "(its user, else its address), in each server process; more are answered with 429. A count; "
+        "0: no limit.",
         examples=[300],
     )
 
