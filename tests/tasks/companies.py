@@ -17,15 +17,18 @@ from registry_server.store.records import TagRecord
 from tasks.upstream.lists.referrers import fallback_tag
 from tests.support.registries import running_registry
 from tests.support_misbehaving import Misbehaving, misbehaving
+from tests.tasks.runs import mirror, opened, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tasks.run.report import Report
     from tests.support.registries import Registry
 
 APP = RepositoryName("app")
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+SBOM, BUNDLE = "application/spdx+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 class Holder(Protocol):
@@ -162,3 +165,18 @@ def index_of(upstream: Holder, tag: str, *children: Descriptor) -> Descriptor:
     return upstream.keep(
         json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode(), [], tag
     )
+
+
+def run(folder: Path, upstream: Holder, *content: dict[str, Any], **more: Any) -> Report:
+    with opened(folder, upstream.url, *content, **more) as running:
+        return mirror(running)
+
+
+def stored(folder: Path, *found: Descriptor) -> list[bool]:
+    """Whether each is a manifest here, and all that it needs."""
+    repository = store_of(folder).repository(APP)
+    return [repository.exists and repository.has_blob(each.digest) for each in found]
+
+
+def listed(folder: Path, subject: Descriptor) -> set[Digest]:
+    return {each.digest for each in store_of(folder).repository(APP).referrers(subject.digest)}

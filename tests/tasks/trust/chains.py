@@ -109,3 +109,7 @@ def crl(
             entry = entry.add_extension(x509.CRLReason(reason), critical=False)
         builder = builder.add_revoked_certificate(entry.build())
     return builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def certificates(*made: Made) -> list[x509.Certificate]:
+    return [each.certificate for each in made]

@@ -3,84 +3,34 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG
 from registry_server.oci.reference import Tag
 from registry_server.store.gc.collector import collect
-from tasks.companions.publishing import lost_companions, retry_companions
 from tasks.planning import plan_entry
-from tasks.run.errors import is_retryable
 from tasks.run.outcomes import Outcome
-from tests.support_misbehaving import answers, well_behaved
 from tests.tasks.companies import (
     APP,
+    BUNDLE,
     LAYER,
+    SBOM,
     Holder,
     WithApi,
     WithoutApi,
     add_image,
     attach,
-    holders,
     index_of,
+    listed,
+    run,
+    stored,
 )
-from tests.tasks.runs import mirror, opened, rows, searched, store_of, visible
+from tests.tasks.runs import mirror, opened, rows, store_of, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from registry_server.oci.descriptor import Descriptor
-    from tasks.run.report import Report
-
-SBOM, BUNDLE = "application/spdx+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithApi]:
-    with holders(tmp_path_factory.mktemp("with_api"), api=True) as found:
-        assert isinstance(found, WithApi)
-        yield found
-
-
-@pytest.fixture
-def with_api(server: WithApi) -> Iterator[WithApi]:
-    """Empty, and nothing was asked of it."""
-    server.asked()
-    yield server
-    shutil.rmtree(server.registry.store.root / "repos")
-
-
-@pytest.fixture(params=["with_api", "without_api"])
-def upstream(request: pytest.FixtureRequest) -> Holder:
-    found: Holder = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def without_api(tmp_path: Path) -> Iterator[WithoutApi]:
-    with holders(tmp_path, api=False) as found:
-        assert isinstance(found, WithoutApi)
-        yield found
-
-
-def run(folder: Path, upstream: Holder, *content: dict[str, Any], **more: Any) -> Report:
-    with opened(folder, upstream.url, *content, **more) as running:
-        return mirror(running)
-
-
-def here(folder: Path, *found: Descriptor) -> list[bool]:
-    """Whether each is a manifest here, and all that it needs."""
-    repository = store_of(folder).repository(APP)
-    return [repository.exists and repository.has_blob(each.digest) for each in found]
-
-
-def listed(folder: Path, subject: Descriptor) -> set[Digest]:
-    return {each.digest for each in store_of(folder).repository(APP).referrers(subject.digest)}
 
 
 def test_what_refers_to_an_image_comes_with_it_and_what_refers_to_that(
@@ -155,7 +105,7 @@ def test_a_rule_can_do_without(upstream: Holder, tmp_path: Path) -> None:
     image = add_image(upstream, "v1")
     sbom = attach(upstream, image, SBOM, b"what is in it")
     run(tmp_path, upstream, {"prefix": "**", "referrers": {"follow": False}})
-    assert here(tmp_path, image, sbom) == [True, False]
+    assert stored(tmp_path, image, sbom) == [True, False]
     assert upstream.asked()["GET referrers"] == 0
 
 
@@ -174,7 +124,7 @@ def test_a_rule_chooses_by_type_and_annotation(
     other = attach(upstream, image, BUNDLE, b"signed", annotations={"org.example.kind": "signature"})
     for _ in range(2):
         report = run(tmp_path, upstream, {"prefix": "**", "referrers": wish})
-    assert here(tmp_path, sbom) == [True]
+    assert stored(tmp_path, sbom) == [True]
     assert listed(tmp_path, image) == {sbom.digest}
     assert other.digest not in listed(tmp_path, image)
     assert report.images == [], "what the rule does not want is not new each time"
@@ -203,87 +153,6 @@ def test_what_says_that_it_refers_to_something_else_does_not_come_in(
     assert (row["outcome"], row["reason"]) == ("left out", "says that it refers to something else")
     assert report.complete
     assert run(tmp_path, without_api, rule).images == []
-
-
-def test_a_companion_that_cannot_be_copied_is_reported_and_tried_again(
-    upstream: Holder, tmp_path: Path
-) -> None:
-    image = add_image(upstream, "v1")
-    sbom = attach(upstream, image, SBOM, b"what is in it")
-    kept = _break(upstream, b"what is in it")
-    report = run(tmp_path, upstream)
-    row = rows(report)["app:v1"]
-    assert row.outcome is Outcome.COPIED
-    assert [each["outcome"] for each in row.companions] == ["failed"]
-    assert not report.complete
-    assert any(str(sbom.digest) in problem for problem in report.problems)
-    assert listed(tmp_path, image) == set()
-    kept()
-    assert rows(run(tmp_path, upstream))["app:v1"].reason == "1 new companion"
-    assert listed(tmp_path, image) == {sbom.digest}
-
-
-def _break(upstream: Holder, blob: bytes) -> Any:
-    """A blob that cannot be had; call the result to mend that."""
-    if isinstance(upstream, WithoutApi):
-        address = f"/v2/app/blobs/{Digest.of(blob)}"
-        upstream.server.on(address, answers(500))
-        return lambda: upstream.server.on(address, well_behaved)
-    assert isinstance(upstream, WithApi)
-    path = upstream.registry.store.repository(APP).find_blob(Digest.of(blob)).path
-    away = path.with_name("away")
-    path.rename(away)
-    return lambda: away.rename(path)
-
-
-def test_a_rule_can_say_that_an_image_fails_with_its_companions(upstream: Holder, tmp_path: Path) -> None:
-    image = add_image(upstream, "v1")
-    attach(upstream, image, SBOM, b"what is in it")
-    mend = _break(upstream, b"what is in it")
-    rule = {"prefix": "**", "referrers": {"onFailure": "image"}}
-    row = rows(run(tmp_path, upstream, rule))["app:v1"]
-    assert row.outcome is Outcome.FAILED
-    assert "its companion" in row.reason
-    assert visible(store_of(tmp_path)) == []
-    mend()
-    assert run(tmp_path, upstream, rule).complete
-
-
-def test_a_list_that_cannot_be_read_is_no_empty_list(without_api: WithoutApi, tmp_path: Path) -> None:
-    image = add_image(without_api, "v1")
-    run(tmp_path, without_api)
-    without_api.server.on(f"/v2/app/referrers/{image.digest}", answers(500))
-    report = run(tmp_path, without_api)
-    assert report.unchanged == 1
-    assert not report.complete
-    assert "what refers to 1 of its images could not be found out" in report.problems[0]
-
-
-def test_a_task_that_is_tried_again_tries_its_lost_companions(
-    without_api: WithoutApi, tmp_path: Path
-) -> None:
-    sbom = attach(without_api, image := add_image(without_api, "v1"), SBOM, b"what is in it")
-    path = f"/v2/app/manifests/{sbom.digest}"
-    without_api.server.on(path, answers(503))
-    with opened(tmp_path, without_api.url) as running:
-        batch = searched(running)
-        batch.bring_in()
-        [(name, error)] = lost_companions(batch.images).items()
-        assert (name, is_retryable(error)) == ("app:v1", True)
-        without_api.server.on(path, well_behaved)
-        again = retry_companions(running, batch.images[0])
-        assert lost_companions([again]) == {}
-    assert listed(tmp_path, image) == {sbom.digest}
-
-
-def test_what_is_listed_and_is_not_there_is_left_out(without_api: WithoutApi, tmp_path: Path) -> None:
-    image = add_image(without_api, "v1")
-    gone = attach(without_api, image, SBOM, b"gone")
-    del without_api.server.repositories[APP].manifests[gone.digest]
-    report = run(tmp_path, without_api)
-    assert report.complete
-    [row] = rows(report)["app:v1"].companions
-    assert row["reason"] == "is listed, and is not there"
 
 
 def test_companions_are_there_before_their_image_is_visible(upstream: Holder, tmp_path: Path) -> None:
@@ -325,7 +194,7 @@ def test_companions_stay_as_long_as_their_image(upstream: Holder, tmp_path: Path
     signature = attach(upstream, sbom, BUNDLE, b"signed")
     run(tmp_path, upstream)
     collect(store_of(tmp_path))
-    assert here(tmp_path, sbom, signature) == [True, True]
+    assert stored(tmp_path, sbom, signature) == [True, True]
     assert run(tmp_path, upstream).images == []
 
 
@@ -348,17 +217,6 @@ def test_nested_companions_can_be_asked_for_each_time(upstream: Holder, tmp_path
     late = attach(upstream, sbom, BUNDLE, b"the SBOM is signed later")
     run(tmp_path, upstream, rule)
     assert listed(tmp_path, sbom) == {late.digest}
-
-
-def test_too_many_companions_end(without_api: WithoutApi, tmp_path: Path) -> None:
-    image = add_image(without_api, "v1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.companions.missing.MOST_COMPANIONS", 3)
-        for number in range(5):
-            attach(without_api, image, SBOM, b"%d" % number)
-        report = run(tmp_path, without_api)
-    assert len(listed(tmp_path, image)) == 3
-    assert any("only 3 companions" in each["reason"] for each in rows(report)["app:v1"].companions)
 
 
 def test_what_could_be_run_is_no_companion_where_only_signed_images_get_in(
