@@ -75,6 +75,18 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
     assert len(entries) <= WIDEST_FOLDER
 
 
+MIRRORED = ["profiles", "registry_server"]
+OF_THE_WHOLE = {"conformance"}  # folders of tests that are about no folder of the source
+
+
+@pytest.mark.parametrize("floor", MIRRORED)
+def test_the_folders_of_tests_are_those_of_the_source(floor: str) -> None:
+    folders = {
+        path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / floor).rglob("test_*.py")
+    }
+    assert not [each for each in folders if each.name not in OF_THE_WHOLE and not (ROOT / each).is_dir()]
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Imports that are only for types, or in a function, do not count."""
     imports = {_module(path): _imports(path) for path in _files()}

@@ -17,7 +17,7 @@ from registry_server.store.maintenance.scrub import find_missing
 from tests.flows.test_cli import mirrorflow
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
-from tests.registry_server.store.test_scrub import corrupt
+from tests.registry_server.store.maintenance.test_scrub import corrupt
 from tests.tasks.runs import mirror, opened
 
 if TYPE_CHECKING:

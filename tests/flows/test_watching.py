@@ -9,7 +9,7 @@ import pytest
 
 from flows.lifecycle.profile_watch import ProfileWatch, named_files
 from profiles.loader import parse_profile
-from tests.profiles.test_fingerprint import pem, revocation_list
+from tests.profiles.model.trust.test_fingerprint import pem, revocation_list
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Programs that work on one store at the same time: run by test_gc_races.py, never imported by it.
+"""Programs that work on one store at the same time: run by gc/test_gc_races.py, never imported by it.
 
 python -m tests.registry_server.store.gc_programs write ROOT SEED SECONDS
 python -m tests.registry_server.store.gc_programs collect ROOT SEED SECONDS

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from registry_server.store.repository import Repository
 
-HERE = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).resolve().parents[4]
 PROGRAM = [sys.executable, "-m", "tests.registry_server.store.gc_programs"]
 SECONDS = float(os.environ.get("MIRRORFLOW_SOAK", "20"))
 WRITERS = 4
