@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 ON_DEMAND = "mirror_on_demand"  # the name of the flow
-GONE = "the process ended without a word"
+GONE = "the process ended without reporting a state"
 _UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 _WAITING = ("Late", "AwaitingConcurrencySlot")
 

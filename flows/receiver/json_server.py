@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.answer(self.path, headers, body)
         except Exception:
             log.exception("a call failed")
-            return 500, {"error": "the receiver failed; its log says why"}
+            return 500, {"error": "the receiver failed; see its log"}
 
     def _send(self, status: int, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()

@@ -177,7 +177,7 @@ def still_busy(miss: Miss | TagPage, seconds: float) -> Refusal:
         504,
         "UNKNOWN",
         f"{miss} has not arrived yet",
-        f"upstream took longer than {seconds:g} s",
+        f"the upstream took longer than {seconds:g} s",
         _RETRY_LATER,
     )
 
@@ -194,25 +194,25 @@ def _kind_of(miss: Miss | TagPage, error: BaseException) -> tuple[int, str, str,
     found: tuple[int, str, str, float | None] = (500, "UNKNOWN", f"{miss} cannot be fetched", None)
     match error:
         case UpstreamNotFound() | UpstreamDenied() | NotFound() | UpstreamSchema1():
-            found = (404, _UNKNOWN[miss.kind], f"{miss} cannot be had upstream", None)
+            found = (404, _UNKNOWN[miss.kind], f"{miss} not found upstream", None)
         case NotAdmitted():
             # Most clients print the message and not the detail.
             found = (403, "DENIED", str(error), None)
         case UpstreamLimited():
             wait = error.retry_after or _RETRY_LATER
-            found = (503, "TOOMANYREQUESTS", f"upstream limits requests: {miss}", wait)
+            found = (503, "TOOMANYREQUESTS", f"the upstream limits requests: {miss}", wait)
         case NotArrived():
-            found = (503, "UNKNOWN", f"{miss} has not arrived; ask again", _RETRY_LATER)
+            found = (503, "UNKNOWN", f"{miss} has not arrived; try again", _RETRY_LATER)
         case NotAskedNow():
-            found = (503, "UNKNOWN", f"upstream does not answer: {miss}", error.seconds)
+            found = (503, "UNKNOWN", f"the upstream does not respond: {miss}", error.seconds)
         case UpstreamBusy():
-            found = (503, "TOOMANYREQUESTS", f"too many requests wait for upstream: {miss}", _RETRY_LATER)
+            found = (503, "TOOMANYREQUESTS", f"too many requests wait for the upstream: {miss}", _RETRY_LATER)
         case UpstreamUnavailable():
-            found = (_of_unavailable(error), "UNKNOWN", f"upstream failed: {miss}", _RETRY_LATER)
+            found = (_of_unavailable(error), "UNKNOWN", f"the upstream failed: {miss}", _RETRY_LATER)
         case UpstreamError() | ContentError():
-            found = (502, "UNKNOWN", f"upstream answers what cannot be used: {miss}", None)
+            found = (502, "UNKNOWN", f"the upstream returned an invalid response: {miss}", None)
         case StoreError():
-            found = (503, "UNKNOWN", f"{miss} cannot be kept here; the log says why", _RETRY_LATER)
+            found = (503, "UNKNOWN", f"{miss} cannot be stored; see the log", _RETRY_LATER)
     return found
 
 

@@ -166,7 +166,7 @@ class _Keeping:
             problems = [each for each in threads.map(self._attempt, new[:_MOST]) if each]
         if len(new) > _MOST:
             problems.append(f"upstream lists {len(listed):,} of them, and {_MOST:,} are taken")
-        return _Brought(f"some referrers are not here: {problems[0]}" if problems else "")
+        return _Brought(f"some referrers are missing: {problems[0]}" if problems else "")
 
     def _attempt(self, descriptor: Descriptor) -> str:
         """Why it is not here, for the client's Warning; what a policy leaves out is said in the log."""

@@ -190,7 +190,7 @@ class OnDemand:
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, None)
         if entry.on_demand_in_background and not future.done():
-            return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; ask again later")
+            return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; try again later")
         found = self._context.bulkhead.result(future, patience, entry)
         return TheManifest(found.digest, entry.manifest_check_interval)
 

@@ -95,7 +95,7 @@ class TagLists:
                 failures.append(error)
         if failures and not there:
             raise failures[0]
-        warning = f"the list is not whole: {failures[0]}" if failures else ""
+        warning = f"the list is incomplete: {failures[0]}" if failures else ""
         listed = _Listed(tuple(sorted(names)) if there else None, warning)
         lists.put(local, listed)
         return listed

@@ -191,14 +191,14 @@ def prune(run: MirrorRun) -> None:
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
     except StoreError as error:
-        run.live.remark(f"{run.entry.name}: what is gone upstream cannot be removed: {error}")
+        run.live.remark(f"{run.entry.name}: tags deleted upstream cannot be removed: {error}")
         return
     for note in found.notes:
         run.live.remark(note)
     if removed:
         run.live.remark(
             f"{len(removed):,} tags were removed, because the upstream deleted them: {_some(removed)}; "
-            "`mirrorflow store undelete` brings them back until their blobs are collected"
+            "`mirrorflow store undelete` restores them until their blobs are collected"
         )
 
 
@@ -208,7 +208,7 @@ def undelete(profile: Profile, store: Store, name: RepositoryName, tag: Tag) -> 
     Raises `NothingToUndelete`, `StoreError`.
     """
     if subject := subject_of(tag):
-        raise NothingToUndelete(f"{name}:{tag} comes back with its image{_of_subject(store, name, subject)}")
+        raise NothingToUndelete(f"{name}:{tag} is restored with its image{_of_subject(store, name, subject)}")
     found = find_pruned(store, name, tag)
     if found is not None and StoredImages(profile, store).is_outdated(name, tag, found.record):
         raise NothingToUndelete(
@@ -230,7 +230,7 @@ def _of_subject(store: Store, name: RepositoryName, subject: Digest) -> str:
     for place, tag, found in all_pruned(store):
         if place == name and subject in found.record.roots:
             return f": undelete {name}:{tag}"
-    return f", {subject}; that was not removed by prune, or its time is over"
+    return f", {subject}; that was not removed by prune, or can no longer be restored"
 
 
 def _begin_anew(repository: Repository, tag: Tag) -> None:

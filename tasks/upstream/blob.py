@@ -88,7 +88,7 @@ class Transfer:
             if self.done or not self.descriptor.size:
                 return
             if not ranges or (self.ranges and self.moved == moved):
-                raise UpstreamProtocolError(where, "its answers do not add up to the whole blob")
+                raise UpstreamProtocolError(where, "its answers together are not the whole blob")
 
     def take(self, answer: Answer) -> None:
         """Write what `answer` brings. Raises an `UpstreamError`, `Stopped`, or what the sink raises."""
@@ -159,7 +159,7 @@ class Transfer:
 
     def _wrong_size(self, answer: Answer, actual: int, *, at_least: bool = False) -> UpstreamContentError:
         encoding = answer.headers.get("Content-Encoding", "")
-        hint = f" (it came with Content-Encoding {encoding!r}, which nobody asked for)" if encoding else ""
+        hint = f" (it came with Content-Encoding {encoding!r}, which was not requested)" if encoding else ""
         mismatch = SizeMismatch(expected=self.descriptor.size, actual=actual, at_least=at_least)
         return UpstreamContentError(answer.where, f"{mismatch}{hint}")
 

@@ -42,7 +42,7 @@ def read_whole(answer: Answer, limit: int, what: str) -> bytes:
         body += chunk
         if len(body) > limit:
             raise UpstreamProtocolError(
-                answer.where, f"{what} has more than {limit} bytes, which is all that is accepted"
+                answer.where, f"{what} has more than {limit} bytes, which is the limit"
             )
     return bytes(body)
 

@@ -303,7 +303,7 @@ def _media_type(answer: Answer) -> str:
     media_type = media_types.without_parameters(answer.headers.get("Content-Type", ""))
     if media_type == "text/html":
         raise UpstreamProtocolError(
-            answer.where, "it answered with a web page; is a login page or proxy in between?"
+            answer.where, "it answered with a web page: a login page or a proxy may be in between"
         )
     return media_type
 

@@ -179,7 +179,7 @@ def test_leftovers_are_ended_and_their_slot_is_free_at_once(
     ended = client.read_flow_run(dead.id)
     assert ended.state_name == "Crashed"
     assert ended.state
-    assert ended.state.message == "the process ended without a word"
+    assert ended.state.message == "the process ended without reporting a state"
     next_one = client.create_flow_run_from_deployment(identifier)
     client.set_flow_run_state(next_one.id, Pending())
     assert client.read_flow_run(next_one.id).state_name == "Pending"

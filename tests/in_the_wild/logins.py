@@ -192,7 +192,7 @@ CASES: Final = (
         "content elsewhere, behind a login of its own",
         "a mirror that logs in there would show what is private there",
         _content_elsewhere(lambda _: needs(BASIC, 'Basic realm="there"')),
-        problem="127.0.0.2, where it redirects to, wants a login, and none is sent there; name that host",
+        problem="127.0.0.2, where it redirects to, requires a login, and none is sent there; name that host",
         told=_ONLY_BASIC,
         scopes=(),
     ),

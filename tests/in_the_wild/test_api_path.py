@@ -61,5 +61,5 @@ def test_the_challenge_is_asked_for_below_the_path_as_well(tmp_path: Path, below
     below.on("/v2/app/tags/list", answers(401), well_behaved)
     with opened(tmp_path, f"http://{below.host}{API}/v2", {"prefix": "app"}) as run:
         report = mirror(run)
-    assert "it wants a user and password" in report.problems[0], "which is what the challenge says"
+    assert "it requires a user and password" in report.problems[0], "which is what the challenge says"
     assert below.requests("GET", "/v2/")

@@ -60,10 +60,10 @@ def test_a_companion_comes_back_with_its_image_alone(tmp_path: Path, upstream: M
     sync(tmp_path, upstream, RULE)
     a_month_later(store)
     sync(tmp_path, upstream, RULE)
-    with pytest.raises(NothingToUndelete, match=f"comes back with its image: undelete {APP}:1.0"):
+    with pytest.raises(NothingToUndelete, match=f"is restored with its image: undelete {APP}:1.0"):
         list(undelete_images(profile, store, [f"{APP}:{signature}"]))
     forget_pruned(store, APP, Tag("1.0"))
-    with pytest.raises(NothingToUndelete, match=f"comes back with its image, {image.manifest.digest}"):
+    with pytest.raises(NothingToUndelete, match=f"is restored with its image, {image.manifest.digest}"):
         list(undelete_images(profile, store, [f"{APP}:{signature}"]))
     assert f"{APP}:{signature}" not in visible(store)
 

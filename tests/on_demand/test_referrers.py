@@ -191,7 +191,7 @@ def test_a_referrer_that_cannot_be_had_is_told_of(tmp_path: Path, upstream: Misb
         mirror.client.get(f"/v2/{REPOSITORY}/manifests/1.25")
         digests, warning = listed(mirror, image.manifest)
     assert digests == [artifacts[1].digest]
-    assert "some referrers are not here" in warning
+    assert "some referrers are missing" in warning
 
 
 def test_what_is_no_referrer_of_the_subject_is_not_brought(tmp_path: Path, upstream: Misbehaving) -> None:

@@ -161,4 +161,4 @@ def test_of_several_registries_the_list_has_what_can_be_pulled(tmp_path: Path, u
             second.on(LIST, answers(503))
             got = mirror.client.get(LIST)
             assert got.json()["tags"] == ALL
-            assert "not whole" in got.headers["Warning"]
+            assert "incomplete" in got.headers["Warning"]

@@ -115,7 +115,7 @@ class Bulkhead:
         return share.asked + share.waiting >= self._most_questions
 
     def _busy(self, entry: RegistryEntry, most: int) -> UpstreamBusy:
-        return UpstreamBusy(f"{entry.name}: {most:,} requests wait for it already")
+        return UpstreamBusy(f"{entry.name}: {most:,} requests already wait for it")
 
     def _share_of(self, entry: RegistryEntry) -> _Share:
         with self._lock:

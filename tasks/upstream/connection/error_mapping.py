@@ -78,9 +78,9 @@ def _timeout(error: Exception, options: RegistryOptions, *, body: bool) -> str:
 
 def _broken(error: Exception, *, body: bool) -> str:
     if _find(error, socket.gaierror) is not None:
-        return "its host name cannot be resolved; is it spelled right in `urls`?"
+        return "its host name cannot be resolved; check its spelling in `urls`"
     if _find(error, ConnectionRefusedError) is not None:
-        return "connection refused; is it running, and is the port right?"
+        return "connection refused; check that it is running, and the port"
     detail = str(error) or type(error).__name__
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
         return f"no connection: {detail}"
@@ -95,9 +95,11 @@ def _tls(error: ssl.SSLError, where: Where) -> UpstreamError:
         return UpstreamUntrusted(where, f"its certificate is not trusted ({reason}); {_TRUST}")
     reason = error.reason or str(error)
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-        return UpstreamProtocolError(where, "it does not speak TLS on this port; write http:// in `urls`?")
+        return UpstreamProtocolError(
+            where, "no TLS on this port; if that is intended, write http:// in `urls`"
+        )
     if any(alert in reason for alert in _CLIENT_ALERTS):
-        return UpstreamUntrusted(where, f"it wants a client certificate ({reason}); {_CLIENT_PAIR}")
+        return UpstreamUntrusted(where, f"it requires a client certificate ({reason}); {_CLIENT_PAIR}")
     return UpstreamUnavailable(where, f"TLS failed ({reason})", at_once=True)
 
 

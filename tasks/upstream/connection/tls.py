@@ -52,7 +52,7 @@ class Contexts:
         self._by_host: dict[str, ssl.SSLContext] = {}
         self._cert_dir = cert_dir
         if cert_dir is not None and not cert_dir.is_dir():
-            raise CertificatesInvalid(f"certDir: there is no folder {cert_dir}; make it, or drop certDir")
+            raise CertificatesInvalid(f"certDir: there is no folder {cert_dir}; create it, or remove certDir")
 
     def for_host(self, host: str) -> ssl.SSLContext:
         """`host` with its port, if it is not the usual one. Raises `CertificatesInvalid`."""

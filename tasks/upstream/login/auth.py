@@ -139,13 +139,13 @@ class Authenticator:
         if self._elsewhere:
             raise UpstreamLoginDenied(
                 where,
-                f"{self._origin.host}, where it redirects to, wants a login, and none is sent there; "
+                f"{self._origin.host}, where it redirects to, requires a login, and none is sent there; "
                 "name that host in `urls` instead",
                 401,
             )
         if self._credential is None or not self._credential.username:
             raise UpstreamLoginDenied(
-                where, "it wants a user and password; add them for this host to credentialsFile", 401
+                where, "it requires a user and password; add them for this host to credentialsFile", 401
             )
         return self._credential.basic
 

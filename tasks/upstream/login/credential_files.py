@@ -70,7 +70,7 @@ def read_credentials(path: Path, key: str = "") -> CredentialFile:
     except OSError as error:
         raise CredentialsInvalid(f"{name} cannot be read: {error.strerror}") from error
     if len(content) > _MAX_FILE:
-        raise CredentialsInvalid(f"{name} is larger than {_MAX_FILE} bytes; is it the right file?")
+        raise CredentialsInvalid(f"{name} is larger than {_MAX_FILE} bytes; check that it is the right file")
     return parse_credentials(content, name)
 
 

@@ -46,7 +46,7 @@ def ask_helper(
     program = shutil.which(f"docker-credential-{suffix}", path=environ.get("PATH"))
     if program is None:
         message = (
-            f"{where}: the program docker-credential-{suffix} is not on PATH; install it, or drop it there"
+            f"{where}: the program docker-credential-{suffix} is not on PATH; install it, or remove it there"
         )
         if needed:
             raise CredentialsInvalid(message)

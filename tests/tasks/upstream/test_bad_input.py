@@ -241,7 +241,7 @@ def test_nobody_is_there(upstream: Misbehaving) -> None:
     with client(gone) as registry, pytest.raises(UpstreamUnavailable) as caught:  # type: ignore[arg-type] # has a host
         registry.tags(NAME)
     assert str(caught.value) == (
-        f"{host}: library/nginx: connection refused; is it running, and is the port right?"
+        f"{host}: library/nginx: connection refused; check that it is running, and the port"
     )
 
 

@@ -156,7 +156,7 @@ def test_a_redirect_to_another_host_sees_no_client_certificate_of_the_registry(
             registry.blob(NAME, blob, sink)
             assert sink.content == b"layer"
             return
-        with pytest.raises(UpstreamUntrusted, match="wants a client certificate"):
+        with pytest.raises(UpstreamUntrusted, match="requires a client certificate"):
             registry.blob(NAME, blob, sink)
 
 
@@ -190,7 +190,7 @@ def test_a_missing_client_certificate_says_what_to_put_where(
     folder = cert_dir(tmp_path / "certs", authority.cert)
     with (
         client(strict, scheme="https", cert_dir=folder) as registry,
-        pytest.raises(UpstreamUntrusted, match=r"wants a client certificate .* NAME\.cert and NAME\.key"),
+        pytest.raises(UpstreamUntrusted, match=r"requires a client certificate .* NAME\.cert and NAME\.key"),
     ):
         registry.tags(NAME)
 
@@ -198,7 +198,7 @@ def test_a_missing_client_certificate_says_what_to_put_where(
 def test_https_to_a_port_without_tls_says_so(upstream: Misbehaving) -> None:
     with (
         client(upstream, scheme="https", tls_verify=False) as registry,
-        pytest.raises(UpstreamProtocolError, match="does not speak TLS"),
+        pytest.raises(UpstreamProtocolError, match="no TLS on this port"),
     ):
         registry.tags(NAME)
 
