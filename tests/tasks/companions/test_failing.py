@@ -12,7 +12,7 @@ from tasks.run.errors import is_retryable
 from tasks.run.outcomes import Outcome
 from tests.support_misbehaving import answers, well_behaved
 from tests.tasks.companies import APP, SBOM, WithApi, WithoutApi, add_image, attach, listed, run
-from tests.tasks.runs import mirror, opened, rows, searched, store_of, visible
+from tests.tasks.runs import opened, rows, searched, store_of, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
