@@ -7,12 +7,9 @@ import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
-from rich.console import Console
 
-import flows
 from flows.orchestration.deployment_runs import (
     RunRefused,
     await_run,
@@ -29,11 +26,10 @@ from flows.orchestration.runner_events import (
     ProfileChanged,
     ProfileRefused,
 )
-from flows.supervisor.up import Supervisor, SupervisorError
+from flows.supervisor.up import SupervisorError
 from registry_server.http.server_process import ServerFailed
 from registry_server.store.errors import StoreLocked
-from registry_server.store.store import Store
-from tests.flows.tiny import ENTRYPOINT
+from tests.flows.mirrors import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,62 +38,12 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from flows.orchestration.deployment_runs import Run
+    from flows.supervisor.up import Supervisor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-ROOT = Path(flows.__file__).parents[1]
-
-
-class Mirror:
-    """A profile of its own, and the `up` that serves it. Entry names are unique on the shared server."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.profile = folder / "profile.yaml"
-        self.mark = uuid4().hex[:6]
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-            "PREFECT_API_URL": url,
-            "PREFECT_HOME": str(folder / "home"),
-            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-            "PYTHONPATH": str(ROOT),  # for the flow, which lives in the tests
-        }
-
-    def write(self, *names: str, poll: str = "1h", port: int = 0) -> None:
-        """A profile that polls these entries; those whose name begins with `asked` have no schedule."""
-        entries = [
-            f"{{name: {self.name(name)}, urls: ['http://127.0.0.1:1'], content: [{{prefix: '**'}}]"
-            + ("}" if name.startswith("once") else f", pollInterval: {poll}}}")
-            for name in names
-        ]
-        self.profile.write_text(
-            "storage: {rootDirectory: store}\n"
-            f"http: {{port: {port}}}\n"
-            "sync:\n  registries:\n" + "".join(f"    - {entry}\n" for entry in entries)
-        )
-
-    def name(self, entry: str) -> str:
-        return f"{entry}-{self.mark}"
-
-    def up(self) -> Supervisor:
-        return Supervisor(
-            self.profile,
-            environment=self.environment,
-            entrypoint=ENTRYPOINT,
-            grace=2,
-            console=Console(quiet=True),
-        )
-
-    @property
-    def store(self) -> str:
-        return Store.open(self.profile.parent / "store").uuid
-
-    def pids(self, entry: str) -> list[int]:
-        """Process ids of the runs of this entry, which have left them beside the profile."""
-        record = Path(f"{self.profile}.{self.name(entry)}")
-        return [int(line.split()[0]) for line in record.read_text().splitlines()] if record.exists() else []
 
 
 @pytest.fixture(scope="module")
