@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from flows.entries import open_store
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import DeploymentError, apply_definitions
-from flows.settings import client_environment, own_server_wanted
+from flows.settings import client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flows.orchestration.deployments import Applied, Definition
     from profiles.loader import LoadedProfile
 
 
@@ -32,14 +33,24 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
     os.environ.update(client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True))
     from prefect.client.orchestration import get_client
 
-    path = loaded.path.absolute()
+    wanted = definitions(loaded.profile, loaded.path.absolute())
     with get_client(sync_client=True) as client:
         changes = apply_definitions(
-            client, definitions(loaded.profile, path), store_uuid=store.uuid, work_pool=work_pool
+            client, wanted, store_uuid=store.uuid, home=prefect_home(store.root), work_pool=work_pool
         )
-    for definition in definitions(loaded.profile, path):
-        rhythm = str(definition.timing) if definition.timing else "when asked"
-        where = f" on work pool {work_pool}" if work_pool else ""
-        yield f"deployed  mirror_registry/{definition.name}, {rhythm}{where}"
+    for applied, definition in zip(changes.applied, wanted, strict=True):
+        yield from _lines(applied, definition)
     for name in changes.removed:
         yield f"removed   mirror_registry/{name}"
+
+
+def _lines(applied: Applied, definition: Definition) -> Iterator[str]:
+    rhythm = str(applied.timing) if applied.timing else "when asked"
+    where = f" on work pool {applied.work_pool}" if applied.work_pool else ""
+    paused = "; paused in Prefect, and left so" if applied.paused else ""
+    yield f"deployed  mirror_registry/{applied.name}, {rhythm}{where}{paused}"
+    if definition.work_queue and not applied.work_pool:
+        yield (
+            f"note      mirror_registry/{applied.name}: workQueue {definition.work_queue!r} has no effect "
+            "without a work pool; add --work-pool POOL"
+        )

@@ -24,7 +24,10 @@ def definitions(profile: Profile, path: Path) -> tuple[Definition, ...]:
             name=entry.name,
             description=describe_entry(entry),
             timing=entry.timing,
-            parameters={"profile": str(path), "registry": entry.name, "only": None},
+            parameters={"profile": str(path), "registry": entry.name},
+            tags=entry.deployment.tags,
+            job_variables=entry.deployment.job_variables,
+            work_queue=entry.deployment.work_queue,
         )
         for entry in profile.sync.registries
     )

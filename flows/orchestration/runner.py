@@ -29,6 +29,7 @@ from flows.orchestration.crash_cleanup import clear_leftovers
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import ENTRYPOINT, apply_definitions, pause_deployments
 from flows.orchestration.flow_run_query import find_flow_runs
+from flows.orchestration.planned_runs import name_planned_runs
 from flows.orchestration.runner_events import (
     DeploymentsApplied,
     EventWriter,
@@ -129,6 +130,7 @@ class RunnerProcess:
                 client,
                 wanted,
                 store_uuid=self._options.store_uuid,
+                home=Path(self._options.folder),
                 entrypoint=self._options.entrypoint,
                 first_runs=first_runs,
             )
@@ -141,7 +143,7 @@ class RunnerProcess:
         return changes
 
     async def _follow(self, runner: Runner) -> None:
-        """Once a second: the profile; every few seconds: which runs have ended."""
+        """Once a second: the profile; every few seconds: which runs have ended, and which are planned."""
         self._told = {(run.id, run.end_time) for run in await self._ended_runs()}
         for beat in range(sys.maxsize):
             await asyncio.sleep(_WATCH)
@@ -150,6 +152,7 @@ class RunnerProcess:
             if beat % 5 == 0:
                 with suppress(Exception):  # a server that is away for a moment is Prefect's business
                     await self._tell_ended_runs()
+                    await self._name_planned_runs()
 
     async def _take_over(self, runner: Runner) -> None:
         """Apply the changed profile; a bad one is refused and tried again later, and the old one stays."""
@@ -205,6 +208,10 @@ class RunnerProcess:
                 name = self._ids.get(run.deployment_id, "?")
                 self._report(RunEnded(name, run.state_name or "", run.state.message or ""))
             self._told.add(ending)
+
+    async def _name_planned_runs(self) -> None:
+        ids = dict(self._ids)
+        await _with_client(lambda client: name_planned_runs(client, ids))
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class EntrySchedule:
     """A deployment: `timing` in words ("" without a schedule), `due` its next run by schedule in unix
-    seconds (None without one), `started` whether a run begins now."""
+    seconds (None without one), `started` whether a run begins now, `paused` whether a user has paused it."""
 
     name: str
     timing: str
     due: float | None
     started: bool
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class DeploymentsApplied:
                     str(each.timing) if each.timing else "",
                     each.due.timestamp() if each.due else None,
                     each.started,
+                    each.paused,
                 )
                 for each in changes.applied
             )

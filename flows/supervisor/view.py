@@ -94,6 +94,8 @@ def schedule_table(entries: Iterable[EntrySchedule]) -> Table:
 def _next_run(entry: EntrySchedule) -> str:
     if entry.started:
         return "now"
+    if entry.paused:
+        return "paused in Prefect"
     if entry.due is None:
         return "-"
     pattern = "%H:%M:%S" if entry.due - time.time() < 12 * 3600 else "%a %d %b %H:%M"

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from profiles.errors import Refusal, Refusals
 from profiles.model.cache import Cache, Size
 from profiles.model.content_rule import ContentRule
+from profiles.model.deployment import DeploymentSettings
 from profiles.model.entry_consistency import contradictions
 from profiles.model.fields import (
     Cron,
@@ -93,6 +94,10 @@ class RegistryEntry(ProfileModel):
     )
     time_zone: TimeZone | None = Field(
         default=None, description="Time zone of `schedule`. Default: UTC.", examples=["Europe/Berlin"]
+    )
+    deployment: DeploymentSettings = Field(
+        default_factory=DeploymentSettings,
+        description="Tags, job variables and work queue of the Prefect deployment of this entry.",
     )
     tls_verify: bool = Field(default=True, description="Whether to verify the certificate of https URLs.")
     cert_dir: ProfilePath | None = Field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.orchestration.prefect_server import PrefectServer
+from tests.flows.applying import Apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,11 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 
     with get_client(sync_client=True) as client:
         yield client
+
+
+@pytest.fixture
+def apply(client: SyncPrefectClient, tmp_path: Path) -> Apply:
+    return Apply(client, tmp_path)
 
 
 def _without_prefect() -> dict[str, str]:

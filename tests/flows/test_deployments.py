@@ -11,13 +11,12 @@ from flows.orchestration.crash_cleanup import clear_leftovers, superseded_runs
 from flows.orchestration.deployments import (
     Definition,
     DeploymentError,
-    apply_definitions,
     our_deployments,
     pause_deployments,
 )
 from flows.orchestration.flow_run_query import find_flow_runs
+from flows.orchestration.planned_runs import name_planned_runs
 from profiles.values.poll_timing import PollInterval, PollSchedule
-from tests.flows.tiny import ENTRYPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
+
+    from tests.flows.applying import Apply
 
 # Prefect leaves sockets of its clients unclosed; its own suite ignores the same two.
 pytestmark = [
@@ -37,8 +38,8 @@ PARAMETERS = {"profile": "/nowhere/p.yaml", "registry": "docker.io"}
 
 
 @pytest.fixture
-def store() -> str:
-    return str(uuid4())
+def store(apply: Apply) -> str:
+    return apply.store
 
 
 @pytest.fixture
@@ -61,33 +62,51 @@ def test_the_next_run_keeps_the_rhythm_of_the_last_success(anchor: int, now: int
     assert HOUR.next_due(moments[0], moments[1]) == moments[2]
 
 
-def test_a_schedule_makes_the_server_plan_runs(client: SyncPrefectClient, store: str, name: str) -> None:
+def test_a_schedule_makes_the_server_plan_runs(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
     """Prefect 3.8 with SQLAlchemy 2.1 never does, and says so only in its own log."""
-    changes = apply_definitions(
-        client, [Definition(name, "every hour", HOUR, PARAMETERS)], store_uuid=store, entrypoint=ENTRYPOINT
-    )
+    changes = apply(Definition(name, "every hour", HOUR, PARAMETERS))
     planned = _eventually(lambda: find_flow_runs(client, [changes.applied[0].id]), seconds=15)
     assert {run.state_name for run in planned} == {"Scheduled"}
     assert planned[0].parameters == PARAMETERS
 
 
-def test_a_cron_schedule_is_prefects_own(client: SyncPrefectClient, store: str, name: str) -> None:
+def test_planned_runs_are_named_after_their_entry(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
+    [applied] = apply(Definition(name, "every hour", HOUR, PARAMETERS)).applied
+    theirs = client.create_flow_run_from_deployment(applied.id, name="mine-alone")
+    planned = _eventually(lambda: find_flow_runs(client, [applied.id], names=["Scheduled"])[1:], seconds=15)
+    assert name_planned_runs(client, {applied.id: name}) >= len(planned)
+    names = {run.id: run.name for run in find_flow_runs(client, [applied.id])}
+    assert names.pop(theirs.id) == "mine-alone", "a user asked for it"
+    assert set(names.values()) == {f"mirror {name}"}
+    assert name_planned_runs(client, {applied.id: name}) == 0
+    client.delete_flow_run(theirs.id)
+
+
+def test_a_cron_schedule_is_prefects_own(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
     definition = Definition(name, "at night", PollSchedule("30 3 * * *", "Europe/Berlin"), PARAMETERS)
-    [applied] = apply_definitions(client, [definition], store_uuid=store, entrypoint=ENTRYPOINT).applied
+    [applied] = apply(definition).applied
     planned = _eventually(lambda: find_flow_runs(client, [applied.id]), seconds=15)
     assert applied.due is not None
     expected = [run.expected_start_time for run in planned]
     assert min(each.timestamp() for each in expected if each) == applied.due.timestamp()
 
 
-def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, store: str, name: str) -> None:
+def test_applying_again_changes_adds_and_removes(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
     first = [Definition(f"{name}-a", "a", HOUR, PARAMETERS), Definition(f"{name}-b", "b", HOUR, PARAMETERS)]
-    before = apply_definitions(client, first, store_uuid=store, entrypoint=ENTRYPOINT)
+    before = apply(*first)
     second = [
         Definition(f"{name}-b", "no schedule", None, PARAMETERS),
         Definition(f"{name}-c", "c", PollInterval(60)),
     ]
-    after = apply_definitions(client, second, store_uuid=store, entrypoint=ENTRYPOINT)
+    after = apply(*second)
 
     assert after.removed == (f"{name}-a",)
     found = {deployment.name: deployment for deployment in our_deployments(client, store)}
@@ -99,35 +118,28 @@ def test_applying_again_changes_adds_and_removes(client: SyncPrefectClient, stor
     assert kept.global_concurrency_limit.limit == 1
 
 
-def test_a_first_run_is_asked_for_once(client: SyncPrefectClient, store: str, name: str) -> None:
+def test_a_first_run_is_asked_for_once(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
     definition = [Definition(name, "", HOUR, PARAMETERS)]
-    first = apply_definitions(
-        client, definition, store_uuid=store, entrypoint=ENTRYPOINT, first_runs="overdue"
-    ).applied[0]
-    again = apply_definitions(
-        client, definition, store_uuid=store, entrypoint=ENTRYPOINT, first_runs="overdue"
-    ).applied[0]
+    first = apply(*definition, first_runs="overdue").applied[0]
+    again = apply(*definition, first_runs="overdue").applied[0]
     assert (first.started, again.started) == (True, False), "the first one still waits"
 
 
 def test_what_succeeded_a_moment_ago_waits_for_its_turn(
-    client: SyncPrefectClient, store: str, name: str
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
 ) -> None:
     definition = [Definition(name, "", HOUR, PARAMETERS)]
-    identifier = apply_definitions(client, definition, store_uuid=store, entrypoint=ENTRYPOINT).applied[0].id
+    identifier = apply(*definition).applied[0].id
     success = _pretend_success(client, identifier)
 
-    again = apply_definitions(
-        client, definition, store_uuid=store, entrypoint=ENTRYPOINT, first_runs="overdue"
-    ).applied[0]
+    again = apply(*definition, first_runs="overdue").applied[0]
     assert not again.started
     assert again.due == success + timedelta(hours=1)
 
-    tomorrow = apply_definitions(
-        client,
-        definition,
-        store_uuid=store,
-        entrypoint=ENTRYPOINT,
+    tomorrow = apply(
+        *definition,
         first_runs="overdue",
         now=lambda: datetime.now(UTC) + timedelta(days=1),
     ).applied[0]
@@ -135,36 +147,30 @@ def test_what_succeeded_a_moment_ago_waits_for_its_turn(
 
 
 def test_two_stores_on_one_server_do_not_take_each_others_names(
-    client: SyncPrefectClient, store: str, name: str
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
 ) -> None:
-    apply_definitions(client, [Definition(name, "")], store_uuid=store, entrypoint=ENTRYPOINT)
+    apply(Definition(name, ""))
     with pytest.raises(DeploymentError, match=f"another `name` than '{name}'"):
-        apply_definitions(client, [Definition(name, "")], store_uuid=str(uuid4()), entrypoint=ENTRYPOINT)
+        apply(Definition(name, ""), store=str(uuid4()))
 
 
 def test_a_pause_forgets_what_was_planned_and_applying_resumes(
-    client: SyncPrefectClient, store: str, name: str
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
 ) -> None:
     definition = [Definition(name, "", HOUR, PARAMETERS)]
-    identifier = apply_definitions(client, definition, store_uuid=store, entrypoint=ENTRYPOINT).applied[0].id
+    identifier = apply(*definition).applied[0].id
     _eventually(lambda: find_flow_runs(client, [identifier]), seconds=15)
     pause_deployments(client, store)
     assert find_flow_runs(client, [identifier]) == []
     assert client.read_deployment(identifier).paused
-    apply_definitions(client, definition, store_uuid=store, entrypoint=ENTRYPOINT)
+    apply(*definition)
     assert not client.read_deployment(identifier).paused
 
 
 def test_leftovers_are_ended_and_their_slot_is_free_at_once(
-    client: SyncPrefectClient, store: str, name: str
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
 ) -> None:
-    identifier = (
-        apply_definitions(
-            client, [Definition(name, "", None, PARAMETERS)], store_uuid=store, entrypoint=ENTRYPOINT
-        )
-        .applied[0]
-        .id
-    )
+    identifier = apply(Definition(name, "", None, PARAMETERS)).applied[0].id
     from prefect.states import Pending, Running
 
     dead = client.create_flow_run_from_deployment(identifier)
@@ -186,15 +192,11 @@ def test_leftovers_are_ended_and_their_slot_is_free_at_once(
     client.delete_flow_run(next_one.id)
 
 
-def test_a_slot_whose_run_is_gone_is_free_again(client: SyncPrefectClient, store: str, name: str) -> None:
+def test_a_slot_whose_run_is_gone_is_free_again(
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
+) -> None:
     """Leases live in the server's memory: what a killed server had lent out is never given back."""
-    identifier = (
-        apply_definitions(
-            client, [Definition(name, "", None, PARAMETERS)], store_uuid=store, entrypoint=ENTRYPOINT
-        )
-        .applied[0]
-        .id
-    )
+    identifier = apply(Definition(name, "", None, PARAMETERS)).applied[0].id
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
     limit = client.read_deployment(identifier).global_concurrency_limit
@@ -205,15 +207,9 @@ def test_a_slot_whose_run_is_gone_is_free_again(client: SyncPrefectClient, store
 
 
 def test_of_what_is_late_only_the_newest_is_made_up_for(
-    client: SyncPrefectClient, store: str, name: str
+    client: SyncPrefectClient, store: str, name: str, apply: Apply
 ) -> None:
-    identifier = (
-        apply_definitions(
-            client, [Definition(name, "", None, PARAMETERS)], store_uuid=store, entrypoint=ENTRYPOINT
-        )
-        .applied[0]
-        .id
-    )
+    identifier = apply(Definition(name, "", None, PARAMETERS)).applied[0].id
     from prefect.states import Late
 
     moment = datetime.now(UTC) - timedelta(hours=3)

@@ -148,7 +148,7 @@ def test_a_deployment_says_what_it_does_in_words(profile: Path) -> None:
         "- `**`: all tags, where `contains(platforms, 'linux/arm64')`, for `linux/amd64`"
     )
     assert (first.name, first.timing) == ("registry1-5000", PollInterval(5400))
-    assert first.parameters == {"profile": str(profile), "registry": "registry1-5000", "only": None}
+    assert first.parameters == {"profile": str(profile), "registry": "registry1-5000"}
     assert asked.timing is None, "zot: without content nothing is polled"
     assert "No content rule" in asked.description
     assert "- exactly `a/b:1`, `a/b:2`\n- `c`: tags versions only" in listed.description
@@ -198,7 +198,10 @@ def test_of_a_log_the_last_exception_is_shown_and_not_a_page_of_it(tmp_path: Pat
 
 REPORTS: list[RunnerEvent] = [
     DeploymentsApplied(
-        (EntrySchedule("a", "every 1m", 1.5, started=False), EntrySchedule("b", "", None, started=False))
+        (
+            EntrySchedule("a", "every 1m", 1.5, started=False),
+            EntrySchedule("b", "", None, started=False, paused=True),
+        )
     ),
     LeftoversCleared(1, 2),
     ProfileChanged(("a",), (), ("c",), (EntrySchedule("a", "every 1m", 1.5, started=True),), note="restart"),
