@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from flows.entries import open_store
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import DeploymentError, apply_definitions
+from flows.orchestration.user_server import named_prefect_errors, require_server
 from flows.settings import client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
 
     from flows.orchestration.deployments import Applied, Definition
     from profiles.loader import LoadedProfile
@@ -21,20 +24,23 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
     """Apply all deployments of the profile and remove those that it no longer names; one line for each.
 
     The workers need this package, the profile at the same path, and the store's file system. Raises
-    `DeploymentError`.
+    `DeploymentError`, and `PrefectServerError`.
     """
     if own_server_wanted(os.environ):
         raise DeploymentError(
             "deploy needs a Prefect server that runs already: set PREFECT_API_URL to its address, e.g. "
             "http://prefect.example:4200/api; without one, `mirrorflow up` brings its own"
         )
-    store = open_store(loaded.profile)
     api_url = os.environ["PREFECT_API_URL"]
+    require_server(api_url)
+    store = open_store(loaded.profile)
     os.environ.update(client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True))
     from prefect.client.orchestration import get_client
 
     wanted = definitions(loaded.profile, loaded.path.absolute())
-    with get_client(sync_client=True) as client:
+    with named_prefect_errors(api_url), get_client(sync_client=True) as client:
+        if work_pool is not None:
+            _require_work_pool(client, work_pool)
         changes = apply_definitions(
             client, wanted, store_uuid=store.uuid, home=prefect_home(store.root), work_pool=work_pool
         )
@@ -42,6 +48,20 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
         yield from _lines(applied, definition)
     for name in changes.removed:
         yield f"removed   mirror_registry/{name}"
+
+
+def _require_work_pool(client: SyncPrefectClient, name: str) -> None:
+    """Prefect answers an unknown pool with a bare 404, and in an update with an error of its own."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        pools = sorted(pool.name for pool in client.read_work_pools())
+        raise DeploymentError(
+            f"the Prefect server has no work pool {name!r}; it has {', '.join(pools) or 'none'}: name one of "
+            f"them, or make it with `prefect work-pool create --type process {name}`"
+        ) from None
 
 
 def _lines(applied: Applied, definition: Definition) -> Iterator[str]:

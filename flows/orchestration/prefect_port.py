@@ -12,7 +12,7 @@ USUAL_PORT = 4200
 
 
 class PrefectServerError(MirrorflowError):
-    """Our own Prefect server did not start."""
+    """A Prefect server did not start, or cannot be used."""
 
 
 class ChosenPort:

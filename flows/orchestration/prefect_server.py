@@ -29,6 +29,7 @@ from flows.orchestration.server_record import (
     using_server,
     write_record,
 )
+from flows.orchestration.user_server import named_prefect_errors, require_server
 from flows.settings import own_server_wanted, prefect_home, server_environment
 
 if TYPE_CHECKING:
@@ -197,12 +198,17 @@ def prefect_api(
     """
     environment = os.environ if environment is None else environment
     if not own_server_wanted(environment):
-        yield environment["PREFECT_API_URL"]
+        api_url = environment["PREFECT_API_URL"]
+        require_server(api_url)
+        with named_prefect_errors(api_url):
+            yield api_url
         return
     with using_server(prefect_home(store_root)) as users:
         server = PrefectServer(store_root, port=0, environment=environment)
         try:
-            yield _find_or_start(server, store_root, say)
+            api_url = _find_or_start(server, store_root, say)
+            with named_prefect_errors(api_url):
+                yield api_url
         finally:
             if server.pid is not None:
                 _let_others_finish(users, say)

@@ -26,6 +26,7 @@ from flows.orchestration.deployments import ENTRYPOINT
 from flows.orchestration.prefect_server import PrefectServer, end_process, kill_session, last_log_error
 from flows.orchestration.runner import GRACE, RunnerOptions
 from flows.orchestration.runner_events import RunnerFailed, read_event
+from flows.orchestration.user_server import require_server
 from flows.receiver.child_process import ReceiverProcess
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.supervisor.view import SupervisorView
@@ -211,6 +212,7 @@ class Supervisor:
     def _begin_prefect(self, root: Path) -> None:
         if not own_server_wanted(self._environment):
             self.api_url = self._environment["PREFECT_API_URL"]
+            require_server(self.api_url)
             self.ui_url = self._environment.get("PREFECT_UI_URL", self.api_url.removesuffix("/api"))
             return
         self._prefect = PrefectServer(root, port=self._prefect_port, environment=self._environment)
