@@ -11,6 +11,7 @@ where in the file the value stands.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
@@ -49,10 +50,19 @@ class Problem:
         return f"{place}{subject}{self.found}{advice}"
 
 
+class Severity(StrEnum):
+    """What becomes of a profile that has what a warning is about."""
+
+    ADVICE = "advice"  # it works, and probably not as was meant
+    TAKES_NOTHING = "takes nothing"  # the rule, the entry or the profile mirrors nothing
+    FAILS = "fails"  # each request to an upstream will fail
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileWarning(Problem):
     """Something that is allowed and yet probably not what was meant."""
 
-    __slots__ = ()
+    severity: Severity = Severity.ADVICE
 
 
 class ProfileInvalid(ProfileError):

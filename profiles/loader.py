@@ -80,7 +80,9 @@ def parse_profile(text: str, path: Path, *, folder: Path | None = None) -> Loade
         )
     diagnostics = _by_position([*normalized.warnings, *check_all(profile, normalized)])
     return LoadedProfile(
-        profile, path, tuple(ProfileWarning(path, *_fields(diagnostic)) for diagnostic in diagnostics)
+        profile,
+        path,
+        tuple(ProfileWarning(path, *_fields(diagnostic), diagnostic.severity) for diagnostic in diagnostics),
     )
 
 
@@ -141,9 +143,9 @@ def _validate(data: Any, folder: Path) -> tuple[Profile | None, list[FieldError]
         try:
             profile = Profile.model_validate(data, context={"folder": folder})
         except ValidationError as error:
-            new = [one for one in _causes(error) if not removed.intersection(one.consequence_of)]
-            found += new
-            gone = set().union(*(_remove_value(data, path) for one in new for path in one.removed))
+            every = _causes(error)
+            found += [one for one in every if not removed.intersection(one.consequence_of)]
+            gone = set().union(*(_remove_value(data, path) for one in every for path in one.removed))
             removed |= gone
             if not gone:
                 return None, found

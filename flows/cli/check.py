@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.orchestration.deployment_definitions import describe_rule
+from profiles.errors import ProfileInvalid, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
+    from profiles.loader import LoadedProfile
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
 
@@ -44,6 +46,20 @@ def stored_violations(profile: Profile) -> Iterator[str]:
 def strip_markdown(markdown: str) -> str:
     """Without the backquotes that the Prefect UI draws as code."""
     return markdown.replace("`", "")
+
+
+def require_usable(loaded: LoadedProfile, severities: Container[Severity]) -> None:
+    """What makes requests or rules useless is an error before any of them is made.
+
+    Raises `ProfileInvalid` for warnings of these severities, and `CredentialsInvalid` for a credentials file
+    that cannot be used, with the words that a run would fail with.
+    """
+    if problems := tuple(each for each in loaded.warnings if each.severity in severities):
+        raise ProfileInvalid(problems)
+    if (file := loaded.profile.sync.credentials_file) is not None and Severity.FAILS in severities:
+        from tasks.upstream.login.credential_files import read_credentials
+
+        read_credentials(file, f"{loaded.path}: sync.credentialsFile")
 
 
 def check_trust(profile: Profile) -> None:

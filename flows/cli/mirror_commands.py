@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.profile_commands import ProfilePath, Registries, load
+from flows.cli.profile_commands import ProfilePath, Registries, load, load_to_ask
 from flows.reporting.console import err, out, say
 
 _INTERRUPTED = 130
@@ -54,7 +54,7 @@ def sync(
     from flows.entries import only_on_demand, selected_entries
     from flows.orchestration.sync import SyncRequest, sync_entries
 
-    loaded = load(profile)
+    loaded = load_to_ask(profile)
     entries = selected_entries(loaded.profile, registry)
     if not registry and (left := only_on_demand(loaded.profile)):
         say(f"only fetched on demand; --registry mirrors all of it: {', '.join(left)}")
@@ -93,7 +93,7 @@ def rerun(
     path, run = _of_rerun(profile, run, by_option)
     if run and last_failed:
         raise typer.BadParameter("give a run or --last-failed, not both")
-    loaded = load(path)
+    loaded = load_to_ask(path)
     requests = rerun_requests(loaded.profile, run)
     if not requests:
         out.print("nothing to run again: nothing failed in the last run of any registry entry")

@@ -45,11 +45,34 @@ def load(path: Path) -> LoadedProfile:
     return loaded
 
 
-def check(profile: ProfilePath) -> None:
-    """Validate a profile: list every mistake, with its line and what to write instead."""
+def load_to_ask(path: Path, *, strict: bool = False) -> LoadedProfile:
+    """Load a profile for a command that asks upstreams: what fails all requests is an error, and with
+    `strict` also what takes nothing. Raises `ProfileError` and `CredentialsInvalid`."""
+    from flows.cli.check import require_usable
+    from profiles.errors import Severity
+    from profiles.loader import load_profile
+
+    errors = {Severity.FAILS, Severity.TAKES_NOTHING} if strict else {Severity.FAILS}
+    loaded = load_profile(path)
+    warn(each for each in loaded.warnings if each.severity not in errors)
+    require_usable(loaded, errors)
+    return loaded
+
+
+def check(
+    profile: ProfilePath,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="For CI: a rule or an entry that mirrors nothing is an error as well."),
+    ] = False,
+) -> None:
+    """Validate a profile: list every mistake, with its line and what to write instead.
+
+    Exit code 0: it can be used; 1: it cannot.
+    """
     from flows.cli.check import check_trust, describe_profile, stored_violations
 
-    loaded = load(profile)
+    loaded = load_to_ask(profile, strict=strict)
     for line in describe_profile(loaded.profile):
         out.print(line, markup=False)
     check_trust(loaded.profile)
@@ -117,7 +140,7 @@ def plan(
     from flows.entries import selected_entries
     from flows.reporting.report_tables import render_plans
 
-    loaded = load(profile)
+    loaded = load_to_ask(profile)
     entries = selected_entries(loaded.profile, registry)
     if not as_json:
         say(
@@ -179,7 +202,7 @@ def verify(
     """
     from flows.cli.verify import render_verdict, verify_image
 
-    found = verify_image(load(profile).profile, image)
+    found = verify_image(load_to_ask(profile).profile, image)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from profiles.lint import access, content_rules, conversion, credentials, registry_entries, retention
 from profiles.lint.collisions import collisions
+from profiles.lint.finding import Finding
 from profiles.loading.key_names import Diagnostic
 from profiles.model.own_address import is_own_address
 
@@ -35,8 +36,8 @@ def check_all(profile: Profile, normalized: NormalizedDocument) -> Iterator[Diag
         _on_cache(profile),
         _on_collisions(profile.sync, normalized),
     )
-    for path, text, write in found:
-        yield Diagnostic(normalized.place(path), normalized.format_path(path), text, write)
+    for path, text, write, severity in (Finding(*each) for each in found):
+        yield Diagnostic(normalized.place(path), normalized.format_path(path), text, write, severity)
 
 
 def _on_storage(storage: StorageOptions, path: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
@@ -47,14 +48,17 @@ def _on_storage(storage: StorageOptions, path: KeyPath) -> Iterator[tuple[KeyPat
             yield (*path, key), "has no effect while gc is false", "drop it, or set 'gc: true'"
 
 
-def _on_sync(sync: Sync) -> Iterator[tuple[KeyPath, str, str]]:
+def _on_sync(sync: Sync) -> Iterator[Finding]:
     if not sync.registries:
-        yield ("sync",), "nothing is mirrored", "add registry entries to sync.registries"
+        yield Finding.takes_nothing(
+            ("sync",), "nothing is mirrored", "add registry entries to sync.registries"
+        )
     elif not sync.enable:
-        yield ("sync", "enable"), "nothing is mirrored while it is false", "set it to true, or drop it"
+        found = "nothing is mirrored while it is false"
+        yield Finding.takes_nothing(("sync", "enable"), found, "set it to true, or drop it")
     if sync.download_dir is not None:
         found = "not used: what arrives is kept in the store itself until it is whole"
-        yield ("sync", "downloadDir"), found, "drop it"
+        yield Finding(("sync", "downloadDir"), found, "drop it")
 
 
 def _on_own_addresses(profile: Profile) -> Iterator[tuple[KeyPath, str, str]]:

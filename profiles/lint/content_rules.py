@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from profiles.lint.finding import Finding
 from profiles.patterns.globs import sample_names
 from profiles.patterns.zot_regex import differs_from_full_match, to_full_match, to_search
 
@@ -23,7 +24,7 @@ _LITERAL = re.compile(r"[^\\.^$*+?{}\[\]|()]*")
 _TAG_LETTERS = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 
 
-def check(sync: Sync, *, from_zot: bool) -> Iterator[_Found]:
+def check(sync: Sync, *, from_zot: bool) -> Iterator[_Found | Finding]:
     """Path, what was found, what to write instead. `from_zot`: the rules were written for zot."""
     for at, entry in enumerate(sync.registries):
         for number, rule in enumerate(entry.content):
@@ -35,11 +36,12 @@ def check(sync: Sync, *, from_zot: bool) -> Iterator[_Found]:
                     yield from _on_width(rule.tags, (*path, "tags"))
 
 
-def _on_prefix(rule: ContentRule, path: KeyPath) -> Iterator[_Found]:
+def _on_prefix(rule: ContentRule, path: KeyPath) -> Iterator[Finding]:
     pattern = rule.prefix_pattern
     if rule.images or sample_names(pattern):
         return
-    yield (*path, "prefix"), f"{rule.prefix.text!r} can match no repository", _mended(pattern.text)
+    found = f"{rule.prefix.text!r} can match no repository"
+    yield Finding.takes_nothing((*path, "prefix"), found, _mended(pattern.text))
 
 
 def _mended(text: str) -> str:
@@ -56,17 +58,16 @@ def _mended(text: str) -> str:
     return "a repository name has lower-case letters, digits and single separators"
 
 
-def _on_nothing(tags: TagRule, path: KeyPath) -> Iterator[_Found]:
+def _on_nothing(tags: TagRule, path: KeyPath) -> Iterator[Finding]:
     if tags.semver_range is not None and tags.semver_range.empty:
         found = f"no version is in {tags.semver_range.text!r}"
-        yield (*path, "semverRange"), found, "alternatives are joined by '||', e.g. '<1 || >2'"
+        write = "alternatives are joined by '||', e.g. '<1 || >2'"
+        yield Finding.takes_nothing((*path, "semverRange"), found, write)
     regex = tags.regex
     if regex is not None and _LITERAL.fullmatch(regex.text) and not _TAG_LETTERS.fullmatch(regex.text):
-        yield (
-            (*path, "regex"),
-            f"{regex.text!r} can match no tag",
-            "write e.g. '.*', or drop it to take any tag",
-        )
+        found = f"{regex.text!r} can match no tag"
+        write = "write e.g. '.*', or drop it to take any tag"
+        yield Finding.takes_nothing((*path, "regex"), found, write)
 
 
 def _on_width(tags: TagRule, path: KeyPath) -> Iterator[_Found]:

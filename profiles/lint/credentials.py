@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from profiles.errors import Refusal
+from profiles.errors import Refusal, Severity
+from profiles.lint.finding import Finding
 from profiles.values.upstream_url import UpstreamUrl
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ _DOCKER_KEYS = {"auths", "credHelpers", "credsStore"}
 _TOKENS = ("auth", "identitytoken", "registrytoken")  # beside a user name and a password
 
 
-def check(sync: Sync) -> Iterator[_Found]:
+def check(sync: Sync) -> Iterator[_Found | Finding]:
     """Path, what was found, what to write instead. A file that is missing or broken fails every run."""
     if sync.credentials_file is None:
         return
     try:
         content = _read(sync.credentials_file)
     except Refusal as refusal:
-        yield _PATH, f"{refusal.found}: every request to an upstream will fail", refusal.write
+        found = f"{refusal.found}: every request to an upstream will fail"
+        yield Finding(_PATH, found, refusal.write, Severity.FAILS)
         return
     if content.keys() & _DOCKER_KEYS:
         yield from _on_docker(content)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from profiles.errors import Severity
+from profiles.lint.finding import Finding
 from profiles.matching import needs_catalog
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _PUBLIC = {
 _Found = tuple["KeyPath", str, str]
 
 
-def check(sync: Sync) -> Iterator[_Found]:
+def check(sync: Sync) -> Iterator[_Found | Finding]:
     """Path, what was found, what to write instead."""
     for number, entry in enumerate(sync.registries):
         path: KeyPath = ("sync", "registries", number)
@@ -31,25 +33,27 @@ def check(sync: Sync) -> Iterator[_Found]:
         yield from _on_options(entry, path)
 
 
-def _on_schedule(entry: RegistryEntry, path: KeyPath) -> Iterator[_Found]:
+def _on_schedule(entry: RegistryEntry, path: KeyPath) -> Iterator[Finding]:
+    """An entry with content that is neither polled nor on demand is for `mirrorflow sync`, run by cron."""
     key = "pollInterval" if entry.schedule is None else "schedule"
     polled = entry.poll_interval is not None or entry.schedule is not None
-    if not polled and not entry.on_demand:
-        found = f"{entry.name!r} has neither pollInterval nor onDemand: only a command will mirror it"
-        yield path, found, "add e.g. pollInterval: '6h', or 'onDemand: true'"
+    write = "add content, e.g. [{prefix: '**'}]"
+    if not polled and not entry.on_demand and not entry.content:
+        found = f"{entry.name!r} has neither content nor onDemand: nothing is mirrored"
+        yield Finding.takes_nothing(path, found, f"{write}, or 'onDemand: true'")
     if polled and not entry.content:
-        found = f"{entry.name!r} has no content: nothing is polled"
-        yield (*path, key), found, "add content, e.g. [{prefix: '**'}]"
+        severity = Severity.ADVICE if entry.on_demand else Severity.TAKES_NOTHING
+        yield Finding((*path, key), f"{entry.name!r} has no content: nothing is polled", write, severity)
     if polled and entry.urls[0].is_docker_hub and needs_catalog(entry):
         yield from _on_docker_hub(entry, path)
 
 
-def _on_docker_hub(entry: RegistryEntry, path: KeyPath) -> Iterator[_Found]:
+def _on_docker_hub(entry: RegistryEntry, path: KeyPath) -> Iterator[Finding]:
     for number, rule in enumerate(entry.content):
         if not rule.images and not rule.prefix_pattern.static:
             found = f"Docker Hub has no catalog, so polling cannot find what {rule.prefix.text!r} means"
             write = "list repositories one by one ('library/alpine'), or use onDemand without pollInterval"
-            yield (*path, "content", number, "prefix"), found, write
+            yield Finding.takes_nothing((*path, "content", number, "prefix"), found, write)
 
 
 def _on_urls(entry: RegistryEntry, path: KeyPath) -> Iterator[_Found]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
+from profiles.errors import Severity
 from profiles.loading.zot_keys import FOREIGN, LOCAL_DRIVERS, ForeignKey
 from profiles.model.fields import ProfileModel
 from profiles.model.profile import Profile
@@ -34,6 +35,7 @@ class Diagnostic:
     path: str
     found: str
     write: str
+    severity: Severity = Severity.ADVICE
 
 
 class NormalizedDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,13 @@ from pydantic import Field, model_validator
 from profiles.errors import Refusal
 from profiles.model.fields import ProfileModel, SemverRange, TagRegex
 from profiles.model.tag_rename import TagRename
+
+_LONGEST = 200  # characters
+
+
+def _quoted(text: str) -> str:
+    """In YAML's single quotes, where a backslash is one."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 class TagRule(ProfileModel):
@@ -53,6 +61,21 @@ class TagRule(ProfileModel):
         examples=[{"regex": "v(.*)", "to": "$1"}],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_names(cls, value: object) -> object:
+        """Tags that are listed by name, as other programs have it."""
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple):
+            return value
+        texts = [re.escape(str(name)) for name in names if isinstance(name, str | int | float)]
+        regex = "|".join(texts)[:_LONGEST] or "v3"
+        raise Refusal(
+            "tags says which tags to take by keys, not by their names",
+            f"write {{regex: {_quoted(regex)}}} to take these, or list images ('library/alpine:3.19') in "
+            "place of prefix and tags",
+        )
+
     @model_validator(mode="after")
     def _check_newest(self) -> Self:
         if self.newest is not None and not self.semver and self.semver_range is None:
@@ -60,5 +83,6 @@ class TagRule(ProfileModel):
                 f"newest: {self.newest} must know which tag is newer, and only versions have an order",
                 "add 'semver: true' or a semverRange, or drop newest",
                 at=("newest",),
+                involves=("semver", "semverRange"),
             )
         return self

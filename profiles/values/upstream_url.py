@@ -14,6 +14,7 @@ from registry_server.oci.reference import RepositoryName
 # Docker Hub answers under all of these names, and serves the API under the second only.
 _DOCKER_HUB = {"docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}
 _DOCKER_API = "registry-1.docker.io"
+_DOCKER_WEBSITE = "hub.docker.com"
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.ASCII)
 _API_PATH = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -43,7 +44,12 @@ class UpstreamUrl:
         if not isinstance(text, str) or not text.strip():
             raise Refusal("not a URL", _EXAMPLE)
         parts = _split(text.strip())
-        scheme, host, (api_path, path) = parts.scheme.lower(), _host(parts), _split_path(parts.path)
+        scheme, host = parts.scheme.lower(), _host(parts)
+        if host == _DOCKER_WEBSITE:
+            raise Refusal(
+                f"{host} is the web site of Docker Hub, and no registry", "write 'https://docker.io'"
+            )
+        api_path, path = _split_path(parts.path)
         hub = host in _DOCKER_HUB
         return cls(
             scheme,

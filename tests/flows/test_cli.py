@@ -101,6 +101,47 @@ def test_check_refuses_a_key_that_cannot_be_used(tmp_path: Path) -> None:
     assert "trust.keys.team" in checked.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "sync", "plan"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(None, "there is no file", id="missing"),
+        pytest.param("s3cret", "is not JSON", id="not JSON"),
+        pytest.param('{"auths": {"r": {"auth": "s3cret"}}}', "is not base64 of user:password", id="no login"),
+        pytest.param('{"auths": ["s3cret"]}', "`auths` is not an object", id="another form"),
+    ],
+)
+def test_a_credentials_file_that_cannot_be_used_is_an_error_before_any_request(
+    sick: Misbehaving, tmp_path: Path, command: str, content: str | None, said: str
+) -> None:
+    profile = write_profile(tmp_path, f"http://{sick.host}", "{prefix: a/b}")
+    profile.write_text(profile.read_text().replace("sync: {", "sync: {credentialsFile: c.json, "))
+    if content is not None:
+        (tmp_path / "c.json").write_text(content)
+    done = mirrorflow(command, profile)
+    assert done.returncode == 1
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "sync.credentialsFile" in error
+    assert said in error
+    assert "s3cret" not in done.stdout + done.stderr
+    assert sick.requests() == []
+
+
+def test_strict_makes_an_error_of_what_mirrors_nothing(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, "https://r", "{prefix: 'A/B'}", "onlySigned: true,")
+    loose, strict = mirrorflow("check", profile), mirrorflow("check", "--strict", profile)
+    assert (loose.returncode, strict.returncode) == (0, 1)
+    assert "warning: " in loose.stderr
+    assert "can match no repository" in loose.stderr
+    [error] = [line for line in strict.stderr.splitlines() if line.startswith("error: ")]
+    assert "can match no repository" in error
+    assert "warning: " in strict.stderr, "onlySigned mirrors, and is no error"
+
+
+def test_an_entry_without_an_interval_is_for_cron_and_draws_no_warning(sample_profile: Path) -> None:
+    assert "warning" not in mirrorflow("check", "--strict", sample_profile).stderr
+
+
 def test_every_mistake_of_a_profile_is_one_line_with_its_place(tmp_path: Path) -> None:
     profile = tmp_path / "profile.yaml"
     profile.write_text(

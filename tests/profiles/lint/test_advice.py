@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from profiles.errors import Severity
 from profiles.patterns.zot_regex import differs_from_full_match, to_full_match, to_search
 from tests.profiles.support import load, warnings
 
@@ -34,11 +35,8 @@ def _one(urls: str, rest: str) -> str:
     [
         (_STORAGE, ["sync: nothing is mirrored; add registry entries"]),
         (_STORAGE + "extensions:\n", ["sync: nothing is mirrored; add registry entries"]),
-        (
-            _one("[https://r]", "content: [{prefix: a}]"),
-            ["sync.registries[0]: 'r' has neither pollInterval nor onDemand"],
-        ),
-        (_one("[https://r]", "pollInterval: 0s"), ["has neither pollInterval nor onDemand"]),
+        (_one("[https://r]", "content: [{prefix: a}]"), []),  # for `mirrorflow sync`, run by cron
+        (_one("[https://r]", "pollInterval: 0s"), ["'r' has neither content nor onDemand: nothing is mir"]),
         (_one("[https://r]", "pollInterval: 5m"), ["pollInterval: 'r' has no content: nothing is polled"]),
         (
             _one(
@@ -87,6 +85,41 @@ def test_a_profile_is_warned_about(text: str, expected: list[str]) -> None:
     assert len(found) == len(expected), found
     for warning, part in zip(found, expected, strict=True):
         assert part in warning
+
+
+_OFF = "  enable: false\n"
+_NO_LOGINS = "  credentialsFile: /no\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        pytest.param(_STORAGE, Severity.TAKES_NOTHING, id="no entry"),
+        pytest.param(_entries("content: [{prefix: a}]", head=_OFF), Severity.TAKES_NOTHING, id="off"),
+        pytest.param(_one("[r]", "pollInterval: 1h"), Severity.TAKES_NOTHING, id="no content"),
+        pytest.param(_one("[r]", "pollInterval: 1h, onDemand: true"), Severity.ADVICE, id="clients ask"),
+        pytest.param(_entries("content: [{prefix: 'A'}]"), Severity.TAKES_NOTHING, id="no such repository"),
+        pytest.param(
+            _entries("content: [{prefix: a, tags: {semverRange: '>2 <1'}}]"),
+            Severity.TAKES_NOTHING,
+            id="no such version",
+        ),
+        pytest.param(
+            _entries("content: [{prefix: a, tags: {regex: 'a/b'}}]"),
+            Severity.TAKES_NOTHING,
+            id="no such tag",
+        ),
+        pytest.param(
+            _one("[docker.io]", "pollInterval: 5m, content: [{prefix: '**'}]"),
+            Severity.TAKES_NOTHING,
+            id="no catalog",
+        ),
+        pytest.param(_entries("content: [{prefix: a}]", head=_NO_LOGINS), Severity.FAILS, id="no logins"),
+        pytest.param(_entries("onlySigned: true, content: [{prefix: a}]"), Severity.ADVICE, id="it mirrors"),
+    ],
+)
+def test_a_warning_says_whether_anything_is_mirrored_all_the_same(text: str, severity: Severity) -> None:
+    assert [warning.severity for warning in load(text).warnings] == [severity]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +293,7 @@ def test_the_credentials_file_is_looked_at_and_never_shown(
     assert not any("s3cret" in warning for warning in found)
 
 
-def test_a_credentials_file_that_cannot_be_read_means_anonymous_requests(tmp_path: Path) -> None:
+def test_a_credentials_file_that_cannot_be_read_fails_every_request(tmp_path: Path) -> None:
     (tmp_path / "c.json").mkdir()
     text = _entries("content: [{prefix: a}]", head="  credentialsFile: c.json\n")
     [warning] = warnings(text, folder=tmp_path)

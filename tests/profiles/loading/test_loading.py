@@ -145,7 +145,6 @@ def test_all_mistakes_are_reported_at_once_each_at_its_place() -> None:
         f"12:20: {_ENTRY}.tlsVerify: 'maybe' is not true or false; write true or false, without quotes",
         f"14:21: {_ENTRY}.content[0].prefix: '[repo%^&' has a '[' that begins no class; write e.g. 'v[0-9]'",
         f"17:22: {_ENTRY}.content[1].tags.regex: '[*' is not a regular expression",
-        f"18:23: {_ENTRY}.content[1].tags.newest: newest: 3 must know which tag is newer",
         f"19:28: {_ENTRY}.content[1].tags.semverRange: not a text; put the range in quotes",
         f"20:21: {_ENTRY}.content[1].select: 'label' is not known of an image; did you mean 'labels'?",
         f"21:13: {_ENTRY}.content[1].colour: unknown key 'colour'; known here: prefix, tags, destination",
@@ -197,6 +196,21 @@ def test_all_mistakes_are_reported_at_once_each_at_its_place() -> None:
         ("content: [{}]", "content[0].prefix: prefix is missing"),
         ("content: [prefix]", "content[0]: 'prefix' is not a section with keys"),
         ("content: [{prefix: 5}]", "content[0].prefix: not a text"),
+        (
+            "content: [{prefix: a, tags: [v3, '1.2', 3.19]}]",
+            r"by their names; write {regex: 'v3|1\.2|3\.19'} to take these, or list images",
+        ),
+        ("content: [{prefix: a, tags: v3}]", "content[0].tags: tags says which tags to take by keys"),
+        (
+            "content: [{prefix: a, tags: {newest: 3}}]",
+            "content[0].tags.newest: newest: 3 must know which",
+        ),
+        # Only the first cause is said: without the mistake there would be an order.
+        ("content: [{prefix: a, tags: {semverRange: '>>3', newest: 2}}]", "semverRange: '>>3' is not a comp"),
+        (
+            "content: [{prefix: a, tags: {semvr: true, newest: 2}}]",
+            "tags.semvr: unknown key 'semvr'",
+        ),
         ("content: [{prefix: a, destination: /K8s}]", "content[0].destination: '/K8s' cannot begin a repo"),
         (
             "content: [{prefix: a, destination: 5}]",

@@ -71,6 +71,14 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["hub.docker.com", "https://hub.docker.com/_/alpine", "http://hub.docker.com/v2"]
+)
+def test_the_web_site_of_docker_hub_is_refused_with_the_registry(text: str) -> None:
+    with pytest.raises(Refusal, match=r"hub.docker.com is the web site .*; write 'https://docker.io'"):
+        UpstreamUrl.parse(text)
+
+
+@pytest.mark.parametrize(
     "text",
     ["https://user:s3cret@registry", "user:s3cret@registry", "https://s3cret@registry", "https://u:s3cret/x@registry",
      "https://u:1/s3cret@registry", "ftp://u:s3cret@x"],
