@@ -130,15 +130,17 @@ def doctor(
 ) -> None:
     """Check the upstreams and the server with the requests of clients, and give advice for what fails.
 
-    Also checks the store, the disk, the port, clocks and Prefect. Some ten requests per upstream, no counted
-    pull. Exit code 0: no check failed; 1: one failed.
+    Also checks the store, the disk, the port, clocks and Prefect. Tries of an upstream what the profile
+    wants, with some ten requests and no counted pull. A server that does not run is a note, unless
+    --address names it. Exit code 0: no check failed; 1: one failed.
     """
     from flows.doctor.checks import build_checks, run_checks
     from flows.doctor.findings import CheckStatus, render
     from flows.entries import find_entry
 
     loaded = load(profile).profile
-    entries = [find_entry(loaded, name) for name in registry] if registry else loaded.sync.registries
+    enabled = loaded.sync.registries if loaded.sync.enable else ()
+    entries = [find_entry(loaded, name) for name in registry] if registry else enabled
     checks = build_checks(
         loaded, entries, os.environ, address=address or "", cert_dir=cert_dir, image=image or ""
     )

@@ -35,12 +35,17 @@ _LOW = 10  # pulls
 
 @dataclass
 class RepositoryChecks:
-    """`reference` is a tag or digest, "" for one that its tag list has. Findings come as they are made."""
+    """`reference` is a tag or digest, "" for one that its tag list has. Findings come as they are made.
+
+    `lists_tags`, `asks_referrers`: whether the mirror makes these requests. Others are not tried.
+    """
 
     subject: Subject
     probe: RegistryProbe
     repository: str
     reference: str = ""
+    lists_tags: bool = True
+    asks_referrers: bool = True
     _digest: Digest | None = None
     _budget: Budget | None = field(default=None)
 
@@ -52,10 +57,11 @@ class RepositoryChecks:
         except InvalidName as error:
             yield self.subject.failed("content", str(error))
             return
-        tags = self._tags()
-        yield tags
-        if tags.outcome is CheckStatus.FAILED and not self.reference:
-            return
+        if self.lists_tags or not self.reference:
+            tags = self._tags()
+            yield tags
+            if tags.outcome is CheckStatus.FAILED and not self.reference:
+                return
         if not self.reference:
             yield self.subject.note("manifest", f"{self.repository} has no tag", "give one with --image")
             return
@@ -63,7 +69,8 @@ class RepositoryChecks:
         yield from self._metered()
         if self._digest is None:
             return
-        yield self._referrers(self._digest)
+        if self.asks_referrers:
+            yield self._referrers(self._digest)
         if self._budget is None:
             yield self._range(self._digest)
         else:

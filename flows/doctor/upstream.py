@@ -13,6 +13,7 @@ from flows.doctor.findings import Subject
 from flows.doctor.registry_probe import RegistryProbe
 from flows.doctor.repository import RepositoryChecks
 from profiles.matching import needs_catalog
+from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import RepositoryName
 from tasks.upstream import bodies
@@ -73,15 +74,25 @@ class UpstreamCheck:
         yield _reached(self.subject, self.url, greeting)
         yield from clock(self.subject, greeting)
         yield _identity(self.subject, self.url, self.credentials)
-        listed: list[str] = []
-        yield _catalog(self.subject, probe, self.entry, listed)
-        repository, reference = self._example(tuple(listed))
+        repository, reference = self._example()
+        if _polls_catalog(self.entry) or not repository:
+            listed: list[str] = []
+            yield _catalog(self.subject, probe, self.entry, listed)
+            repository, reference = self._example(tuple(listed))
         if not repository:
             yield self.subject.note("content", "not checked", _NO_EXAMPLE)
             return
-        yield from RepositoryChecks(self.subject, probe, repository, reference).examine()
+        checks = RepositoryChecks(
+            self.subject,
+            probe,
+            repository,
+            reference,
+            lists_tags=_lists_tags(self.entry),
+            asks_referrers=_asks_referrers(self.entry),
+        )
+        yield from checks.examine()
 
-    def _example(self, listed: tuple[str, ...]) -> tuple[str, str]:
+    def _example(self, listed: tuple[str, ...] = ()) -> tuple[str, str]:
         if self.wanted:
             return _split(self.wanted)
         return upstream_example(self.entry, self.url, self.store, listed)
@@ -126,20 +137,38 @@ def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> F
     return subject.ok("login", f"as {credential.username or 'the bearer of a token'} ({credential.source})")
 
 
+def _polls_catalog(entry: RegistryEntry) -> bool:
+    """Whether the mirror asks for the catalog."""
+    return needs_catalog(entry) and (entry.timing is not None or not entry.on_demand)
+
+
+def _lists_tags(entry: RegistryEntry) -> bool:
+    """Whether the mirror asks for lists of tags: not where rules list images, nor for pulls on demand."""
+    listing = entry.tag_listing != "local"
+    return listing or (entry.is_synced and any(not rule.images for rule in entry.content))
+
+
+def _asks_referrers(entry: RegistryEntry) -> bool:
+    """Whether the mirror asks what refers to an image."""
+    chosen = [rule.referrers for rule in entry.content if rule.referrers is not None]
+    inherits = len(chosen) < len(entry.content) or not entry.content
+    return any(each.follow for each in (*chosen, *([entry.referrers] if inherits else [])))
+
+
 def _catalog(subject: Subject, probe: RegistryProbe, entry: RegistryEntry, listed: list[str]) -> Finding:
-    polled = needs_catalog(entry) and (entry.timing is not None or not entry.on_demand)
     try:
         with probe.ask("GET catalog", f"_catalog?n={_LISTED}") as answer:
             document = bodies.read_object(answer, bodies.MAX_LIST, "the catalog")
             listed += names(document.get("repositories"), "`repositories`", answer.where)
     except UpstreamError as error:
-        if polled:
+        if _polls_catalog(entry):
             return subject.failed("catalog", _reason(error), _CATALOG_ADVICE)
         return subject.ok("catalog", "none, and none is needed")
     prefix = f"{probe.url.path_prefix}/" if probe.url.path_prefix else ""
     valid = filter(RepositoryName.is_valid, listed)  # each becomes part of a path
     listed[:] = [name.removeprefix(prefix) for name in valid if name.startswith(prefix)]
-    return subject.ok("catalog", f"{len(listed)}{' or more' if len(listed) >= _LISTED else ''} repositories")
+    more = "at least " if len(listed) >= _LISTED else ""
+    return subject.ok("catalog", f"{more}{counted(len(listed), 'repository', 'repositories')}")
 
 
 def _split(image: str) -> tuple[str, str]:

@@ -203,6 +203,16 @@ def test_every_url_of_every_entry_is_checked(tmp_path: Path) -> None:
     ]
 
 
+def test_a_server_is_expected_while_up_holds_the_store(tmp_path: Path) -> None:
+    of = profile(tmp_path, port=9)
+    store = open_store(of)
+    [stopped] = build_checks(of, (), {})[1].findings()
+    assert stopped.outcome is CheckStatus.NOTE
+    with store.claim("up"):
+        [failed] = build_checks(of, (), {})[1].findings()
+    assert failed.outcome is CheckStatus.FAILED
+
+
 @pytest.mark.parametrize(
     ("http", "address", "name"),
     [
@@ -240,13 +250,16 @@ def test_the_command_says_what_failed_and_no_secret(tmp_path: Path, sick: Misbeh
         "sync:\n  credentialsFile: auth.json\n"
         f"  registries: [{{name: up, urls: ['http://{sick.host}'], content: [{{prefix: library/app}}]}}]\n"
     )
-    told = doctor(path)
+    stopped = doctor(path)
+    assert stopped.returncode == 0, "a server that does not run is a note"
+    assert re.search(r"answers +note +connection refused", stopped.stdout)
+    told = doctor(path, "--address", "127.0.0.1:9")
     assert told.returncode == 1
     assert "Traceback" not in told.stderr
     assert re.search(r"answers +failed +connection refused *\n +→ start it: mirrorflow up", told.stdout)
     assert re.search(r"login +ok +as bob", told.stdout)
     assert re.search(r"1 of \d+ checks failed", told.stdout)
-    for_programs = doctor(path, "--json", "--registry", "up")
+    for_programs = doctor(path, "--json", "--registry", "up", "--address", "127.0.0.1:9")
     found = json.loads(for_programs.stdout)
     assert found["ok"] is False
     assert set(found["findings"][0]) == {"subject", "check", "outcome", "found", "advice"}

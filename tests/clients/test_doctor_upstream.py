@@ -40,7 +40,7 @@ def upstream_findings(tmp_path: Path, entry: dict[str, Any], wanted: str = "") -
 
 
 def test_a_registry_that_does_all(tmp_path: Path, sample_upstream: Registry) -> None:
-    entry = {"urls": [sample_upstream.url], "content": [{"prefix": "library/nginx"}]}
+    entry = {"urls": [sample_upstream.url], "content": [{"prefix": "library/nginx"}, {"prefix": "apps/*"}]}
     found = upstream_findings(tmp_path, entry)
     assert {each.outcome for each in found.values()} == {CheckStatus.OK}, found
     assert list(found) == [
@@ -105,6 +105,40 @@ def test_what_an_upstream_lacks(
     assert found.outcome is outcome, found
     assert words in found.found
     assert found.advice or outcome is CheckStatus.OK or check in ("manifest", "range")
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked"),
+    [
+        pytest.param({"content": [{"prefix": "**"}]}, {"_catalog", "tags", "referrers"}, id="all"),
+        pytest.param({"content": [{"prefix": "library/app"}]}, {"tags", "referrers"}, id="one repository"),
+        pytest.param({"content": [{"images": ["library/app:1.0"]}]}, {"referrers"}, id="one image"),
+        pytest.param(
+            {"content": [{"images": ["library/app:1.0"]}], "referrers": {"follow": False}},
+            set(),
+            id="one image alone",
+        ),
+        pytest.param(
+            {"content": [{"images": ["library/app:1.0"], "referrers": {"follow": False}}]},
+            set(),
+            id="the rule says so",
+        ),
+        pytest.param(
+            {"content": [{"images": ["library/app:1.0"]}], "onDemand": True, "tagListing": "merged"},
+            {"tags", "referrers"},
+            id="tags are listed on demand",
+        ),
+    ],
+)
+def test_only_what_the_profile_wants_is_tried(
+    tmp_path: Path, sick: Misbehaving, entry: dict[str, Any], asked: set[str]
+) -> None:
+    """A registry that forbids the rest is right for this profile."""
+    sick.add_image("library/app", "1.0", (b"layer",))
+    found = upstream_findings(tmp_path, {"urls": [f"http://{sick.host}"], **entry})
+    paths = {"_catalog": "/_catalog", "tags": "/tags/list", "referrers": "/referrers/"}
+    assert {name for name, path in paths.items() if sick.requests(path=path)} == asked
+    assert not [each for each in found.values() if each.outcome is CheckStatus.FAILED]
 
 
 def test_a_metered_registry_is_asked_for_no_manifest(tmp_path: Path, sick: Misbehaving) -> None:

@@ -290,9 +290,9 @@ def test_a_record_without_a_server_is_no_running_server(tmp_path: Path, record: 
     assert running_server(tmp_path) is None
 
 
-def test_a_command_works_with_the_server_that_the_user_names(tmp_path: Path) -> None:
-    with prefect_api(tmp_path, environment={"PREFECT_API_URL": "http://theirs/api"}) as url:
-        assert url == "http://theirs/api"
+def test_a_command_works_with_the_server_that_the_user_names(tmp_path: Path, prefect_url: str) -> None:
+    with prefect_api(tmp_path, environment={"PREFECT_API_URL": prefect_url}) as url:
+        assert url == prefect_url
     assert not (tmp_path / "prefect").exists()
 
 
