@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 
 from flows.cli import client_commands, mirror_commands, profile_commands, status_commands, store_commands
+from flows.cli.usage import PlainTyper
 from flows.reporting.console import complain, err
 from registry_server.oci.errors import MirrorflowError
 
-app = typer.Typer(
+app = PlainTyper(
     name="mirrorflow",
     help="A declarative mirror of OCI registries.\n\n"
     "A profile says which repositories and tags of which upstream registries to keep. Begin with "

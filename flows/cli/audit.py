@@ -21,6 +21,7 @@ from flows.cli.check import check_trust
 from flows.entries import open_store
 from flows.reporting.console import out, say
 from flows.reporting.progress_bars import progress_line
+from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from tasks.stored.audit import Result, audit
 from tasks.stored.audit_statement import AuditStatement, summary
@@ -80,7 +81,7 @@ def in_words(results: Counter[Result]) -> str:
     """E.g. `3 images passed, 1 falls short, 2 have no policy`."""
     passed, short, without = (results[each] for each in (Result.PASSED, Result.SHORT, Result.NO_POLICY))
     return (
-        f"{passed:,} image{'s' * (passed != 1)} passed, {short:,} fall{'s' * (short == 1)} short, "
+        f"{counted(passed, 'image')} passed, {short:,} fall{'s' * (short == 1)} short, "
         f"{without:,} {'has' if without == 1 else 'have'} no policy"
     )
 

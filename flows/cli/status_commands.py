@@ -11,6 +11,7 @@ import typer
 
 from flows.cli.profile_commands import Json, ProfilePath, load
 from flows.reporting.console import out, say
+from registry_server.counted import counted
 
 if TYPE_CHECKING:
     from flows.reporting.tag_status import TagStatus
@@ -83,7 +84,8 @@ def status(
         elif reports and problems:
             out.print("every tag that the profile wants is in place")
         if len(shown) < len(rows):
-            say(f"{len(rows) - len(shown):,} tags that are in place are not listed; --all lists them")
+            hidden = len(rows) - len(shown)
+            say(f"not listed, because in place: {counted(hidden, 'tag')}; --all lists them")
     raise typer.Exit(_exit_code(rows, [report["state"] for report in reports.values()]))
 
 

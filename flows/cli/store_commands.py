@@ -10,25 +10,67 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.profile_commands import Json, ProfilePath, Registries, load
+from flows.cli.usage import PlainTyper
 from flows.reporting.console import complain, out, say
+from registry_server.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registry_server.store.gc.gc_report import Removal
 
-store_app = typer.Typer(
+store_app = PlainTyper(
     name="store",
-    help="Maintain the store: collect garbage, verify, measure, export, import.",
+    help="Maintain the store: list, remove, collect garbage, verify, measure, export, import.",
     no_args_is_help=True,
 )
 
 
 def register(app: typer.Typer) -> None:
-    for command in (gc, scrub, stats, export, prune, undelete):
+    for command in (ls, rm, gc, scrub, stats, export, prune, undelete):
         store_app.command()(command)
     store_app.command("import")(import_)
     app.add_typer(store_app)
+
+
+def ls(
+    profile: ProfilePath,
+    repositories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REPO...", help="Repositories, as here; `*` and `**` as in `prefix`."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the tags that are stored, with their digests and where they came from. Asks no upstream."""
+    from flows.cli.stored_tags import stored_tags
+    from flows.entries import open_store
+    from flows.reporting.status_tables import render_stored
+
+    store = open_store(load(profile).profile, create=False)
+    found = list(stored_tags(store, repositories or ()))
+    if as_json:
+        typer.echo(json.dumps([each.to_json() for each in found], indent=2))
+    elif found:
+        out.print(render_stored(found))
+    else:
+        say(f"no tag in {store.root}" + (f" matches {', '.join(repositories)}" if repositories else ""))
+
+
+def rm(
+    profile: ProfilePath,
+    images: Annotated[list[str], typer.Argument(metavar="REPO:TAG...", help="Tags, as here.")],
+) -> None:
+    """Remove tags, with the signatures and other companions of their images.
+
+    Clients cannot pull them any more; `store gc` gives the bytes back later, and until then `store undelete`
+    restores them. A tag that a content rule takes comes back with the next run: change the rule first.
+    """
+    from flows.cli.stored_tags import remove_tags
+    from flows.entries import open_store
+
+    loaded = load(profile).profile
+    for line in remove_tags(loaded, open_store(loaded, create=False), images):
+        _told(line)
 
 
 def gc(
@@ -120,7 +162,7 @@ def scrub(
     else:
         state = "" if report.complete else ", stopped before the end"
         out.print(
-            f"{report.blobs:,} blobs hashed ({human_bytes(report.bytes)}){state}, "
+            f"{counted(report.blobs, 'blob')} hashed ({human_bytes(report.bytes)}){state}, "
             f"{len(report.corrupt)} corrupt, {len(healed)} fetched again, {len(lost)} missing",
             markup=False,
         )
@@ -169,7 +211,10 @@ def undelete(
         list[str] | None, typer.Argument(metavar="IMAGE...", help="`repository:tag`, by its local name.")
     ] = None,
 ) -> None:
-    """Restore tags that `prune` removed, while their blobs exist. Without IMAGE: list them."""
+    """Bring back tags that `prune` or `rm` removed, as long as their blobs are there.
+
+    Without IMAGE: list them.
+    """
     from flows.entries import open_store
     from flows.maintenance.pruning import list_pruned, undelete_images
 
@@ -206,7 +251,7 @@ def export(
     store = open_store(load(profile).profile, create=False)
     names = [ImageName.parse(each) for each in images]
     size = export_images(store, names, to)
-    say(f"{len(names)} images, {size:,} bytes, in {to}")
+    say(f"{counted(len(names), 'image')}, {counted(size, 'byte')}, in {to}")
 
 
 def import_(

@@ -17,6 +17,7 @@ from flows.reporting.report_tables import render_report
 from flows.settings import client_environment
 from flows.supervisor.up import Supervisor
 from profiles.examples.shipped import shipped_profile
+from registry_server.counted import counted
 from registry_server.http.server_process import running_server
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
@@ -109,8 +110,8 @@ def _free(port: int) -> int:
 def _say_what_is_there(url: str, sample: SampleSummary) -> None:
     out.print(
         Text(
-            f"A sample registry is at {url}: {sample.repositories} repositories, {sample.tags} tags, "
-            f"{human_bytes(sample.bytes)}."
+            f"A sample registry is at {url}: {counted(sample.repositories, 'repository', 'repositories')}, "
+            f"{counted(sample.tags, 'tag')}, {human_bytes(sample.bytes)}."
         )
     )
 

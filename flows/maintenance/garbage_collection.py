@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from profiles.matching import listed_references, literal_repositories, local_name
+from registry_server.counted import counted
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
@@ -111,7 +112,8 @@ class GcSchedule:
         }
         profile = self._profile()
         if evicted := evict(self._store, profile):
-            self._say(f"evicted {evicted:,} cached tags (maxSize or maxIdle reached)")
+            found = counted(evicted, "tag that came on demand", "tags that came on demand")
+            self._say(f"removed {found}: the cache is full, or no client pulls them")
         care = Care(stopped=self._stop.is_set, **_cared_for(profile))
         with suppress(StoreLocked):  # somebody does it by hand
             for line in summary_lines(collect(self._store, options, care)):
@@ -135,10 +137,10 @@ def summary(report: GcReport) -> str:
     """One line."""
     would = "would remove" if report.dry_run else "removed"
     parts = [
-        f"{report.tags:,} tags",
-        f"{report.manifests:,} manifests",
-        f"{report.trashed:,} blobs to the trash ({human_bytes(report.trashed_bytes)})",
+        counted(report.tags, "tag"),
+        counted(report.manifests, "manifest"),
+        f"{counted(report.trashed, 'blob')} to the trash ({human_bytes(report.trashed_bytes)})",
         f"{report.purged:,} for good ({human_bytes(report.purged_bytes)})",
-        f"{report.leftovers:,} leftovers",
+        counted(report.leftovers, "leftover"),
     ]
     return f"garbage collection {would}: {', '.join(parts)}"

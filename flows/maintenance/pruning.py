@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flows.entries import find_entry
+from registry_server.counted import counted
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete
 from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_useless
@@ -35,7 +36,8 @@ def prune_entries(
         for note in found.notes:
             told(note)
         if yes:
-            told(f"{entry.name}: {len(remove(store, found.doomed, time.time())):,} tags removed")
+            removed = remove(store, found.doomed, time.time())
+            told(f"{entry.name}: {counted(len(removed), 'tag')} removed")
         else:
             left += len(found.doomed) + len(found.spared)
     return left

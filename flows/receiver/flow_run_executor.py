@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from tasks.on_demand.work import Step
 
@@ -270,7 +271,7 @@ def consume(_profile: str, key: str) -> State[None]:
     while not feed.items.empty():
         _begin(feed.items.get(), futures, images)
     wait(futures)
-    return Completed(message=f"{len(images)} image{'s' * (len(images) != 1)} on demand")
+    return Completed(message=f"{counted(len(images), 'image')} on demand")
 
 
 def _begin(item: _QueuedWork, futures: list[Any], images: set[str]) -> None:

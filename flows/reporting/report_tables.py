@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from registry_server.counted import counted
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.sizes import human_bytes, human_seconds
 
@@ -89,7 +90,7 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
     held = sum(image.held_bytes for image in plan.images)
     yield Text(
         f"  {human_bytes(new)} to fetch, {human_bytes(held)} shared or already stored, "
-        f"{plan.manifest_gets:,} GETs of manifests"
+        f"{counted(plan.manifest_gets, 'GET of a manifest', 'GETs of manifests')}"
     )
     for line in plan.dropped.lines():
         yield Text(f"  {line}", style="dim")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from registry_server.counted import counted
 from tasks.run.sizes import human_bytes, human_seconds
 from tasks.verify_signature import NO_POLICY
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from flows.cli.stored_tags import StoredTag
     from flows.reporting.tag_status import TagStatus
     from registry_server.store.maintenance.stats import StoreStats
     from tasks.stored.images import Standing
@@ -94,17 +96,34 @@ def _ago(moment: float | None, now: float) -> str:
 
 def render_stats(root: Path, stats: StoreStats) -> Iterator[Text | Table]:
     """The whole in a few lines, then a line a repository."""
-    yield Text(f"store {root}: {human_bytes(stats.bytes)} in {stats.blobs:,} blobs")
+    yield Text(f"store {root}: {human_bytes(stats.bytes)} in {counted(stats.blobs, 'blob')}")
     without = stats.bytes + stats.saved
     share = f" ({stats.saved / without:.0%} of {human_bytes(without)})" if stats.saved else ""
     yield Text(f"sharing saves {human_bytes(stats.saved)}{share}")
     if stats.incoming_bytes:
         yield Text(f"incoming: {human_bytes(stats.incoming_bytes)}")
     if stats.trash_blobs:
-        yield Text(f"trash: {human_bytes(stats.trash_bytes)} in {stats.trash_blobs:,} blobs")
+        yield Text(f"trash: {human_bytes(stats.trash_bytes)} in {counted(stats.trash_blobs, 'blob')}")
     if stats.quarantined:
-        yield Text(f"quarantine: {stats.quarantined:,} corrupt blobs", style="red")
+        yield Text(f"quarantine: {counted(stats.quarantined, 'corrupt blob')}", style="red")
     yield _repositories(stats)
+
+
+def render_stored(tags: Sequence[StoredTag]) -> Table:
+    """A line a tag. Whether a policy hides it is said where there is such a tag."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    hides = any(each.hidden for each in tags)
+    for column in ["image", "digest", "stored", "from"] + ["hidden"] * hides:
+        table.add_column(column, overflow="fold")
+    for each in tags:
+        table.add_row(
+            Text(str(each.name)),
+            each.record.digest[:_DIGEST],
+            f"{datetime.fromtimestamp(each.record.pushed, UTC):%Y-%m-%d %H:%MZ}",
+            Text(each.source or "a push"),
+            *(["by a policy" if each.hidden else ""] if hides else []),
+        )
+    return table
 
 
 def _repositories(stats: StoreStats) -> Table:

@@ -16,6 +16,7 @@ from flows.orchestration.runner_events import (
     RunEnded,
     RunnerFailed,
 )
+from registry_server.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,9 +107,9 @@ def cleared_words(crashed: int, dropped: int) -> str:
     """What was mended of an earlier process."""
     parts = []
     if crashed:
-        parts.append(f"{crashed} run{'s' * (crashed != 1)} marked as crashed")
+        parts.append(f"{counted(crashed, 'run')} marked as crashed")
     if dropped:
-        parts.append(f"{dropped} late run{'s' * (dropped != 1)} dropped")
+        parts.append(f"{counted(dropped, 'late run')} dropped")
     return "cleaned up after an earlier process: " + (", ".join(parts) or "an unused concurrency slot")
 
 

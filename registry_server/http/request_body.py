@@ -128,7 +128,7 @@ async def _next(request: Request, idle: float) -> bytes | None:
         raise Refused(
             408,
             "BLOB_UPLOAD_INVALID",
-            f"no bytes of the body arrived for {idle:g} seconds",
+            f"no byte of the body came for {idle:g} s",
             {"Connection": "close"},
         ) from None
     if receiver.cut:

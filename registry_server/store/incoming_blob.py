@@ -156,7 +156,7 @@ def wait_for_turn(
         if cancelled():
             raise WaitCancelled(f"cancelled while another writer was filling {descriptor.digest}")
         if deadline is not None and time.monotonic() >= deadline:
-            raise StoreLocked(f"another writer has been filling {descriptor.digest} for {timeout:g} seconds")
+            raise StoreLocked(f"another writer has been filling {descriptor.digest} for {timeout:g} s")
         time.sleep(_POLL_SECONDS)
     return None
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from profiles.matching import sources
+from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
@@ -56,9 +57,9 @@ class Swept:
         return bool(self.judged or self.hidden or self.kept or self.withdrawn)
 
     def __str__(self) -> str:
-        judged = f"{self.judged:,} stored image{'s' * (self.judged != 1)} judged by a changed policy"
+        judged = f"{counted(self.judged, 'stored image')} judged by a changed policy"
         parts = [judged, f"{len(self.hidden):,} hidden"]
-        parts += [f"{len(self.kept):,} kept although they fall short"] if self.kept else []
+        parts += [f"{len(self.kept):,} kept although short of it"] if self.kept else []
         return ", ".join(parts)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from profiles.matching import listed_references, sources
 from profiles.tag_filter import why_dropped
 from profiles.values.durations import format_duration
+from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete, StoreError
@@ -113,8 +114,8 @@ class _Look:
         prune, found = self.entry.content[number].prune, len(self.doomed[number])
         assert prune is not None, "only a rule with prune dooms a tag"
         return (
-            f"{self.entry.name}, rule {number + 1}: {found:,} of its {self.tags[number]:,} tags have been "
-            f"gone upstream for {format_duration(prune.after)}, which is more than maxShare "
+            f"{self.entry.name}, rule {number + 1}: gone upstream for {format_duration(prune.after)}: "
+            f"{found:,} of {counted(self.tags[number], 'tag')}, which is more than maxShare "
             f"{prune.max_share * 100:g}%: none of them is removed; `mirrorflow store prune --yes` removes "
             "them"
         )
@@ -197,8 +198,8 @@ def prune(run: MirrorRun) -> None:
         run.live.remark(note)
     if removed:
         run.live.remark(
-            f"{len(removed):,} tags were removed, because the upstream deleted them: {_some(removed)}; "
-            "`mirrorflow store undelete` restores them until their blobs are collected"
+            f"removed {counted(len(removed), 'tag')} that the upstream deleted: {_some(removed)}; "
+            "`mirrorflow store undelete` restores what was removed until its blobs are collected"
         )
 
 

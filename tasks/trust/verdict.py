@@ -8,6 +8,8 @@ from datetime import datetime  # noqa: TC003 - `dataclasses.fields` consumers re
 from enum import StrEnum
 from typing import Any
 
+from registry_server.counted import counted
+
 _MOST_FINDINGS = 8
 SIGNED_BY_COSIGN = "https://sigstore.dev/cosign/sign/v1"
 
@@ -83,7 +85,7 @@ class Verdict:
         counts = Counter(reason for found in self.signatures for reason in found.reasons)
         said = [f"{count} x {reason}" if count > 1 else reason for reason, count in counts.items()]
         more = len(said) - _MOST_FINDINGS
-        return (*said[:_MOST_FINDINGS], *([f"and {more} more reasons"] if more > 0 else []))
+        return (*said[:_MOST_FINDINGS], *([f"and {counted(more, 'more reason')}"] if more > 0 else []))
 
     @property
     def who(self) -> tuple[str, ...]:

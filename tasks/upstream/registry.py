@@ -248,7 +248,8 @@ class UpstreamRegistry:
             )
         if expected is not None and len(body) != expected.size:
             raise UpstreamContentError(
-                answer.where, f"the manifest has {len(body)} bytes; its descriptor promises {expected.size}"
+                answer.where,
+                f"the size of the manifest is {len(body)}; its descriptor promises {expected.size}",
             )
         return Fetched(body, media_type, _verified(body, call.reference, answer))
 

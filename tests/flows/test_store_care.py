@@ -63,8 +63,8 @@ def test_gc_says_what_goes_and_a_dry_run_what_would(store: Store, path: Path) ->
     age(store)
     dry = mirrorflow("store", "gc", path, "--dry-run")
     assert dry.returncode == 0
-    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag needs it\n" in dry.stdout
-    assert "garbage collection would remove: 0 tags, 1 manifests, 2 blobs to the trash" in dry.stdout
+    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag leads to it\n" in dry.stdout
+    assert "garbage collection would remove: 0 tags, 1 manifest, 2 blobs to the trash" in dry.stdout
     assert store.repository(RepositoryName("b")).has_blob(gone.digest)
     done = mirrorflow("store", "gc", path, "--purge", "--json")
     assert done.returncode == 0
@@ -99,6 +99,55 @@ def test_stats_are_for_people_and_for_programs(store: Store, path: Path) -> None
     assert "b/c" in shown
     document = json.loads(mirrorflow("store", "stats", path, "--json").stdout)
     assert [each["name"] for each in document["repositories"]] == ["a", "b/c"]
+
+
+def test_ls_lists_what_is_stored_and_where_it_came_from(store: Store, path: Path) -> None:
+    assert "no tag in" in mirrorflow("store", "ls", path).stderr
+    tag_image(store.repository(RepositoryName("a")), "1", A)
+    tag_image(store.repository(RepositoryName("b/c")), "2", B)
+    shown = mirrorflow("store", "ls", path)
+    assert shown.returncode == 0
+    assert "a:1" in shown.stdout
+    assert "registry1:5000: library/nginx" in shown.stdout
+    [listed] = json.loads(mirrorflow("store", "ls", path, "b/*", "--json").stdout)
+    assert (listed["image"], listed["digest"], listed["hidden"]) == ("b/c:2", DIGEST, False)
+    assert "no tag in" in mirrorflow("store", "ls", path, "nothing").stderr
+    refused = mirrorflow("store", "ls", path, "[")
+    assert refused.returncode == 1
+    assert "is not a pattern of repositories" in refused.stderr
+
+
+def test_rm_removes_a_tag_that_undelete_restores(store: Store, path: Path) -> None:
+    repository = store.repository(RepositoryName("a"))
+    for tag in ("1", "2"):
+        tag_image(repository, tag, A)
+    done = mirrorflow("store", "rm", path, "a:1", "a:2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["removed a:1", "removed a:2"]
+    [note] = done.stdout.splitlines()[2:]
+    assert "a content rule takes a:1; the next run brings it back" in note
+    assert repository.tag_records() == {}
+    assert mirrorflow("store", "undelete", path, "a:2").returncode == 0
+    assert list(repository.tag_records()) == ["2"]
+    assert check(store) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        pytest.param("a:9", "the store has no a:9; `mirrorflow store ls PROFILE a` says", id="not there"),
+        pytest.param(f"a@{DIGEST}", "names a digest", id="a digest"),
+        pytest.param(f"a:{DIGEST.replace(':', '-')}.sig", "goes with that", id="a signature"),
+        pytest.param("A:1", "is not a repository name", id="no name"),
+    ],
+)
+def test_rm_removes_nothing_when_one_name_is_wrong(store: Store, path: Path, image: str, said: str) -> None:
+    tag_image(store.repository(RepositoryName("a")), "1", A)
+    done = mirrorflow("store", "rm", path, "a:1", image)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "a bug" not in done.stderr
+    assert check(store) == 1
 
 
 def test_an_export_is_imported_elsewhere(store: Store, path: Path, tmp_path: Path) -> None:
@@ -164,7 +213,7 @@ def test_a_root_is_collected_when_its_interval_has_passed(store: Store, tmp_path
     schedule = GcSchedule(store, lambda: profile, said.append)
     time.sleep(0.002)
     schedule.collect_due()
-    assert "1 manifests" in said[0]
+    assert "1 manifest," in said[0]
     assert not store.repository(RepositoryName("b")).has_blob(DIGEST)
 
 

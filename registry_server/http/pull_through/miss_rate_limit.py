@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachetools import LRUCache
 
+from registry_server.counted import counted
 from registry_server.http.access_log import USER
 from registry_server.http.errors import Refused
 
@@ -46,7 +47,7 @@ class MissRateLimit:
             raise Refused(
                 429,
                 "TOOMANYREQUESTS",
-                f"more than {self._most:,} of your requests in a minute were for content that does not exist",
+                f"more than {counted(self._most, 'request')} in a minute for content that does not exist",
                 {"Retry-After": str(wait)},
             )
         self._put(client, left - 1)

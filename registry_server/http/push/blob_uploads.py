@@ -254,7 +254,9 @@ def check_length(chunk: range, length: int) -> None:
     """Raises `Refused` with 400."""
     if length != len(chunk):
         raise Refused(
-            400, "SIZE_INVALID", f"the Content-Range has {len(chunk)} bytes, and the body has {length}"
+            400,
+            "SIZE_INVALID",
+            f"the Content-Range and the body differ in length: {len(chunk)} and {length}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Tags that were removed because their upstream deleted them, and the way back.
+"""Tags that were removed because their upstream deleted them, or by hand, and the way back.
 
 One small file for each: `pruned/<repository>/_r/<tag>`. It is written before the tag goes. It says what the
 tag named, and which manifests belong to it. So it can be made again while the pool or the trash has them.
@@ -94,7 +94,7 @@ def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
     found = find_pruned(store, name, tag)
     repository = store.repository(name)
     if found is None:
-        raise NothingToUndelete(f"{name}:{tag} was not removed by prune, or can no longer be restored")
+        raise NothingToUndelete(f"{name}:{tag} was not removed by prune or rm, or its blobs are gone")
     if repository.tag(tag) not in (None, found.record):
         raise NothingToUndelete(f"{name}:{tag} names another manifest now; delete that tag first")
     _restore(repository, found)

@@ -115,7 +115,7 @@ class Bulkhead:
         return share.asked + share.waiting >= self._most_questions
 
     def _busy(self, entry: RegistryEntry, most: int) -> UpstreamBusy:
-        return UpstreamBusy(f"{entry.name}: {most:,} requests already wait for it")
+        return UpstreamBusy(f"{entry.name}: as many requests as may wait for it already ({most:,})")
 
     def _share_of(self, entry: RegistryEntry) -> _Share:
         with self._lock:
