@@ -70,6 +70,19 @@ def test_the_first_run_begins_by_itself(client: SyncPrefectClient, mirror: Mirro
     assert _state_of_newest(client, mirror, "quick") == "Completed"
 
 
+def test_a_planned_run_is_named_after_its_entry_before_it_starts(
+    client: SyncPrefectClient, mirror: Mirror, up: Supervisor
+) -> None:
+    identifier = _deployment(client, mirror, "quick")
+    wanted = f"mirror {mirror.name('quick')}"
+    deadline = time.monotonic() + 30
+    while not (planned := find_flow_runs(client, [identifier], types=["SCHEDULED"])) or (
+        {run.name for run in planned} != {wanted}
+    ):
+        assert time.monotonic() < deadline, [run.name for run in planned]
+        time.sleep(0.2)
+
+
 def test_a_run_that_would_overlap_is_refused(
     client: SyncPrefectClient, mirror: Mirror, up: Supervisor
 ) -> None:
