@@ -39,6 +39,7 @@ from flows.orchestration.runner_events import (
     RunnerFailed,
     compare,
 )
+from flows.orchestration.user_server import describe_prefect_error, shown_url
 from registry_server.oci.errors import MirrorflowError
 from tasks.stored.policy_sweep import sweep
 
@@ -306,7 +307,9 @@ def main() -> int:
         report(RunnerFailed(str(error)))
         return 1
     except Exception as error:
-        report(RunnerFailed(f"Prefect: {str(error) or type(error).__name__}"))
+        server = shown_url(os.environ["PREFECT_API_URL"])
+        said = describe_prefect_error(error, server) or f"Prefect: {str(error) or type(error).__name__}"
+        report(RunnerFailed(said))
         raise
     return 0
 

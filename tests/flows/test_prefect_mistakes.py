@@ -99,7 +99,7 @@ def test_deploy_says_what_it_did(profile: Path, prefect_url: str) -> None:
     assert "workQueue 'q' has no effect without a work pool" in note
 
 
-@pytest.mark.parametrize("command", ["deploy", "sync"])
+@pytest.mark.parametrize("command", ["deploy", "sync", "up"])
 @pytest.mark.parametrize(
     ("status", "said"),
     [
