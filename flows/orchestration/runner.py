@@ -6,8 +6,8 @@ and on SIGTERM ends the runs (SIGTERM, SIGKILL after 10 s) and pauses the deploy
 should hear of goes to `report_fd`, a JSON object a line (runner_events.py); everything else that Prefect
 prints goes to a log file.
 
-One process for each run costs some 2.5 s of CPU (mostly Prefect's import); in return a run can be
-killed, and its memory is given back. Polls come hours apart.
+Each run has a process of its own, forked from one that has imported Prefect (warm_process.py): it can be
+killed, its memory is given back, and it costs no import.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from flows.orchestration.runner_events import (
     compare,
 )
 from flows.orchestration.user_server import describe_prefect_error, shown_url
+from flows.orchestration.warm_process import WarmProcess
 from registry_server.oci.errors import MirrorflowError
 from tasks.stored.policy_sweep import sweep
 
@@ -94,6 +95,7 @@ class RunnerProcess:
         self._ids: dict[UUID, str] = {}
         self._told: set[tuple[UUID, datetime | None]] = set()
         self._stop = asyncio.Event()
+        self._warm = WarmProcess(Path(options.folder))
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises MirrorflowError when it cannot start."""
@@ -108,6 +110,7 @@ class RunnerProcess:
             prefetch_seconds=_PREFETCH,
             pause_on_shutdown=False,
         )
+        self._warm.start()
         await self._begin(runner)
         serving = asyncio.create_task(runner.start())
         watching = asyncio.create_task(self._follow(runner))
@@ -150,6 +153,7 @@ class RunnerProcess:
             await asyncio.sleep(_WATCH)
             if self._watch.changed():
                 await self._take_over(runner)
+            self._warm.ensure()
             if beat % 5 == 0:
                 with suppress(Exception):  # a server that is away for a moment is Prefect's business
                     await self._tell_ended_runs()

@@ -1,0 +1,130 @@
+"""Runs that are forked from a process which has imported all they need."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.orchestration.warm_process import WarmProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODULE = "tests.flows.warm_run"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmProcess]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "executable", sys.executable)  # put back afterwards
+    made = WarmProcess(tmp_path, MODULE)
+    made.start()
+    yield made
+    made.stop()
+
+
+def ready(warm: WarmProcess) -> None:
+    wait_for((warm.folder / "warm/socket").exists)
+
+
+def wait_for(found: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def start(what: str, *arguments: str, folder: Path, **more: str) -> subprocess.Popen[str]:
+    """As Prefect's Runner does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", MODULE, *arguments],
+        env={**os.environ, "WHAT": what, **more},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def started(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A run that sleeps: its launcher, and its process id."""
+    launcher = start("sleeps", folder=folder)
+    assert launcher.stdout is not None
+    with launcher.stdout as said:
+        return launcher, int(said.readline().split()[0])
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return False
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_run_has_the_environment_folder_and_arguments_of_its_launcher_and_its_exit_code(
+    warm: WarmProcess, tmp_path: Path, code: int
+) -> None:
+    ready(warm)
+    launcher = start("speaks", "one", folder=tmp_path, CODE=str(code))
+    said, _ = launcher.communicate(timeout=30)
+    pid, *rest = said.split()
+    assert rest == ["speaks", str(tmp_path), "one"]
+    assert int(pid) != launcher.pid, "it is a fork"
+    assert launcher.returncode == code
+
+
+def test_without_the_process_python_is_started_as_it_was(warm: WarmProcess, tmp_path: Path) -> None:
+    """It has not imported all yet, or it was killed."""
+    warm.stop()
+    launcher = start("speaks", folder=tmp_path, CODE="4")
+    said, _ = launcher.communicate(timeout=30)
+    assert int(said.split()[0]) == launcher.pid
+    assert launcher.returncode == 4
+
+
+def test_a_process_that_was_killed_is_started_again(warm: WarmProcess, tmp_path: Path) -> None:
+    ready(warm)
+    warm.stop()
+    (warm.folder / "warm/socket").unlink()
+    warm.ensure()
+    ready(warm)
+    launcher = start("speaks", folder=tmp_path)
+    said, _ = launcher.communicate(timeout=30)
+    assert int(said.split()[0]) != launcher.pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_launcher_ends_the_run(
+    warm: WarmProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    ready(warm)
+    launcher, run = started(tmp_path)
+    assert run != launcher.pid
+    launcher.send_signal(number)
+    assert launcher.wait(30) == -number
+    wait_for(lambda: not is_running(run))
+
+
+def test_runs_go_on_when_the_process_is_asked_to_end(warm: WarmProcess, tmp_path: Path) -> None:
+    """A stop of `up` gives them their grace."""
+    ready(warm)
+    launcher, run = started(tmp_path)
+    warm.ask_to_end()
+    time.sleep(0.5)
+    assert is_running(run)
+    launcher.send_signal(signal.SIGTERM)
+    launcher.wait(30)
+
+
+def test_only_the_owner_may_ask_for_a_run(warm: WarmProcess) -> None:
+    """A run is a process with our rights."""
+    ready(warm)
+    assert (warm.folder / "warm").stat().st_mode & 0o077 == 0
