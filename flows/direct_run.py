@@ -30,6 +30,9 @@ class _Terminal:
     def publish(self, report: Report) -> None:
         """It is in the store."""
 
+    def not_saved(self, reason: str) -> None:
+        complain(reason)
+
     def abandoned(self, report: Report) -> None:
         complain(f"{report.registry}: {report.message}")
 

@@ -51,6 +51,10 @@ class Display(Protocol):
         """The run has ended."""
         ...
 
+    def not_saved(self, reason: str) -> None:
+        """The store has no report of this run."""
+        ...
+
     def abandoned(self, report: Report) -> None:
         """Steps do not end although they were asked to; the process exits next. Any thread may call."""
         ...
@@ -112,16 +116,15 @@ class _Mirroring:
             prune(run)
         record.remarks.update(dict.fromkeys(run.live.take_remarks()))
         report = build_report(run, record, started=self.started, run_id=self.display.run_id, failure=failure)
-        _keep(run, report)
+        try:
+            run.store.reports.save(run.entry.name, report.to_json())
+        except StoreError as error:  # it is full, or read-only: the report is shown all the same
+            self.display.not_saved(f"{report.registry}: cannot save the report: {error}")
+        _log(report)
         return report
 
 
-def _keep(run: MirrorRun, report: Report) -> None:
-    """In the store, and in the log."""
-    try:
-        run.store.reports.save(run.entry.name, report.to_json())
-    except StoreError as error:  # it is full, or read-only: Prefect and the terminal still show the report
-        log.error("%s: cannot save the report: %s", report.registry, error)  # noqa: TRY400 - for people
+def _log(report: Report) -> None:
     for problem in report.problems:
         log.error("%s", problem)
     for note in report.notes:

@@ -136,6 +136,7 @@ class Dag:
             return
         if self.run.stop.is_set():
             return
+        output.remarks, output.requests = (), {}  # they have been taken
         self._submit(
             "filter_tags",
             label_of_repositories(members),

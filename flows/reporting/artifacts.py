@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from tasks.run.report import Report
+
+log = logging.getLogger("mirrorflow")
 
 # A table of thousands of rows is a wall; the JSON report in the store has them all.
 _ROWS: Final = 500
@@ -64,6 +67,10 @@ class RunArtifacts:
                 key=f"images-{self._key}",
                 description=f"Images that were copied, failed or were left out{more}",
             )
+
+    def not_saved(self, reason: str) -> None:
+        """The store is full, or read-only."""
+        log.error("%s", reason)
 
     def abandoned(self, report: Report) -> None:
         """The process has to exit with the run unfinished."""
