@@ -39,7 +39,7 @@ _LONGEST = 2 * 1024 * 1024  # bytes: a page of 10,000 tags
 
 
 class OnDemandLists:
-    """`call(question, seconds, longest=bytes)` asks the receiver; it raises `ReceiverFailed`."""
+    """`call(question, seconds, is_here=…, longest=bytes)` asks the receiver; it raises `ReceiverFailed`."""
 
     def __init__(self, call: Callable[..., Awaitable[dict[str, Any]]], clock: Callable[[], float]) -> None:
         self._call = call
@@ -70,7 +70,8 @@ class OnDemandLists:
             silence = ReceiverFailed("the fetch service did not respond a moment ago")
             return await _without_receiver(handler, store, route, request, silence)
         try:
-            found = await self._call(question, _RECEIVER_TIMEOUT, longest=_LONGEST)
+            here = store.repository(route.repository).exists
+            found = await self._call(question, _RECEIVER_TIMEOUT, is_here=here, longest=_LONGEST)
         except ReceiverFailed as error:
             self._receiver_down_until = self._clock() + _RETRY_RECEIVER_AFTER
             return await _without_receiver(handler, store, route, request, error)

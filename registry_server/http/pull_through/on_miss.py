@@ -20,6 +20,7 @@ from registry_server.http.auth.visible_store import VisibleStore
 from registry_server.http.pull.byte_ranges import parse_range
 from registry_server.http.pull.conditional_requests import is_unchanged, range_applies
 from registry_server.http.pull.content import identity
+from registry_server.http.pull_through.call_queue import CallQueue
 from registry_server.http.pull_through.incoming_response import IncomingBlobResponse, wait_for_start
 from registry_server.http.pull_through.miss_rate_limit import MissRateLimit
 from registry_server.http.pull_through.miss_responses import NONSENSE, refused, stale, unavailable
@@ -73,6 +74,7 @@ class OnMiss:
         self._known: FIFOCache[tuple[RepositoryName, Tag], _Known] = FIFOCache(_MOST_FRESH)
         self._receiver_down_until = 0.0
         self._namespaces = NamespaceResolver(options, clock)
+        self._queue = CallQueue()
         self._lists = OnDemandLists(self._call, clock)
         self._limit = MissRateLimit(options.failures_per_minute, clock)
 
@@ -114,7 +116,8 @@ class OnMiss:
         if held and self._receiver_down_until > self._clock():
             return stale(await handler(store, route, request), "the fetch service is not responding")
         try:
-            found = await self._ask(route, request, _RECEIVER_TIMEOUT if held else self._options.timeout)
+            seconds = _RECEIVER_TIMEOUT if held else self._options.timeout
+            found = await self._ask(route, request, seconds, is_here=held)
         except ReceiverFailed as error:
             if not held:
                 return unavailable(error)
@@ -174,7 +177,7 @@ class OnMiss:
         return refused(found)
 
     async def _ask(
-        self, route: ManifestOf | BlobOf, request: Request, timeout_seconds: float
+        self, route: ManifestOf | BlobOf, request: Request, timeout_seconds: float, *, is_here: bool = False
     ) -> dict[str, Any]:
         reference = route.reference if isinstance(route, ManifestOf) else route.digest
         question: dict[str, Any] = {
@@ -184,11 +187,15 @@ class OnMiss:
             "reference": reference,
             "via": marks_in(request.headers.get("Via", "")),
         }
-        return await self._call(question, timeout_seconds)
+        return await self._call(question, timeout_seconds, is_here=is_here)
 
-    async def _call(self, question: dict[str, Any], timeout_seconds: float, **more: Any) -> dict[str, Any]:
+    async def _call(
+        self, question: dict[str, Any], timeout_seconds: float, *, is_here: bool, **more: Any
+    ) -> dict[str, Any]:
         seconds = min(timeout_seconds, self._options.timeout)
-        return await call(self._options, question | {"timeout": seconds}, seconds, **more)
+        group = question["repository"].partition("/")[0]
+        async with self._queue.turn(group, is_here=is_here):
+            return await call(self._options, question | {"timeout": seconds}, seconds, **more)
 
     def _is_ours(self, request: Request) -> bool:
         """We ask ourselves, directly or around a ring: the answer is what is here, else it would be us."""

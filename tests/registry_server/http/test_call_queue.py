@@ -1,0 +1,142 @@
+"""Calls to the receiver of misses: few at a time, and one repository's many are not before another's few."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from registry_server.http.pull_through.call_queue import CallQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_NEVER = 3600.0  # seconds after which a call counts as taken
+_SOON = 0.01
+
+
+class Calls:
+    """`began` names the calls in the order of their turns; each ends when it is told to."""
+
+    def __init__(self, *, at_once: int = 1, taken: float = _NEVER) -> None:
+        self._queue = CallQueue(at_once, taken)
+        self.began: list[str] = []
+        self._changed = asyncio.Condition()
+        self._ends: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def make(self, name: str, group: str = "a", *, is_here: bool = False) -> None:
+        self._ends[name] = asyncio.Event()
+        self._tasks[name] = asyncio.create_task(self._call(name, group, is_here=is_here))
+        await _settle()
+
+    async def turn_of(self, name: str) -> None:
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: name in self.began)
+
+    async def end(self, name: str) -> None:
+        self._ends[name].set()
+        await _settle()
+
+    async def hang_up(self, name: str) -> None:
+        self._tasks[name].cancel()
+        await _settle()
+
+    async def _call(self, name: str, group: str, *, is_here: bool) -> None:
+        async with self._queue.turn(group, is_here=is_here):
+            self.began.append(name)
+            async with self._changed:
+                self._changed.notify_all()
+            await self._ends[name].wait()
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def body() -> None:
+        await test()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(body())
+
+
+def test_only_so_many_calls_are_under_way_and_each_end_begins_the_next() -> None:
+    async def test() -> None:
+        calls = Calls(at_once=2)
+        for name in ("1", "2", "3", "4"):
+            await calls.make(name)
+        assert calls.began == ["1", "2"]
+        await calls.end("2")
+        assert calls.began == ["1", "2", "3"]
+
+    run(test)
+
+
+def test_each_group_has_its_turn_however_many_another_one_has() -> None:
+    async def test() -> None:
+        calls = Calls()
+        for name in ("a1", "a2", "a3"):
+            await calls.make(name, "a")
+        await calls.make("b1", "b")
+        await calls.make("b2", "b")
+        for name in ("a1", "a2", "b1", "a3", "b2"):
+            await calls.end(name)
+        assert calls.began == ["a1", "a2", "b1", "a3", "b2"]
+
+    run(test)
+
+
+def test_what_the_store_can_answer_goes_before_what_is_missing() -> None:
+    async def test() -> None:
+        calls = Calls()
+        await calls.make("first", "a")
+        await calls.make("missing", "b")
+        await calls.make("here", "c", is_here=True)
+        await calls.end("first")
+        assert calls.began == ["first", "here"]
+
+    run(test)
+
+
+def test_a_call_that_waits_for_an_upstream_makes_no_other_one_wait() -> None:
+    async def test() -> None:
+        calls = Calls(taken=_SOON)
+        await calls.make("hangs")
+        await calls.make("next")
+        await calls.turn_of("next")
+        await calls.end("hangs")  # its place was left already, and is not left twice
+        await calls.make("third")
+        assert calls.began == ["hangs", "next"]
+
+    run(test)
+
+
+def test_clients_that_hang_up_leave_no_place_taken() -> None:
+    async def test() -> None:
+        calls = Calls()
+        for name in ("1", "2", "3"):
+            await calls.make(name)
+        await calls.hang_up("2")  # it waits
+        await calls.hang_up("1")  # it is under way
+        assert calls.began == ["1", "3"]
+        await calls.end("3")
+        await calls.make("4")
+        assert calls.began == ["1", "3", "4"]
+
+    run(test)
+
+
+def test_a_client_that_hangs_up_in_the_moment_of_its_turn_hands_it_on() -> None:
+    async def test() -> None:
+        calls = Calls()
+        for name in ("1", "2", "3"):
+            await calls.make(name)
+        calls._ends["1"].set()
+        await asyncio.sleep(0)
+        await calls.hang_up("2")
+        assert calls.began == ["1", "3"]
+
+    run(test)
