@@ -1,20 +1,22 @@
 """Each upstream has a bounded share of the threads: one that hangs cannot delay requests for its neighbours.
 
-Requests beyond the share are refused at once. A request that waits for its turn learns that the upstream is
-left alone (breaker.py) without asking it.
+Requests beyond the share are refused at once. A question that waits for its turn has no thread, unless it has
+asked another upstream before. It learns that the upstream is left alone (breaker.py) without asking it.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
+from tasks.on_demand.limits.turn import Turn, held_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from profiles.model.registry_entry import RegistryEntry
@@ -32,13 +34,23 @@ class UpstreamBusy(MirrorflowError):
     retryable = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A question that has not begun. `start` gives it a thread; `refuse` answers it without one."""
+
+    start: Callable[[Turn | None], None]
+    refuse: Callable[[MirrorflowError], None]
+    has_others: bool  # upstreams to ask behind this one
+
+
 @dataclass(slots=True)
 class _Share:
     """Of one upstream. `changed` guards all of it."""
 
     asked: int = 0
-    waiting: int = 0
+    waiting: int = 0  # threads
     callers: int = 0
+    queued: deque[_Queued] = field(default_factory=deque)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
@@ -51,21 +63,42 @@ class Bulkhead:
         self._lock = threading.Lock()
         breaker.on_open = self._wake
 
+    def begin(
+        self,
+        entries: Sequence[RegistryEntry],
+        start: Callable[[Turn | None], None],
+        refuse: Callable[[MirrorflowError], None],
+    ) -> None:
+        """Call `start` when it is the question's turn with the first upstream, now or later, or `refuse`.
+
+        `start` returns at once; the question is asked within `Turn.held`.
+        """
+        entry, question = entries[0], _Queued(start, refuse, has_others=len(entries) > 1)
+        share = self._share_of(entry)
+        with share.changed:
+            if self.breaker.reason(entry.name) or self._is_full(share):
+                turn = None  # then `asking` says why not, and the next upstream is tried
+            elif share.asked < entry.req_concurrent and not share.waiting:
+                turn = self._turn(share, entry)
+            else:
+                share.queued.append(question)
+                return
+        start(turn)
+
     @contextmanager
     def asking(self, entry: RegistryEntry) -> Iterator[None]:
         """For one question to the upstream, in its turn: `reqConcurrent` of them are asked at a time.
 
         Raises `UpstreamBusy`, `NotAskedNow`.
         """
-        share = self._share_of(entry)
-        self._enter(share, entry)
+        share, turn = self._share_of(entry), held_turn()
+        if turn is None or not turn.take(entry.name):
+            self._enter(share, entry)
         try:
             with self.breaker.guarding(entry.name):
                 yield
         finally:
-            with share.changed:
-                share.asked -= 1
-                share.changed.notify()
+            self._leave(share, entry)
 
     def refusal(self, entries: Iterable[RegistryEntry]) -> MirrorflowError | None:
         """Why a question would be refused now by all of these upstreams: then it need not be begun."""
@@ -104,6 +137,21 @@ class Bulkhead:
                 share.waiting -= 1
             share.asked += 1
 
+    def _leave(self, share: _Share, entry: RegistryEntry) -> None:
+        """The next one's turn: a thread that waits is before those that have none yet."""
+        with share.changed:
+            share.asked -= 1
+            share.changed.notify()
+            if share.waiting or not share.queued or share.asked >= entry.req_concurrent:
+                return
+            question, turn = share.queued.popleft(), self._turn(share, entry)
+        question.start(turn)
+
+    def _turn(self, share: _Share, entry: RegistryEntry) -> Turn:
+        """The lock is held."""
+        share.asked += 1
+        return Turn(entry.name, lambda: self._leave(share, entry))
+
     def _refusal(self, entry: RegistryEntry) -> MirrorflowError | None:
         share = self._share_of(entry)
         with share.changed:
@@ -112,7 +160,7 @@ class Bulkhead:
         return self.breaker.refusal(entry.name)
 
     def _is_full(self, share: _Share) -> bool:
-        return share.asked + share.waiting >= self._most_questions
+        return share.asked + share.waiting + len(share.queued) >= self._most_questions
 
     def _busy(self, entry: RegistryEntry, most: int) -> UpstreamBusy:
         return UpstreamBusy(f"{entry.name}: as many requests as may wait for it already ({most:,})")
@@ -122,9 +170,17 @@ class Bulkhead:
             return self._shares.setdefault(entry.name, _Share())
 
     def _wake(self, name: str) -> None:
-        """The upstream is left alone from now on: nobody waits for his turn any more."""
+        """The upstream is left alone from now on: no question waits for its turn any more."""
         with self._lock:
             share = self._shares.get(name)
-        if share is not None:
-            with share.changed:
-                share.changed.notify_all()
+        if share is None:
+            return
+        with share.changed:
+            share.changed.notify_all()
+            queued, share.queued = share.queued, deque()
+        for question in queued:
+            refusal = None if question.has_others else self.breaker.refusal(name)
+            if refusal is None:
+                question.start(None)
+            else:
+                question.refuse(refusal)

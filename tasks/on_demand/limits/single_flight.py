@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.on_demand.answers import Miss
 from tasks.on_demand.work import Answering, Step, Work
 from tasks.upstream.connection.via import on_behalf_of
+from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from registry_server.oci.errors import MirrorflowError
     from tasks.on_demand.answers import TagPage
     from tasks.on_demand.limits.bulkhead import Bulkhead
+    from tasks.on_demand.limits.turn import Turn
     from tasks.on_demand.routing import Candidate
     from tasks.on_demand.work import Executor
     from tasks.run.context import MirrorRun
@@ -30,6 +33,10 @@ class SingleFlight:
         self._executor, self._bulkhead = executor, bulkhead
         self._running: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
+
+    def is_asked(self, question: Miss) -> bool:
+        """Whether somebody waits for the answer already."""
+        return question in self._running
 
     def once(
         self,
@@ -47,11 +54,6 @@ class SingleFlight:
         """
         # Of lists the whole is asked for, whatever the page.
         key = question if isinstance(question, Miss) else ("tags", question.repository)
-
-        def asked() -> T:
-            with on_behalf_of(question.via):
-                return body()
-
         with self._lock:
             running = self._running.get(key)
             if running is not None:
@@ -60,8 +62,20 @@ class SingleFlight:
                 refused = Future[T]()
                 refused.set_exception(refusal)
                 return refused
-            asking = Answering(asked, expected=expected)
-            self._running[key] = asking.first
-        asking.first.add_done_callback(lambda _: self._running.pop(key, None))
-        self._executor.submit(Work(run, str(question), (Step(step, asking),), is_question=True))
-        return asking.first
+            first = self._running[key] = Future[T]()
+        first.add_done_callback(lambda _: self._running.pop(key, None))
+
+        def start(turn: Turn | None) -> None:
+            asking = Answering(lambda: _asked(body, question, turn), first, expected)
+            try:
+                self._executor.submit(Work(run, str(question), (Step(step, asking),), is_question=True))
+            except RuntimeError:  # it has ended, while questions waited for their turn
+                first.set_exception(Stopped())
+
+        self._bulkhead.begin([candidate.entry for candidate in of], start, first.set_exception)
+        return first
+
+
+def _asked(body: Callable[[], T], question: Miss | TagPage, turn: Turn | None) -> T:
+    with on_behalf_of(question.via), turn.held() if turn is not None else nullcontext():
+        return body()
