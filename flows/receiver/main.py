@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mirrorflow.on_demand")
 _WATCH = 1.0  # seconds
+# Seconds for which a thread may keep the interpreter. A thread that fetches gives it up at each request, and
+# waits that long to get it back from the one that takes many calls in. Python's own value is 0.005.
+_SWITCH = 0.0005
 _GRACE = 8.0  # seconds: a retry that sleeps in Prefect cannot be woken
 
 
@@ -73,7 +76,7 @@ def _receivers(
     if options.listener >= 0:
         secret = OnMissOptions.read(Path(options.call)).secret
         listener = socket.socket(fileno=options.listener)
-        yield Receiver(listener, secret, service.answer, resolve=service.resolve)
+        yield Receiver(listener, secret, service.answer, resolve=service.resolve, refusal=service.refusal)
     if options.notifications >= 0 and profile.sync.notifications is not None:
         listener = socket.socket(fileno=options.notifications)
         yield PushReceiver(listener, notification_secret(profile.sync.notifications), service.pushed)
@@ -131,6 +134,7 @@ class RunOpener:
 
 def main() -> int:
     """0 after a stop that was asked for, 1 after an error, with a line on stderr."""
+    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     options = ReceiverOptions(**json.loads(sys.argv[1]))
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     stop = threading.Event()

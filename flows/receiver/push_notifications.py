@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping
 
+    from flows.receiver.json_server import Reply, Waiting
+
 HUB: Final = "dockerhub"
 _SIGNATURE: Final = "x-hub-signature-256"  # as GitHub, and what imitates it: sha256=<hex>
 _MOST: Final = 500  # of one call
@@ -166,7 +168,11 @@ class PushReceiver(JsonPostServer):
         super().__init__(listener, self._post, max_body=MAX_BODY, seconds=seconds, at_once=_AT_ONCE)
         self._secret, self._take = secret, take
 
-    def _post(self, target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
+    def _post(self, target: str, headers: dict[str, str], body: bytes) -> Waiting:
+        """To begin a sync looks at the store, and a body may be long."""
+        return lambda: self._told(target, headers, body)
+
+    def _told(self, target: str, headers: dict[str, str], body: bytes) -> Reply:
         """Status and body: 202 with the number of syncs, which have begun."""
         try:
             pushes = read_notification(target, headers, body, self._secret)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from flows.receiver.json_server import Reply, Waiting
     from tasks.on_demand.answers import Answer, Question
 
 log = logging.getLogger("mirrorflow.webhook")
@@ -50,7 +51,10 @@ class BadCall(Exception):
 
 
 class Receiver(JsonPostServer):
-    """`answer` gets the miss and the seconds it has."""
+    """`answer` gets the miss and the seconds it has, in a thread.
+
+    `refusal` and `resolve` must not wait: they are called in the thread that takes all calls in.
+    """
 
     def __init__(
         self,
@@ -59,25 +63,32 @@ class Receiver(JsonPostServer):
         answer: Callable[[Miss | TagPage, float], Answer],
         *,
         resolve: Callable[[Place], Answer],
+        refusal: Callable[[Miss | TagPage], Answer | None] = lambda _miss: None,
         clock: Callable[[], float] = time.time,
         seconds: float = _SLOW,
     ) -> None:
         super().__init__(listener, self._post, max_body=MAX_BODY, seconds=seconds, at_once=_AT_ONCE)
         self._secret = secret
         self._answer = answer
-        self._resolve = resolve
+        self._resolve, self._refusal = resolve, refusal
         self._clock = clock
         self._seen = NonceCache()
 
-    def _post(self, _target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
+    def _post(self, _target: str, headers: dict[str, str], body: bytes) -> Reply | Waiting:
         timestamp, signature = (headers.get(name.lower(), "") for name in (TIMESTAMP, SIGNATURE))
         try:
-            return 200, self.take(timestamp, signature, body)
+            called = self._checked(timestamp, signature, body)
         except BadCall as error:
             return error.status, {"error": str(error)}
+        question = called.question
+        if isinstance(question, Place):
+            return 200, self._resolve(question).to_json()
+        if refused := self._refusal(question):
+            return 200, refused.to_json()
+        return lambda: (200, self._answer(question, called.wait).to_json())
 
-    def take(self, timestamp: str, signature: str, body: bytes) -> dict[str, Any]:
-        """One call: the answer's JSON. Raises `BadCall`."""
+    def _checked(self, timestamp: str, signature: str, body: bytes) -> Call:
+        """Raises `BadCall`."""
         now = self._clock()
         try:
             check(self._secret, timestamp, signature, body, now=now)
@@ -87,10 +98,7 @@ class Receiver(JsonPostServer):
         except CallRefused as error:
             log.warning("a call was refused: %s", error)
             raise BadCall(401, str(error)) from error
-        question = called.question
-        if isinstance(question, Place):
-            return self._resolve(question).to_json()
-        return self._answer(question, called.wait).to_json()
+        return called
 
 
 @dataclass(frozen=True, slots=True)

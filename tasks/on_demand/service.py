@@ -32,6 +32,7 @@ from tasks.on_demand.answers import (
 from tasks.on_demand.complete_image import Pending
 from tasks.on_demand.content_index import led
 from tasks.on_demand.context import OnDemandContext, patience_of
+from tasks.on_demand.early_refusal import early_refusal
 from tasks.on_demand.limits.timed_cache import TimedCache
 from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.on_demand.pushes import PushedTags
@@ -119,6 +120,11 @@ class OnDemand:
             if answer.status in (403, 404) and isinstance(miss, Miss):
                 self._absent.put(miss, answer)
             return answer
+
+    def refusal(self, miss: Miss | TagPage) -> Refusal | None:
+        """What `answer` would say, if that is found without waiting; many may ask at once."""
+        absent = isinstance(miss, Miss) and self._absent.get(miss, younger_than=NEGATIVE)
+        return None if absent else early_refusal(self._context, miss)
 
     def _one(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
         if miss.kind == "blob":

@@ -86,6 +86,11 @@ class Flood:
         writer.close()
 
 
+def running_threads() -> Counter[str]:
+    """By their pool."""
+    return Counter(each.name.partition("_")[0] for each in threading.enumerate())
+
+
 def pull(mirror: Mirror, repository: str, tag: str) -> None:
     """As a client does: the manifest, then what it names."""
     manifest = mirror.client.get(f"/v2/{repository}/manifests/{tag}")
@@ -108,6 +113,7 @@ def test_a_thousand_requests_for_an_upstream_that_hangs_do_not_delay_its_neighbo
         pull(mirror, "good/app", "here")
         pull(mirror, "bad/app", "here")
         asked = len(upstream.requests(path="manifests"))
+        before = running_threads()
         flood = Flood(mirror)
         flood.wait_for(MANY - QUESTIONS)
         pull(mirror, "good/app", "cold")
@@ -115,6 +121,9 @@ def test_a_thousand_requests_for_an_upstream_that_hangs_do_not_delay_its_neighbo
         pull(mirror, "bad/app", "here")
         assert flood.answers == {"503 with Retry-After": MANY - QUESTIONS}, "the others still hang"
         at_once = RegistryEntry.model_fields["req_concurrent"].default
+        threads = running_threads() - before
+        assert threads["question"] <= 2 * at_once, "those that wait for their turn have none"
+        assert threads["receiver-call"] <= QUESTIONS + 2 * at_once, "those that are refused have none"
         assert len(upstream.requests(path="manifests")) == asked + at_once
         upstream.closing.set()  # those that hang break off
         flood.end()

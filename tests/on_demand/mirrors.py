@@ -131,7 +131,9 @@ def mirroring(
     ):
         listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        receiver = Receiver(listener, SECRET, service.answer, resolve=service.resolve)
+        receiver = Receiver(
+            listener, SECRET, service.answer, resolve=service.resolve, refusal=service.refusal
+        )
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
         limit = profile.http.on_miss.failures_per_minute

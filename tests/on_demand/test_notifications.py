@@ -243,7 +243,7 @@ def test_a_notification_is_answered_at_once(listening: Listening) -> None:
         pytest.param(BODY, {}, 401, id="unknown"),
         pytest.param(b"x" * (MAX_BODY + 1), SHOWN, 413, id="too long"),
         pytest.param(b"", SHOWN | {"Transfer-Encoding": "chunked"}, 411, id="without a length"),
-        pytest.param(b"{}", SHOWN | {"Content-Length": "-1"}, 411, id="a length that is none"),
+        pytest.param(b"{}", SHOWN | {"Content-Length": "-1"}, 400, id="a length that is none"),
     ],
 )
 def test_bad_calls_are_refused(

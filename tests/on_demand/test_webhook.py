@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from flows.receiver.webhook import MAX_BODY, Receiver
 from registry_server.http.pull_through.webhook_signature import SIGNATURE, TIMESTAMP, sign
 from registry_server.oci.reference import RepositoryName
-from tasks.on_demand.answers import Local, TheRepository
+from tasks.on_demand.answers import Local, Refusal, TheRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,14 +37,29 @@ CALL: dict[str, Any] = {
 class Listening:
     def __init__(self) -> None:
         self.asked: list[Miss | TagPage] = []
+        self.busy = False
+        self.gate, self._changed = threading.Event(), threading.Condition()
+        self.gate.set()
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self.receiver = Receiver(listener, SECRET, self._answer, resolve=self._resolve, seconds=1)
+        self.receiver = Receiver(
+            listener, SECRET, self._answer, resolve=self._resolve, refusal=self._refusal, seconds=1
+        )
         threading.Thread(target=self.receiver.serve, daemon=True).start()
 
+    def wait_for_calls(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.asked) == count, 20)
+
     def _answer(self, miss: Miss | TagPage, seconds: float) -> Answer:
-        self.asked.append(miss)
+        with self._changed:
+            self.asked.append(miss)
+            self._changed.notify_all()
+        self.gate.wait()
         return Local(seconds)
+
+    def _refusal(self, _miss: Miss | TagPage) -> Refusal | None:
+        return Refusal(503, "TOOMANYREQUESTS", "later") if self.busy else None
 
     def _resolve(self, place: Place) -> Answer:
         return TheRepository(RepositoryName(f"{place.namespace or place.entry}/{place.repository}"))
@@ -108,6 +124,46 @@ def test_what_is_not_a_good_call_is_refused(
     assert receiver.asked == []
 
 
+def test_an_answer_that_is_known_at_once_takes_no_thread(receiver: Listening) -> None:
+    receiver.busy = True
+    assert receiver.call()[1]["status"] == 503
+    assert receiver.call({"id": "2", "kind": "resolve", "namespace": "quay.io"})[0] == 200
+    assert receiver.call({"id": "3"}, secret=b"another")[0] == 401
+    assert receiver.asked == []
+    assert receiver.receiver.threads.started == 0
+
+
+def test_calls_that_wait_do_not_keep_a_refusal_waiting(receiver: Listening) -> None:
+    """Each of them has a thread, and the one that takes calls in is another one."""
+    receiver.gate.clear()
+    with ThreadPoolExecutor(20) as clients:
+        waiting = [clients.submit(receiver.call, {"id": f"w{number}"}) for number in range(20)]
+        receiver.wait_for_calls(20)
+        receiver.busy = True
+        assert receiver.call({"id": "refused"})[1]["status"] == 503
+        receiver.gate.set()
+        assert {each.result()[1]["outcome"] for each in waiting} == {"local"}
+    assert receiver.receiver.threads.started == 20
+
+
+def test_threads_are_used_again(receiver: Listening) -> None:
+    for number in range(20):
+        assert receiver.call({"id": str(number)})[0] == 200
+    assert receiver.receiver.threads.started < 20
+
+
+def test_calls_that_were_taken_are_answered_after_the_end(receiver: Listening) -> None:
+    receiver.gate.clear()
+    with ThreadPoolExecutor(1) as clients:
+        waiting = clients.submit(receiver.call)
+        receiver.wait_for_calls(1)
+        receiver.receiver.close()
+        receiver.gate.set()
+        assert waiting.result()[0] == 200
+    with pytest.raises(ConnectionError):
+        receiver.call({"id": "2"})
+
+
 def test_a_call_is_good_once(receiver: Listening) -> None:
     assert receiver.call()[0] == 200
     assert receiver.call()[0] == 401
@@ -136,7 +192,7 @@ def test_only_post(receiver: Listening) -> None:
 
 def test_who_sends_a_byte_now_and_then_is_hung_up_on_and_delays_nobody(receiver: Listening) -> None:
     with socket.create_connection(("127.0.0.1", receiver.port)) as slow:
-        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         slow.settimeout(0.2)
         assert receiver.call()[0] == 200
         with pytest.raises(ConnectionError):  # after `seconds`, however often a byte comes
