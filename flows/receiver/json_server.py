@@ -149,7 +149,8 @@ class _Call(asyncio.Protocol):
         elif len(length) > 9 or int(length) > self._server.max_body:
             self._reply((413, {"error": f"the body may have at most {self._server.max_body} bytes"}))
         elif self._http.they_are_waiting_for_100_continue:
-            self._write(h11.InformationalResponse(status_code=100, headers=[]))
+            go_on = h11.InformationalResponse(status_code=100, headers=[])
+            self._transport.write(self._http.send(go_on) or b"")
 
     def _take(self) -> None:
         """All of it has arrived."""
@@ -191,14 +192,10 @@ class _Call(asyncio.Protocol):
             ("Content-Length", str(len(body))),
             ("Connection", "close"),
         ]
-        self._write(h11.Response(status_code=status, headers=headers))
-        self._write(h11.Data(data=body))
+        response = h11.Response(status_code=status, headers=headers)
+        self._transport.write((self._http.send(response) or b"") + body)
         self._transport.close()
         self._leave()
-
-    def _write(self, event: h11.InformationalResponse | h11.Response | h11.Data) -> None:
-        if data := self._http.send(event):
-            self._transport.write(data)
 
     def _abort(self) -> None:
         self._transport.abort()

@@ -194,7 +194,8 @@ class OnMiss:
     ) -> dict[str, Any]:
         seconds = min(timeout_seconds, self._options.timeout)
         group = question["repository"].partition("/")[0]
-        async with self._queue.turn(group, is_here=is_here):
+        same = tuple(question.get(key) for key in ("kind", "repository", "reference", "last"))
+        async with self._queue.turn(same, group, is_here=is_here):
             return await call(self._options, question | {"timeout": seconds}, seconds, **more)
 
     def _is_ours(self, request: Request) -> bool:

@@ -24,9 +24,10 @@ class Calls:
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def make(self, name: str, group: str = "a", *, is_here: bool = False) -> None:
+    async def make(self, name: str, group: str = "a", *, is_here: bool = False, same: str = "") -> None:
+        """`same`: calls with this question, whatever their names."""
         self._ends[name] = asyncio.Event()
-        self._tasks[name] = asyncio.create_task(self._call(name, group, is_here=is_here))
+        self._tasks[name] = asyncio.create_task(self._call(name, same or name, group, is_here=is_here))
         await _settle()
 
     async def turn_of(self, name: str) -> None:
@@ -41,8 +42,8 @@ class Calls:
         self._tasks[name].cancel()
         await _settle()
 
-    async def _call(self, name: str, group: str, *, is_here: bool) -> None:
-        async with self._queue.turn(group, is_here=is_here):
+    async def _call(self, name: str, question: str, group: str, *, is_here: bool) -> None:
+        async with self._queue.turn(question, group, is_here=is_here):
             self.began.append(name)
             async with self._changed:
                 self._changed.notify_all()
@@ -110,6 +111,49 @@ def test_a_call_that_waits_for_an_upstream_makes_no_other_one_wait() -> None:
         await calls.end("hangs")  # its place was left already, and is not left twice
         await calls.make("third")
         assert calls.began == ["hangs", "next"]
+
+    run(test)
+
+
+def test_calls_with_one_question_go_together_and_hold_one_place() -> None:
+    async def test() -> None:
+        calls = Calls()
+        for name in ("a1", "a2"):
+            await calls.make(name, same="a")
+        await calls.make("other")
+        await calls.make("a3", same="a")
+        assert calls.began == ["a1", "a2", "a3"]
+        for name in ("a1", "a3"):
+            await calls.end(name)
+        assert calls.began == ["a1", "a2", "a3"], "one of them is still under way"
+        await calls.end("a2")
+        assert calls.began[3:] == ["other"]
+
+    run(test)
+
+
+def test_of_too_many_calls_with_one_question_the_rest_waits_for_its_turn() -> None:
+    async def test() -> None:
+        calls = Calls()
+        for number in range(70):
+            await calls.make(str(number), same="a")
+        assert len(calls.began) == 64
+        for number in range(64):
+            await calls.end(str(number))
+        assert len(calls.began) == 70
+
+    run(test)
+
+
+def test_a_client_that_hangs_up_takes_no_turn_from_the_others_with_its_question() -> None:
+    async def test() -> None:
+        calls = Calls()
+        await calls.make("first")
+        for name in ("a1", "a2"):
+            await calls.make(name, same="a")
+        await calls.hang_up("a1")
+        await calls.end("first")
+        assert calls.began == ["first", "a2"]
 
     run(test)
 
