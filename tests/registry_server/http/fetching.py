@@ -22,16 +22,24 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Fetching:
-    """`upstream`: repository -> tag -> layer. `asked` are the questions; `options` a file for `on_miss`."""
+    """`upstream`: repository -> tag -> layer. `asked` are the questions; `options` a file for `on_miss`.
+
+    No question is answered while `gate` is not set.
+    """
 
     store: Store
     options: Path
     upstream: dict[str, dict[str, bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         name, reference = question["repository"], question.get("reference", "")
         self.asked.append(f"{name} {reference}")
+        self.gate.wait()
         layer = self.upstream.get(name, {}).get(reference)
         repository = self.store.repository(RepositoryName(name))
         if layer is not None:
@@ -57,11 +65,16 @@ def fetching(store: Store, folder: Path) -> Iterator[Fetching]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         url = f"http://127.0.0.1:{server.server_port}/"
         found.options.write_text(OnMissOptions(url, b"only for this test", 20.0).to_json())
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield found
         finally:
+            found.gate.set()
             server.shutdown()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from registry_server.http.pull_through.call_queue import CallQueue
+from registry_server.http.server_process import running_server
+from registry_server.store.store import Store
+from tests.registry_server.http.fetching import fetching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 _NEVER = 3600.0  # seconds after which a call counts as taken
 _SOON = 0.01
+_MANY = 400
 
 
 class Calls:
@@ -184,3 +192,25 @@ def test_a_client_that_hangs_up_in_the_moment_of_its_turn_hands_it_on() -> None:
         assert calls.began == ["1", "3"]
 
     run(test)
+
+
+def test_a_miss_does_not_wait_behind_many_of_another_repository(tmp_path: Path) -> None:
+    """The receiver answers none of them; it notes in which order they come."""
+    store = Store.open(tmp_path / "store")
+    with fetching(store, tmp_path) as receiver, ExitStack() as clients:
+        receiver.gate.clear()
+        with running_server(store.root, on_miss=receiver.options) as url:
+            address = ("127.0.0.1", int(url.rpartition(":")[2]))
+
+            def ask(repository: str, tag: str) -> None:
+                client = clients.enter_context(socket.create_connection(address))
+                client.sendall(f"GET /v2/{repository}/manifests/{tag} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+            for number in range(_MANY):
+                ask("bad/app", str(number))
+            ask("good/app", "1")
+            while "good/app 1" not in receiver.asked:
+                time.sleep(_SOON)
+            before = receiver.asked.index("good/app 1")
+            receiver.gate.set()
+    assert before < _MANY / 2
