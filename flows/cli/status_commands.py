@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.cli.profile_commands import Json, ProfilePath, load
-from flows.reporting.console import out, say
-from registry_server.counted import counted
-
-if TYPE_CHECKING:
-    from flows.reporting.tag_status import TagStatus
+from flows.reporting.console import say
 
 _ROWS = 60
 
@@ -45,52 +41,22 @@ def status(
     everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show for every tag what the upstream has, what the store has, when it was checked, and what failed.
+    """Show whether the mirror is complete: what the upstream and the store have of every tag, and why not.
 
-    Exit code 0: everything that the last runs wanted is in place; 2: something is not; 1: an error.
+    An entry of the profile that never ran is not complete, nor is one whose last success is older than its
+    pollInterval or schedule allows. A run for some images only (`sync --image`) is no entry's last run.
+
+    Exit code 0: everything that the profile wants is in place; 2: something is not; 1: an error.
     """
-    from flows.entries import find_entry, open_store
-    from flows.orchestration.sync import newest_reports
-    from flows.reporting.status_tables import render_counts, render_runs, render_tags
-    from flows.reporting.tag_status import tag_statuses
-    from tasks.stored.images import StoredImages, count_by_entry
+    from flows.cli.status import mirror_status, print_status
 
-    loaded = load(profile).profile
-    if registry is not None:
-        find_entry(loaded, registry)
-    store = open_store(loaded, create=False)
-    short, now = StoredImages(loaded, store).shortfalls(), time.time()
-    every = tag_statuses(store, registry, short=short, entries=loaded.entry_names(), now=now)
-    rows = [row for row in every if not (problems and row.in_place)]
-    reports = newest_reports(store.reports.load_all(registry))
+    found = mirror_status(load(profile), registry, time.time())
+    shown = found.only_problems() if problems else found
     if as_json:
-        document = {
-            "runs": list(reports.values()),
-            "policies": count_by_entry(short),
-            "tags": [row.to_json() for row in rows],
-        }
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json.dumps(shown.to_json(), indent=2))
     else:
-        out.print(render_runs(store.root, list(reports.values()), now))
-        for line in render_counts(count_by_entry(short)):
-            out.print(line)
-        shown = (
-            rows
-            if everything or problems or len(rows) <= _ROWS
-            else [row for row in rows if not row.in_place or row.held_back or row.gone_since]
-        )
-        if shown:
-            out.print(render_tags(shown, now))
-        elif reports and problems:
-            out.print("every tag that the profile wants is in place")
-        if len(shown) < len(rows):
-            hidden = len(rows) - len(shown)
-            say(f"not listed, because in place: {counted(hidden, 'tag')}; --all lists them")
-    raise typer.Exit(_exit_code(rows, [report["state"] for report in reports.values()]))
-
-
-def _exit_code(rows: list[TagStatus], states: list[str]) -> int:
-    return 0 if all(row.in_place for row in rows) and all(state == "complete" for state in states) else 2
+        print_status(shown, limit=None if everything or problems else _ROWS)
+    raise typer.Exit(0 if found.is_complete else 2)
 
 
 def audit(

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from flows.demo.sample_upstream import SampleSummary, fill_sample_upstream
 from flows.orchestration.runner_events import DeploymentsApplied, RunEnded
-from flows.orchestration.sync import newest_reports
 from flows.reporting.console import err, out, say
+from flows.reporting.last_runs import last_runs
 from flows.reporting.report_tables import render_report
 from flows.settings import client_environment
 from flows.supervisor.up import Supervisor
@@ -118,8 +118,8 @@ def _say_what_is_there(url: str, sample: SampleSummary) -> None:
 
 def _show_report(folder: Path) -> None:
     reports = Store.open(folder / "store").reports.load_all()
-    for report in newest_reports(reports).values():
-        for line in render_report(report):
+    for run in last_runs(reports).values():
+        for line in render_report(run.report):
             out.print(line)
 
 

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from flows.entries import find_entry, open_store
 from flows.reporting.console import complain, out, say
+from flows.reporting.last_runs import LEFT, last_runs
 from flows.reporting.report_tables import render_report
 from flows.settings import client_environment
 from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flows.orchestration.deployment_runs import Run
     from profiles.loader import LoadedProfile
@@ -148,12 +149,10 @@ def _show(store: Store, state: str, message: str) -> None:
         complain(message)
 
 
-_LEFT = ("failed", "not reached")
-
-
 def rerun_requests(profile: Profile, run: str | None) -> list[SyncRequest]:
-    """The images that failed in the run of this id, or in the newest run of each registry entry.
+    """The images that failed in the run of this id, or in the last whole run of each registry entry.
 
+    Without an id, a run for some images only is not repeated, and what a later run put in place is left out.
     A run that failed as a whole, or in a whole repository, is run again as a whole. Raises `NotWanted` for an
     unknown run.
     """
@@ -164,25 +163,22 @@ def rerun_requests(profile: Profile, run: str | None) -> list[SyncRequest]:
             raise NotWanted(
                 f"the store has no report of a run {run!r}; `mirrorflow status` lists the last runs"
             )
-        chosen = chosen[-1:]
-    else:
-        names = {entry.name for entry in profile.sync.registries}
-        chosen = [dict(report) for name, report in newest_reports(reports).items() if name in names]
+        return [
+            SyncRequest(find_entry(profile, report["registry"]), incomplete_images(report))
+            for report in chosen[-1:]
+            if report["state"] != "complete"
+        ]
+    last = last_runs(reports)
     return [
-        SyncRequest(find_entry(profile, report["registry"]), incomplete_images(report))
-        for report in chosen
-        if report["state"] != "complete"
+        SyncRequest(entry, last[entry.name].to_rerun)
+        for entry in profile.sync.registries
+        if entry.name in last and not last[entry.name].is_complete
     ]
-
-
-def newest_reports(reports: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The newest report of each registry entry; `reports` are oldest first, as the store gives them."""
-    return {report["registry"]: report for report in reports}
 
 
 def incomplete_images(report: Mapping[str, Any]) -> tuple[str, ...]:
     """The images of a report that are not in place; () means everything, because more than images failed."""
     if report["problems"] and not report["only"]:
         return ()
-    left = tuple(image["image"] for image in report["images"] if image["outcome"] in _LEFT)
+    left = tuple(image["image"] for image in report["images"] if image["outcome"] in LEFT)
     return left or tuple(report["only"])

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TextIO
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What reads a pipe or a file needs a row on one line; only a terminal has a width.
+_UNFOLDED: Final = 100_000
+
+
+def _console(stream: TextIO | None, *, stderr: bool = False) -> Console:
+    width = None if stream is not None and stream.isatty() else _UNFOLDED
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+out = _console(sys.stdout)
+err = _console(sys.stderr, stderr=True)
 
 
 def say(words: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.cli.stored_tags import StoredTag
+    from flows.reporting.entry_status import EntryStatus
     from flows.reporting.tag_status import TagStatus
     from registry_server.store.maintenance.stats import StoreStats
     from tasks.stored.images import Standing
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
 _DIGEST = 19  # `sha256:` and twelve hex digits
 
 
-def render_runs(root: Path, reports: Sequence[Mapping[str, Any]], now: float) -> Table:
-    """One line for the last run of each registry entry."""
+def render_entries(root: Path, entries: Sequence[EntryStatus], now: float) -> Table:
+    """One line for each registry entry: its last run over all of it, and whether that is enough."""
     table = Table(title=f"store {root}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("registry", "last run", "outcome"):
         table.add_column(column, overflow="fold")
     table.add_column("run", no_wrap=True)
-    for report in reports:
-        ended = datetime.fromisoformat(report["ended"]).timestamp()
-        style = "green" if report["state"] == "complete" else "red"
+    for entry in entries:
+        style = "green" if entry.in_place else "red"
         table.add_row(
-            Text(report["registry"]), _ago(ended, now), Text(report["message"], style=style), report["runId"]
+            Text(entry.registry),
+            _ago(entry.ended, now),
+            Text(entry.message, style=style),
+            (entry.report or {}).get("runId", ""),
         )
     return table
 

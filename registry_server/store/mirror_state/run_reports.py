@@ -1,4 +1,8 @@
-"""Reports of runs: JSON files by registry entry, the newest kept."""
+"""Reports of runs: JSON files by registry entry, the newest kept.
+
+A run for some images only (`only` is not empty) has a file name of its own kind. Many of them, as pushes
+upstream cause, must not displace the last run over the whole entry: `status` needs that one.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,12 @@ if TYPE_CHECKING:
     from registry_server.store.filesystem.disk import Disk
 
 KEPT: Final = 200
+"""Of each registry entry: so many runs over all of it, and as many for some images only."""
+_PARTIAL: Final = ".partial.json"
 
 
 class Reports:
-    """`reports/<registry entry>/<utc time>-<id>.json` in the main root."""
+    """`reports/<registry entry>/<utc time>-<id>[.partial].json` in the main root."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -30,12 +36,13 @@ class Reports:
 
     @translated
     def save(self, name: str, document: Mapping[str, Any]) -> Path:
-        """Keep the report of a run of the registry entry `name`; the oldest beyond 200 go."""
-        folder = self._folder(name)
+        """Keep the report of a run of the registry entry `name`; the oldest of its kind beyond 200 go."""
+        folder, partial = self._folder(name), bool(document.get("only"))
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        path = f"{folder}/{stamp}-{secrets.token_hex(4)}.json"
+        path = f"{folder}/{stamp}-{secrets.token_hex(4)}{_PARTIAL if partial else '.json'}"
         self._disk.write(path, json.dumps(document, indent=1).encode() + b"\n")
-        for old in _reports_in(folder)[:-KEPT]:
+        alike = [each for each in _reports_in(folder) if each.endswith(_PARTIAL) == partial]
+        for old in alike[:-KEPT]:
             files.remove(f"{folder}/{old}")
         return Path(path)
 

@@ -70,7 +70,9 @@ def mirror(tmp_path_factory: pytest.TempPathFactory, prefect_url: str) -> Mirror
     fill_sample_upstream(mirror.upstream)
     _imitate_quay(mirror.upstream)
     profile = shipped_profile("demo").read_text().replace("5900", str(port)).replace("5901", "0")
-    mirror.profile.write_text(profile.replace("maxRetries: 2", "maxRetries: 0"))
+    mirror.profile.write_text(
+        profile.replace("maxRetries: 2", "maxRetries: 0").replace("pollInterval: 5m", "pollInterval: 12h")
+    )
     _make_history(mirror)
     return mirror
 

@@ -202,6 +202,13 @@ def test_the_oldest_reports_go(store: Store) -> None:
     assert [each["number"] for each in store.reports.load_all("a")] == list(range(3, KEPT + 3))
 
 
+def test_runs_for_some_images_do_not_displace_the_last_whole_run(store: Store) -> None:
+    store.reports.save("a", {"number": -1, "only": []})
+    for number in range(KEPT + 3):
+        store.reports.save("a", {"number": number, "only": ["app:1"]})
+    assert [each["number"] for each in store.reports.load_all("a")] == [-1, *range(3, KEPT + 3)]
+
+
 @pytest.mark.parametrize("name", ["registry1:5000/library", "../../evil", "a b", "é"])
 def test_the_name_of_a_registry_entry_is_no_path(store: Store, name: str) -> None:
     path = store.reports.save(name, {"name": name})

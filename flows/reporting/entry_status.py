@@ -1,0 +1,122 @@
+"""The state of each registry entry of a profile: was it run, did that succeed, is it recent enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from flows.reporting.tag_status import TagStatus
+from tasks.list_catalog import choose_repositories, literal_names
+from tasks.run.sizes import human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from flows.reporting.last_runs import LastRun
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry
+    from profiles.values.poll_timing import PollTiming
+    from registry_server.store.store import Store
+
+# A run begins some seconds after its time, and a watchdog must not call that overdue.
+_GRACE: Final = 0.1  # of the time between two polls
+
+
+class EntryState(StrEnum):
+    COMPLETE = "complete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    OVERDUE = "overdue"
+    NEVER_RUN = "never run"
+    ON_DEMAND = "on demand"
+    NOT_MIRRORED = "not mirrored"
+
+
+_IN_PLACE: Final = frozenset({EntryState.COMPLETE, EntryState.ON_DEMAND, EntryState.NOT_MIRRORED})
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatus:
+    """`report` is that of the last run over the whole entry; None: there was none."""
+
+    registry: str
+    state: EntryState
+    message: str
+    report: Mapping[str, Any] | None = None
+
+    @property
+    def in_place(self) -> bool:
+        return self.state in _IN_PLACE
+
+    @property
+    def ended(self) -> float | None:
+        """When the last run ended, in Unix seconds."""
+        return None if self.report is None else _moment(self.report["ended"]).timestamp()
+
+    def to_json(self) -> dict[str, Any]:
+        report = self.report or {}
+        return {
+            "registry": self.registry,
+            "state": str(self.state),
+            "message": self.message,
+            "runId": report.get("runId", ""),
+            "lastRun": report.get("ended"),
+        }
+
+
+def entry_statuses(
+    profile: Profile, entries: Iterable[RegistryEntry], runs: Mapping[str, LastRun], now: float
+) -> list[EntryStatus]:
+    """One for each entry, in order; `now` in Unix seconds."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return [_status(entry, runs.get(entry.name), moment, enabled=profile.sync.enable) for entry in entries]
+
+
+def _status(entry: RegistryEntry, last: LastRun | None, now: datetime, *, enabled: bool) -> EntryStatus:
+    report = last.report if last else None
+    if not enabled or not (entry.is_synced or entry.on_demand):
+        why = "it has no content rules" if enabled else "`sync.enable` is false"
+        return EntryStatus(entry.name, EntryState.NOT_MIRRORED, f"not mirrored: {why}", report)
+    if not entry.is_synced:
+        return EntryStatus(entry.name, EntryState.ON_DEMAND, "fetched on demand only", report)
+    if last is None:
+        return EntryStatus(entry.name, EntryState.NEVER_RUN, "never run: `mirrorflow sync` runs it")
+    state, words = _judge(last, entry.timing, now)
+    return EntryStatus(entry.name, state, words, report)
+
+
+def _judge(last: LastRun, timing: PollTiming | None, now: datetime) -> tuple[EntryState, str]:
+    message = last.report["message"]
+    if not last.is_complete:
+        state = EntryState.STOPPED if last.report["state"] == "stopped" else EntryState.FAILED
+        return state, message
+    if last.report["state"] != "complete":
+        message = f"{message}; in place since, by later runs"
+    if timing is not None and _is_overdue(timing, last.report, now):
+        age = human_seconds((now - _moment(last.report["ended"])).total_seconds())
+        return EntryState.OVERDUE, f"overdue: the last success is {age} old, polled {timing}; {message}"
+    return EntryState.COMPLETE, message
+
+
+def _is_overdue(timing: PollTiming, report: Mapping[str, Any], now: datetime) -> bool:
+    """A poll may take as long as the last one did, and begin a little late."""
+    following = timing.next_due(now, now)
+    between = timing.next_due(now, following) - following
+    allowed = between * _GRACE + timedelta(seconds=report["seconds"])
+    return timing.is_overdue(_moment(report["started"]), now - allowed)
+
+
+def new_repositories(store: Store, entry: RegistryEntry) -> Iterator[TagStatus]:
+    """Repositories that the rules name and that no run of the entry has polled: a rule is newer than it."""
+    for source in choose_repositories(entry, literal_names(entry)):
+        for target in source.targets:
+            polls = store.repository(target.local).polls()
+            if not any(poll.registry == entry.name for poll in polls):
+                problem = "a content rule names it, and no run has looked at it yet: run `mirrorflow sync`"
+                yield TagStatus(entry.name, str(target.local), "", "", "", None, None, problem)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
