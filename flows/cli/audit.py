@@ -105,8 +105,12 @@ class _Json:
 
     @property
     def _head(self) -> str:
-        when = self.when.isoformat(timespec="seconds")
-        head = {"profile": str(self.loaded.path), "profileSha256": self.loaded.sha256, "when": when}
+        head = {
+            "version": 1,
+            "profile": str(self.loaded.path),
+            "profileSha256": self.loaded.sha256,
+            "when": self.when.isoformat(timespec="seconds"),
+        }
         return json.dumps(head)[:-1] + ', "images": ['
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.profile_commands import Json, ProfilePath, Registries, load
-from flows.reporting.console import out, say, warn
+from flows.reporting.console import out, print_json, say, warn
 
 if TYPE_CHECKING:
     from flows.client_config.model import ClientConfig
@@ -86,7 +85,7 @@ def client(
         for path in write_files(made.files, write):
             say(f"wrote {path}")
     if as_json:
-        typer.echo(json.dumps(_document(made), indent=2))
+        print_json(_document(made))
     elif write is None:
         typer.echo("\n".join(f"# {file.path}\n{file.content}" for file in made.files), nl=False)
     if not as_json:
@@ -148,7 +147,7 @@ def doctor(
     failed = any(each.outcome is CheckStatus.FAILED for each in findings)
     if as_json:
         document = {"ok": not failed, "findings": [each.to_json() for each in findings]}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         for part in render(findings):
             out.print(part)

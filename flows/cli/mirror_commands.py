@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flows.cli.profile_commands import ProfilePath, Registries, load, load_to_ask
-from flows.reporting.console import err, out, say
+from flows.cli.profile_argument import PROFILE_VARIABLE
+from flows.cli.profile_commands import Json, ProfilePath, Registries, load, load_to_ask
+from flows.reporting.console import err, out, print_json_list, say
 
 _INTERRUPTED = 130
 
@@ -42,6 +44,7 @@ def sync(
         ),
     ] = None,
     prefect: WithPrefect = False,
+    as_json: Json = False,
 ) -> None:
     """Copy everything that the profile wants into the store, once.
 
@@ -59,7 +62,13 @@ def sync(
     if not registry and (left := only_on_demand(loaded.profile)):
         say(f"only fetched on demand; --registry mirrors all of it: {', '.join(left)}")
     requests = [SyncRequest(entry, tuple(image or ())) for entry in entries]
-    _end(sync_entries(loaded, requests, prefect=prefect))
+    reports: list[Mapping[str, Any]] = []
+    try:
+        ended = sync_entries(loaded, requests, prefect=prefect, show=reports.append if as_json else None)
+    finally:
+        if as_json:
+            print_json_list(reports)
+    _end(ended)
 
 
 def rerun(
@@ -77,7 +86,7 @@ def rerun(
             "--profile",
             "-p",
             metavar="PROFILE",
-            envvar="MIRRORFLOW_PROFILE",
+            envvar=PROFILE_VARIABLE,
             help="The profile whose runs to look for.",
         ),
     ] = None,

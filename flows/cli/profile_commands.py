@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.reporting.console import out, say, warn
+from flows.cli.profile_argument import PROFILE_VARIABLE, ProfileFirst
+from flows.reporting.console import out, print_json, print_json_list, say, warn
 from profiles.imports.program import Program
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from tasks.planning import Plan
 
 ProfilePath = Annotated[
-    Path, typer.Argument(metavar="PROFILE", help="A profile (YAML, JSON or TOML), or a zot configuration.")
+    Path,
+    typer.Argument(
+        metavar="PROFILE",
+        envvar=PROFILE_VARIABLE,
+        help="A profile (YAML, JSON or TOML), or a zot configuration.",
+    ),
 ]
 Registries = Annotated[
     list[str] | None,
@@ -32,8 +38,8 @@ def register(app: typer.Typer) -> None:
     app.command()(schema)
     app.command("import")(import_)
     app.command()(plan)
-    app.command()(explain)
-    app.command()(verify)
+    app.command(cls=ProfileFirst)(explain)
+    app.command(cls=ProfileFirst)(verify)
 
 
 def load(path: Path) -> LoadedProfile:
@@ -149,7 +155,7 @@ def plan(
         )
     plans = plan_entries(loaded.profile, entries, weigh=weigh)
     if as_json:
-        typer.echo(json.dumps([each.to_json() for each in plans], indent=2))
+        print_json_list(each.to_json() for each in plans)
     else:
         for line in render_plans(plans):
             out.print(line)
@@ -204,7 +210,7 @@ def verify(
 
     found = verify_image(load_to_ask(profile).profile, image)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
         for line in render_verdict(found):
             out.print(line, markup=False)

@@ -46,7 +46,6 @@ class MirrorStatus:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "version": 1,
             "complete": self.is_complete,
             "entries": [each.to_json() for each in self.entries],
             "runs": [each.report for each in self.entries if each.report is not None],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.profile_commands import Json, ProfilePath, load
-from flows.reporting.console import say
+from flows.reporting.console import print_json, say
 
 _ROWS = 60
 
@@ -53,7 +52,7 @@ def status(
     found = mirror_status(load(profile), registry, time.time())
     shown = found.only_problems() if problems else found
     if as_json:
-        typer.echo(json.dumps(shown.to_json(), indent=2))
+        print_json(shown.to_json())
     else:
         print_status(shown, limit=None if everything or problems else _ROWS)
     raise typer.Exit(0 if found.is_complete else 2)

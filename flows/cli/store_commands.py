@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.profile_argument import ProfileFirst
 from flows.cli.profile_commands import Json, ProfilePath, Registries, load
 from flows.cli.usage import PlainTyper
-from flows.reporting.console import complain, out, say
+from flows.reporting.console import complain, out, print_json, print_json_list, say
 from registry_server.counted import counted
 
 if TYPE_CHECKING:
@@ -27,9 +27,13 @@ store_app = PlainTyper(
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ls, rm, gc, scrub, stats, export, prune, undelete):
+    for command in (gc, scrub, stats, prune):
         store_app.command()(command)
-    store_app.command("import")(import_)
+    store_app.command(cls=ProfileFirst)(ls)
+    store_app.command(cls=ProfileFirst)(rm)
+    store_app.command(cls=ProfileFirst)(export)
+    store_app.command(cls=ProfileFirst)(undelete)
+    store_app.command("import", cls=ProfileFirst)(import_)
     app.add_typer(store_app)
 
 
@@ -49,7 +53,7 @@ def ls(
     store = open_store(load(profile).profile, create=False)
     found = list(stored_tags(store, repositories or ()))
     if as_json:
-        typer.echo(json.dumps([each.to_json() for each in found], indent=2))
+        print_json_list([each.to_json() for each in found])
     elif found:
         out.print(render_stored(found))
     else:
@@ -102,7 +106,7 @@ def gc(
         report = report.and_then(collect_garbage(store, loaded, told=told))
     if as_json:
         document = report.to_json() | {"removals": [asdict(each) for each in gone]}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         out.print(summary(report), markup=False)
     for problem in report.problems:
@@ -158,7 +162,7 @@ def scrub(
         healed = refetch_damaged(store, loaded, stop=sign.event, told=say) if heal else []
     lost = [str(each) for each in find_missing(store)]
     if as_json:
-        typer.echo(json.dumps(report.to_json() | {"healed": healed, "missing": lost}, indent=2))
+        print_json(report.to_json() | {"healed": healed, "missing": lost})
     else:
         state = "" if report.complete else ", stopped before the end"
         out.print(
@@ -180,7 +184,7 @@ def stats(profile: ProfilePath, as_json: Json = False) -> None:
     store = open_store(load(profile).profile, create=False)
     measured = measure(store)
     if as_json:
-        typer.echo(json.dumps(measured.to_json(), indent=2))
+        print_json(measured.to_json())
         return
     for part in render_stats(store.root, measured):
         out.print(part)

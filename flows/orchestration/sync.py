@@ -9,8 +9,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from flows.entries import find_entry, open_store
 from flows.reporting.console import complain, out, say
 from flows.reporting.last_runs import LEFT, last_runs
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
     _Run = Callable[[LoadedProfile, Store, "SyncRequest"], tuple[str, str]]
+    _Show = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +38,39 @@ class SyncRequest:
 
 
 def sync_entries(
-    loaded: LoadedProfile, requests: Sequence[SyncRequest], *, prefect: bool = False
+    loaded: LoadedProfile,
+    requests: Sequence[SyncRequest],
+    *,
+    prefect: bool = False,
+    show: _Show | None = None,
 ) -> bool | None:
     """Run each request and print its report. True when all is in place, None when it was stopped.
 
-    `prefect`: with a Prefect server of its own, where none is there.
+    `prefect`: with a Prefect server of its own, where none is there. `show` gets each report instead of the
+    terminal.
     """
+    show = show or _print_report
     store = open_store(loaded.profile)
     if not (prefect or _is_served(store) or os.environ.get("PREFECT_API_URL")):
-        return _run_all(loaded, store, requests, run=_run_direct)
+        return _run_all(loaded, store, requests, run=_run_direct, show=show)
     from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
 
     with prefect_api(store.root, say=say) as api_url:
         environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
         os.environ.update(environment)
         try:
-            return _run_all(loaded, store, requests, run=_run)
+            return _run_all(loaded, store, requests, run=_run, show=show)
         finally:
             drain_prefect_queues()
 
 
 def _run_all(
-    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], *, run: _Run
+    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], *, run: _Run, show: _Show
 ) -> bool | None:
     complete = True
     for request in requests:
         state, message = run(loaded, store, request)
-        _show(store, state, message)
+        _show(store, state, message, show)
         if state == "CANCELLED":
             return None
         complete = complete and state == "COMPLETED"
@@ -136,17 +141,21 @@ def _has_deployment(client: Any, loaded: LoadedProfile, store: Store, request: S
     )
 
 
-def _show(store: Store, state: str, message: str) -> None:
+def _show(store: Store, state: str, message: str, show: _Show) -> None:
     """The report that the run left; a run that ended before it began left only its message."""
     reports = store.reports.load_all()
     newest = max(reports, key=lambda report: report["ended"], default=None)
     if newest is not None and newest["message"] == message:
-        for line in render_report(newest):
-            out.print(line)
+        show(newest)
     elif state == "COMPLETED":
-        out.print(Text(message))
+        say(message)
     else:
         complain(message)
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    for line in render_report(report):
+        out.print(line)
 
 
 def rerun_requests(profile: Profile, run: str | None) -> list[SyncRequest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
 # What reads a pipe or a file needs a row on one line; only a terminal has a width.
@@ -39,3 +40,13 @@ def complain(words: str) -> None:
 def warn(warnings: Iterable[object]) -> None:
     for warning in warnings:
         err.print(Text.assemble(("warning: ", "bold yellow"), str(warning)))
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """What `--json` prints, with the version of its fields (docs/reports.md)."""
+    sys.stdout.write(json.dumps({"version": 1, **document}, indent=2) + "\n")
+
+
+def print_json_list(documents: Iterable[Mapping[str, object]]) -> None:
+    """As `print_json`: a list, each element with the version of its fields."""
+    sys.stdout.write(json.dumps([{"version": 1, **each} for each in documents], indent=2) + "\n")
