@@ -2,46 +2,80 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from flows.reporting.console import err
+from flows.reporting.console import err, say
 from flows.reporting.progress import listener, percent, words
+from flows.reporting.transfer_rate import TransferRate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
 
     from tasks.run.record import Totals
 
+_LINE_SECONDS: Final = 10.0
+
 
 @contextmanager
 def progress_bar(registry: str) -> Iterator[None]:
-    """One bar for one registry entry, fed by the run's own timer; nothing where stderr is no terminal."""
-    columns = (
-        TextColumn("{task.fields[registry]}"),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("looking", total=None, registry=registry)
-
-        def show(_registry: str, totals: Totals) -> None:
-            known = totals.images > 0
-            progress.update(
-                bar, description=words(totals), completed=percent(totals), total=100 if known else None
-            )
-
+    """One bar for one registry entry, fed by the run's own timer; lines now and then without a terminal."""
+    drawing = _bar(registry) if err.is_terminal else nullcontext(ProgressLines(say, time.monotonic()).show)
+    with drawing as show:
         token = listener.set(show)
         try:
             yield
         finally:
             listener.reset(token)
+
+
+@contextmanager
+def _bar(registry: str) -> Iterator[Callable[[str, Totals], None]]:
+    columns = (
+        TextColumn("{task.fields[registry]}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    rate = TransferRate()
+    with Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task("looking", total=None, registry=registry)
+
+        def show(_registry: str, totals: Totals) -> None:
+            rate.add(totals.moved_bytes, time.monotonic())
+            total = 100 if totals.images > 0 else None
+            progress.update(bar, description=_all_words(totals, rate), completed=percent(totals), total=total)
+
+        yield show
+
+
+def _all_words(totals: Totals, rate: TransferRate) -> str:
+    """With the rate, and the time that is left for the bytes that are planned so far."""
+    speed = rate.words(totals.planned_bytes - totals.moved_bytes)
+    return ", ".join(filter(None, (words(totals), speed)))
+
+
+@dataclass(slots=True)
+class ProgressLines:
+    """A line every ten seconds, for logs: a run that is shorter prints none."""
+
+    say: Callable[[str], None]
+    last: float  # when the run began, or the last line was printed; seconds of a monotonic clock
+    clock: Callable[[], float] = time.monotonic
+    _rate: TransferRate = field(default_factory=TransferRate)
+
+    def show(self, registry: str, totals: Totals) -> None:
+        now = self.clock()
+        self._rate.add(totals.moved_bytes, now)
+        if now - self.last >= _LINE_SECONDS:
+            self.last = now
+            self.say(f"{registry}: {_all_words(totals, self._rate)}")
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,11 @@ from flows.maintenance.garbage_collection import GcSchedule
 from flows.orchestration.deployments import ENTRYPOINT
 from flows.orchestration.prefect_server import PrefectServer, end_process, kill_session, last_log_error
 from flows.orchestration.runner import GRACE, RunnerOptions
-from flows.orchestration.runner_events import RunnerFailed, read_event
+from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, RunnerFailed, read_event
 from flows.orchestration.user_server import require_server
 from flows.receiver.child_process import ReceiverProcess
 from flows.settings import client_environment, own_server_wanted, prefect_home
+from flows.supervisor.arriving import ArrivingBlobs
 from flows.supervisor.view import SupervisorView
 from profiles.loader import load_profile
 from profiles.server_options import server_options
@@ -84,6 +86,7 @@ class Supervisor:
         self._registry: ServerProcess | None = None
         self._receiver: ReceiverProcess | None = None
         self._root = self._runner_log = Path()
+        self._arriving = ArrivingBlobs(())
         self.api_url = self.ui_url = self.registry_url = ""
 
     def __enter__(self) -> Self:
@@ -95,6 +98,7 @@ class Supervisor:
                 durability=profile.storage.durability,
             )
             self._root = store.root
+            self._arriving = ArrivingBlobs([f"{root.disk.root}/incoming" for root in store.roots])
             self._claim(store)
             self._apply_policies(profile, store)
             self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root), store.uuid)
@@ -133,17 +137,27 @@ class Supervisor:
 
         Raises SupervisorError when a child has ended.
         """
-        while True:
-            with suppress(queue.Empty):
-                report = self._reports.get(timeout=_POLL_INTERVAL)
-                if report is not None:
-                    self.view.report(report)
-                if isinstance(report, RunnerFailed):
-                    raise SupervisorError(report.message)
-                if until is not None and isinstance(report, until):
-                    return report
-                continue
-            self._check()
+        with self.view.live():
+            while True:
+                self.view.redraw(self._arriving.look(time.time()), time.time())
+                with suppress(queue.Empty):
+                    report = self._reports.get(timeout=_POLL_INTERVAL)
+                    if report is not None:
+                        self._show(report)
+                    if isinstance(report, RunnerFailed):
+                        raise SupervisorError(report.message)
+                    if until is not None and isinstance(report, until):
+                        return report
+                    continue
+                self._check()
+
+    def _show(self, report: RunnerEvent) -> None:
+        self.view.report(report)
+        if isinstance(report, DeploymentsApplied | ProfileChanged):
+            with suppress(MirrorflowError):  # the file was changed again; the next event has its times
+                registries = load_profile(self._path).profile.sync.registries
+                timings = {entry.name: entry.timing for entry in registries if entry.timing}
+                self.view.schedule(report.entries, timings)
 
     def stop(self) -> None:
         """End everything: runs get 10 s, then they are killed; the deployments are paused."""

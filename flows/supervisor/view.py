@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -17,15 +20,18 @@ from flows.orchestration.runner_events import (
     RunnerFailed,
 )
 from registry_server.counted import counted
+from tasks.run.sizes import human_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
     from flows.orchestration.runner_events import EntrySchedule, RunnerEvent
+    from profiles.values.poll_timing import PollTiming
 
+_NEXT_RUNS: Final = 3  # of many entries, those that are named
 _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Cancelled": "yellow"}
 
 
@@ -34,6 +40,33 @@ class SupervisorView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._live: Live | None = None
+        self._entries: tuple[EntrySchedule, ...] = ()
+        self._timings: Mapping[str, PollTiming] = {}
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Keep a footer below the lines; nothing where there is no terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def redraw(self, arriving: str, now: float) -> None:
+        """The footer: what arrives, and what runs next. `now` in Unix seconds."""
+        if self._live is not None:
+            self._live.update(
+                footer(arriving, upcoming(self._entries, self._timings, now), now), refresh=True
+            )
+
+    def schedule(self, entries: Iterable[EntrySchedule], timings: Mapping[str, PollTiming]) -> None:
+        """What the footer counts down to; `timings` by registry entry."""
+        self._entries, self._timings = tuple(entries), timings
 
     def begin(
         self, *, profile: Path, store: Path, registry_url: str, ui_url: str, notifications_url: str = ""
@@ -81,6 +114,31 @@ class SupervisorView:
         self._console.print(Text.assemble((time.strftime("%H:%M:%S "), "dim"), text))
 
 
+def upcoming(
+    entries: Iterable[EntrySchedule], timings: Mapping[str, PollTiming], now: float
+) -> list[tuple[float, str]]:
+    """When which registry entry runs next, soonest first; after a time that has passed comes the next one."""
+    found = []
+    for entry in entries:
+        due, timing = entry.due, timings.get(entry.name)
+        if due is not None and due <= now and timing is not None:
+            moments = (datetime.fromtimestamp(each, UTC) for each in (due, now))
+            due = timing.next_due(*moments).timestamp()
+        if due is not None and due > now:
+            found.append((due, entry.name))
+    return sorted(found)
+
+
+def footer(arriving: str, runs: Sequence[tuple[float, str]], now: float) -> Text:
+    """One line for what arrives, one for the next runs."""
+    lines = [Text.assemble(("arriving: ", "bold"), arriving)] if arriving else []
+    if runs:
+        said = [f"{name} at {_clock(due, now)} (in {human_seconds(round(due - now))})" for due, name in runs]
+        more = f" and {len(runs) - _NEXT_RUNS:,} more" if len(runs) > _NEXT_RUNS else ""
+        lines.append(Text.assemble(("next run: ", "bold"), ", ".join(said[:_NEXT_RUNS]) + more))
+    return Text("\n", style="dim").join(lines)
+
+
 def schedule_table(entries: Iterable[EntrySchedule]) -> Table:
     """The registry entries, how often each is looked at, and when it is next."""
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -99,8 +157,12 @@ def _next_run(entry: EntrySchedule) -> str:
         return "paused in Prefect"
     if entry.due is None:
         return "-"
-    pattern = "%H:%M:%S" if entry.due - time.time() < 12 * 3600 else "%a %d %b %H:%M"
-    return time.strftime(pattern, time.localtime(entry.due))
+    return _clock(entry.due, time.time())
+
+
+def _clock(moment: float, now: float) -> str:
+    pattern = "%H:%M:%S" if moment - now < 12 * 3600 else "%a %d %b %H:%M"
+    return time.strftime(pattern, time.localtime(moment))
 
 
 def cleared_words(crashed: int, dropped: int) -> str:
