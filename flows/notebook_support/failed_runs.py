@@ -36,20 +36,25 @@ class RunProblem:
 def connected(profile: Path) -> Iterator[tuple[SyncPrefectClient, Store]]:
     """The store of a profile, and a client of the Prefect server whose runner mirrors into it.
 
-    Raises `RunRefused` when no such server runs: nobody would execute a run that is asked for.
+    Raises `RunRefused` when no such server runs: a run that is asked for would never begin.
     """
     store = profile_store(profile)
     api_url = (
         os.environ["PREFECT_API_URL"] if not own_server_wanted(os.environ) else running_server(store.root)
     )
     if api_url is None:
-        raise RunRefused(f"nothing mirrors into {store.root} now: start `mirrorflow up {profile}` first")
+        raise RunRefused(f"no mirrorflow is running on {store.root}: start `mirrorflow up {profile}` first")
     environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
     os.environ.update({name: value for name, value in environment.items() if name != "PREFECT_API_URL"})
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        if (failure := client.api_healthcheck()) is not None:
+            raise RunRefused(
+                f"the Prefect server at {api_url} does not answer ({failure}): "
+                "start it, or unset PREFECT_API_URL"
+            )
         yield client, store
 
 

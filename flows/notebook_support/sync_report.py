@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from flows.cli.status import mirror_status
 from flows.entries import open_store
 from flows.reporting.tag_status import tag_statuses
 from profiles.loader import load_profile
+from registry_server.oci.errors import MirrorflowError
+from tasks.run.sizes import human_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from flows.reporting.tag_status import TagStatus
     from registry_server.store.store import Store
@@ -36,7 +40,10 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class RunBytes:
-    """Bytes of blobs of one run: that came over the network, and that need not come."""
+    """Bytes of blobs of one run: that came over the network, and that need not come.
+
+    What an earlier run had fetched for an image that it did not finish is neither: it was counted there.
+    """
 
     registry: str
     ended: datetime
@@ -71,6 +78,26 @@ def profile_store(profile: Path) -> Store:
     return open_store(load_profile(profile).profile, create=False)
 
 
+@contextmanager
+def error_as_sentence() -> Iterator[None]:
+    """An error of mirrorflow is a sentence in the notebook, not a traceback; and ends the block."""
+    try:
+        yield
+    except MirrorflowError as error:
+        print(error)  # noqa: T201 - the output of a notebook
+
+
+def summary(profile: Path, now: float) -> Iterator[str]:
+    """Whether the mirror is complete, then a line an entry; `now` in Unix seconds."""
+    status = mirror_status(load_profile(profile), None, now)
+    verdict = "complete" if status.is_complete else "NOT complete"
+    in_place = sum(tag.in_place for tag in status.tags)
+    yield f"The mirror is {verdict}: {in_place:,} of {len(status.tags):,} tags are in place."
+    for entry in status.entries:
+        age = f" (last run {human_seconds(max(0.0, now - entry.ended))} ago)" if entry.ended else ""
+        yield f"  {entry.registry}: {entry.message}{age}"
+
+
 def freshness(tags: Iterable[TagStatus], now: float) -> list[Freshness]:
     """One row a tag: what is not in place, then the others, the stalest first; `now` in unix seconds."""
     rows = [
@@ -93,12 +120,21 @@ def store_freshness(store: Store, now: float) -> list[Freshness]:
 
 
 def run_bytes(reports: Iterable[Mapping[str, Any]]) -> list[RunBytes]:
-    """One row a report, in the order given."""
-    return [
-        RunBytes(report["registry"], _ended(report), totals["bytesMoved"], totals["bytesSaved"])
-        for report in reports
-        for totals in [report["totals"]]
-    ]
+    """One row a report, in the order given: oldest first, or resumed bytes are not recognised."""
+    begun: Counter[tuple[str, str]] = Counter()  # bytes of images that are not finished, by name and digest
+    rows = []
+    for report in reports:
+        saved = sum(_saved(image, begun) for image in report["images"])
+        rows.append(RunBytes(report["registry"], _ended(report), report["totals"]["bytesMoved"], saved))
+    return rows
+
+
+def _saved(image: Mapping[str, Any], begun: Counter[tuple[str, str]]) -> int:
+    key, moved = (image["image"], image["digest"]), int(image["bytesMoved"])
+    if image["outcome"] != "copied":
+        begun[key] += moved
+        return 0
+    return max(0, int(image["size"]) - moved - begun.pop(key, 0))
 
 
 def run_outcomes(reports: Iterable[Mapping[str, Any]]) -> list[RunOutcome]:
@@ -127,7 +163,7 @@ def failure_reasons(reports: Iterable[Mapping[str, Any]], *, most: int = 8) -> l
 
 
 def saved_share(rows: Sequence[RunBytes]) -> float:
-    """The part of all wanted bytes, 0 to 1, that deduplication saved."""
+    """The part, 0 to 1, of the bytes of new images that deduplication saved."""
     moved, saved = sum(row.moved for row in rows), sum(row.saved for row in rows)
     return saved / (moved + saved) if moved + saved else 0.0
 

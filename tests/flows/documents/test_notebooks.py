@@ -51,10 +51,33 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
 def test_the_report_draws_its_plots(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     done = _execute("sync_report", mirror, monkeypatch)
     pictures = [output for output in _outputs(done) if "image/png" in output.get("data", {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     text = _text(done)
-    assert "reports; the last says: 38 of 38 images" in text
-    assert "connection refused" in text
+    assert "The mirror is complete: " in text
+    assert "  sample: 38 of 38 images" in text
+
+
+@pytest.mark.parametrize("name", ["sync_report", "rerun_failed"])
+def test_without_a_mirror_a_notebook_says_a_sentence(
+    name: str, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "demo.yaml"
+    profile.write_text(mirror.profile.read_text())
+    done = _execute(name, mirror, monkeypatch, MIRRORFLOW_PROFILE=str(profile))
+    assert "there is no store" in _text(done)
+    assert len(_text(done).splitlines()) == 1
+
+
+def test_without_a_running_up_the_rerun_says_what_to_start(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = _execute("rerun_failed", mirror, monkeypatch, PREFECT_API_URL="")
+    assert (
+        _text(done)
+        == f"no mirrorflow is running on {mirror.store.root}: start `mirrorflow up {mirror.profile}` first\n"
+    )
+    done = _execute("rerun_failed", mirror, monkeypatch, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert "the Prefect server at http://127.0.0.1:9/api does not answer" in _text(done)
 
 
 def test_failed_runs_are_found_explained_and_run_again(
@@ -111,11 +134,11 @@ def test_the_rows_of_the_plots_are_what_the_reports_say(mirror: Mirror) -> None:
     assert failure_reasons(reports, most=1) == [(reason, 3), ("others", 1)]
 
 
-def _execute(name: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Any:
+def _execute(name: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Any:
     notebook = _format.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
     for variable in set(os.environ) - set(mirror.environment):
         monkeypatch.delenv(variable)
-    for variable, value in {**mirror.environment, "PYTHONPATH": str(ROOT)}.items():
+    for variable, value in {**mirror.environment, "PYTHONPATH": str(ROOT), **environment}.items():
         monkeypatch.setenv(variable, value)
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(mirror.folder)}})
     return client.execute()
