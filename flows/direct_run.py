@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flows.lifecycle.stop_signals import StopSignal
     from tasks.run.report import Report
 
 
@@ -37,11 +38,18 @@ class _Terminal:
         complain(f"{report.registry}: {report.message}")
 
 
-def run_direct(profile: Path, registry: str, only: Sequence[str] = ()) -> tuple[str, str]:
-    """Mirror one registry entry; the type and the message of the state that a Prefect run would end in."""
+def run_direct(
+    profile: Path, registry: str, only: Sequence[str] = (), *, stop: StopSignal | None = None
+) -> tuple[str, str]:
+    """Mirror one registry entry; the type and the message of the state that a Prefect run would end in.
+
+    `stop` as in `mirror_entry`.
+    """
+    if stop is not None and stop.event.is_set():
+        return "CANCELLED", "stopped"
     logging.getLogger("mirrorflow").addHandler(logging.NullHandler())  # the report says it all
     try:
-        report = mirror_entry(profile, registry, only, engine=direct_engine, display=_Terminal())
+        report = mirror_entry(profile, registry, only, engine=direct_engine, display=_Terminal(), stop=stop)
     except MirrorflowError as error:
         return "FAILED", str(error)
     if report.stopped:

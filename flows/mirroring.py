@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,15 +62,24 @@ class Display(Protocol):
 
 
 def mirror_entry(
-    profile_path: Path, registry: str, only: Sequence[str], *, engine: OpenEngine, display: Display
+    profile_path: Path,
+    registry: str,
+    only: Sequence[str],
+    *,
+    engine: OpenEngine,
+    display: Display,
+    stop: StopSignal | None = None,
 ) -> Report:
-    """Run the DAG for one registry entry, and write its report. Raises `MirrorflowError` at the start."""
+    """Run the DAG for one registry entry, and write its report. Raises `MirrorflowError` at the start.
+
+    `stop`: what stops this run and others; without, the signals of this process.
+    """
     loaded = load_accepted(profile_path)
     profile = loaded.profile
     entry = find_entry(profile, registry)
     store = open_store(profile)
     with (
-        stop_on_signals() as sign,
+        nullcontext(stop) if stop else stop_on_signals() as sign,
         store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
         open_run(profile, entry, store, only=only, stop=sign.event) as run,
         where_steps_run(run, profile_path, profile.sync.processes) as call,
@@ -91,7 +101,7 @@ class _Mirroring:
 
     def mirror(self, sign: StopSignal) -> Report:
         # Kept for the case that steps do not end when asked: then another thread writes the report.
-        sign.on_forced_exit = lambda: self.display.abandoned(self._report(""))
+        sign.on_forced_exit.append(lambda: self.display.abandoned(self._report("")))
         failure = ""
         try:
             with report_progress(self.run, self.record, self.display):

@@ -118,6 +118,8 @@ class Dag:
     def _listed(self, handle: Handle, output: Output[Catalog]) -> None:
         self._problem = output.value.problem
         groups = chains(output.value.repositories)
+        if self.run.only:  # an item may mean a repository here or upstream: which of them, all searches tell
+            groups = [output.value.repositories] if output.value.repositories else []
         self._searches = len(groups)
         for members in groups if not self.run.stop.is_set() else ():
             looked = self.engine.look("filter_tags", members, done=self._ended.put)

@@ -48,7 +48,7 @@ def filter_tags(
     """Apply the rules to the tags, and compare one HEAD of each survivor with the store."""
     found = filter_repositories(run, sources, before.value if before else ())
     changed = sum(len(each.changed) for each in found)
-    return Output(found, error=search_failure(found), summary=f"{changed} changed")
+    return Output(found, error=search_failure(found, run.only), summary=f"{changed} changed")
 
 
 def verify_signature(run: MirrorRun, page: Page, before: Output[Page] | None = None) -> Output[Page]:

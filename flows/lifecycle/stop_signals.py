@@ -21,10 +21,10 @@ _INTERRUPTED: Final = 130
 
 @dataclass(slots=True)
 class StopSignal:
-    """`event` is what the steps look at; `on_forced_exit` is called when they do not end in time."""
+    """`event` is what the steps look at; each of `on_forced_exit` is called when they do not end in time."""
 
     event: threading.Event = field(default_factory=threading.Event)
-    on_forced_exit: Callable[[], None] = lambda: None
+    on_forced_exit: list[Callable[[], None]] = field(default_factory=list)
     _timer: threading.Timer | None = None
 
     def ask(self, _signal: int, _frame: Any) -> None:
@@ -42,7 +42,8 @@ class StopSignal:
 
     def _force_exit(self) -> None:
         try:
-            self.on_forced_exit()
+            for each in self.on_forced_exit:
+                each()
         finally:
             os._exit(_INTERRUPTED)  # sleeping threads cannot be ended in any other way; the store bears it
 

@@ -6,8 +6,11 @@ A Prefect server costs seconds to start. Where none is there, the same steps run
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from flows.entries import find_entry, open_store
 from flows.reporting.console import complain, out, say
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from profiles.model.sync import RegistryEntry
     from registry_server.store.store import Store
 
-    _Run = Callable[[LoadedProfile, Store, "SyncRequest"], tuple[str, str]]
     _Show = Callable[[Mapping[str, Any]], None]
+
+
+_SIDE_BY_SIDE: Final = 4  # registry entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +57,57 @@ def sync_entries(
     show = show or _print_report
     store = open_store(loaded.profile)
     if not (prefect or _is_served(store) or os.environ.get("PREFECT_API_URL")):
-        return _run_all(loaded, store, requests, run=_run_direct, show=show)
+        return _run_side_by_side(loaded, store, requests, show)
     from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
 
     with prefect_api(store.root, say=say) as api_url:
         environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
         os.environ.update(environment)
         try:
-            return _run_all(loaded, store, requests, run=_run, show=show)
+            return _run_all(loaded, store, requests, show)
         finally:
             drain_prefect_queues()
 
 
-def _run_all(
-    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], *, run: _Run, show: _Show
+def _run_side_by_side(
+    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], show: _Show
 ) -> bool | None:
+    """Without Prefect: some entries at a time, each within its own limits. Reports come as runs end."""
+    from flows.direct_run import run_direct
+    from flows.lifecycle.stop_signals import stop_on_signals
+    from flows.reporting.progress_bars import progress_bars
+
+    states = []
+    with (
+        stop_on_signals() as stop,
+        progress_bars([request.entry.name for request in requests]) as aside,
+        ThreadPoolExecutor(_SIDE_BY_SIDE) as threads,
+    ):
+        run = partial(run_direct, loaded.path.absolute(), stop=stop)
+        running = {
+            threads.submit(copy_context().run, run, request.entry.name, request.only): request
+            for request in requests
+        }
+        for ended in as_completed(running):
+            state, message = ended.result()
+            states.append(state)
+            with aside():
+                _show(store, running[ended].entry.name, state, message, show)
+    return None if "CANCELLED" in states else all(state == "COMPLETED" for state in states)
+
+
+def _run_all(
+    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest], show: _Show
+) -> bool | None:
+    """Through Prefect, one after the other: its SQLite refuses runs that are created at once."""
     complete = True
     for request in requests:
-        state, message = run(loaded, store, request)
-        _show(store, state, message, show)
+        state, message = _run(loaded, store, request)
+        _show(store, request.entry.name, state, message, show)
         if state == "CANCELLED":
             return None
         complete = complete and state == "COMPLETED"
     return complete
-
-
-def _run_direct(loaded: LoadedProfile, _store: Store, request: SyncRequest) -> tuple[str, str]:
-    from flows.direct_run import run_direct
-    from flows.reporting.progress_bars import progress_bar
-
-    with progress_bar(request.entry.name):
-        return run_direct(loaded.path.absolute(), request.entry.name, request.only)
 
 
 def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str]:
@@ -101,9 +126,9 @@ def _is_served(store: Store) -> bool:
 
 def _run_here(loaded: LoadedProfile, request: SyncRequest) -> tuple[str, str]:
     from flows.orchestration.in_process import run_in_process
-    from flows.reporting.progress_bars import progress_bar
+    from flows.reporting.progress_bars import progress_bars
 
-    with progress_bar(request.entry.name):
+    with progress_bars([request.entry.name]):
         state = run_in_process(loaded.path.absolute(), request.entry.name, request.only)
     return state.type.value, state.message or ""
 
@@ -141,9 +166,9 @@ def _has_deployment(client: Any, loaded: LoadedProfile, store: Store, request: S
     )
 
 
-def _show(store: Store, state: str, message: str, show: _Show) -> None:
+def _show(store: Store, registry: str, state: str, message: str, show: _Show) -> None:
     """The report that the run left; a run that ended before it began left only its message."""
-    reports = store.reports.load_all()
+    reports = store.reports.load_all(registry)
     newest = max(reports, key=lambda report: report["ended"], default=None)
     if newest is not None and newest["message"] == message:
         show(newest)

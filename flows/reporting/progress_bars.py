@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -14,45 +14,70 @@ from flows.reporting.progress import listener, percent, words
 from flows.reporting.transfer_rate import TransferRate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
 
     from tasks.run.record import Totals
 
+    Show = Callable[[str, Totals], None]
+
 _LINE_SECONDS: Final = 10.0
 
 
 @contextmanager
-def progress_bar(registry: str) -> Iterator[None]:
-    """One bar for one registry entry, fed by the run's own timer; lines now and then without a terminal."""
-    drawing = _bar(registry) if err.is_terminal else nullcontext(ProgressLines(say, time.monotonic()).show)
-    with drawing as show:
-        token = listener.set(show)
-        try:
-            yield
-        finally:
-            listener.reset(token)
+def progress_bars(registries: Sequence[str]) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """A bar for each registry entry, fed by the timer of its run; lines now and then without a terminal.
+
+    Gives a context in which results can be printed to the same terminal.
+    """
+    if err.is_terminal:
+        with _bars(registries) as (show, aside), _listening(show):
+            yield aside
+    else:
+        lines = {registry: ProgressLines(say, time.monotonic()) for registry in registries}
+        with _listening(lambda registry, totals: lines[registry].show(registry, totals)):
+            yield nullcontext
 
 
 @contextmanager
-def _bar(registry: str) -> Iterator[Callable[[str, Totals], None]]:
+def _listening(show: Show) -> Iterator[None]:
+    token = listener.set(show)
+    try:
+        yield
+    finally:
+        listener.reset(token)
+
+
+@contextmanager
+def _bars(registries: Sequence[str]) -> Iterator[tuple[Show, Callable[[], AbstractContextManager[None]]]]:
     columns = (
         TextColumn("{task.fields[registry]}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
     )
-    rate = TransferRate()
+    rates = {registry: TransferRate() for registry in registries}
     with Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task("looking", total=None, registry=registry)
+        bars = {
+            registry: progress.add_task("looking", total=None, registry=registry) for registry in registries
+        }
 
-        def show(_registry: str, totals: Totals) -> None:
-            rate.add(totals.moved_bytes, time.monotonic())
+        def show(registry: str, totals: Totals) -> None:
+            rates[registry].add(totals.moved_bytes, time.monotonic())
+            words = _all_words(totals, rates[registry])
             total = 100 if totals.images > 0 else None
-            progress.update(bar, description=_all_words(totals, rate), completed=percent(totals), total=total)
+            progress.update(bars[registry], description=words, completed=percent(totals), total=total)
 
-        yield show
+        @contextmanager
+        def aside() -> Iterator[None]:
+            progress.stop()
+            try:
+                yield
+            finally:
+                progress.start()
+
+        yield show, aside
 
 
 def _all_words(totals: Totals, rate: TransferRate) -> str:

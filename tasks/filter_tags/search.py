@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from tasks.filter_tags.changes import find_changes
 from tasks.list_catalog import is_asked_for, may_mean
 from tasks.run.context import only_error
-from tasks.run.errors import StepFailed, Unexpected, is_stop
+from tasks.run.errors import NotWanted, StepFailed, TagNotRead, Unexpected, is_stop
 from tasks.run.values import Findings
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("mirrorflow.filter_tags")
+NOT_FOUND: Final = "no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
 
 
 def filter_repositories(
@@ -52,16 +53,25 @@ def _search(run: MirrorRun, source: SourceRepository, before: Findings | None) -
     return found
 
 
-def failure_of(found: Sequence[Findings]) -> MirrorflowError | None:
-    """What failed of a group: repositories that could not be searched, and what a retry may mend."""
-    failures: dict[str, MirrorflowError] = {}
+def failure_of(found: Sequence[Findings], only: frozenset[str] = frozenset()) -> MirrorflowError | None:
+    """What failed of a group: repositories that could not be searched, tags that the upstream did not tell
+    of, and items of `only` that are not there. `found` is all of a run that has `only`.
+    """
+    failures = {source.name: error for source, error in search_errors(only, found)}
     for each in found:
-        if each.error is not None:
-            failures[each.source.name] = each.error
+        failed = {str(name): _failure_of(each, name) for name in each.problems if name.reference}
+        if failed:
+            failures[each.source.name] = StepFailed(failed, of=len({**each.upstream, **each.problems}))
         elif each.passing:
-            of = len({**each.upstream, **each.problems})
-            failures[each.source.name] = StepFailed(each.passing, of=of)
+            failures[each.source.name] = StepFailed(each.passing, of=len(each.upstream))
+    if not failures:
+        failures = {item: NotWanted(f"{item}: {NOT_FOUND}") for item in sorted(unmatched(only, found))}
     return only_error(failures, of=len(found)) if failures else None
+
+
+def _failure_of(findings: Findings, name: ImageName) -> MirrorflowError:
+    """The error of a tag; one that a retry cannot mend is known in words."""
+    return findings.passing.get(str(name)) or TagNotRead(findings.problems[name])
 
 
 def unmatched(only: frozenset[str], found: Iterable[Findings]) -> set[str]:

@@ -10,6 +10,7 @@ MirrorflowError
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
 ├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
+├── TagNotRead       the upstream does not tell what a tag names
 └── Unexpected       a bug, named with the image that it hit, so that the neighbours go on
 """
 
@@ -108,6 +109,10 @@ class CompanionNotCopied(MirrorflowError):
 
 class NotWanted(MirrorflowError):
     """Asked for by name, but taken by no content rule."""
+
+
+class TagNotRead(MirrorflowError):
+    """The upstream did not tell what a tag names, and asking again would not change that."""
 
 
 class Unexpected(MirrorflowError):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.companions.model import CompanionStatus
-from tasks.filter_tags.search import search_errors, unmatched
+from tasks.filter_tags.search import NOT_FOUND, search_errors, unmatched
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.run.values import Step
@@ -180,10 +180,7 @@ def unwanted(run: MirrorRun, found: Sequence[Findings]) -> list[str]:
     """Images that were asked for by name and that no rule takes: silence would look like success."""
     if run.stop.is_set() or search_errors(run.only, found):
         return []
-    return [
-        f"{item}: no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
-        for item in sorted(unmatched(run.only, found))
-    ]
+    return [f"{item}: {NOT_FOUND}" for item in sorted(unmatched(run.only, found))]
 
 
 def _told(source: SourceRepository, error: MirrorflowError) -> str:

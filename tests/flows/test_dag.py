@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -217,3 +218,38 @@ def test_only_looks_at_nothing_else(upstream: Misbehaving, prefect_url: str, tmp
     assert state.message == "1 of 1 images"
     assert not [seen for seen in upstream.requests() if "/other/" in seen.path or "_catalog" in seen.path]
     assert Store.open(tmp_path / "store").repositories() == [RepositoryName("app")]
+
+
+def test_what_was_asked_for_and_is_not_there_fails_its_search(
+    upstream: Misbehaving, api: httpx.Client, tmp_path: Path
+) -> None:
+    upstream.add_image("app", "1", (b"one",))
+    state = run_flow(tmp_path, upstream, only=["app:1", "app:9"])
+    assert state.is_failed()
+    states = {run["name"]: run for run in task_runs(api, state, at_least=6)}
+    assert states["tags of app"]["state_name"] == "Failed"
+    assert states["tags of app"]["state"]["message"].startswith("app:9: no content rule takes it, or")
+    assert states["publish app:1"]["state_name"] == "Completed", "the neighbour goes on"
+
+
+def test_a_poll_that_finds_nothing_is_one_task_run_and_some_kilobytes(
+    upstream: Misbehaving, api: httpx.Client, engine_root: Path, tmp_path: Path
+) -> None:
+    """Ten entries every five minutes for 30 days stay below 1 GB: 86,400 polls."""
+    for number in range(4):
+        upstream.add_image(f"team/app{number}", "1", (b"one",))
+    assert run_flow(tmp_path, upstream).is_completed()
+    polls = 10
+    before = database_bytes(engine_root)
+    for _ in range(polls):
+        state = run_flow(tmp_path, upstream)
+        assert state.message == "4 of 4 images, nothing new"
+        assert [run["name"] for run in task_runs(api, state)] == ["catalog of up"]
+    assert (database_bytes(engine_root) - before) / polls <= 20_000
+
+
+def database_bytes(root: Path) -> int:
+    [database] = (root / "prefect").glob("*.db")
+    with sqlite3.connect(database) as connection:
+        found = connection.execute("select sum(pgsize) from dbstat").fetchone()
+    return int(found[0])

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from tests.support_misbehaving import Misbehaving, well_behaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.support_misbehaving import Exchange
 
     Run = Callable[[Path], tuple[str, str]]
 
@@ -152,6 +155,32 @@ def test_a_worker_process_that_is_killed_fails_its_images_and_ends_the_run(
     assert "0 of 1 images, 1 failed" in said
     upstream.on(f"/v2/apps/web/blobs/{layer.digest}", well_behaved)
     assert run_direct(profile, "up") == ("COMPLETED", "1 of 1 images")
+
+
+def test_registry_entries_run_side_by_side(tmp_path: Path, upstream: Misbehaving) -> None:
+    """Each waits for the other's first request."""
+    asked = threading.Barrier(2)
+
+    def waits(exchange: Exchange) -> None:
+        asked.wait(20)
+        well_behaved(exchange)
+
+    names = ["one", "two"]
+    for name in names:
+        upstream.add_image(name, "1")
+        upstream.on(f"/v2/{name}/tags/list", waits)
+    entries = [
+        {"name": name, "urls": [f"http://{upstream.host}"], "content": [{"prefix": name}]} for name in names
+    ]
+    profile = tmp_path / "profile.json"
+    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": entries}}
+    profile.write_text(json.dumps(document))
+    done = subprocess.run([*MIRRORFLOW, "sync", str(profile)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if "images" in line) == [
+        "one: 1 of 1 images",
+        "two: 1 of 1 images",
+    ]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -264,7 +264,10 @@ def test_a_search_that_failed_for_good_is_not_repeated(upstream: Misbehaving, tm
     with opened(tmp_path, f"http://{upstream.host}", maxRetries=1, retryDelay=1) as run:
         sources = wanted_repositories(run).repositories
         [first] = filter_repositories(run, sources)
-        assert failure_of([first]) is None
+        error = failure_of([first])
+        assert error is not None
+        assert "403 Forbidden" in str(error)
+        assert not is_retryable(error)
         asked(upstream)
         assert filter_repositories(run, sources, [first]) == [first]
     assert asked(upstream) == {}
