@@ -96,6 +96,16 @@ def test_the_picture_is_an_svg_that_shows_every_step() -> None:
         assert (ROOT / f"tasks/{step}.py").exists() or (ROOT / "tasks" / step).is_dir()
 
 
+def test_the_pictures_are_small_and_show_no_path_of_a_machine() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 200
+    for name in re.findall(r"\]\((docs/pictures/[^)]+)\)", readme):
+        assert (ROOT / name).stat().st_size < 200_000
+    terminal = " ".join(ET.parse(ROOT / "docs/pictures/terminal.svg").getroot().itertext())  # noqa: S314 - ours
+    assert "everything that the profile wants is in place" in terminal.replace("\xa0", " ")
+    assert not re.search(r"/(tmp|home|root|Users)/", terminal)
+
+
 @pytest.mark.parametrize("block", _UNITS, ids=lambda block: block.info["file"])
 def test_the_units_start_commands_that_there_are(block: Block) -> None:
     # systemd repeats keys; the last one is enough here.
