@@ -168,10 +168,9 @@ def _has_deployment(client: Any, loaded: LoadedProfile, store: Store, request: S
 
 def _show(store: Store, registry: str, state: str, message: str, show: _Show) -> None:
     """The report that the run left; a run that ended before it began left only its message."""
-    reports = store.reports.load_all(registry)
-    newest = max(reports, key=lambda report: report["ended"], default=None)
-    if newest is not None and newest["message"] == message:
-        show(newest)
+    newest = store.reports.load_all(registry)[-1:]
+    if newest and newest[0]["message"] == message:
+        show(newest[0])
     elif state == "COMPLETED":
         say(message)
     else:

@@ -125,6 +125,23 @@ def test_sync_prints_its_reports_as_json_and_nothing_else_on_stdout(
     assert report == open_store(load_profile(profile).profile).reports.load_all()[-1]
 
 
+def test_sync_prints_the_report_of_each_entry(upstream: Misbehaving, tmp_path: Path) -> None:
+    """Both end in the same second, with the same message."""
+    entries = [
+        {
+            "name": name,
+            "urls": [f"http://{upstream.host}"],
+            "content": [{"prefix": "app", "destination": name}],
+        }
+        for name in ("first", "second")
+    ]
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"storage": {"rootDirectory": "store"}, "sync": {"registries": entries}}))
+    done = mirrorflow("sync", profile, "--json")
+    assert [report["registry"] for report in json.loads(done.stdout)] == ["first", "second"]
+    assert "second: 1 of 1 images" in mirrorflow("sync", profile).stdout
+
+
 def test_a_sync_that_cannot_begin_prints_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
     done = mirrorflow("sync", write_profile(tmp_path, "http://127.0.0.1:9", "{prefix: a}"), "--json")
