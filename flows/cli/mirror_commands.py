@@ -67,7 +67,8 @@ def sync(
         ended = sync_entries(loaded, requests, prefect=prefect, show=reports.append if as_json else None)
     finally:
         if as_json:
-            print_json_list(reports)
+            order = [entry.name for entry in entries]  # they ran side by side
+            print_json_list(sorted(reports, key=lambda report: order.index(report["registry"])))
     _end(ended)
 
 

@@ -11,7 +11,7 @@ import typer
 from flows.cli.profile_argument import ProfileFirst
 from flows.cli.profile_commands import Json, ProfilePath, Registries, load
 from flows.cli.usage import PlainTyper
-from flows.reporting.console import complain, out, print_json, print_json_list, say
+from flows.reporting.console import complain, out, print_json, say
 from registry_server.counted import counted
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def ls(
     store = open_store(load(profile).profile, create=False)
     found = list(stored_tags(store, repositories or ()))
     if as_json:
-        print_json_list([each.to_json() for each in found])
+        print_json({"tags": [each.to_json() for each in found]})
     elif found:
         out.print(render_stored(found))
     else:

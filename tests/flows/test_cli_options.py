@@ -89,6 +89,7 @@ WITH_JSON = [
     ["audit", "{profile}"],
     ["client", "podman", "{profile}"],
     ["doctor", "{profile}"],
+    ["store", "ls", "{profile}"],
     ["store", "stats", "{profile}"],
     ["store", "gc", "{profile}"],
     ["store", "scrub", "{profile}"],

@@ -63,7 +63,7 @@ def test_gc_says_what_goes_and_a_dry_run_what_would(store: Store, path: Path) ->
     age(store)
     dry = mirrorflow("store", "gc", path, "--dry-run")
     assert dry.returncode == 0
-    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag leads to it\n" in dry.stdout
+    assert f"manifest: b@{gone.digest} ({gone.size} bytes): no tag needs it\n" in dry.stdout
     assert "garbage collection would remove: 0 tags, 1 manifest, 2 blobs to the trash" in dry.stdout
     assert store.repository(RepositoryName("b")).has_blob(gone.digest)
     done = mirrorflow("store", "gc", path, "--purge", "--json")
@@ -109,7 +109,7 @@ def test_ls_lists_what_is_stored_and_where_it_came_from(store: Store, path: Path
     assert shown.returncode == 0
     assert "a:1" in shown.stdout
     assert "registry1:5000: library/nginx" in shown.stdout
-    [listed] = json.loads(mirrorflow("store", "ls", path, "b/*", "--json").stdout)
+    [listed] = json.loads(mirrorflow("store", "ls", path, "b/*", "--json").stdout)["tags"]
     assert (listed["image"], listed["digest"], listed["hidden"]) == ("b/c:2", DIGEST, False)
     assert "no tag in" in mirrorflow("store", "ls", path, "nothing").stderr
     refused = mirrorflow("store", "ls", path, "[")
