@@ -29,7 +29,7 @@ _UNITS = all_blocks("ini")
 @pytest.mark.parametrize("block", all_blocks("", *_LANGUAGES), ids=lambda block: block.id)
 def test_a_block_that_is_not_run_says_why(block: Block) -> None:
     if block.language == "":  # pictures in letters, and the commands of other documents
-        assert block.document in {"CONTRIBUTING.md", "coming-from-zot.md"}
+        assert block.document in {"CONTRIBUTING.md", "architecture.md", "coming-from-zot.md"}
     assert set(block.info) <= {"file", "not-run"}
     assert block.info.get("not-run", "a reason")
 
@@ -170,3 +170,16 @@ def test_every_invariant_has_tests_that_try_to_break_it() -> None:
     text = (ROOT / "docs/architecture.md").read_text().partition("\n## Invariants")[2]
     for invariant in text.split("\n### ")[1:]:
         assert re.findall(r"\]\(\.\./tests/[\w/]+/test_\w+\.py\)", invariant), invariant[:40]
+
+
+def test_each_hop_of_the_walks_is_there() -> None:
+    """docs/architecture.md: a file, and functions or classes that it defines."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    walks = text[text.index("### Walks") : text.index("## Words")]
+    hops = re.findall(r"`([a-z_/]+\.py)`: (.*)", walks)
+    assert len(hops) >= 20
+    for path, sentence in hops:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        for name in re.findall(r"`([a-zA-Z_]+)`", sentence):
+            is_value = name[0].isupper() and name not in re.findall(r"class (\w+)", source)
+            assert is_value or re.search(rf"(def|class) {name}\b", source), f"{path}: {name}"

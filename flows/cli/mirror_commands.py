@@ -68,7 +68,7 @@ def sync(
     finally:
         if as_json:
             order = [entry.name for entry in entries]  # they ran side by side
-            print_json_list(sorted(reports, key=lambda report: order.index(report["registry"])))
+            print_json_list(sorted(reports, key=lambda report: order.index(str(report["registry"]))))
     _end(ended)
 
 
