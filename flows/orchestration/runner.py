@@ -38,6 +38,7 @@ from flows.orchestration.runner_events import (
     RunEnded,
     RunnerFailed,
     compare,
+    failed_lines,
 )
 from flows.orchestration.user_server import describe_prefect_error, shown_url
 from flows.orchestration.warm_process import WarmProcess
@@ -211,12 +212,22 @@ class RunnerProcess:
             ending = run.id, run.end_time  # a run that is retried ends again
             if ending not in self._told and run.start_time is not None:
                 name = self._ids.get(run.deployment_id, "?")
-                self._report(RunEnded(name, run.state_name or "", run.state.message or ""))
+                failed = await asyncio.to_thread(self._failed, name, str(run.id))
+                self._report(RunEnded(name, run.state_name or "", run.state.message or "", failed))
             self._told.add(ending)
 
     async def _name_planned_runs(self) -> None:
         ids = dict(self._ids)
         await _with_client(lambda client: name_planned_runs(client, ids))
+
+    def _failed(self, entry: str, run_id: str) -> tuple[str, ...]:
+        """What the report of a run says of its failures; () while there is no report of it."""
+        assert self._accepted is not None, "it was taken over"
+        with suppress(MirrorflowError):
+            for report in reversed(open_store(self._accepted).reports.load_all(entry)[-5:]):
+                if report["runId"] == run_id:
+                    return failed_lines(report)
+        return ()
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from flows.orchestration.deployments import Changes, Definition
+
+
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,21 @@ class ProfileRefused:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run of an entry reached a final state."""
+    """A run of an entry reached a final state. `failed`: a line for each of the first images that failed."""
 
     kind: ClassVar[str] = "run"
     name: str
     state: str
     message: str
+    failed: tuple[str, ...] = ()
+
+
+def failed_lines(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """Image, step and reason of what failed in a run, and what to do. () when nothing did."""
+    failed = [image for image in report["images"] if image["outcome"] == "failed"]
+    lines = [f"{image['image']}: {image['step']}: {image['reason']}" for image in failed[:_SHOWN]]
+    more = f"{len(failed) - _SHOWN:,} more; " if len(failed) > _SHOWN else ""
+    return (*lines, f"{more}`mirrorflow rerun PROFILE` tries them again") if failed else ()
 
 
 @dataclass(frozen=True, slots=True)

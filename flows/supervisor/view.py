@@ -100,10 +100,12 @@ class SupervisorView:
                     Text("the changed profile is refused, the previous one stays active:", style="yellow")
                 )
                 self._console.print(Text(message))
-            case RunEnded(name, state, message):
+            case RunEnded(name, state, message, failed):
                 self._line(
                     Text.assemble((f"{name}: ", "bold"), (state, _STYLES.get(state, "")), f" {message}")
                 )
+                for line in failed:
+                    self._console.print(Text(f"  {line}", style="red"))
             case RunnerFailed():  # the caller turns it into the error that ends `up`
                 return
 

@@ -36,6 +36,7 @@ from flows.orchestration.runner_events import (
     ProfileRefused,
     RunEnded,
     RunnerFailed,
+    failed_lines,
     read_event,
 )
 from flows.orchestration.server_record import (
@@ -206,7 +207,7 @@ REPORTS: list[RunnerEvent] = [
     LeftoversCleared(1, 2),
     ProfileChanged(("a",), (), ("c",), (EntrySchedule("a", "every 1m", 1.5, started=True),), note="restart"),
     ProfileRefused("profile.yaml:1: [bad]"),
-    RunEnded("a", "Failed", "1 of 2 images, 1 failed"),
+    RunEnded("a", "Failed", "1 of 2 images, 1 failed", ("app:1: copy_blob: 403 Forbidden",)),
     RunnerFailed("no"),
 ]
 
@@ -323,3 +324,24 @@ def test_a_tied_child_dies_with_a_parent_that_is_killed() -> None:
 def test_a_tied_command_is_run_with_its_arguments() -> None:
     echo = ends_with_parent([sys.executable, "-c", "import sys; print(sys.argv[1:])", "--a", "b c"])
     assert subprocess.run(echo, capture_output=True, text=True, check=True).stdout == "['--a', 'b c']\n"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "lines"),
+    [
+        pytest.param(["copied", "left out"], 0, id="nothing failed"),
+        pytest.param(["failed", "copied"], 2, id="one line, and what to do"),
+        pytest.param(["failed"] * 7, 6, id="the first five, and how many more"),
+    ],
+)
+def test_up_says_which_images_failed_at_which_step_and_why(outcomes: list[str], lines: int) -> None:
+    images = [
+        {"image": f"app:{number}", "outcome": outcome, "step": "copy_blob", "reason": "403 Forbidden"}
+        for number, outcome in enumerate(outcomes)
+    ]
+    said = failed_lines({"images": images})
+    assert len(said) == lines
+    if said:
+        assert said[0] == "app:0: copy_blob: 403 Forbidden"
+        more = "2 more; " if len(outcomes) == 7 else ""
+        assert said[-1] == f"{more}`mirrorflow rerun PROFILE` tries them again"
