@@ -158,10 +158,12 @@ class PrefectServer:
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", ADDRESS, "--port", str(port)]
+        # The options are not enough: the UI asks the API at the address that the settings say.
+        address = {"PREFECT_SERVER_API_HOST": ADDRESS, "PREFECT_SERVER_API_PORT": str(port)}
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 ends_with_parent(command),
-                env=server_environment(self._environment, self._root),
+                env={**server_environment(self._environment, self._root), **address},
                 cwd=self.home,  # Prefect reads .env and prefect.toml of its working directory
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -345,3 +346,9 @@ def test_up_says_which_images_failed_at_which_step_and_why(outcomes: list[str], 
         assert said[0] == "app:0: copy_blob: 403 Forbidden"
         more = "2 more; " if len(outcomes) == 7 else ""
         assert said[-1] == f"{more}`mirrorflow rerun PROFILE` tries them again"
+
+
+def test_the_ui_asks_the_api_at_the_port_of_its_own_server(prefect_url: str) -> None:
+    """Which is not 4200 where that port is taken."""
+    settings = httpx.get(prefect_url.removesuffix("/api") + "/ui-settings").json()
+    assert settings["api_url"] == prefect_url
