@@ -115,7 +115,7 @@ def gc(
 
 
 def _printer(*, everything: bool) -> Callable[[Removal], None]:
-    from tasks.run.sizes import human_bytes
+    from registry_server.human_units import human_bytes
 
     def show(removal: Removal) -> None:
         if everything or removal.kind == "rehearsal":
@@ -149,9 +149,9 @@ def scrub(
     from flows.entries import open_store
     from flows.lifecycle.stop_signals import stop_on_signals
     from flows.maintenance.repair import refetch_damaged
+    from registry_server.human_units import human_bytes
     from registry_server.store.maintenance.scrub import Pace, find_missing
     from registry_server.store.maintenance.scrub import scrub as scrub_store
-    from tasks.run.sizes import human_bytes
 
     loaded = load(profile).profile
     store = open_store(loaded, create=False)

@@ -19,9 +19,9 @@ from flows.supervisor.up import Supervisor
 from profiles.examples.shipped import shipped_profile
 from registry_server.counted import counted
 from registry_server.http.server_process import running_server
+from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
-from tasks.run.sizes import human_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from flows.doctor.findings import Subject
 from flows.orchestration.server_record import is_healthy, running_server
 from flows.settings import own_server_wanted
 from registry_server.http.listener import CannotListen, listen
+from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
-from tasks.run.sizes import human_bytes
 
 if TYPE_CHECKING:
     import socket

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from profiles.matching import listed_references, literal_repositories, local_name
 from registry_server.counted import counted
+from registry_server.human_units import human_bytes
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
 from registry_server.store.gc.collector import Care, collect, last_report
 from tasks.on_demand.eviction import evict
-from tasks.run.sizes import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

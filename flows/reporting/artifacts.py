@@ -19,8 +19,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.reporting.console import complain
+from registry_server.human_units import human_bytes, human_seconds
 from tasks.run.outcomes import Outcome
-from tasks.run.sizes import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tasks.run.sizes import human_bytes
+from registry_server.human_units import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

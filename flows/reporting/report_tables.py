@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from registry_server.counted import counted
+from registry_server.human_units import human_bytes, human_seconds
 from tasks.run.dropped_tags import DroppedTags
-from tasks.run.sizes import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from registry_server.counted import counted
-from tasks.run.sizes import human_bytes, human_seconds
+from registry_server.human_units import human_bytes, human_seconds
 from tasks.verify_signature import NO_POLICY
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from tasks.companions.missing import FOREIGN, children_here, find_missing, signa
 from tasks.companions.model import CompanionPlan, CompanionStatus, Followed
 from tasks.convert_manifest.manifest_tree import keeping, walk
 from tasks.filter_tags.up_to_date import is_up_to_date
-from tasks.run.errors import BROKEN, CompanionNotCopied, ReservedType, is_stop
+from tasks.run.errors import CompanionNotCopied, ReservedType, is_stop
 from tasks.run.values import Image
-from tasks.upstream.errors import UpstreamNotFound
+from tasks.upstream.errors import BROKEN, UpstreamNotFound
 from tasks.verify_signature import enforces, is_strict
 
 if TYPE_CHECKING:

@@ -5,34 +5,17 @@ A module of its own because selection, trust and companions all read such blobs,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from tasks.convert_manifest.manifests import blamed
+from tasks.upstream.in_memory import InMemory
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from tasks.run.context import MirrorRun
     from tasks.run.values import Image
-
-
-@dataclass(slots=True)
-class InMemory:
-    """A sink for a blob that is small enough to look at."""
-
-    content: bytearray = field(default_factory=bytearray)
-
-    @property
-    def offset(self) -> int:
-        return len(self.content)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.content += data
-
-    def restart(self) -> None:
-        self.content.clear()
 
 
 def fetch_small_blob(run: MirrorRun, image: Image, descriptor: Descriptor) -> bytes:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import ContentError, MirrorflowError
 from registry_server.store.errors import WaitCancelled
-from tasks.upstream.errors import Stopped, UpstreamNotFound, UpstreamProtocolError, UpstreamSchema1
+from tasks.upstream.errors import Stopped, UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tasks.upstream.errors import Where
 
 _SHOWN = 3
-BROKEN = (ContentError, UpstreamSchema1, UpstreamProtocolError)
-"""Content of an upstream that no client can use. A network that fails, or a registry that refuses, is not."""
 
 
 class StepFailed(MirrorflowError):

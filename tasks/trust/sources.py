@@ -9,10 +9,9 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged, translated
-from tasks.convert_manifest.small_blobs import InMemory
-from tasks.run.errors import BROKEN
 from tasks.trust.errors import Refused, in_short
-from tasks.upstream.errors import UpstreamNotFound
+from tasks.upstream.errors import BROKEN, UpstreamNotFound
+from tasks.upstream.in_memory import InMemory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

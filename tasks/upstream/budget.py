@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from tasks.run.sizes import human_seconds
+from registry_server.human_units import human_seconds
 from tasks.upstream.errors import UpstreamLimited
 
 if TYPE_CHECKING:

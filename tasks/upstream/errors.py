@@ -138,3 +138,7 @@ class CertificatesInvalid(MirrorflowError):
 
 class ProxyInvalid(MirrorflowError):
     pass
+
+
+BROKEN = (ContentError, UpstreamSchema1, UpstreamProtocolError)
+"""Content of an upstream that no client can use. A network that fails, or a registry that refuses, is not."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tasks.run.sizes import human_seconds
+from registry_server.human_units import human_seconds
 from tasks.upstream.connection.addresses import Nearness, check_address, nearness, watch_connect
 from tasks.upstream.connection.clients import Clients
 from tasks.upstream.connection.error_mapping import mapped

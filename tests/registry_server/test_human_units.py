@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.run.sizes import human_bytes, human_seconds
+from registry_server.human_units import human_bytes, human_seconds
 
 
 @pytest.mark.parametrize(
