@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.matching import listed_references
 from profiles.patterns.versions import parse_version
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
+from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
     from profiles.model.content_rule import ContentRule
     from profiles.model.tag_rule import TagRule
+    from registry_server.oci.reference import Tag
+
+NOT_LISTED = "is not listed in images"
+_BY_TAG = "is asked for by digest, and the rule takes images by their tags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,26 @@ def why_dropped(rule: TagRule | None, tag: str) -> str:
     if rule.semver and version is None:
         return "is not a version"
     return _why_outside(rule, version)
+
+
+def why_not_taken(rule: ContentRule | None, source: str, reference: Tag | Digest) -> str:
+    """Why a rule does not take it, in words; "" when it does, as far as the name can tell."""
+    if rule is None:
+        return ""
+    if rule.images:
+        return "" if reference in listed_references(rule, source) else NOT_LISTED
+    if isinstance(reference, Digest):
+        # Behind a digest may be any tag: where tags are chosen, only what a chosen one led to is handed out.
+        return _BY_TAG if _chooses(rule) else ""
+    return why_dropped(rule.tags, reference)
+
+
+def _chooses(rule: ContentRule) -> bool:
+    tags = rule.tags
+    return rule.select is not None or (
+        tags is not None
+        and bool(tags.regex or tags.exclude_regex or tags.semver or tags.semver_range or tags.newest)
+    )
 
 
 def local_tag(rule: ContentRule, tag: str) -> str:

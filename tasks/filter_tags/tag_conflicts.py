@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from profiles.matching import source_name, sources
+from profiles.tag_filter import why_not_taken
 from registry_server.oci.digest import Digest
-from tasks.on_demand.routing import why_not
 
 if TYPE_CHECKING:
     from profiles.model.content_rule import ContentRule
@@ -44,7 +44,7 @@ def conflicting_source(
 def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag) -> bool:
     """Whether the profile still wants it from there."""
     return any(
-        source == origin.repository and (_renames(rule) or not why_not(rule, source, tag))
+        source == origin.repository and (_renames(rule) or not why_not_taken(rule, source, tag))
         for rule, source in sources(entry, local)
     )
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.matching import sources
+from profiles.tag_filter import why_not_taken
 from registry_server.oci.companion_tags import subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.gc.gc_report import Removal
-from tasks.on_demand.routing import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -122,7 +122,7 @@ def _may_go(record: TagRecord, caches: Mapping[str, Cache]) -> bool:
 def is_polled(sync: Sync, local: RepositoryName, tag: Tag) -> bool:
     """Whether a poll, or a sync by hand, takes a tag too: it would only bring it back."""
     return any(
-        rule is not None and not why_not(rule, source, tag)
+        rule is not None and not why_not_taken(rule, source, tag)
         for entry in sync.registries
         if entry.is_synced
         for rule, source in sources(entry, local)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from profiles.matching import mappings
 from profiles.model.content_rule import ContentRule
-from profiles.tag_filter import local_tag
+from profiles.tag_filter import local_tag, why_not_taken
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.on_demand.answers import TooManyPushes
 from tasks.on_demand.eviction import is_polled
-from tasks.on_demand.routing import Candidate, upstream_names, why_not
+from tasks.on_demand.routing import Candidate, upstream_names
 from tasks.on_demand.work import Step as Named
 from tasks.on_demand.work import Work, log
 from tasks.pipeline import Batch
@@ -199,5 +199,5 @@ def _targets(entry: RegistryEntry, name: str, tag: Tag) -> Iterator[Target]:
                 return
         return
     for rule, local in mappings(entry, name):
-        if is_companion_tag(tag) or not why_not(rule, name, tag):
+        if is_companion_tag(tag) or not why_not_taken(rule, name, tag):
             yield Target(rule, local)

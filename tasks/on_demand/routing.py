@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.errors import Refusal
-from profiles.matching import image_parts_of, listed_references, mappings, sources
-from profiles.tag_filter import why_dropped
+from profiles.matching import image_parts_of, mappings, sources
+from profiles.tag_filter import why_not_taken
 from profiles.values.upstream_url import UpstreamUrl
-from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     from profiles.model.content_rule import ContentRule
     from profiles.model.registry_entry import RegistryEntry
     from profiles.model.sync import Sync
+    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import Tag
-
-NOT_LISTED = "is not listed in images"
-_BY_TAG = "is asked for by digest, and the rule takes images by their tags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +72,13 @@ def route_of(found: Sequence[Candidate], reference: Tag | Digest, *, follows: bo
     takers, reasons = [], []
     for candidate in found:
         source = candidate.source
-        why = [(rule, "" if follows else why_not(rule, source, reference)) for rule in candidate.rules]
+        why = [(rule, "" if follows else why_not_taken(rule, source, reference)) for rule in candidate.rules]
         rules = tuple(rule for rule, reason in why if not reason)
         if rules:
             takers.append(Candidate(candidate.entry, candidate.source, rules))
         said = dict.fromkeys(reason for _, reason in why if reason)
         reasons += [f"{candidate}: {reason}" for reason in said]
     return Route(tuple(takers), tuple(reasons))
-
-
-def why_not(rule: ContentRule | None, source: str, reference: Tag | Digest) -> str:
-    """Why a rule does not take it, in words; "" when it does, as far as the name can tell."""
-    if rule is None:
-        return ""
-    if rule.images:
-        return "" if reference in listed_references(rule, source) else NOT_LISTED
-    if isinstance(reference, Digest):
-        # Behind a digest may be any tag: where tags are chosen, only what a chosen one led to is handed out.
-        return _BY_TAG if _chooses(rule) else ""
-    return why_dropped(rule.tags, reference)
-
-
-def _chooses(rule: ContentRule) -> bool:
-    tags = rule.tags
-    return rule.select is not None or (
-        tags is not None
-        and bool(tags.regex or tags.exclude_regex or tags.semver or tags.semver_range or tags.newest)
-    )
 
 
 def resolve(sync: Sync, namespace: str, name: str) -> RepositoryName | None:
