@@ -150,6 +150,6 @@ def _choose_listed(rule: ContentRule, tags: Sequence[str], repository: str) -> T
     present = set(tags)
     return TagChoice(
         kept=tuple(tag for tag in listed if tag in present),
-        dropped={tag: "is not listed in images" for tag in tags if tag not in listed},
+        dropped={tag: NOT_LISTED for tag in tags if tag not in listed},
         absent=tuple(tag for tag in listed if tag not in present),
     )

@@ -9,8 +9,7 @@ from registry_server.oci.errors import DigestMismatch, MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreError
 from tasks.convert_manifest.manifests import blamed, held_body
-from tasks.run.context import only_error
-from tasks.run.errors import BlobNotCopied, is_stop
+from tasks.run.errors import BlobNotCopied, is_stop, only_error
 from tasks.run.values import BlobCopy, BlobOutcome
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from profiles.matching import literal_repositories, mappings, matches_repository, needs_catalog, upstream_name
 from registry_server.oci.errors import MirrorflowError
 from tasks.run.errors import is_stop
+from tasks.run.only import repository_of
 from tasks.run.values import Catalog, SourceRepository, Target
 
 if TYPE_CHECKING:
@@ -48,21 +49,6 @@ def names_behind(entry: RegistryEntry, only: Iterable[str]) -> list[str]:
         names.add(repository)
         names.update(filter(None, (upstream_name(rule, repository) for rule in entry.content)))
     return sorted(names)
-
-
-def repository_of(image: str) -> str:
-    """`library/nginx:1.25` and `library/nginx@sha256:…` -> `library/nginx`."""
-    return image.partition("@")[0].partition(":")[0]
-
-
-def may_mean(item: str, source: SourceRepository) -> bool:
-    """Whether an item of `only` may stand for an image of this repository, by its name there or here."""
-    return repository_of(item) in {source.name, *(target.local for target in source.targets)}
-
-
-def is_asked_for(only: frozenset[str], *names: str) -> bool:
-    """Whether an image is meant by `only` (empty: all are), under any of its names or by its repository."""
-    return not only or any(name in only or repository_of(name) in only for name in names)
 
 
 def wanted_repositories(run: MirrorRun) -> Catalog:

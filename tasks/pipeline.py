@@ -22,11 +22,10 @@ from tasks.copy_blob import failure_of as copy_failure
 from tasks.filter_tags.search import failure_of as search_failure
 from tasks.filter_tags.search import filter_repositories
 from tasks.publish_image import publish
-from tasks.run.context import only_error
-from tasks.run.errors import LeftOut, Unexpected, is_stop
+from tasks.run.errors import LeftOut, NotAdmitted, NotSigned, Unexpected, is_stop, only_error
 from tasks.run.record import RunRecord
 from tasks.run.values import Progress, Step
-from tasks.verify_signature import NotAdmitted, NotSigned, verify_image
+from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

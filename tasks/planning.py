@@ -14,11 +14,11 @@ from tasks.filter_tags.changes import find_changes
 from tasks.filter_tags.declined import schema1_reason
 from tasks.list_catalog import wanted_repositories
 from tasks.run.dropped_tags import DroppedTags
-from tasks.run.errors import LeftOut, is_stop
+from tasks.run.errors import LeftOut, NotAdmitted, is_stop
 from tasks.run.values import ImagePlan
 from tasks.stored.pruning import decide
 from tasks.upstream.errors import UpstreamSchema1
-from tasks.verify_signature import NotAdmitted, verify_image
+from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

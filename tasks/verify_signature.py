@@ -13,13 +13,13 @@ from profiles.matching import has_min_age, source_name
 from profiles.model.trust.fingerprint import BY_ONLY_SIGNED
 from registry_server.oci import media_types
 from registry_server.oci.companion_tags import is_companion_tag
-from registry_server.oci.errors import ContentError, MirrorflowError
+from registry_server.oci.errors import ContentError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
 from tasks.convert_manifest.manifests import fetch, parsed
 from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
-from tasks.run.errors import LeftOut
+from tasks.run.errors import CompanionNotAdmitted, NotAdmitted, NotSigned
 from tasks.run.values import Admission
 from tasks.upstream.errors import UpstreamNotFound
 
@@ -40,47 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("mirrorflow.verify_signature")
 NO_POLICY: Final = "no policy"
 IN_PLACE: Final = "admitted before"
-
-
-class NotAdmitted(MirrorflowError):
-    """The policy refuses the image; nothing of it becomes visible. Trying again does not help.
-
-    `admission`: what verification said of it, where it was asked.
-    """
-
-    def __init__(self, message: str, admission: Admission | None = None) -> None:
-        super().__init__(message, admission)
-
-    @property
-    def admission(self) -> Admission | None:
-        found: Admission | None = self.args[1]
-        return found
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class StillNotAdmitted(NotAdmitted):
-    """It was refused a moment ago, and was not judged again."""
-
-
-class NotSigned(LeftOut):
-    """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
-
-    def __init__(self, message: str, admission: Admission) -> None:
-        super().__init__(message, admission)
-
-    @property
-    def admission(self) -> Admission:
-        found: Admission = self.args[1]
-        return found
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class CompanionNotAdmitted(NotAdmitted, LeftOut):
-    """A companion stays out; the image that it accompanies has an outcome of its own."""
 
 
 @dataclass(frozen=True, slots=True)

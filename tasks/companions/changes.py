@@ -11,7 +11,7 @@ from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.missing import lacks_companions
-from tasks.companions.model import Following
+from tasks.run.companion_values import Following
 from tasks.run.errors import is_retryable
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.companions.admission import why_left_out
 from tasks.companions.formats import OWN_TYPE
 from tasks.companions.missing import FOREIGN, children_here, find_missing, signature_tags
-from tasks.companions.model import CompanionPlan, CompanionStatus, Followed
 from tasks.convert_manifest.manifest_tree import keeping, walk
 from tasks.filter_tags.up_to_date import is_up_to_date
+from tasks.run.companion_values import CompanionPlan, CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, ReservedType, is_stop
 from tasks.run.values import Image
 from tasks.upstream.errors import BROKEN, UpstreamNotFound
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
     from tasks.companions.missing import CompanionSearch, Lacking
-    from tasks.companions.model import CompanionSet, Following
     from tasks.convert_manifest.manifest_tree import ManifestSource
+    from tasks.run.companion_values import CompanionSet, Following
     from tasks.run.context import MirrorRun
     from tasks.run.values import ImagePlan
 

@@ -14,9 +14,9 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
 from tasks.companions.formats import NOT_ALLOWED, OWN_TYPE
-from tasks.companions.model import CompanionSet, CompanionStatus, Followed
 from tasks.companions.referrer_lists import Listed
 from tasks.filter_tags.up_to_date import is_up_to_date
+from tasks.run.companion_values import CompanionSet, CompanionStatus, Followed
 from tasks.run.errors import is_stop
 from tasks.upstream.lists.referrers import fallback_tag
 from tasks.verify_signature import is_strict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
-    from tasks.companions.model import Following
+    from tasks.run.companion_values import Following
     from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 

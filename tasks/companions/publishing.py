@@ -10,9 +10,9 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.fetching import is_required, with_companions
-from tasks.companions.model import CompanionStatus, Followed
 from tasks.companions.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
 from tasks.copy_blob import ensure_blob, put_manifests
+from tasks.run.companion_values import CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, is_retryable, is_stop
 from tasks.run.values import BlobCopy, Step
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
-    from tasks.companions.model import CompanionPlan
     from tasks.copy_blob import KnownErrors
+    from tasks.run.companion_values import CompanionPlan
     from tasks.run.context import MirrorRun
     from tasks.run.values import Admission, Image, ImagePlan, Progress
 

@@ -26,7 +26,7 @@ from registry_server.store.mirror_state.withheld_digests import (
     latest_time,
     put_withheld,
 )
-from tasks.verify_signature import NotAdmitted
+from tasks.run.errors import NotAdmitted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

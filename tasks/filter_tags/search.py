@@ -1,28 +1,24 @@
-"""The search for changed images as a whole, and what `only` asked for that was not found."""
+"""The search for changed images as a whole."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from tasks.filter_tags.changes import find_changes
-from tasks.list_catalog import is_asked_for, may_mean
-from tasks.run.context import only_error
-from tasks.run.errors import NotWanted, StepFailed, TagNotRead, Unexpected, is_stop
+from tasks.run.errors import NotWanted, StepFailed, TagNotRead, Unexpected, is_stop, only_error
+from tasks.run.only import NOT_FOUND, search_errors, unmatched
 from tasks.run.values import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from registry_server.oci.reference import ImageName
     from tasks.run.context import MirrorRun
     from tasks.run.values import SourceRepository
 
 
 log = logging.getLogger("mirrorflow.filter_tags")
-NOT_FOUND: Final = "no content rule takes it, or the upstream does not have it; see `mirrorflow explain`"
 
 
 def filter_repositories(
@@ -72,35 +68,3 @@ def failure_of(found: Sequence[Findings], only: frozenset[str] = frozenset()) ->
 def _failure_of(findings: Findings, name: ImageName) -> MirrorflowError:
     """The error of a tag; one that a retry cannot mend is known in words."""
     return findings.passing.get(str(name)) or TagNotRead(findings.problems[name])
-
-
-def unmatched(only: frozenset[str], found: Iterable[Findings]) -> set[str]:
-    """The items of `only` for which no repository that was searched has anything."""
-    if not only:
-        return set()
-    seen = [
-        (str(name), f"{findings.source.name}{_separator(name)}{findings.upstream_reference(name)}")
-        for findings in found
-        for name in {**findings.upstream, **findings.problems}
-    ]
-    return {item for item in only if not any(is_asked_for(frozenset({item}), *names) for names in seen)}
-
-
-def _separator(name: ImageName) -> str:
-    return "@" if isinstance(name.reference, Digest) else ":"
-
-
-def search_errors(
-    only: frozenset[str], found: Sequence[Findings]
-) -> list[tuple[SourceRepository, MirrorflowError]]:
-    """The repositories that could not be searched.
-
-    `only` may name an image as it is called here or there, and both are tried: that the wrong one of the two
-    repositories does not exist (or is forbidden, as some registries call it) is no error once the image was
-    found in the other.
-    """
-    errors = [(each.source, each.error) for each in found if each.error is not None]
-    if not only:
-        return errors
-    open_items = unmatched(only, found)
-    return [(source, error) for source, error in errors if any(may_mean(item, source) for item in open_items)]

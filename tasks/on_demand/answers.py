@@ -10,6 +10,7 @@ from registry_server.store.errors import StoreError
 from tasks.on_demand.arrivals import NotArrived
 from tasks.on_demand.limits.breaker import NotAskedNow
 from tasks.on_demand.limits.bulkhead import UpstreamBusy
+from tasks.run.errors import NotAdmitted
 from tasks.upstream.errors import (
     UpstreamDenied,
     UpstreamError,
@@ -18,7 +19,6 @@ from tasks.upstream.errors import (
     UpstreamSchema1,
     UpstreamUnavailable,
 )
-from tasks.verify_signature import NotAdmitted
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest

@@ -21,9 +21,10 @@ from tasks.filter_tags.up_to_date import is_made_of
 from tasks.on_demand.limits.breaker import NotAskedNow
 from tasks.on_demand.limits.bulkhead import UpstreamBusy
 from tasks.on_demand.limits.timed_cache import TimedCache
+from tasks.run.errors import NotAdmitted, NotSigned, StillNotAdmitted
 from tasks.run.values import Image, Subject
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
-from tasks.verify_signature import NotAdmitted, NotSigned, StillNotAdmitted, verify_image
+from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.referrer_lists import ReferrerLists
 from tasks.convert_manifest.manifests import RecentManifests
-from tasks.run.errors import StepFailed, Unexpected
+from tasks.run.errors import Unexpected
 from tasks.run.keyed_locks import KeyedLocks
 from tasks.run.live import Live
 from tasks.run.transfers import Transfers
@@ -102,13 +102,6 @@ class MirrorRun:
             self._counted.clear()
             self._counted.update(now)
             return dict(new)
-
-
-def only_error(failures: dict[str, MirrorflowError], *, of: int) -> MirrorflowError:
-    """A single member's own error, or all of them in one."""
-    if of == 1:
-        return next(iter(failures.values()))
-    return StepFailed(failures, of=of)
 
 
 @contextmanager

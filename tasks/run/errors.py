@@ -6,7 +6,11 @@ MirrorflowError
 │   └── ReservedType it is of a type that only this mirror itself may write
 ├── TagMoved         a tag that moved after it was looked at, and what it named is gone (an `UpstreamError`)
 ├── LeftOut          not a failure: the image is left out, and the report says why
-│   └── NoPlatform   an index has none of the platforms that the rule wants
+│   ├── NoPlatform   an index has none of the platforms that the rule wants
+│   └── NotSigned    `onlySigned` leaves out what has no signature
+├── NotAdmitted      a policy refuses the image
+│   ├── StillNotAdmitted      it was refused a moment ago
+│   └── CompanionNotAdmitted  of a companion, which has an outcome of its own (a `LeftOut` too)
 ├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
 ├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registry_server.oci.descriptor import Descriptor, Platform
+    from tasks.run.values import Admission
     from tasks.upstream.errors import Where
 
 _SHOWN = 3
@@ -43,6 +48,13 @@ class StepFailed(MirrorflowError):
     @property
     def worth_retrying(self) -> bool:
         return any(is_retryable(error) for error in self.failures.values())
+
+
+def only_error(failures: dict[str, MirrorflowError], *, of: int) -> MirrorflowError:
+    """A single member's own error, or all of them in one."""
+    if of == 1:
+        return next(iter(failures.values()))
+    return StepFailed(failures, of=of)
 
 
 class WrongContent(ContentError):
@@ -76,6 +88,47 @@ class NoPlatform(LeftOut):
 
     def __str__(self) -> str:
         return f"has none of the wanted platforms: {', '.join(map(str, self.args[0]))}"
+
+
+class NotAdmitted(MirrorflowError):
+    """The policy refuses the image; nothing of it becomes visible. Trying again does not help.
+
+    `admission`: what verification said of it, where it was asked.
+    """
+
+    def __init__(self, message: str, admission: Admission | None = None) -> None:
+        super().__init__(message, admission)
+
+    @property
+    def admission(self) -> Admission | None:
+        found: Admission | None = self.args[1]
+        return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StillNotAdmitted(NotAdmitted):
+    """It was refused a moment ago, and was not judged again."""
+
+
+class NotSigned(LeftOut):
+    """`onlySigned: true` leaves out what has no signature: a choice of images, like a filter of tags."""
+
+    def __init__(self, message: str, admission: Admission) -> None:
+        super().__init__(message, admission)
+
+    @property
+    def admission(self) -> Admission:
+        found: Admission = self.args[1]
+        return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class CompanionNotAdmitted(NotAdmitted, LeftOut):
+    """A companion stays out; the image that it accompanies has an outcome of its own."""
 
 
 class BlobNotCopied(MirrorflowError):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.manifest import total_size
-from tasks.companions.model import CompanionStatus
+from tasks.run.companion_values import CompanionStatus
 from tasks.run.values import Step
 
 if TYPE_CHECKING:

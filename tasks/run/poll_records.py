@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.errors import StoreError
 from registry_server.store.records import PollRecord
-from tasks.filter_tags.search import search_errors
+from tasks.run.only import search_errors
 from tasks.run.values import Step
 
 if TYPE_CHECKING:

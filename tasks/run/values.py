@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
-    from tasks.companions.model import CompanionSet, Followed, Following
+    from tasks.run.companion_values import CompanionSet, Followed, Following
     from tasks.upstream.registry import Head
 
 

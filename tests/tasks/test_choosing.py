@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.list_catalog import (
-    choose_repositories,
-    is_asked_for,
-    literal_names,
-    may_mean,
-    names_behind,
-    repository_of,
-    unusable_names,
-)
+from tasks.list_catalog import choose_repositories, literal_names, names_behind, unusable_names
+from tasks.run.only import is_asked_for, may_mean, repository_of
 from tests.tasks.things import entry, source
 
 HEX = "0" * 64

@@ -18,9 +18,9 @@ from profiles.model.content_rule import ContentRule
 from profiles.model.referrers import Referrers
 from registry_server.oci.errors import DigestMismatch, InvalidName, MirrorflowError, SizeMismatch
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
-from tasks.companions.model import CompanionPlan, CompanionSet, CompanionStatus, Followed, Following
+from tasks.run.companion_values import CompanionPlan, CompanionSet, CompanionStatus, Followed, Following
 from tasks.run.dropped_tags import DroppedTags
-from tasks.run.errors import NoPlatform, StepFailed, Unexpected
+from tasks.run.errors import NoPlatform, NotAdmitted, NotSigned, StepFailed, Unexpected
 from tasks.run.output import Output
 from tasks.run.values import (
     Admission,
@@ -36,7 +36,6 @@ from tasks.run.values import (
     Subject,
 )
 from tasks.upstream.errors import Stopped, UpstreamUnavailable, Where
-from tasks.verify_signature import NotAdmitted, NotSigned
 from tests.tasks.things import blob, image, source
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
 from tasks.filter_tags.cooldown import HeldBack
-from tasks.verify_signature import NotAdmitted
+from tasks.run.errors import NotAdmitted
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
