@@ -6,7 +6,7 @@ What judges signatures is imported when a policy asks for it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from profiles.matching import has_min_age, source_name
@@ -17,83 +17,25 @@ from registry_server.oci.errors import ContentError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
+from tasks.context.verification import policy_of, tag_in
 from tasks.convert_manifest.manifests import fetch, parsed
 from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
 from tasks.run.errors import CompanionNotAdmitted, NotAdmitted, NotSigned
-from tasks.run.values import Admission
+from tasks.run.values import NO_POLICY, Admission
 from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiles.model.profile import Profile
-    from profiles.model.registry_entry import RegistryEntry
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from tasks.run.context import MirrorRun
     from tasks.run.values import Image, Subject
-    from tasks.trust.compiling import Policies
-    from tasks.trust.policy import Policy
     from tasks.trust.verdict import Verdict
 
 log = logging.getLogger("mirrorflow.verify_signature")
-NO_POLICY: Final = "no policy"
 IN_PLACE: Final = "admitted before"
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the profile asks of the images of one registry entry. Falsy when it asks for nothing.
-
-    `record`: verdicts are kept beside their images.
-    """
-
-    policies: Policies | None = None
-    only_signed: bool = False
-    record: bool = False
-
-    @classmethod
-    def of(cls, profile: Profile, entry: RegistryEntry, policies: Policies | None = None) -> Verification:
-        """Loads no verifier for a profile without `verify` and an entry without `onlySigned`.
-
-        `policies`: those of the profile, made and not checked. Without, they are made and checked: raises
-        `TrustBroken` when a key or root that a rule needs cannot be used.
-        """
-        if profile.verify is None and not entry.only_signed:
-            return cls()
-        if policies is None:
-            from tasks.trust.compiling import Policies
-
-            policies = Policies(profile.trust, profile.verify)
-            policies.check()
-        return cls(policies, entry.only_signed, profile.verify is not None and profile.verify.record_verdicts)
-
-    def __bool__(self) -> bool:
-        return self.policies is not None
-
-    def policy_for(self, repository: str, tag: str | None) -> Policy | None:
-        """For an image of `host/repository`; `tag` None for one that is named by digest. None: no policy."""
-        if self.policies is None:
-            return None
-        from tasks.trust.compiling import ONLY_SIGNED
-        from tasks.trust.policy import Mode
-
-        policy = self.policies.for_image(repository, tag)
-        if policy.mode is not Mode.SKIP:
-            return policy
-        return ONLY_SIGNED if self.only_signed else None
-
-    def fingerprint_for(self, repository: str, tag: str | None) -> str:
-        """That of `policy_for`, without making the policy; "" for none."""
-        if self.policies is None:
-            return ""
-        return self.policies.fingerprint_for(repository, tag) or (BY_ONLY_SIGNED if self.only_signed else "")
-
-    def keeps_out(self, repository: str, tag: str | None) -> bool:
-        """Whether the policy keeps anything out."""
-        policy = self.policy_for(repository, tag)
-        return policy is not None and policy.keeps_out
 
 
 def verify_image(run: MirrorRun, image: Image) -> Admission:
@@ -116,7 +58,7 @@ def verify_image(run: MirrorRun, image: Image) -> Admission:
             raise NotSigned(f"onlySigned: {'; '.join(verdict.reasons)}", admission)
         _give_up_hidden(run, image)
         raise NotAdmitted(
-            f"{run.upstream.name}: {image.upstream_name}: not admitted by {verdict.policy}: {words(verdict)}"
+            f"{run.upstream.name}: {image.upstream_name}: not admitted by {verdict.policy}: {verdict.summary}"
             f"; `mirrorflow verify PROFILE {image.upstream_name}` shows each signature",
             admission,
         )
@@ -125,7 +67,7 @@ def verify_image(run: MirrorRun, image: Image) -> Admission:
 
 def _give_up_hidden(run: MirrorRun, image: Image) -> None:
     """`onFailure: delete`: what is hidden goes once the upstream has no good signature either."""
-    policy = _policy_of(run, image)
+    policy = policy_of(run, image)
     if policy is None or run.rehearsal:
         return
     if policy.on_failure == "delete" and isinstance(image.reference, Tag):
@@ -136,7 +78,7 @@ def _admission(run: MirrorRun, image: Image, verdict: Verdict) -> Admission:
     """Who signed, when, and which authority matched: for the task run, the report and the store."""
     from tasks.companions.verdict_record import record_of, signed_by
 
-    said = words(verdict)
+    said = verdict.summary
     log.info("%s: %s", image.name, said)
     record = None
     if run.verification.record and verdict.admits:
@@ -168,40 +110,6 @@ def judge_digest(
     )
 
 
-def enforces(run: MirrorRun, image: Image) -> bool:
-    """Whether a policy keeps out what is not signed by whom the profile trusts."""
-    if not run.verification:
-        return False
-    from tasks.trust.policy import Mode
-
-    policy = _policy_of(run, image)
-    return policy is not None and policy.mode is Mode.ENFORCE
-
-
-def is_strict(run: MirrorRun, image: Image) -> bool:
-    """Whether a policy keeps out anything at all, or images have to wait (`minAge`)."""
-    if has_min_age(run.entry):
-        return True
-    if not run.verification:
-        return False
-    policy = _policy_of(run, image)
-    return policy is not None and policy.keeps_out
-
-
-def _policy_of(run: MirrorRun, image: Image) -> Policy | None:
-    return run.verification.policy_for(source_name(run.entry, image.source), _tag_in(image.reference))
-
-
-def words(verdict: Verdict) -> str:
-    """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
-    if verdict.reasons:
-        return f"{verdict.outcome}: {'; '.join((*verdict.reasons, *verdict.findings))}"
-    if not verdict.who:
-        return str(verdict.outcome)
-    when = f", {verdict.when.isoformat()}" if verdict.when else ""
-    return f"{verdict.outcome}: {', '.join(verdict.who)} ({', '.join(verdict.authority)}){when}"
-
-
 def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> Admission:
     """A companion is admitted with the image that it accompanies, by the rule of that image.
 
@@ -209,7 +117,7 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> Admissi
     format a companion may come: its tag could hide anything.
     """
     source = source_name(run.entry, image.source)
-    policies = [run.verification.policy_for(source, _tag_in(each)) for each in subject.references]
+    policies = [run.verification.policy_for(source, tag_in(each)) for each in subject.references]
     if None not in policies and not _is_admitted(run, image, subject):
         raise CompanionNotAdmitted(
             f"{run.upstream.name}: {image.upstream_name}: the image that it accompanies, {subject.digest}, "
@@ -233,12 +141,8 @@ def _verify_companion(run: MirrorRun, image: Image, subject: Subject) -> Admissi
 
 def _is_admitted(run: MirrorRun, companion: Image, subject: Subject) -> bool:
     image = replace(companion, digest=subject.digest, media_type=subject.media_type)
-    verdicts = (judge_digest(run, image, subject.digest, _tag_in(each)) for each in subject.references)
+    verdicts = (judge_digest(run, image, subject.digest, tag_in(each)) for each in subject.references)
     return any(verdict is None or verdict.admits for verdict in verdicts)
-
-
-def _tag_in(reference: Tag | Digest) -> str | None:
-    return reference if isinstance(reference, Tag) else None
 
 
 def _manifest(run: MirrorRun, image: Image, digest: Digest) -> Manifest:

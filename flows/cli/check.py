@@ -66,7 +66,7 @@ def check_trust(profile: Profile) -> None:
     """Load every key and root that `verify` needs; `onlySigned` needs none. Raises `TrustBroken`."""
     if profile.verify is None:
         return
-    from tasks.verify_signature import Verification
+    from tasks.context.verification import Verification
 
     for entry in profile.sync.registries:
         Verification.of(profile, entry)

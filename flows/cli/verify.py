@@ -14,8 +14,8 @@ from registry_server.store.store import Store
 from tasks.list_catalog import choose_repositories, names_behind
 from tasks.run.context import open_run
 from tasks.run.errors import NotWanted
-from tasks.run.values import Image
-from tasks.verify_signature import NO_POLICY, judge_digest, words
+from tasks.run.values import NO_POLICY, Image
+from tasks.verify_signature import judge_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +69,7 @@ def render_verdict(judged: ImageVerdict) -> Iterator[str]:
     """The outcome, then a line for each signature that was found."""
     verdict = judged.verdict
     yield f"{judged.registry}: {judged.image} ({judged.digest})"
-    yield f"  {words(verdict) if verdict else NO_POLICY}"
+    yield f"  {verdict.summary if verdict else NO_POLICY}"
     for found, count in _alike(verdict.signatures if verdict else ()):
         state = f"counts for {', '.join(found.authorities)}" if found.counted else "does not count"
         who = f" by {found.who}" if found.who else ""

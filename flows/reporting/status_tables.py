@@ -10,7 +10,7 @@ from rich.text import Text
 
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes, human_seconds
-from tasks.verify_signature import NO_POLICY
+from tasks.run.values import NO_POLICY
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -10,13 +10,13 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.companions.admission import why_left_out
 from tasks.companions.formats import OWN_TYPE
 from tasks.companions.missing import FOREIGN, children_here, find_missing, signature_tags
+from tasks.context.verification import enforces, is_strict
 from tasks.convert_manifest.manifest_tree import keeping, walk
 from tasks.filter_tags.up_to_date import is_up_to_date
 from tasks.run.companion_values import CompanionPlan, CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, ReservedType, is_stop
 from tasks.run.values import Image
 from tasks.upstream.errors import BROKEN, UpstreamNotFound
-from tasks.verify_signature import enforces, is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

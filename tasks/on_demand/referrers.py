@@ -16,6 +16,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError, NotFound
 from tasks.companions.admission import why_left_out
 from tasks.companions.missing import FOREIGN
+from tasks.context.verification import is_strict
 from tasks.convert_manifest.manifests import parsed
 from tasks.on_demand.answers import Local
 from tasks.on_demand.content_index import led
@@ -27,7 +28,6 @@ from tasks.on_demand.routing import route_of
 from tasks.publish_image import converted_digests, copy_referrers
 from tasks.run.errors import ReservedType, is_stop
 from tasks.run.values import Image
-from tasks.verify_signature import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,6 +18,7 @@ from profiles.model.own_address import without_own_addresses
 from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.referrer_lists import ReferrerLists
+from tasks.context.verification import Verification
 from tasks.convert_manifest.manifests import RecentManifests
 from tasks.run.errors import Unexpected
 from tasks.run.keyed_locks import KeyedLocks
@@ -27,7 +28,6 @@ from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
 from tasks.upstream.login.credential_sources import StandardCredentials
 from tasks.upstream.registry import UpstreamRegistry
-from tasks.verify_signature import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

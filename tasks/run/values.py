@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from profiles.image_parts import ALL_PARTS, ImageParts
 from registry_server.oci.forms import KEPT, Form
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from tasks.run.companion_values import CompanionSet, Followed, Following
     from tasks.upstream.registry import Head
+
+NO_POLICY: Final = "no policy"
+"""`Admission.verdict` of an image that no policy covers."""
 
 
 @dataclass(frozen=True, slots=True)

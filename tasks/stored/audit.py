@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.media_types import may_list_manifests
+from tasks.run.values import NO_POLICY
 from tasks.stored.images import held_children
 from tasks.trust.verdict import Outcome, Verdict
-from tasks.verify_signature import NO_POLICY, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Audited:
     @property
     def reason(self) -> str:
         """Why it is not as the policy wants it, and that it is not served; "" when all is well."""
-        said = [words(self.verdict).partition(": ")[2]] if self.verdict and self.verdict.reasons else []
+        said = [self.verdict.summary.partition(": ")[2]] if self.verdict and self.verdict.reasons else []
         if self.image.hidden:
             said.append("it is hidden")
         return "; ".join(said)

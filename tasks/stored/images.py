@@ -16,7 +16,7 @@ from registry_server.oci.errors import NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import MANIFESTS
 from registry_server.oci.reference import RepositoryName
-from tasks.verify_signature import Verification
+from tasks.context.verification import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

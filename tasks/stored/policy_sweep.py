@@ -25,7 +25,6 @@ from registry_server.store.mirror_state.hidden_content import hide, last_sweep, 
 from registry_server.store.repository_reader import held_manifests
 from tasks.companions.formats import LARGEST, STORED_FORMATS, why_not_allowed
 from tasks.stored.images import DUE, StoredImages
-from tasks.verify_signature import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -139,7 +138,7 @@ class _Repository:
         try:
             verdict = self.images.judge(image)
             assert verdict is not None
-            said, admits = words(verdict), verdict.admits
+            said, admits = verdict.summary, verdict.admits
         except MirrorflowError as error:
             said, admits = f"refused: it cannot be judged: {error}", False
         if not admits and policy.on_failure != "keep":

@@ -102,6 +102,16 @@ class Verdict:
         """The names of the authorities that matched, in the order of the policy."""
         return tuple(dict.fromkeys(name for found in self.signatures for name in found.authorities))
 
+    @property
+    def summary(self) -> str:
+        """One line for reports, e.g. `verified: alice@example.com (team), 2026-01-02T03:04:05+00:00`."""
+        if self.reasons:
+            return f"{self.outcome}: {'; '.join((*self.reasons, *self.findings))}"
+        if not self.who:
+            return str(self.outcome)
+        when = f", {self.when.isoformat()}" if self.when else ""
+        return f"{self.outcome}: {', '.join(self.who)} ({', '.join(self.authority)}){when}"
+
     def to_json(self) -> dict[str, Any]:
         """For reports and for the referrer that records it."""
         return {

@@ -161,12 +161,13 @@ import sys
 from pathlib import Path
 from profiles.loader import parse_profile
 from tasks import pipeline, planning, verify_signature
+from tasks.context.verification import Verification
 from tasks.filter_tags import search
 from tasks.on_demand import service
 from tasks.run import report
 text = '{"storage": {"rootDirectory": "s"}, "sync": {"registries": [{"urls": ["https://r.example"]}]}}'
 profile = parse_profile(text, Path("p.json")).profile
-assert not verify_signature.Verification.of(profile, profile.sync.registries[0])
+assert not Verification.of(profile, profile.sync.registries[0])
 heavy = ("sigstore", "sigstore_models", "rfc3161_client", "cbor2", "asn1crypto", "tasks.trust")
 print(*{name for name in sys.modules if name.startswith(heavy)})
 """
