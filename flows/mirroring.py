@@ -15,8 +15,8 @@ from flows.processes import where_steps_run
 from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
+from tasks.context.mirror_run import open_run
 from tasks.dag import Dag
-from tasks.run.context import open_run
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import Report, build_report
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model.profile import Profile
+    from tasks.context.mirror_run import MirrorRun
     from tasks.dag import Engine
     from tasks.direct_engine import Call
-    from tasks.run.context import MirrorRun
 
     OpenEngine = Callable[[MirrorRun, Call], AbstractContextManager[Engine]]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flows.entries import find_entry, open_store
 from flows.lifecycle.accepted_profile import load_accepted
-from tasks.run.context import MirrorRun, open_run
+from tasks.context.mirror_run import MirrorRun, open_run
 from tasks.run.errors import NotWanted
 from tasks.steps import run_step
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from registry_server.oci.digest import Digest
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.output import Output
     from tasks.run.record import RunRecord
     from tasks.run.values import Catalog, Findings, SourceRepository

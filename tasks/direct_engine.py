@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from profiles.model.registry_entry import RegistryEntry
+    from tasks.context.mirror_run import MirrorRun
     from tasks.dag import Handle
-    from tasks.run.context import MirrorRun
     from tasks.run.output import Output
 
     Call = Callable[[str, Sequence[Any], Output[Any] | None], Output[Any]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from profiles.model.sync import RegistryEntry
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
 
 
 def literal_names(entry: RegistryEntry) -> list[str]:

@@ -30,7 +30,7 @@ from tasks.verify_signature import verify_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import BlobCopy, BlobOutcome, Findings, Image, SourceRepository
 
     Work = Callable[[Progress], Progress]

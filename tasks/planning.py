@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Findings, Image
 
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.tasks import Task
 
+    from tasks.context.mirror_run import MirrorRun
     from tasks.dag import Handle
     from tasks.direct_engine import Call
     from tasks.on_demand.work import Step
-    from tasks.run.context import MirrorRun
 
 # The store is the cache: a run that is tried again must look at it and at the upstream, not at an old answer.
 NO_REMEMBERING: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}

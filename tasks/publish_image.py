@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
+    from tasks.context.mirror_run import MirrorRun
     from tasks.copy_blob import KnownErrors
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Admission, ImagePlan, Progress
 
 

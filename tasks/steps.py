@@ -23,7 +23,7 @@ from tasks.run.values import BlobOutcome, Catalog, Findings, Page, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import BlobCopy, Progress, SourceRepository
 
     Body = Callable[..., Output[Any]]

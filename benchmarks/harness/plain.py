@@ -15,9 +15,9 @@ from typing import Any
 
 from flows.entries import open_store
 from profiles.loader import load_profile
+from tasks.context.mirror_run import open_run
 from tasks.dag import Dag
 from tasks.direct_engine import direct_engine
-from tasks.run.context import open_run
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import build_report

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from flows.entries import open_store
 from registry_server.store.errors import StoreMissing
 from registry_server.store.store import Store
+from tasks.context.mirror_run import open_run
 from tasks.planning import Plan, plan_entry
-from tasks.run.context import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,8 +11,8 @@ from flows.cli.explain import without_host
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName, RepositoryName
 from registry_server.store.store import Store
+from tasks.context.mirror_run import open_run
 from tasks.list_catalog import choose_repositories, names_behind
-from tasks.run.context import open_run
 from tasks.run.errors import NotWanted
 from tasks.run.values import NO_POLICY, Image
 from tasks.verify_signature import judge_digest
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from profiles.model.profile import Profile
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository
     from tasks.trust.verdict import FoundSignature, Verdict
 

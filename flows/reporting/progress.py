@@ -12,7 +12,7 @@ from registry_server.human_units import human_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.record import RunRecord, Totals
 
 # An update costs the two sides some 13 ms of CPU together: 1 % of a core at this rate.

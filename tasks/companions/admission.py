@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
 # The signature of an SBOM of an image is two steps away from it; a hostile upstream ends here.

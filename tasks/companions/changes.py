@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from profiles.model.content_rule import ContentRule
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
     _Failure = tuple[str, MirrorflowError | None]

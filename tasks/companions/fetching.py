@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
     from tasks.companions.missing import CompanionSearch, Lacking
+    from tasks.context.mirror_run import MirrorRun
     from tasks.convert_manifest.manifest_tree import ManifestSource
     from tasks.run.companion_values import CompanionSet, Following
-    from tasks.run.context import MirrorRun
     from tasks.run.values import ImagePlan
 
     Source = Callable[[Image], ManifestSource]

@@ -14,7 +14,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
 from tasks.companions.formats import NOT_ALLOWED, OWN_TYPE
-from tasks.companions.referrer_lists import Listed
+from tasks.context.referrer_lists import Listed
 from tasks.context.verification import is_strict
 from tasks.filter_tags.up_to_date import is_up_to_date
 from tasks.run.companion_values import CompanionSet, CompanionStatus, Followed
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.companion_values import Following
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
 # Far beyond what an image has; a hostile upstream ends here.

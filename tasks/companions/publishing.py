@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.store.repository import Repository
+    from tasks.context.mirror_run import MirrorRun
     from tasks.copy_blob import KnownErrors
     from tasks.run.companion_values import CompanionPlan
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Admission, Image, ImagePlan, Progress
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
     from registry_server.oci.digest import Digest
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
     from tasks.trust.compiling import Policies
     from tasks.trust.policy import Policy

@@ -21,7 +21,7 @@ from tasks.upstream.errors import UpstreamSchema1
 from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image, Progress
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registry_server.oci.forms import Form
     from registry_server.oci.manifest import Manifest
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
 # Far beyond any real image; a hostile tree ends here (zot once walked 2^N nodes).

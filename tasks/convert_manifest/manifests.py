@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci import media_types
@@ -22,39 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
     from tasks.upstream.registry import Fetched
 
 # What registries answer that do not have a manifest by its digest, or know no digests.
 _NOT_BY_DIGEST: Final = frozenset({400, 404, 405})
-_LIMIT: Final = 32 * 1024 * 1024  # bytes
-
-
-@dataclass(slots=True)
-class RecentManifests:
-    """What `select` has looked at, so that copying it later in the run costs no second GET.
-
-    Bounded by bytes: what was forgotten is asked for again. Keys hold the upstream repository.
-    """
-
-    limit: int = _LIMIT
-    _held: OrderedDict[tuple[str, Digest], Fetched] = field(default_factory=OrderedDict)
-    _bytes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def find(self, source: str, digest: Digest) -> Fetched | None:
-        with self._lock:
-            return self._held.get((source, digest))
-
-    def keep(self, source: str, fetched: Fetched) -> None:
-        with self._lock:
-            if (source, fetched.digest) in self._held:
-                return
-            self._held[source, fetched.digest] = fetched
-            self._bytes += len(fetched.body)
-            while self._bytes > self.limit:
-                self._bytes -= len(self._held.popitem(last=False)[1].body)
 
 
 def fetch(run: MirrorRun, image: Image, digest: Digest, *, keep: bool = False) -> Fetched:

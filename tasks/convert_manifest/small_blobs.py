@@ -14,7 +14,7 @@ from tasks.upstream.in_memory import InMemory
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from profiles.model.registry_entry import RegistryEntry
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.store import Store
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
 log = logging.getLogger("mirrorflow.cooldown")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image, Target
 
 SCHEMA1 = (

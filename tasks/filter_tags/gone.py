@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from registry_server.oci.digest import Digest
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.upstream.registry import Head
 
 NO_IMAGE: Final = "is a list of referrers, and no image"

@@ -14,7 +14,7 @@ from tasks.run.values import Findings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository
 
 

@@ -16,7 +16,7 @@ from tasks.convert_manifest.small_blobs import fetch_small_blob
 
 if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
 
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024

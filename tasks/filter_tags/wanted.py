@@ -20,7 +20,7 @@ from tasks.upstream.registry import Head
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository, Target
 
 Reference: TypeAlias = Tag | Digest

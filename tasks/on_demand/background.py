@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.store import Store
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.arrivals import Arrivals
     from tasks.on_demand.content_index import Parent
     from tasks.on_demand.routing import Candidate
     from tasks.on_demand.work import Executor
-    from tasks.run.context import MirrorRun
 
 # A completion that was cut off without a word (its flow run crashed) does not block the next one for longer.
 _SURELY_OVER = 600.0  # seconds

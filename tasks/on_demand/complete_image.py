@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.routing import Candidate
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
     from registry_server.store.store import Store
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.routing import Candidate
     from tasks.on_demand.work import Executor
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
 PATIENCE = 2.0  # seconds that what is here waits for upstream, unless connectTimeout says otherwise

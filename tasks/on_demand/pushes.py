@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from profiles.model.registry_entry import RegistryEntry
     from profiles.model.sync import Sync
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.answers import Push
     from tasks.on_demand.context import OnDemandContext
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
 _MOST: Final = 1000  # tags that are being synced; who notifies of more has to say it again

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import RepositoryName
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.answers import Answer, Miss, Refusal
     from tasks.on_demand.context import OnDemandContext
     from tasks.on_demand.routing import Candidate
-    from tasks.run.context import MirrorRun
 
     Subject = Callable[[Miss, tuple[Candidate, ...], float], Refusal | None]
 

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import TagRecord
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.limits.bulkhead import Bulkhead
     from tasks.on_demand.routing import Candidate
-    from tasks.run.context import MirrorRun
     from tasks.upstream.registry import Fetched
 
     RefusedImage = tuple[str, str, RepositoryName, Tag | Digest, Digest]

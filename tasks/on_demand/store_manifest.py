@@ -13,9 +13,9 @@ from tasks.run.errors import BlobNotCopied, NoPlatform
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.content_index import ContentIndex
     from tasks.on_demand.resolve import Resolved
-    from tasks.run.context import MirrorRun
 
 
 def put_in_form(run: MirrorRun, found: Resolved, families: ContentIndex) -> Descriptor:

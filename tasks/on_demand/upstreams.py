@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tasks.context.mirror_run import open_run
 from tasks.on_demand.arrivals import Arrivals, WatchedLive
-from tasks.run.context import open_run
 from tasks.run.transfers import Transfers
 
 if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from registry_server.store.store import Store
+    from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.routing import Candidate
-    from tasks.run.context import MirrorRun
     from tasks.run.values import Image
 
 

@@ -13,7 +13,7 @@ from tasks.run.errors import Unexpected
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
 
 T = TypeVar("T")
 

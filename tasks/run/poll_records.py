@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.record import RunRecord
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from profiles.model.break_glass import BreakGlass
     from registry_server.oci.errors import MirrorflowError
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.record import RunRecord
     from tasks.run.values import Findings, SourceRepository
 

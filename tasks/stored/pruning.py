@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from registry_server.store.records import PollRecord, TagRecord
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
 
 _SHOWN: Final = 3
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
 
 # Prefect's own client and its threads leave sockets to the garbage collector.
 pytestmark = [

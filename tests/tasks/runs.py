@@ -17,11 +17,11 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
+from tasks.context.mirror_run import open_run
 from tasks.dag import Dag
 from tasks.direct_engine import direct_engine
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch
-from tasks.run.context import open_run
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import build_report
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tasks.run.outcomes import ImageOutcome
     from tasks.run.report import Report
     from tests.support_misbehaving import Misbehaving

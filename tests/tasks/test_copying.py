@@ -37,7 +37,7 @@ from tests.tasks.runs import (
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tests.support_misbehaving import Exchange, Misbehaving
 
 NAME = "library/nginx"

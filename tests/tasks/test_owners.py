@@ -11,7 +11,7 @@ from flows.entries import open_store
 from flows.reporting.tag_status import tag_statuses
 from profiles.loader import parse_profile
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.run.context import open_run
+from tasks.context.mirror_run import open_run
 from tests.tasks.runs import asked, mirror, rows, store_of
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tasks.run.context import MirrorRun
+    from tasks.context.mirror_run import MirrorRun
     from tests.support_misbehaving import Misbehaving
 
 NAME = "library/nginx"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, TypeVar
 from profiles.model.own_address import without_own_addresses
 from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
-from tasks.companions.referrer_lists import ReferrerLists
+from tasks.context.recent_manifests import RecentManifests
+from tasks.context.referrer_lists import ReferrerLists
 from tasks.context.verification import Verification
-from tasks.convert_manifest.manifests import RecentManifests
 from tasks.run.errors import Unexpected
 from tasks.run.keyed_locks import KeyedLocks
 from tasks.run.live import Live
