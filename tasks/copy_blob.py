@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import DigestMismatch, MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreError
-from tasks.convert_manifest.manifests import blamed, held_body
+from tasks.manifests.reading import blamed, held_body
 from tasks.run.errors import BlobNotCopied, is_stop, only_error
 from tasks.run.values import BlobCopy, BlobOutcome
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.companions.fetching import with_companions
-from tasks.convert_manifest.manifest_tree import walk
-from tasks.convert_manifest.manifests import fetch, held_body, parsed
 from tasks.filter_tags.changes import find_changes
 from tasks.filter_tags.declined import schema1_reason
 from tasks.list_catalog import wanted_repositories
+from tasks.manifests.manifest_tree import walk
+from tasks.manifests.reading import fetch, held_body, parsed
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.errors import LeftOut, NotAdmitted, is_stop
 from tasks.run.values import ImagePlan

@@ -18,8 +18,8 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
 from tasks.context.verification import policy_of, tag_in
-from tasks.convert_manifest.manifests import fetch, parsed
-from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
+from tasks.manifests.platforms import is_surely_blob, wanted_children
+from tasks.manifests.reading import fetch, parsed
 from tasks.run.errors import CompanionNotAdmitted, NotAdmitted, NotSigned
 from tasks.run.values import NO_POLICY, Admission
 from tasks.upstream.errors import UpstreamNotFound
@@ -76,7 +76,7 @@ def _give_up_hidden(run: MirrorRun, image: Image) -> None:
 
 def _admission(run: MirrorRun, image: Image, verdict: Verdict) -> Admission:
     """Who signed, when, and which authority matched: for the task run, the report and the store."""
-    from tasks.companions.verdict_record import record_of, signed_by
+    from tasks.manifests.verdict_record import record_of, signed_by
 
     said = verdict.summary
     log.info("%s: %s", image.name, said)

@@ -10,9 +10,9 @@ from profiles.image_parts import ImageParts
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.maintenance.scrub import find_missing
 from tasks.context.mirror_run import open_run
-from tasks.convert_manifest.manifest_tree import plan_image
-from tasks.convert_manifest.manifests import fetch, parsed
 from tasks.copy_blob import copy_one, put_manifests
+from tasks.manifests.manifest_tree import plan_image
+from tasks.manifests.reading import fetch, parsed
 from tasks.run.errors import WrongContent, is_stop
 from tasks.run.values import BlobCopy, Image
 from tasks.upstream.errors import Where

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.admission import why_left_out
-from tasks.companions.formats import OWN_TYPE
 from tasks.companions.missing import FOREIGN, children_here, find_missing, signature_tags
 from tasks.context.verification import enforces, is_strict
-from tasks.convert_manifest.manifest_tree import keeping, walk
-from tasks.filter_tags.up_to_date import is_up_to_date
+from tasks.manifests.manifest_tree import keeping, walk
+from tasks.manifests.up_to_date import is_up_to_date
+from tasks.manifests.verdict_record import OWN_TYPE
 from tasks.run.companion_values import CompanionPlan, CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, ReservedType, is_stop
 from tasks.run.values import Image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import Tag
     from tasks.companions.missing import CompanionSearch, Lacking
     from tasks.context.mirror_run import MirrorRun
-    from tasks.convert_manifest.manifest_tree import ManifestSource
+    from tasks.manifests.manifest_tree import ManifestSource
     from tasks.run.companion_values import CompanionSet, Following
     from tasks.run.values import ImagePlan
 

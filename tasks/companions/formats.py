@@ -27,7 +27,7 @@ from registry_server.oci.media_types import (
     OCI_EMPTY,
 )
 from registry_server.oci.strict_json import load_object
-from tasks.companions.verdict_record import ARTIFACT_TYPE
+from tasks.manifests.verdict_record import ARTIFACT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -115,18 +115,11 @@ STORED_FORMATS: Final = (
     *FORMATS,
     Format("verdict", frozenset({ARTIFACT_TYPE}), frozenset({OCI_EMPTY}), frozenset({ARTIFACT_TYPE})),
 )
-"""In the store there are also verdicts of this mirror, which come from no upstream (verdict_record.py)."""
+"""In the store there are also verdicts of this mirror, which come from no upstream."""
 
 NOT_ALLOWED: Final = "is of no format that may follow an image here"
-OWN_TYPE: Final = f"has the type {ARTIFACT_TYPE}, which only this mirror itself may write"
 LARGEST: Final = 32 * 2**20  # bytes of one config or layer that has to be read
 _EMPTY: Final = Digest.of(b"{}")
-
-
-def is_own(manifest: Manifest) -> bool:
-    """Whether it claims to be a record that only this mirror writes."""
-    types = {manifest.artifact_type, *(blob.media_type for blob in (*manifest.layers, *_config_of(manifest)))}
-    return ARTIFACT_TYPE in types
 
 
 def why_not_allowed(

@@ -13,10 +13,11 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreError
-from tasks.companions.formats import NOT_ALLOWED, OWN_TYPE
+from tasks.companions.formats import NOT_ALLOWED
 from tasks.context.referrer_lists import Listed
 from tasks.context.verification import is_strict
-from tasks.filter_tags.up_to_date import is_up_to_date
+from tasks.manifests.up_to_date import is_up_to_date
+from tasks.manifests.verdict_record import OWN_TYPE
 from tasks.run.companion_values import CompanionSet, CompanionStatus, Followed
 from tasks.run.errors import is_stop
 from tasks.upstream.lists.referrers import fallback_tag

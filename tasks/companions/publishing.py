@@ -10,8 +10,8 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.fetching import is_required, with_companions
-from tasks.companions.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
 from tasks.copy_blob import ensure_blob, put_manifests
+from tasks.manifests.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
 from tasks.run.companion_values import CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, is_retryable, is_stop
 from tasks.run.values import BlobCopy, Step

@@ -13,7 +13,7 @@ from registry_server.oci.companion_tags import is_named_after, is_referrers_list
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import ImageName, Tag
-from tasks.convert_manifest.manifests import blamed, fetch
+from tasks.manifests.reading import blamed, fetch
 from tasks.run.values import Image
 from tasks.upstream.errors import UpstreamSchema1
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.reference import Tag
-from tasks.convert_manifest.manifest_tree import MAX_DEPTH
-from tasks.convert_manifest.manifests import fetch, held_body, parsed
-from tasks.convert_manifest.small_blobs import fetch_small_blob
+from tasks.manifests.manifest_tree import MAX_DEPTH
+from tasks.manifests.reading import fetch, held_body, parsed
+from tasks.manifests.small_blobs import fetch_small_blob
 
 if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest

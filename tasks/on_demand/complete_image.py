@@ -13,7 +13,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.mirror_state.withheld_digests import forget_withheld
 from registry_server.store.records import Origin, TagRecord
-from tasks.filter_tags.up_to_date import is_manifest
+from tasks.manifests.up_to_date import is_manifest
 from tasks.on_demand.work import Step, Work, log
 from tasks.pipeline import Batch
 from tasks.run.values import Admission, Progress

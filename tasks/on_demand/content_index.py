@@ -21,7 +21,7 @@ from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.repository_reader import held_manifests, manifests_changed
-from tasks.convert_manifest.platforms import wanted_children
+from tasks.manifests.platforms import wanted_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

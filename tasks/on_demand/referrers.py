@@ -17,7 +17,7 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from tasks.companions.admission import why_left_out
 from tasks.companions.missing import FOREIGN
 from tasks.context.verification import is_strict
-from tasks.convert_manifest.manifests import parsed
+from tasks.manifests.reading import parsed
 from tasks.on_demand.answers import Local
 from tasks.on_demand.content_index import led
 from tasks.on_demand.context import FIRST_PATIENCE, patience_of

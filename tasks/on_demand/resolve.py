@@ -13,11 +13,11 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
 from tasks.convert_manifest.formats import wanted_form
-from tasks.convert_manifest.manifests import parsed, with_type
 from tasks.filter_tags.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.filter_tags.selection import describe
-from tasks.filter_tags.up_to_date import is_made_of
+from tasks.manifests.reading import parsed, with_type
+from tasks.manifests.up_to_date import is_made_of
 from tasks.on_demand.limits.breaker import NotAskedNow
 from tasks.on_demand.limits.bulkhead import UpstreamBusy
 from tasks.on_demand.limits.timed_cache import TimedCache

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.conversion import may_change
 from registry_server.oci.manifest import parse_manifest
-from tasks.convert_manifest.manifest_tree import plan_image
-from tasks.convert_manifest.manifests import held_body
+from tasks.manifests.manifest_tree import plan_image
+from tasks.manifests.reading import held_body
 from tasks.on_demand.resolve import NotTaken
 from tasks.run.errors import BlobNotCopied, NoPlatform
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.trust.source import SignatureSource
     from tasks.trust.weighing import Weighed
 
-MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/convert_manifest/manifest_tree.py
+MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/manifests/manifest_tree.py
 _SHORT: Final = (Outcome.REFUSED, Outcome.WARNED)
 
 

@@ -18,8 +18,8 @@ from registry_server.oci.media_types import (
     OCI_INDEX,
     OCI_MANIFEST,
 )
-from tasks.companions.formats import LARGEST, is_own, why_not_allowed
-from tasks.companions.verdict_record import ARTIFACT_TYPE
+from tasks.companions.formats import LARGEST, why_not_allowed
+from tasks.manifests.verdict_record import ARTIFACT_TYPE, is_own
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE = "application/vnd.dsse.envelope.v1+json"

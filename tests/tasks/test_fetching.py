@@ -15,7 +15,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.convert_manifest.manifest_tree import MAX_DEPTH, MAX_MANIFESTS, plan_image, walk
+from tasks.manifests.manifest_tree import MAX_DEPTH, MAX_MANIFESTS, plan_image, walk
 from tasks.run.errors import WrongContent
 from tasks.run.values import Image, ImagePlan
 from tasks.upstream.errors import Stopped

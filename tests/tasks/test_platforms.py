@@ -7,7 +7,7 @@ import pytest
 from profiles.image_parts import ImageParts
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
-from tasks.convert_manifest.platforms import wanted_children
+from tasks.manifests.platforms import wanted_children
 from tests.tasks.things import index
 
 NAMES = ("amd64", "arm64", "armv6", "armv7", "windows", "attested", "attested-arm64", "nested", "stray")

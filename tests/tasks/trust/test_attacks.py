@@ -11,7 +11,7 @@ import pytest
 from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
-from tasks.companions.verdict_record import ARTIFACT_TYPE
+from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened, store_of

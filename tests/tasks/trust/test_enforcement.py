@@ -16,7 +16,7 @@ from registry_server.http.server_process import running_server
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
-from tasks.companions.verdict_record import ARTIFACT_TYPE
+from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.run.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.runs import mirror, opened, rows, store_of, visible

@@ -24,7 +24,7 @@ from registry_server.store.gc.collector import collect
 from registry_server.store.gc.retention import GcOptions
 from registry_server.store.mirror_state.hidden_content import hide
 from registry_server.store.records import TagRecord
-from tasks.companions.verdict_record import ARTIFACT_TYPE
+from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.planning import plan_entry
 from tasks.run.outcomes import Outcome
 from tasks.stored.images import Standing, StoredImages, count_by_entry

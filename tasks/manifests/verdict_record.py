@@ -14,9 +14,11 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_EMPTY, OCI_MANIFEST
 
 if TYPE_CHECKING:
+    from registry_server.oci.manifest import Manifest
     from tasks.trust.verdict import Verdict
 
 ARTIFACT_TYPE: Final = "application/vnd.mirrorflow.verdict.v1+json"
+OWN_TYPE: Final = f"has the type {ARTIFACT_TYPE}, which only this mirror itself may write"
 EMPTY: Final = b"{}"
 CONFIG: Final = Descriptor(OCI_EMPTY, Digest.of(EMPTY), len(EMPTY))
 
@@ -74,6 +76,12 @@ def manifest_of(content: bytes, subject: Descriptor) -> bytes:
             },
         }
     )
+
+
+def is_own(manifest: Manifest) -> bool:
+    """Whether it claims to be a record that only this mirror writes."""
+    blobs = (*manifest.layers, *((manifest.config,) if manifest.config else ()))
+    return ARTIFACT_TYPE in {manifest.artifact_type, *(blob.media_type for blob in blobs)}
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
-from tasks.convert_manifest.manifests import blamed
+from tasks.manifests.reading import blamed
 from tasks.upstream.in_memory import InMemory
 
 if TYPE_CHECKING:

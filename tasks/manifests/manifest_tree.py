@@ -10,8 +10,8 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, ManifestInvalid
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES
-from tasks.convert_manifest.manifests import blamed, fetch, held_body, parsed
-from tasks.convert_manifest.platforms import is_surely_blob, wanted_children
+from tasks.manifests.platforms import is_surely_blob, wanted_children
+from tasks.manifests.reading import blamed, fetch, held_body, parsed
 from tasks.run.errors import NoPlatform, WrongContent
 from tasks.run.values import ImagePlan
 from tasks.upstream.errors import UpstreamNotFound, Where

@@ -12,7 +12,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, NotFound, SizeMismatch
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from registry_server.store.errors import translated
-from tasks.companions.formats import OWN_TYPE, is_own
+from tasks.manifests.verdict_record import OWN_TYPE, is_own
 from tasks.run.errors import ReservedType, TagMoved, WrongContent
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamSchema1, Where
 

@@ -10,7 +10,7 @@ from registry_server.oci.errors import NotFound
 from registry_server.oci.forms import KEPT
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreDamaged
-from tasks.convert_manifest.platforms import wanted_children
+from tasks.manifests.platforms import wanted_children
 
 if TYPE_CHECKING:
     from collections.abc import Collection
