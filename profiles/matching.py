@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from profiles.image_parts import ImageParts
+from registry_server.oci.companion_tags import is_companion_tag
+from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
-from registry_server.oci.forms import Form
+from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from profiles.model.referrers import Referrers
     from profiles.model.sync import RegistryEntry
     from registry_server.oci.descriptor import Platform
-    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import Tag
 
 
@@ -127,6 +128,21 @@ def manifest_format_of(entry: RegistryEntry, rules: Sequence[ContentRule | None]
     oci = any(rule is not None and rule.convert == "oci" for rule in rules)
     platforms = tuple(sorted(parts.platforms)) if oci or rewrite else ()
     return Form(oci, rewrite, platforms, attestations=parts.attestations or not rewrite)
+
+
+def wanted_form(
+    entry: RegistryEntry,
+    rules: Sequence[ContentRule | None],
+    reference: Tag | Digest,
+    parts: ImageParts,
+) -> Form:
+    """In which form an image is to be here, from the rules that take it.
+
+    A digest names what it is the digest of, and a signature's tag what was signed: both are kept.
+    """
+    if isinstance(reference, Digest) or is_companion_tag(reference):
+        return KEPT
+    return manifest_format_of(entry, rules, parts)
 
 
 def _choice(entry: RegistryEntry, rule: ContentRule | None) -> PlatformChoice | None:

@@ -9,10 +9,10 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.companions.fetching import with_companions
 from tasks.filter_tags.changes import find_changes
-from tasks.filter_tags.declined import schema1_reason
 from tasks.list_catalog import wanted_repositories
 from tasks.manifests.manifest_tree import walk
 from tasks.manifests.reading import fetch, held_body, parsed
+from tasks.manifests.schema1 import schema1_reason
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.errors import LeftOut, NotAdmitted, is_stop
 from tasks.run.values import ImagePlan

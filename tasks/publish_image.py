@@ -14,8 +14,8 @@ from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.publishing import publish_companions, record_verdict
+from tasks.cooldown import settle
 from tasks.copy_blob import ensure_blob, put_manifests
-from tasks.filter_tags.cooldown import settle
 from tasks.manifests.platforms import wanted_children
 from tasks.run.values import BlobCopy, Step
 

@@ -11,10 +11,10 @@ from registry_server.oci.reference import Tag
 from tasks.companions.fetching import with_companions
 from tasks.copy_blob import lacking_blobs
 from tasks.filter_tags.changes import ask_again
-from tasks.filter_tags.declined import schema1_reason
 from tasks.list_catalog import choose_repositories
 from tasks.manifests.manifest_tree import plan_image
 from tasks.manifests.reading import fetch_by_tag
+from tasks.manifests.schema1 import schema1_reason
 from tasks.run.errors import LeftOut, TagMoved
 from tasks.run.values import ImagePlan
 from tasks.upstream.errors import UpstreamSchema1

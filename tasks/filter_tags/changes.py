@@ -6,20 +6,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from profiles.matching import has_min_age, image_parts_of
+from profiles.matching import has_min_age, image_parts_of, wanted_form
 from profiles.tag_filter import zot_would_drop, zot_would_take
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.changes import find_companions, following
-from tasks.convert_manifest.formats import wanted_form
-from tasks.filter_tags.cooldown import held_back, note_time, settle, settle_others
-from tasks.filter_tags.declined import SCHEMA1, declined_before, why_declined
+from tasks.cooldown import held_back, note_time, settle, settle_others
+from tasks.filter_tags.declined import declined_before, why_declined
 from tasks.filter_tags.gone import gone_tags
 from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists, note_of
 from tasks.filter_tags.tag_conflicts import conflicting_source
 from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.manifests.reading import with_type
+from tasks.manifests.schema1 import SCHEMA1
 from tasks.manifests.up_to_date import is_up_to_date, moves
 from tasks.run.errors import LeftOut, is_retryable, is_stop
 from tasks.run.values import Findings, Image

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from profiles.matching import matches_selection
 from registry_server.oci import media_types
 from tasks.filter_tags.selection import describe
+from tasks.manifests.schema1 import SCHEMA1
 from tasks.run.errors import NoPlatform
 from tasks.upstream.errors import UpstreamSchema1
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image, Target
-
-SCHEMA1 = (
-    "is in Docker's schema 1 format, whose digest does not cover its bytes: it cannot be verified or kept"
-)
 
 
 def declined_before(run: MirrorRun, repository: Repository, targets: Sequence[Target], image: Image) -> str:
@@ -43,12 +40,6 @@ def why_declined(run: MirrorRun, targets: Sequence[Target], image: Image) -> str
         if not any(matches_selection(target.rule, document) for target in targets):
             return _not_selected(targets)
     return ""
-
-
-def schema1_reason(image: Image, error: UpstreamSchema1) -> str:
-    """Why an image is left out: it, or a manifest that its index lists, is in this format."""
-    own = error.reference in (image.digest, image.reference)
-    return SCHEMA1 if own else f"lists {error.reference}, which {SCHEMA1}"
 
 
 def _not_selected(targets: Sequence[Target]) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from profiles.matching import matches_selection
+from profiles.matching import matches_selection, wanted_form
 from profiles.tag_filter import choose_tags
 from registry_server.oci.companion_tags import is_companion_tag, is_referrers_list, may_be_referrers_list
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.reference import Tag
-from tasks.convert_manifest.formats import wanted_form
-from tasks.filter_tags.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
+from tasks.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.filter_tags.selection import describe
 from tasks.manifests.reading import parsed, with_type

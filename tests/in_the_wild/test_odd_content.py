@@ -10,7 +10,7 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from tasks.filter_tags.declined import SCHEMA1
+from tasks.manifests.schema1 import SCHEMA1
 from tasks.planning import plan_entry
 from tests.in_the_wild import odd_content as odd
 from tests.in_the_wild.odd_content import APP, OCTETS, TAG

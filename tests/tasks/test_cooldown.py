@@ -20,7 +20,7 @@ from registry_server.store.mirror_state.withheld_digests import (
     Withheld,
     put_withheld,
 )
-from tasks.filter_tags.cooldown import HELD_BACK
+from tasks.cooldown import HELD_BACK
 from tasks.run.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving

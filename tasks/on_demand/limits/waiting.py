@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.filter_tags.cooldown import HeldBack
+from tasks.cooldown import HeldBack
 from tasks.run.errors import NotAdmitted
 
 if TYPE_CHECKING:
