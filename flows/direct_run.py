@@ -9,7 +9,7 @@ from uuid import uuid4
 from flows.mirroring import mirror_entry
 from flows.reporting.console import complain
 from registry_server.oci.errors import MirrorflowError
-from tasks.direct_engine import direct_engine
+from tasks.engines.direct_engine import direct_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
     list_catalog -> filter_tags -> verify_signature -> convert_manifest -> copy_blob -> publish_image
 
-What is done when is in tasks/dag.py, what a step does in tasks/pipeline.py. Prefect may load this file by its
-path.
+What is done when is in tasks/engines/dag.py, what a step does in tasks/pipeline.py. Prefect may load this
+file by its path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flows.lifecycle.parent_death import die_with_parent
 from flows.mirroring import mirror_entry
 from flows.reporting.artifacts import RunArtifacts, final_state
 from registry_server.oci.errors import MirrorflowError
-from tasks.prefect_tasks import prefect_engine
+from tasks.engines.prefect_tasks import prefect_engine
 
 log = logging.getLogger("mirrorflow")
 

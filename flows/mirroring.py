@@ -16,7 +16,7 @@ from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
 from tasks.context.mirror_run import open_run
-from tasks.dag import Dag
+from tasks.engines.dag import Dag
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import Report, build_report
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from tasks.context.mirror_run import MirrorRun
-    from tasks.dag import Engine
-    from tasks.direct_engine import Call
+    from tasks.engines.dag import Engine
+    from tasks.engines.direct_engine import Call
 
     OpenEngine = Callable[[MirrorRun, Call], AbstractContextManager[Engine]]
 

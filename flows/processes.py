@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flows.entries import find_entry, open_store
 from flows.lifecycle.accepted_profile import load_accepted
 from tasks.context.mirror_run import MirrorRun, open_run
+from tasks.engines.steps import run_step
 from tasks.run.errors import NotWanted
-from tasks.steps import run_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model.registry_entry import RegistryEntry
-    from tasks.direct_engine import Call
+    from tasks.engines.direct_engine import Call
     from tasks.run.output import Output
 
 

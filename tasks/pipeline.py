@@ -4,7 +4,8 @@
 
 Each takes what the step before it answered, and answers the same with more in it. An image that failed, or is
 left out, goes along and says why. Every step is idempotent: what it is given again is done where it was not.
-`Batch` does them one after the other for a few images; tasks/dag.py does them side by side for a whole run.
+`Batch` does them one after the other for a few images; tasks/engines/dag.py does them side by side for a
+whole run.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ from typing import Any
 from flows.entries import open_store
 from profiles.loader import load_profile
 from tasks.context.mirror_run import open_run
-from tasks.dag import Dag
-from tasks.direct_engine import direct_engine
+from tasks.engines.dag import Dag
+from tasks.engines.direct_engine import direct_engine
+from tasks.engines.steps import run_step
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import build_report
-from tasks.steps import run_step
 
 
 def main() -> None:

@@ -285,7 +285,7 @@ def _chain(item: _QueuedWork) -> list[Any]:
     from prefect import allow_failure
     from prefect.utilities.annotations import quote
 
-    from tasks.prefect_tasks import retry_options, run_step
+    from tasks.engines.prefect_tasks import retry_options, run_step
 
     options = retry_options(item.work.run)
     chain: list[Any] = []

@@ -18,14 +18,14 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tasks.context.mirror_run import open_run
-from tasks.dag import Dag
-from tasks.direct_engine import direct_engine
+from tasks.engines.dag import Dag
+from tasks.engines.direct_engine import direct_engine
+from tasks.engines.steps import run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch
 from tasks.run.poll_records import record_polls
 from tasks.run.record import RunRecord
 from tasks.run.report import build_report
-from tasks.steps import run_step
 from tasks.stored.pruning import prune
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import pytest
 from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
-from tasks.direct_engine import retry_delays
+from tasks.engines.direct_engine import retry_delays
+from tasks.engines.prefect_tasks import retry_options
+from tasks.engines.steps import STEPS, broken, run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch, advance, failure_of
-from tasks.prefect_tasks import retry_options
 from tasks.run.errors import LeftOut, NotWanted, StepFailed, Unexpected
 from tasks.run.output import Output
 from tasks.run.values import BlobCopy, Catalog, Page, Progress, Step
-from tasks.steps import STEPS, broken, run_step
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved

@@ -17,10 +17,10 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
-from tasks.direct_engine import DirectEngine, direct_engine, retry_delays
+from tasks.engines.direct_engine import DirectEngine, direct_engine, retry_delays
+from tasks.engines.steps import broken
 from tasks.run.errors import Unexpected, is_retryable, is_stop
 from tasks.run.output import Output
-from tasks.steps import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from tasks.context.mirror_run import MirrorRun
-    from tasks.dag import Handle
-    from tasks.direct_engine import Call
+    from tasks.engines.dag import Handle
+    from tasks.engines.direct_engine import Call
     from tasks.on_demand.work import Step
 
 # The store is the cache: a run that is tried again must look at it and at the upstream, not at an old answer.

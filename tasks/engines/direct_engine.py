@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tasks.engines.steps import broken
 from tasks.run.errors import Unexpected, is_retryable
-from tasks.steps import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from profiles.model.registry_entry import RegistryEntry
     from tasks.context.mirror_run import MirrorRun
-    from tasks.dag import Handle
+    from tasks.engines.dag import Handle
     from tasks.run.output import Output
 
     Call = Callable[[str, Sequence[Any], Output[Any] | None], Output[Any]]
