@@ -15,15 +15,21 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from profiles.matching import has_min_age, source_name
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.reference import Tag
 from tasks.companions.publishing import lost_companions, retry_companions
-from tasks.convert_manifest.convert import convert
+from tasks.convert_manifest import convert
 from tasks.copy_blob import copy_all
 from tasks.copy_blob import failure_of as copy_failure
+from tasks.filter_tags.changes import ask_again
 from tasks.filter_tags.search import failure_of as search_failure
 from tasks.filter_tags.search import filter_repositories
+from tasks.list_catalog import choose_repositories
+from tasks.manifests.reading import fetch_by_tag
 from tasks.publish_image import publish
-from tasks.run.errors import LeftOut, NotAdmitted, NotSigned, Unexpected, is_stop, only_error
+from tasks.run.errors import LeftOut, NotAdmitted, NotSigned, TagMoved, Unexpected, is_stop, only_error
 from tasks.run.record import RunRecord
 from tasks.run.values import Progress, Step
 from tasks.verify_signature import verify_image
@@ -56,7 +62,42 @@ def verify_images(run: MirrorRun, images: Sequence[Progress]) -> list[Progress]:
 
 def convert_images(run: MirrorRun, images: Sequence[Progress]) -> list[Progress]:
     """Their manifests, in the pool; and the blobs that the store lacks (`Progress.lacking`)."""
-    return advance(run, images, Step.CONVERTED, lambda each: convert(run, each))
+    return advance(run, images, Step.CONVERTED, lambda each: _convert(run, each))
+
+
+def _convert(run: MirrorRun, progress: Progress) -> Progress:
+    try:
+        return convert(run, progress)
+    except TagMoved:
+        return _convert_moved(run, progress)
+
+
+def _convert_moved(run: MirrorRun, progress: Progress) -> Progress:
+    """A tag that moved since it was looked at is looked at once more.
+
+    Where it moves again, and its name alone decides that it is taken, it is what one GET of the tag answers.
+    """
+    image = ask_again(run, progress.image)
+    if image is None:
+        return convert(run, progress)
+    progress = replace(progress, image=image, admission=verify_image(run, image))
+    try:
+        return convert(run, progress)
+    except TagMoved:
+        if not _is_chosen_by_name(run, image):
+            raise
+        return convert(run, replace(progress, image=fetch_by_tag(run, image)))
+
+
+def _is_chosen_by_name(run: MirrorRun, image: Image) -> bool:
+    """Whether no policy, no time of waiting and no `select` asks what the image holds."""
+    tag = image.upstream_reference if isinstance(image.upstream_reference, Tag) else None
+    if tag is None or is_companion_tag(tag) or has_min_age(run.entry):
+        return False
+    if run.verification.policy_for(source_name(run.entry, image.source), tag) is not None:
+        return False
+    sources = choose_repositories(run.entry, [image.source])
+    return not any(target.rule.select for source in sources for target in source.targets)
 
 
 def publish_images(
