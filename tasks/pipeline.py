@@ -19,7 +19,6 @@ from profiles.matching import has_min_age, source_name
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
-from tasks.companions.publishing import lost_companions, retry_companions
 from tasks.convert_manifest import convert
 from tasks.copy_blob import copy_all
 from tasks.copy_blob import failure_of as copy_failure
@@ -28,7 +27,8 @@ from tasks.filter_tags.search import failure_of as search_failure
 from tasks.filter_tags.search import filter_repositories
 from tasks.list_catalog import choose_repositories
 from tasks.manifests.reading import fetch_by_tag
-from tasks.publish_image import publish
+from tasks.publish_image.companions import lost_companions, retry_companions
+from tasks.publish_image.publish import publish
 from tasks.run.errors import LeftOut, NotAdmitted, NotSigned, TagMoved, Unexpected, is_stop, only_error
 from tasks.run.record import RunRecord
 from tasks.run.values import Progress, Step

@@ -15,16 +15,16 @@ from registry_server.oci.reference import ImageName, Tag
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.only import is_asked_for
 from tasks.run.values import Subject
-from tasks.upstream.registry import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository, Target
+    from tasks.upstream.registry import Head
 
 Reference: TypeAlias = Tag | Digest
-Heads: TypeAlias = dict[Reference, Head | MirrorflowError]
+Heads: TypeAlias = "dict[Reference, Head | MirrorflowError]"
 
 NO_TAG = "is not a tag by the rules of distribution-spec"
 NO_SUBJECT = "is a companion, and no rule takes the image that it belongs to"

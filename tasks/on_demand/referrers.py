@@ -25,7 +25,7 @@ from tasks.on_demand.limits.timed_cache import TimedCache
 from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.on_demand.resolve import NOT_THERE
 from tasks.on_demand.routing import route_of
-from tasks.publish_image import converted_digests, copy_referrers
+from tasks.publish_image.publish import converted_digests, copy_referrers
 from tasks.run.errors import ReservedType, is_stop
 from tasks.run.values import Image
 

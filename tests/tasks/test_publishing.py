@@ -15,7 +15,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tasks.copy_blob import copy_one
 from tasks.pipeline import Batch
-from tasks.publish_image import publish
+from tasks.publish_image.publish import publish
 from tasks.run.errors import BlobNotCopied
 from tests.support_behaviours import answers, hangs
 from tests.support_misbehaving import well_behaved

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.oci.digest import Digest
-from tasks.companions.publishing import lost_companions, retry_companions
+from tasks.publish_image.companions import lost_companions, retry_companions
 from tasks.run.errors import is_retryable
 from tasks.run.outcomes import Outcome
 from tests.support_misbehaving import answers, well_behaved

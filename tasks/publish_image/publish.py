@@ -13,10 +13,10 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
-from tasks.companions.publishing import publish_companions, record_verdict
 from tasks.cooldown import settle
 from tasks.copy_blob import ensure_blob, put_manifests
 from tasks.manifests.platforms import wanted_children
+from tasks.publish_image.companions import publish_companions, record_verdict
 from tasks.run.values import BlobCopy, Step
 
 if TYPE_CHECKING:
