@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.lifecycle.stop_signals import StopSignal
-    from tasks.run.report import Report
+    from tasks.results.report import Report
 
 
 class _Terminal:

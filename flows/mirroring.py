@@ -17,9 +17,9 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
 from tasks.context.mirror_run import open_run
 from tasks.engines.dag import Dag
-from tasks.run.poll_records import record_polls
+from tasks.results.poll_records import record_polls
+from tasks.results.report import Report, build_report
 from tasks.run.record import RunRecord
-from tasks.run.report import Report, build_report
 from tasks.stored.policy_sweep import sweep
 from tasks.stored.pruning import prune
 from tasks.upstream.errors import Stopped

@@ -19,9 +19,9 @@ from tasks.context.mirror_run import open_run
 from tasks.engines.dag import Dag
 from tasks.engines.direct_engine import direct_engine
 from tasks.engines.steps import run_step
-from tasks.run.poll_records import record_polls
+from tasks.results.poll_records import record_polls
+from tasks.results.report import build_report
 from tasks.run.record import RunRecord
-from tasks.run.report import build_report
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows.reporting.console import complain
 from registry_server.human_units import human_bytes, human_seconds
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
-    from tasks.run.report import Report
+    from tasks.results.report import Report
 
 log = logging.getLogger("mirrorflow")
 

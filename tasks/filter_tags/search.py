@@ -14,6 +14,7 @@ from tasks.run.values import Findings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registry_server.oci.reference import ImageName
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository
 

@@ -13,7 +13,7 @@ from tests.tasks.runs import assert_complete, mirror, opened, visible
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.in_the_wild.rows import Row
     from tests.support_misbehaving import Misbehaving
 

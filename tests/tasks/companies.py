@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.support.registries import Registry
 
 APP = RepositoryName("app")

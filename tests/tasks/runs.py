@@ -23,9 +23,9 @@ from tasks.engines.direct_engine import direct_engine
 from tasks.engines.steps import run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch
-from tasks.run.poll_records import record_polls
+from tasks.results.poll_records import record_polls
+from tasks.results.report import build_report
 from tasks.run.record import RunRecord
-from tasks.run.report import build_report
 from tasks.stored.pruning import prune
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.context.mirror_run import MirrorRun
-    from tasks.run.outcomes import ImageOutcome
-    from tasks.run.report import Report
+    from tasks.results.outcomes import ImageOutcome
+    from tasks.results.report import Report
     from tests.support_misbehaving import Misbehaving
 
 EVERYTHING: dict[str, Any] = {"prefix": "**"}

@@ -13,7 +13,7 @@ import pytest
 from flows.entries import open_store
 from profiles.loader import load_profile, parse_profile
 from registry_server.store.errors import StoreError
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tasks.stored.policy_sweep import sweep
 from tests.flows.test_cli import mirrorflow
 from tests.tasks.runs import assert_complete, mirror, opened, store_of, sync, visible

@@ -13,7 +13,7 @@ from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.support_behaviours import answers, hangs, hangs_in_body, reset_in_body, resets, says, truncated
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import add_document, add_index, assert_complete, mirror, opened, rows, sync, visible

@@ -21,7 +21,7 @@ from registry_server.store.mirror_state.withheld_digests import (
     put_withheld,
 )
 from tasks.cooldown import HELD_BACK
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from profiles.model.profile import Profile
-    from tasks.run.report import Report
+    from tasks.results.report import Report
 
 DAY = 86400.0
 START = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()

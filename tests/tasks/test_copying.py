@@ -18,7 +18,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.copy_blob import copy_one
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tasks.run.values import BlobCopy
 from tests.support_behaviours import answers, truncated
 from tests.support_misbehaving import well_behaved

@@ -10,8 +10,8 @@ from registry_server.oci.reference import RepositoryName
 from tasks.filter_tags.search import failure_of, filter_repositories
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch
+from tasks.results.outcomes import Outcome
 from tasks.run.errors import StepFailed, is_retryable
-from tasks.run.outcomes import Outcome
 from tests.support_behaviours import answers, well_behaved
 from tests.tasks.runs import (
     asked,

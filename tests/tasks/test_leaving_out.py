@@ -8,7 +8,7 @@ import pytest
 
 from registry_server.oci import media_types
 from registry_server.oci.reference import RepositoryName, Tag
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.tasks.runs import (
     add_document,
     asked,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.oci.digest import Digest
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.support_misbehaving import Misbehaving
 
 HERE = "apps/web:1"

@@ -14,7 +14,7 @@ from tests.tasks.runs import add_index, mirror, opened, store_of, sync, visible
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.support.registries import Registry
     from tests.support_misbehaving import Misbehaving
 

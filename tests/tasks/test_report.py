@@ -9,10 +9,10 @@ import pytest
 
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.reference import ImageName
+from tasks.results.outcomes import ImageOutcome, Outcome, outcomes
+from tasks.results.report import Report
 from tasks.run.errors import NotWanted
-from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.run.record import RunRecord
-from tasks.run.report import Report
 from tasks.run.values import BlobCopy, BlobOutcome, Findings, ImagePlan, Progress, Step
 from tests.support_behaviours import answers
 from tests.tasks.runs import mirror, opened, sync

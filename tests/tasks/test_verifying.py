@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.support_misbehaving import Misbehaving, answers
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.run.report import Report
+    from tasks.results.report import Report
 
 OURS, THEIRS = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -164,7 +164,7 @@ from tasks import pipeline, planning, verify_signature
 from tasks.context.verification import Verification
 from tasks.filter_tags import search
 from tasks.on_demand import service
-from tasks.run import report
+from tasks.results import report
 text = '{"storage": {"rootDirectory": "s"}, "sync": {"registries": [{"urls": ["https://r.example"]}]}}'
 profile = parse_profile(text, Path("p.json")).profile
 assert not Verification.of(profile, profile.sync.registries[0])

@@ -8,8 +8,8 @@ import pytest
 
 from registry_server.oci.digest import Digest
 from tasks.publish_image.companions import lost_companions, retry_companions
+from tasks.results.outcomes import Outcome
 from tasks.run.errors import is_retryable
-from tasks.run.outcomes import Outcome
 from tests.support_misbehaving import answers, well_behaved
 from tests.tasks.companies import APP, SBOM, WithApi, WithoutApi, add_image, attach, listed, run
 from tests.tasks.runs import opened, rows, searched, store_of, visible

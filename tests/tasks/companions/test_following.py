@@ -11,7 +11,7 @@ from registry_server.oci.media_types import OCI_CONFIG
 from registry_server.oci.reference import Tag
 from registry_server.store.gc.collector import collect
 from tasks.planning import plan_entry
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.tasks.companies import (
     APP,
     BUNDLE,

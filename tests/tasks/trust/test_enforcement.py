@@ -17,7 +17,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import Tag
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 from tests.tasks.trust.enforced import APP, Upstream, bundled, cases, docker_registry, fill, policy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
     from registry_server.store.store import Store
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.tasks.trust.enforced import Pullable
     from tests.tasks.trust.world import World
 

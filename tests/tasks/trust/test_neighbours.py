@@ -9,7 +9,7 @@ import pytest
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import DOCKER_SCHEMA1, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tests.support_misbehaving import answers, misbehaving
 from tests.tasks.runs import mirror, opened, rows
 from tests.tasks.test_verifying import OURS, policy, sign

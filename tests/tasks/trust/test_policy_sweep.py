@@ -26,7 +26,7 @@ from registry_server.store.mirror_state.hidden_content import hide
 from registry_server.store.records import TagRecord
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.planning import plan_entry
-from tasks.run.outcomes import Outcome
+from tasks.results.outcomes import Outcome
 from tasks.stored.images import Standing, StoredImages, count_by_entry
 from tasks.stored.policy_sweep import sweep
 from tests.tasks.companies import APP
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from registry_server.store.store import Store
-    from tasks.run.report import Report
+    from tasks.results.report import Report
     from tests.tasks.trust.attacker import Attack
 
 V1, V2 = Tag("v1"), Tag("v2")

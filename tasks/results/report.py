@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks.results.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.run.companion_values import CompanionStatus
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.only import NOT_FOUND, search_errors, unmatched
-from tasks.run.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.run.values import Step
 from tasks.upstream.errors import UpstreamError
 
