@@ -19,6 +19,17 @@ FORBIDDEN = {
 }
 # Prefect may copy or load these by their path: whatever they define would exist twice.
 FLOW_FILES = ["flows/mirror_registry.py", "flows/mirror_on_demand.py"]
+# The parts of tasks/ (its folders, and the files beside them), from the lowest layer to the highest: each
+# imports only parts of lower layers.
+LAYERS: list[set[str]] = [
+    {"upstream"},
+    {"run", "trust"},
+    {"context", "cooldown", "list_catalog", "manifests", "results"},
+    {"companions", "copy_blob"},
+    {"convert_manifest", "filter_tags", "publish_image", "stored", "verify_signature"},
+    {"pipeline", "planning"},
+    {"engines", "on_demand"},
+]
 LONGEST_FILE = 350
 WIDEST_FOLDER = 20  # modules and folders
 
@@ -94,6 +105,87 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for name in leaves:
             del imports[name]
     assert not imports, "these are in circles, or import one that is"
+
+
+def _parts_of_tasks() -> dict[str, list[Path]]:
+    """The files of every part."""
+    entries = [path for path in sorted((ROOT / "tasks").iterdir()) if path.is_dir() or path.suffix == ".py"]
+    found = {path.stem: sorted(path.rglob("*.py")) if path.is_dir() else [path] for path in entries}
+    return {name: paths for name, paths in found.items() if paths and name != "__init__"}
+
+
+def _parts_imported(code: str, *, for_types: bool) -> set[str]:
+    """The parts of tasks/ that a module imports: for types only, or else for use, in its functions too."""
+    tree = ast.parse(code)
+    blocks = [
+        each for each in tree.body if isinstance(each, ast.If) and "TYPE_CHECKING" in ast.unparse(each.test)
+    ]
+    typed = {node for block in blocks for node in ast.walk(block)}
+    names = set[str]()
+    for node in ast.walk(tree):
+        if (node in typed) is not for_types:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("tasks.")}
+
+
+def _wrong_imports(part: str, code: str) -> set[str]:
+    """The parts that a module of `part` may not import.
+
+    Types may come from its own layer: a function of `manifests` says that it takes a run of `context`.
+    """
+    layer = next(number for number, names in enumerate(LAYERS) if part in names)
+    below, level = set[str]().union(*LAYERS[:layer]), LAYERS[layer]
+    used, typed = (_parts_imported(code, for_types=each) for each in (False, True))
+    return (used - below - {part}) | (typed - below - level)
+
+
+def _layers() -> str:
+    return "\n".join(f"layer {number}: {', '.join(sorted(names))}" for number, names in enumerate(LAYERS, 1))
+
+
+def test_every_part_of_tasks_has_a_layer() -> None:
+    assert sorted(part for names in LAYERS for part in names) == sorted(_parts_of_tasks()), _layers()
+
+
+def test_parts_of_tasks_import_only_lower_layers() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {', '.join(sorted(found))}"
+        for part, paths in _parts_of_tasks().items()
+        for path in paths
+        if (found := _wrong_imports(part, path.read_text()))
+    ]
+    assert not wrong, "\n".join([*wrong, "a part imports only parts of lower layers:", _layers()])
+
+
+@pytest.mark.parametrize(
+    ("part", "code", "wrong"),
+    [
+        pytest.param("filter_tags", "from tasks.run.values import Image", set(), id="a lower layer"),
+        pytest.param("filter_tags", "from tasks.filter_tags import wanted", set(), id="the part itself"),
+        pytest.param("run", "from tasks.context import mirror_run", {"context"}, id="a higher layer"),
+        pytest.param("copy_blob", "from tasks import companions", {"companions"}, id="its own layer"),
+        pytest.param("run", "import tasks.pipeline", {"pipeline"}, id="with its package"),
+        pytest.param("run", "def f():\n    import tasks.pipeline", {"pipeline"}, id="in a function"),
+        pytest.param(
+            "manifests",
+            "if TYPE_CHECKING:\n    from tasks.context import x",
+            set(),
+            id="types of its own layer",
+        ),
+        pytest.param(
+            "run",
+            "if TYPE_CHECKING:\n    from tasks.context import x",
+            {"context"},
+            id="types of a higher layer",
+        ),
+    ],
+)
+def test_what_a_part_of_tasks_may_not_import(part: str, code: str, wrong: set[str]) -> None:
+    assert _wrong_imports(part, code) == wrong
 
 
 @pytest.mark.parametrize("name", FLOW_FILES)

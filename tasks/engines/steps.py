@@ -13,6 +13,7 @@ from registry_server.oci.errors import MirrorflowError
 from tasks import pipeline
 from tasks.copy_blob import copy_all
 from tasks.copy_blob import failure_of as copy_failure
+from tasks.engines.broken_steps import broken
 from tasks.filter_tags.search import failure_of as search_failure
 from tasks.filter_tags.search import filter_repositories
 from tasks.list_catalog import wanted_repositories
@@ -100,26 +101,6 @@ STEPS: Final[dict[str, Body]] = {
     "copy_blob": copy_blob,
     "publish_image": publish_image,
 }
-
-
-def broken(step: str, values: Sequence[Any], error: MirrorflowError) -> Output[Any]:
-    """What a step answers that ended without an answer: it failed for each of its members, or was stopped."""
-    stopped = is_stop(error)
-    match step:
-        case "list_catalog":
-            value: Any = Catalog(()) if stopped else Catalog((), str(error), error)
-        case "filter_tags":
-            value = [] if stopped else [Findings(source, error=error) for source in values[0]]
-        case "copy_blob":
-            value = [] if stopped else [BlobOutcome(copy, error=error) for copy in values[0]]
-        case _:
-            value = values[0] if stopped else _failed(values[0], Step(step), error)
-    return Output(value, error=error)
-
-
-def _failed(page: Page, step: Step, error: MirrorflowError) -> Page:
-    images = (each.failed(step, error) if each.waits_for(step) else each for each in page.images)
-    return Page(tuple(images), page.lists)
 
 
 def run_step(run: MirrorRun, step: str, values: Sequence[Any], before: Output[Any] | None) -> Output[Any]:
