@@ -1,6 +1,6 @@
 """Blobs that are small enough to look at: configs, signatures. Read into memory, and checked.
 
-A module of its own because selection, trust and companions all read such blobs, and none of them the others.
+The rules' `select` reads configs, and the allow-list of companions reads what they hold.
 """
 
 from __future__ import annotations
