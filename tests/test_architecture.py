@@ -91,7 +91,7 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
     assert len(entries) <= WIDEST_FOLDER
 
 
-MIRRORED = ["profiles", "registry_server"]
+MIRRORED = ["profiles", "registry_server", "tasks"]
 OF_THE_WHOLE = {"conformance"}  # folders of tests that are about no folder of the source
 
 
