@@ -8,10 +8,11 @@ import pytest
 
 from profiles.model.content_rule import ContentRule
 from profiles.patterns.versions import parse_version
-from profiles.tag_filter import choose_tags, zot_would_drop, zot_would_take
+from profiles.tag_filter import choose_tags, why_not_taken, zot_would_drop, zot_would_take
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.digest import Digest
-from tests.profiles.support import tag_rule
+from registry_server.oci.reference import Tag
+from tests.profiles.support import rule, tag_rule
 
 _HEX = "0123456789abcdef" * 4
 
@@ -149,3 +150,33 @@ def test_what_zot_would_do_otherwise_is_known(
     offered = ["1.4", "4.1", "v1.24", "latest", f"sha256-{_HEX}.sig"]
     assert list(zot_would_take(tag_rule(**tags), offered)) == taken
     assert list(zot_would_drop(tag_rule(**tags), offered)) == dropped
+
+
+_DIGEST = Digest(f"sha256:{_HEX}")
+_BY_DIGEST = "is asked for by digest, and the rule takes images by their tags"
+
+
+@pytest.mark.parametrize(
+    ("keys", "reference", "reason"),
+    [
+        pytest.param(None, Tag("1"), "", id="an entry without rules takes all"),
+        pytest.param({}, Tag("1"), "", id="a rule without filters"),
+        pytest.param(
+            {"tags": {"regex": "4"}}, Tag("5"), "does not match regex 4", id="a tag that is filtered"
+        ),
+        pytest.param({}, _DIGEST, "", id="a digest, where no tags are chosen"),
+        pytest.param({"tags": {"regex": "4"}}, _DIGEST, _BY_DIGEST, id="a digest, where tags are chosen"),
+        pytest.param({"select": "labels.a"}, _DIGEST, _BY_DIGEST, id="a digest, where images are chosen"),
+    ],
+)
+def test_why_a_rule_does_not_take_a_reference(
+    keys: dict[str, Any] | None, reference: Tag | Digest, reason: str
+) -> None:
+    found = None if keys is None else rule("app", **keys)
+    assert why_not_taken(found, "app", reference) == reason
+
+
+@pytest.mark.parametrize(("tag", "reason"), [("1", ""), ("2", "is not listed in images")])
+def test_a_list_of_images_takes_what_it_names(tag: str, reason: str) -> None:
+    found = ContentRule.model_validate({"images": ["app:1"]})
+    assert why_not_taken(found, "app", Tag(tag)) == reason

@@ -8,9 +8,11 @@ import pytest
 
 from profiles.docs.json_schema import json_schema
 from profiles.image_parts import ImageParts
-from profiles.matching import manifest_format_of, platforms_of
+from profiles.matching import manifest_format_of, platforms_of, wanted_form
 from registry_server.oci.descriptor import Platform
+from registry_server.oci.digest import Digest
 from registry_server.oci.forms import KEPT, Form
+from registry_server.oci.reference import Tag
 from tests.profiles.support import entry, load, problems, rule, warnings
 
 AMD, ARM = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -77,6 +79,18 @@ def test_the_form_is_what_the_rules_ask_for_together(
 ) -> None:
     found = [None if one is None else rule("a", **one) for one in rules]
     assert manifest_format_of(entry(), found, ImageParts(platforms)) == form
+
+
+@pytest.mark.parametrize(
+    ("reference", "form"),
+    [
+        pytest.param(Tag("1"), Form(oci=True), id="a tag"),
+        pytest.param(Digest(DIGEST), KEPT, id="a digest names its own bytes"),
+        pytest.param(Tag(f"sha256-{'0' * 64}.sig"), KEPT, id="a signature's tag names what was signed"),
+    ],
+)
+def test_only_tags_of_images_are_converted(reference: Tag | Digest, form: Form) -> None:
+    assert wanted_form(entry(), [rule("a", convert="oci")], reference, ImageParts(())) == form
 
 
 @pytest.mark.parametrize(
