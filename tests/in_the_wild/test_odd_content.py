@@ -12,6 +12,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from tasks.manifests.schema1 import SCHEMA1
 from tasks.planning import plan_entry
+from tasks.results.outcomes import Outcome
 from tests.in_the_wild import odd_content as odd
 from tests.in_the_wild.odd_content import APP, OCTETS, TAG
 from tests.on_demand.mirrors import document, mirroring
@@ -110,15 +111,27 @@ def test_a_type_that_says_nothing_hides_no_platform_from_a_policy(
     assert "app:1" in visible(store_of(tmp_path))
 
 
-def test_schema_1_in_a_list_is_named_and_looked_at_once(tmp_path: Path, upstream: Misbehaving) -> None:
+def list_schema_1(upstream: Misbehaving) -> Digest:
+    """Under the tag; the digest of what is listed."""
     old = json.dumps({"schemaVersion": 1, "name": APP, "tag": "1", "fsLayers": [], "history": []}).encode()
     child = upstream.add_manifest(APP, "old", old, media_types.DOCKER_SCHEMA1_SIGNED)
     upstream.repositories[APP].tags.remove("old")
-    entry = Descriptor(media_types.DOCKER_SCHEMA1, child.digest, child.size)
-    add_index(upstream, APP, "1", entry)
+    add_index(upstream, APP, "1", Descriptor(media_types.DOCKER_SCHEMA1, child.digest, child.size))
+    return child.digest
+
+
+def test_a_tag_that_moved_to_a_list_with_schema_1_is_left_out(tmp_path: Path, upstream: Misbehaving) -> None:
+    odd.moved(upstream)
+    child = list_schema_1(upstream)
+    row = rows(sync(tmp_path, upstream))[f"{APP}:1"]
+    assert (row.outcome, row.reason) == (Outcome.SKIPPED, f"lists {child}, which {SCHEMA1}")
+
+
+def test_schema_1_in_a_list_is_named_and_looked_at_once(tmp_path: Path, upstream: Misbehaving) -> None:
+    child = list_schema_1(upstream)
     with opened(tmp_path, f"http://{upstream.host}") as run:
         [(name, reason)] = plan_entry(run).left_out.items()
-    assert (name, reason) == (f"{APP}:1", f"lists {child.digest}, which {SCHEMA1}")
+    assert (name, reason) == (f"{APP}:1", f"lists {child}, which {SCHEMA1}")
     assert rows(sync(tmp_path, upstream))[f"{APP}:1"].reason == reason
     asked(upstream)
     sync(tmp_path, upstream)
