@@ -97,8 +97,10 @@ def is_strict(run: MirrorRun, image: Image) -> bool:
 
 
 def policy_of(run: MirrorRun, image: Image) -> Policy | None:
+    """The policy that covers the image under its name here; None: no policy."""
     return run.verification.policy_for(source_name(run.entry, image.source), tag_in(image.reference))
 
 
 def tag_in(reference: Tag | Digest) -> str | None:
+    """The tag as policies take it: None for an image that is named by its digest."""
     return reference if isinstance(reference, Tag) else None
