@@ -14,8 +14,8 @@ from flows.cli.status import mirror_status
 from flows.entries import open_store
 from flows.reporting.tag_status import tag_statuses
 from profiles.loader import load_profile
+from registry_server.human_units import human_seconds
 from registry_server.oci.errors import MirrorflowError
-from tasks.run.sizes import human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

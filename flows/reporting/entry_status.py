@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from flows.reporting.tag_status import TagStatus
+from registry_server.human_units import human_seconds
 from tasks.list_catalog import choose_repositories, literal_names
-from tasks.run.sizes import human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.list_catalog import is_asked_for
+from tasks.run.only import is_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

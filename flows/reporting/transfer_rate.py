@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from tasks.run.sizes import human_bytes, human_seconds
+from registry_server.human_units import human_bytes, human_seconds
 
 _WINDOW_SECONDS: Final = 15.0
 

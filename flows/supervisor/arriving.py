@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flows.reporting.transfer_rate import TransferRate
-from tasks.run.sizes import human_bytes
+from registry_server.human_units import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

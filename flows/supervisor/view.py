@@ -20,7 +20,7 @@ from flows.orchestration.runner_events import (
     RunnerFailed,
 )
 from registry_server.counted import counted
-from tasks.run.sizes import human_seconds
+from registry_server.human_units import human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
