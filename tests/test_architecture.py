@@ -222,3 +222,13 @@ def test_what_a_command_does_not_need_it_does_not_import(module: str, heavy: set
     code = f"import {module}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_two_public_classes_of_a_floor_have_one_name(floor: str) -> None:
+    found: dict[str, list[Path]] = {}
+    for path in (ROOT / floor).rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.relative_to(ROOT))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
-from tasks.on_demand.work import Step
+from tasks.on_demand.work import WorkStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ _END = 5.0  # seconds that the end of a run may take when the process ends
 class _OnceStep:
     """A step that is done once: by us, or by the task run that shows it, whoever comes first."""
 
-    step: Step
+    step: WorkStep
     outcome: Future[object] = field(default_factory=Future)
     _begun: threading.Lock = field(default_factory=threading.Lock)
     _shown: bool = False
@@ -236,7 +236,7 @@ class FlowRunExecutor:
             _log_failure(item.work, done.step, error)
 
 
-def _log_failure(work: Work, step: Step, error: BaseException | None) -> None:
+def _log_failure(work: Work, step: WorkStep, error: BaseException | None) -> None:
     if isinstance(error, MirrorflowError):
         log.error("%s: %s: %s", work.label, step.name, error)
     elif error is not None:
@@ -293,5 +293,5 @@ def _chain(item: _QueuedWork) -> list[Any]:
         name = done.step.name
         named: Any = run_step.with_options(name=name, task_run_name=f"{name} {item.work.label}", **options)
         before: Any = [allow_failure(chain[-1])] if chain else None
-        chain.append(named.submit(quote(Step(name, done.show)), wait_for=before))
+        chain.append(named.submit(quote(WorkStep(name, done.show)), wait_for=before))
     return chain

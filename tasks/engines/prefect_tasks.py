@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tasks.context.mirror_run import MirrorRun
     from tasks.engines.dag import Handle
     from tasks.engines.direct_engine import Call
-    from tasks.on_demand.work import Step
+    from tasks.on_demand.work import WorkStep
 
 # The store is the cache: a run that is tried again must look at it and at the upstream, not at an old answer.
 NO_REMEMBERING: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -78,7 +78,7 @@ def publish_image(key: str, label: str, images: Any, copies: Any) -> State[Any]:
 
 
 @task(name="on_demand", **NO_REMEMBERING)
-def run_step(step: Step) -> None:
+def run_step(step: WorkStep) -> None:
     """A step of an image that a client asked for. Its name and retries are given where it is submitted."""
     step.body()
 

@@ -10,7 +10,7 @@ from registry_server.oci.reference import Tag
 from tasks.copy_blob import copy_all, failure_of
 from tasks.on_demand.complete_image import Pending, complete_image, extend_tags, publish_sparse, quietly
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.on_demand.work import Step, Work
+from tasks.on_demand.work import Work, WorkStep
 from tasks.run.values import BlobCopy, Image
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class BackgroundFetcher:
             self._settle(local, lead.descriptor.digest)
 
         label = f"{lead.descriptor.digest.short} for {parent.name}"
-        self._executor.submit(Work(run, label, (Step("copy_blob", copying),)))
+        self._executor.submit(Work(run, label, (WorkStep("copy_blob", copying),)))
         if parent.media_type not in media_types.INDEXES:
             self._complete(candidate, parent)
 
@@ -146,7 +146,7 @@ class BackgroundFetcher:
         self.on_published(candidate, image)
 
 
-def _ending(steps: tuple[Step, ...], ended: Callable[[], None]) -> tuple[Step, ...]:
+def _ending(steps: tuple[WorkStep, ...], ended: Callable[[], None]) -> tuple[WorkStep, ...]:
     """The steps, with `ended` behind the last one, however it goes."""
     *first, last = steps
 
@@ -156,4 +156,4 @@ def _ending(steps: tuple[Step, ...], ended: Callable[[], None]) -> tuple[Step, .
         finally:
             ended()
 
-    return (*first, Step(last.name, body))
+    return (*first, WorkStep(last.name, body))

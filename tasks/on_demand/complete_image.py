@@ -14,10 +14,9 @@ from registry_server.oci.reference import Tag
 from registry_server.store.mirror_state.withheld_digests import forget_withheld
 from registry_server.store.records import Origin, TagRecord
 from tasks.manifests.up_to_date import is_manifest
-from tasks.on_demand.work import Step, Work, log
+from tasks.on_demand.work import Work, WorkStep, log
 from tasks.pipeline import Batch
-from tasks.run.values import Admission, Progress
-from tasks.run.values import Step as Passed
+from tasks.run.values import Admission, Progress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +69,7 @@ def complete_image(
     def verifying() -> None:
         # It was admitted before its manifest was stored (resolve.py); here that is only shown.
         admitted = Progress(image, admission=image.admission or Admission("admitted"))
-        batch.record.advanced([admitted.passed(Passed.VERIFIED)])
+        batch.record.advanced([admitted.passed(Step.VERIFIED)])
 
     def copying() -> None:
         claimed({each.blob.digest for each in batch.lacking})
@@ -78,22 +77,22 @@ def complete_image(
             batch.copy_blob()
 
     def publishing() -> None:
-        waited = batch.record.progress[name].waits_for(Passed.PUBLISHED)
+        waited = batch.record.progress[name].waits_for(Step.PUBLISHED)
         try:
             with run.store.lease():
                 batch.publish_image()
         finally:
-            if waited and batch.record.progress[name].step is Passed.PUBLISHED:
+            if waited and batch.record.progress[name].step is Step.PUBLISHED:
                 then()
 
     return Work(
         run,
         name,
         (
-            Step("verify_signature", verifying),
-            Step("convert_manifest", batch.convert_manifest),
-            Step("copy_blob", copying),
-            Step("publish_image", publishing),
+            WorkStep("verify_signature", verifying),
+            WorkStep("convert_manifest", batch.convert_manifest),
+            WorkStep("copy_blob", copying),
+            WorkStep("publish_image", publishing),
         ),
     )
 

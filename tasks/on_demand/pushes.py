@@ -19,8 +19,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from tasks.on_demand.answers import TooManyPushes
 from tasks.on_demand.eviction import is_polled
 from tasks.on_demand.routing import Candidate, upstream_names
-from tasks.on_demand.work import Step as Named
-from tasks.on_demand.work import Work, log
+from tasks.on_demand.work import Work, WorkStep, log
 from tasks.pipeline import Batch
 from tasks.run.values import SourceRepository, Target
 
@@ -129,7 +128,7 @@ class PushedTags:
         polled = any(is_polled(sync, target.local, wish.tag) for target in wish.source.targets)
         return replace(run, only=wish.names, on_demand=not polled)
 
-    def _steps(self, run: MirrorRun, wish: PushedTag) -> Iterator[Named]:
+    def _steps(self, run: MirrorRun, wish: PushedTag) -> Iterator[WorkStep]:
         """Those of a poll."""
         batch = Batch(run)
 
@@ -147,11 +146,11 @@ class PushedTags:
             with run.store.lease():
                 batch.publish_image()
 
-        yield Named("filter_tags", search)
-        yield Named("verify_signature", batch.verify_signature)
-        yield Named("convert_manifest", batch.convert_manifest)
-        yield Named("copy_blob", copying)
-        yield Named("publish_image", lambda: self._ending(wish, batch, publishing))
+        yield WorkStep("filter_tags", search)
+        yield WorkStep("verify_signature", batch.verify_signature)
+        yield WorkStep("convert_manifest", batch.convert_manifest)
+        yield WorkStep("copy_blob", copying)
+        yield WorkStep("publish_image", lambda: self._ending(wish, batch, publishing))
 
     def _ending(self, wish: PushedTag, batch: Batch, publishing: Callable[[], None]) -> None:
         try:

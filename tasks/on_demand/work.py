@@ -21,7 +21,7 @@ log = logging.getLogger("mirrorflow.on_demand")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WorkStep:
     """`name` is that of the task, as in a poll. `body` may be called again when it raises: a retry."""
 
     name: str
@@ -37,7 +37,7 @@ class Work:
 
     run: MirrorRun
     label: str
-    steps: tuple[Step, ...]
+    steps: tuple[WorkStep, ...]
     is_question: bool = False
 
 

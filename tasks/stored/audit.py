@@ -14,7 +14,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.media_types import may_list_manifests
 from tasks.run.values import NO_POLICY
 from tasks.stored.images import held_children
-from tasks.trust.verdict import Outcome, Verdict
+from tasks.trust.verdict import Verdict, VerdictOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.stored.images import StoredImage, StoredImages
     from tasks.trust.policy import Policy
 
-_SHORT: Final = (Outcome.REFUSED, Outcome.WARNED)
+_SHORT: Final = (VerdictOutcome.REFUSED, VerdictOutcome.WARNED)
 
 
 class Result(StrEnum):
@@ -120,7 +120,7 @@ def _verdict(images: StoredImages, image: StoredImage, policy: Policy) -> Verdic
 
 
 def _short(policy: Policy, reason: str) -> Verdict:
-    outcome = Outcome.REFUSED if policy.keeps_out else Outcome.WARNED
+    outcome = VerdictOutcome.REFUSED if policy.keeps_out else VerdictOutcome.WARNED
     return Verdict(outcome, (reason,), policy=policy.name, judged_by=policy.fingerprint)
 
 

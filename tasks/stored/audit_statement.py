@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci.errors import MirrorflowError
 from tasks.stored.audit import Result
-from tasks.trust.verdict import Outcome
+from tasks.trust.verdict import VerdictOutcome
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,7 +44,7 @@ class AuditStatement:
         self._results[audited.result] += 1
         if audited.result is Result.SHORT:
             self._short.add(digest)
-        elif audited.verdict is not None and audited.verdict.outcome is Outcome.VERIFIED:
+        elif audited.verdict is not None and audited.verdict.outcome is VerdictOutcome.VERIFIED:
             self._verified.setdefault(digest, audited.image.name)
         self._images.append(
             {

@@ -78,9 +78,9 @@ class StoredImage:
             return Standing.NO_POLICY
         if self.record.judged_by != self.policy:
             return Standing.OUTDATED if self.record.judged_by else Standing.NEVER
-        from tasks.trust.verdict import Outcome
+        from tasks.trust.verdict import VerdictOutcome
 
-        return Standing.KEPT if self.record.verdict.startswith(Outcome.REFUSED) else Standing.CURRENT
+        return Standing.KEPT if self.record.verdict.startswith(VerdictOutcome.REFUSED) else Standing.CURRENT
 
     @property
     def problem(self) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class SigningTarget:
     """What has to be signed. `size` is None where it is not known."""
 
     digest: Digest

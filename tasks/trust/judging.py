@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import ManifestInvalid, MirrorflowError
 from registry_server.oci.media_types import may_list_manifests
-from tasks.trust.candidates import Image
+from tasks.trust.candidates import SigningTarget
 from tasks.trust.counting import most_pairs
 from tasks.trust.discovery import Search, discover
 from tasks.trust.policy import Mode, Policy
 from tasks.trust.presence import look
-from tasks.trust.verdict import Outcome, Verdict
+from tasks.trust.verdict import Verdict, VerdictOutcome
 from tasks.trust.weighing import Circumstances, weigh
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tasks.trust.weighing import Weighed
 
 MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/manifests/manifest_tree.py
-_SHORT: Final = (Outcome.REFUSED, Outcome.WARNED)
+_SHORT: Final = (VerdictOutcome.REFUSED, VerdictOutcome.WARNED)
 
 
 class ChildUnread(MirrorflowError):
@@ -51,8 +51,8 @@ def judge(
     depends on. Raises only what the source raises: an error is never taken for "unsigned".
     """
     if policy.mode is Mode.SKIP:
-        return Verdict(Outcome.SKIPPED, policy=policy.name)
-    around = Circumstances(Image(image_digest, media_type, size), now or datetime.now(UTC), reference)
+        return Verdict(VerdictOutcome.SKIPPED, policy=policy.name)
+    around = Circumstances(SigningTarget(image_digest, media_type, size), now or datetime.now(UTC), reference)
     search = Search(image_digest, policy.wanted_formats, bool(policy.attestations), policy.predicates)
     if policy.mode is Mode.PRESENCE:
         return look(signatures_source, search, policy, around.image)
@@ -93,7 +93,7 @@ def judge_image(
                 reasons = tuple(f"{name}: {reason}" for reason in found.reasons)
                 return replace(found, reasons=reasons, signatures=(*verdict.signatures, *found.signatures))
     except ChildUnread as error:
-        outcome = Outcome.WARNED if policy.mode is Mode.WARN else Outcome.REFUSED
+        outcome = VerdictOutcome.WARNED if policy.mode is Mode.WARN else VerdictOutcome.REFUSED
         return replace(verdict, outcome=outcome, reasons=(str(error),))
     return verdict
 
@@ -140,7 +140,7 @@ def _unsigned(weighed: list[Weighed]) -> str:
 
 def _verdict(weighed: list[Weighed], policy: Policy) -> Verdict:
     reasons = missing(weighed, policy)
-    outcome = Outcome.VERIFIED
+    outcome = VerdictOutcome.VERIFIED
     if reasons:
-        outcome = Outcome.WARNED if policy.mode is Mode.WARN else Outcome.REFUSED
+        outcome = VerdictOutcome.WARNED if policy.mode is Mode.WARN else VerdictOutcome.REFUSED
     return Verdict(outcome, reasons, tuple(one.found for one in weighed), policy.name, policy.fingerprint)

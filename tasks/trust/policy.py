@@ -14,7 +14,7 @@ from profiles.model.trust.fingerprint import BY_NO_RULE
 from tasks.trust.verdict import SIGNED_BY_COSIGN
 
 if TYPE_CHECKING:
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.verdict import Evidence
 
 
@@ -39,7 +39,7 @@ class Authority(Protocol):
     @property
     def formats(self) -> frozenset[str]: ...
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused` when the candidate is no valid signature of the image by this authority."""
         ...
 

@@ -11,28 +11,28 @@ from tasks.trust.formats.cosign_layer import signature_of
 from tasks.trust.formats.dsse import read_statement
 from tasks.trust.formats.signature_bundle import read_bundle
 from tasks.trust.formats.simple_signing import read_claims
-from tasks.trust.verdict import FoundSignature, Outcome, Verdict
+from tasks.trust.verdict import FoundSignature, Verdict, VerdictOutcome
 
 if TYPE_CHECKING:
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.discovery import Search
     from tasks.trust.policy import Policy
     from tasks.trust.source import SignatureSource
 
 
-def look(source: SignatureSource, search: Search, policy: Policy, image: Image) -> Verdict:
+def look(source: SignatureSource, search: Search, policy: Policy, image: SigningTarget) -> Verdict:
     """Whether one well-formed signature of an allowed format claims to be of this image."""
     seen = []
     for candidate in discover(source, search):
         reason = _why_not(candidate, policy, image)
         seen.append(FoundSignature(candidate.format, candidate.where, reasons=(reason,) if reason else ()))
         if not reason:
-            return Verdict(Outcome.PRESENT, (), tuple(seen), policy.name, policy.fingerprint)
+            return Verdict(VerdictOutcome.PRESENT, (), tuple(seen), policy.name, policy.fingerprint)
     reason = "nothing that looks like a signature of it" if seen else "it has no signature"
-    return Verdict(Outcome.REFUSED, (reason,), tuple(seen), policy.name, policy.fingerprint)
+    return Verdict(VerdictOutcome.REFUSED, (reason,), tuple(seen), policy.name, policy.fingerprint)
 
 
-def _why_not(candidate: Candidate, policy: Policy, image: Image) -> str:
+def _why_not(candidate: Candidate, policy: Policy, image: SigningTarget) -> str:
     try:
         with refusing("it cannot be read"):
             _claims(candidate, policy, image)
@@ -41,7 +41,7 @@ def _why_not(candidate: Candidate, policy: Policy, image: Image) -> str:
     return ""
 
 
-def _claims(candidate: Candidate, policy: Policy, image: Image) -> None:
+def _claims(candidate: Candidate, policy: Policy, image: SigningTarget) -> None:
     if isinstance(candidate, Unusable):
         raise Refused(candidate.reason)
     if isinstance(candidate, CosignLayer):
@@ -59,7 +59,7 @@ def _claims(candidate: Candidate, policy: Policy, image: Image) -> None:
         raise Refused("an attestation is not a signature")
 
 
-def _bundle(content: bytes, policy: Policy, image: Image) -> None:
+def _bundle(content: bytes, policy: Policy, image: SigningTarget) -> None:
     parts = read_bundle(content)
     if parts.envelope is None:
         if parts.claimed_digest != bytes.fromhex(image.digest.hex):

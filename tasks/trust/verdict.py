@@ -14,7 +14,7 @@ _MOST_FINDINGS = 8
 SIGNED_BY_COSIGN = "https://sigstore.dev/cosign/sign/v1"
 
 
-class Outcome(StrEnum):
+class VerdictOutcome(StrEnum):
     """What a policy says of an image. Only `VERIFIED` may be called verified in a report."""
 
     VERIFIED = "verified"
@@ -68,7 +68,7 @@ class FoundSignature:
 class Verdict:
     """`reasons` say why the outcome is what it is; empty for a plain pass."""
 
-    outcome: Outcome
+    outcome: VerdictOutcome
     reasons: tuple[str, ...] = ()
     signatures: tuple[FoundSignature, ...] = ()
     policy: str = ""
@@ -77,7 +77,7 @@ class Verdict:
     @property
     def admits(self) -> bool:
         """Whether the image may become visible."""
-        return self.outcome is not Outcome.REFUSED
+        return self.outcome is not VerdictOutcome.REFUSED
 
     @property
     def findings(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from tasks.trust.verdict import FoundSignature
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.policy import Policy, RequiredAttestation
     from tasks.trust.verdict import Evidence
 
@@ -28,7 +28,7 @@ _FAMILY: dict[type[Candidate], str] = {
 class Circumstances:
     """What else a judgement depends on. `reference` is `host/repository:tag`, "" where it is not known."""
 
-    image: Image
+    image: SigningTarget
     now: datetime
     reference: str = ""
 

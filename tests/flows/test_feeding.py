@@ -14,7 +14,7 @@ from flows.orchestration.crash_cleanup import clear_on_demand
 from flows.orchestration.prefect_server import drain_prefect_queues
 from flows.receiver.flow_run_executor import FlowRunExecutor
 from profiles.model.registry_entry import RegistryEntry
-from tasks.on_demand.work import Answering, Step, Work
+from tasks.on_demand.work import Answering, Work, WorkStep
 from tasks.upstream.errors import UpstreamUnavailable, Where
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run_of(**entry: Any) -> MirrorRun:
 
 
 def work(*bodies: Callable[[], object], **entry: Any) -> Work:
-    steps = tuple(Step(f"step_{number}", body) for number, body in enumerate(bodies))
+    steps = tuple(WorkStep(f"step_{number}", body) for number, body in enumerate(bodies))
     return Work(run_of(**entry), "library/nginx:1.25", steps)
 
 

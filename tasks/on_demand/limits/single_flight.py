@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.on_demand.answers import Miss
-from tasks.on_demand.work import Answering, Step, Work
+from tasks.on_demand.work import Answering, Work, WorkStep
 from tasks.upstream.connection.via import on_behalf_of
 from tasks.upstream.errors import Stopped
 
@@ -68,7 +68,7 @@ class SingleFlight:
         def start(turn: Turn | None) -> None:
             asking = Answering(lambda: _asked(body, question, turn), first, expected)
             try:
-                self._executor.submit(Work(run, str(question), (Step(step, asking),), is_question=True))
+                self._executor.submit(Work(run, str(question), (WorkStep(step, asking),), is_question=True))
             except RuntimeError:  # it has ended, while questions waited for their turn
                 first.set_exception(Stopped())
 

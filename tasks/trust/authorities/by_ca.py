@@ -23,7 +23,7 @@ from tasks.trust.formats.simple_signing import read_claims
 from tasks.trust.verdict import Evidence
 
 if TYPE_CHECKING:
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
 
 _MOST_CERTIFICATES = 10
 _EITHER = verification.Criticality.AGNOSTIC
@@ -48,7 +48,7 @@ class CaAuthority:
     def formats(self) -> frozenset[str]:
         return frozenset({"legacy"})
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         if not isinstance(candidate, CosignLayer):
             raise Refused("not a signature with a certificate of a CA")

@@ -14,7 +14,7 @@ from tasks.trust.authorities.certificate_identity import read_identity
 from tasks.trust.candidates import AttestationLayer, CosignLayer, SigstoreBundle
 from tasks.trust.errors import Refused, refusing
 from tasks.trust.formats.cosign_layer import REKOR, certificate_of, signature_of, timestamp_of
-from tasks.trust.formats.dsse import Envelope, read_statement
+from tasks.trust.formats.dsse import DsseEnvelope, read_statement
 from tasks.trust.formats.signature_bundle import read_bundle
 from tasks.trust.formats.simple_signing import read_claims
 from tasks.trust.sigstore.adapter import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.trust.authorities.certificate_identity import CertificateIdentity
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.sigstore.root import SigstoreRoot
 
 
@@ -55,7 +55,7 @@ class KeylessAuthority:
     def formats(self) -> frozenset[str]:
         return frozenset({"bundle", "legacy"})
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         with refusing("not a valid keyless signature"):
             if isinstance(candidate, SigstoreBundle):
@@ -66,7 +66,7 @@ class KeylessAuthority:
                 return self._statement(_attestation(candidate), image)
         raise Refused("not a keyless signature")
 
-    def _bundle(self, candidate: SigstoreBundle, image: Image) -> Evidence:
+    def _bundle(self, candidate: SigstoreBundle, image: SigningTarget) -> Evidence:
         if read_bundle(candidate.content).public_key:
             raise Refused("signed by a key, not by an identity")
         bundle = CheckedBundle.from_json(candidate.content)
@@ -77,7 +77,7 @@ class KeylessAuthority:
         self.root.verifier.verify_artifact(_hashed(image), bundle, AnyCertificate())
         return self._evidence(bundle)
 
-    def _layer(self, candidate: CosignLayer, image: Image) -> Evidence:
+    def _layer(self, candidate: CosignLayer, image: SigningTarget) -> Evidence:
         claims = read_claims(candidate.payload, image.digest)
         parts = _parts(candidate.annotations, signature=signature_of(candidate.annotations))
         bundle = self._dated(parts, candidate.annotations).bundle()
@@ -92,9 +92,9 @@ class KeylessAuthority:
             parts.certificate, parts.rekor, signature=parts.signature, timestamp=timestamp_of(annotations)
         )
 
-    def _statement(self, bundle: CheckedBundle, image: Image) -> Evidence:
+    def _statement(self, bundle: CheckedBundle, image: SigningTarget) -> Evidence:
         kind, payload = self.root.verifier.verify_dsse(bundle, AnyCertificate())
-        statement = read_statement(Envelope(kind, payload, b""), image.digest)
+        statement = read_statement(DsseEnvelope(kind, payload, b""), image.digest)
         return self._evidence(
             bundle,
             predicate_type=statement.predicate_type,
@@ -118,7 +118,7 @@ class KeylessAuthority:
         )
 
 
-def _hashed(image: Image) -> Hashed:
+def _hashed(image: SigningTarget) -> Hashed:
     if image.digest.algorithm != "sha256":
         raise Refused("bundles over a manifest itself are known for sha256 digests only")
     return Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(image.digest.hex))

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.trust.authorities.keys import TrustedKey
-    from tasks.trust.candidates import Candidate, Image
-    from tasks.trust.formats.dsse import Envelope
+    from tasks.trust.candidates import Candidate, SigningTarget
+    from tasks.trust.formats.dsse import DsseEnvelope
     from tasks.trust.formats.signature_bundle import BundleParts
     from tasks.trust.sigstore.root import SigstoreRoot
 
@@ -60,7 +60,7 @@ class KeyAuthority:
     def formats(self) -> frozenset[str]:
         return frozenset({"bundle", "legacy"})
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         with refusing("not a valid signature by a key"):
             if isinstance(candidate, SigstoreBundle):
@@ -71,7 +71,7 @@ class KeyAuthority:
                 return self._attestation(candidate, image)
         raise Refused("not a signature by a key")
 
-    def _layer(self, candidate: CosignLayer, image: Image) -> Evidence:
+    def _layer(self, candidate: CosignLayer, image: SigningTarget) -> Evidence:
         claims = read_claims(candidate.payload, image.digest)
         signature = signature_of(candidate.annotations)
         self.key.verify(signature, candidate.payload)
@@ -79,7 +79,7 @@ class KeyAuthority:
         logged = self._annotated(candidate.annotations, signed)
         return self._evidence(logged, docker_reference=claims.docker_reference, annotations=claims.optional)
 
-    def _attestation(self, candidate: AttestationLayer, image: Image) -> Evidence:
+    def _attestation(self, candidate: AttestationLayer, image: SigningTarget) -> Evidence:
         envelope = read_envelope(json_object(candidate.envelope, "the envelope"))
         self.key.verify(envelope.signature, envelope.pae)
         statement = read_statement(envelope, image.digest)
@@ -98,7 +98,7 @@ class KeyAuthority:
             annotations=statement.annotations,
         )
 
-    def _bundle(self, candidate: SigstoreBundle, image: Image) -> Evidence:
+    def _bundle(self, candidate: SigstoreBundle, image: SigningTarget) -> Evidence:
         parts = read_bundle(candidate.content)
         if not parts.public_key:
             raise Refused("signed with a certificate, not by a key")
@@ -115,7 +115,7 @@ class KeyAuthority:
             annotations=statement.annotations,
         )
 
-    def _verify(self, parts: BundleParts, envelope: Envelope) -> None:
+    def _verify(self, parts: BundleParts, envelope: DsseEnvelope) -> None:
         """Raises `Refused`, with the key that the bundle says it is by."""
         try:
             self.key.verify(envelope.signature, envelope.pae)
@@ -123,7 +123,7 @@ class KeyAuthority:
             hinted = f"; the bundle names key sha256:{parts.hinted_key[:12]}" if parts.hinted_key else ""
             raise Refused(f"{error}{hinted}") from error
 
-    def _manifest_signature(self, parts: BundleParts, image: Image) -> Signed:
+    def _manifest_signature(self, parts: BundleParts, image: SigningTarget) -> Signed:
         """A signature over the bytes of the manifest, of which we have the digest."""
         digest = bytes.fromhex(image.digest.hex)
         if image.digest.algorithm != "sha256" or parts.claimed_digest not in (None, digest):
@@ -182,7 +182,7 @@ class AnyKey:
     def formats(self) -> frozenset[str]:
         return self.keys[0].formats
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         refusals = []
         for key in self.keys:

@@ -25,7 +25,7 @@ from sigstore_models.bundle import v1 as bundle_v1
 from tasks.trust.authorities.certificate_identity import read_identity
 from tasks.trust.candidates import SigstoreBundle
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.formats.dsse import Envelope, read_statement
+from tasks.trust.formats.dsse import DsseEnvelope, read_statement
 from tasks.trust.formats.signature_bundle import read_bundle
 from tasks.trust.sigstore.adapter import CheckedBundle, CheckingVerifier
 from tasks.trust.verdict import Evidence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sigstore.models import TrustedRoot
 
     from tasks.trust.authorities.by_certificate import IdentityRule
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.sigstore.root import SigstoreRoot
 
 
@@ -53,7 +53,7 @@ class TimestampedAuthority:
     def formats(self) -> frozenset[str]:
         return frozenset({"bundle"})
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         if not isinstance(candidate, SigstoreBundle):
             raise Refused("not a Sigstore bundle")
@@ -69,7 +69,7 @@ class TimestampedAuthority:
                 return Evidence(signer=signer, **signed)  # type: ignore[arg-type] # by name
             payload = dsse._verify(_key(bundle.signing_certificate), bundle._dsse_envelope)
             kind = bundle._dsse_envelope._inner.payload_type
-            statement = read_statement(Envelope(kind, payload, b""), image.digest)
+            statement = read_statement(DsseEnvelope(kind, payload, b""), image.digest)
             return Evidence(
                 signer=signer,
                 predicate_type=statement.predicate_type,
@@ -134,7 +134,7 @@ def _key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _check_message(bundle: CheckedBundle, image: Image) -> None:
+def _check_message(bundle: CheckedBundle, image: SigningTarget) -> None:
     """A signature over the bytes of the manifest, of which we have the digest."""
     if image.digest.algorithm != "sha256":
         raise Refused("bundles over a manifest itself are known for sha256 digests only")

@@ -20,7 +20,7 @@ _MOST_SUBJECTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class DsseEnvelope:
     """One payload and its one signature."""
 
     payload_type: str
@@ -34,13 +34,13 @@ class Envelope:
         return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
 
 
-def read_envelope(document: dict[str, Any]) -> Envelope:
+def read_envelope(document: dict[str, Any]) -> DsseEnvelope:
     """Raises `Refused`. Several signatures are refused, as in every Sigstore client."""
     signatures = expect(document.get("signatures"), list, "the envelope's list of signatures")
     if len(signatures) != 1:
         raise Refused(f"the envelope has {len(signatures)} signatures; expected one")
     one = expect(signatures[0], dict, "the envelope's signature")
-    return Envelope(
+    return DsseEnvelope(
         expect(document.get("payloadType"), str, "the envelope's payloadType"),
         unbase64(document.get("payload"), "the envelope's payload"),
         unbase64(one.get("sig"), "the envelope's signature"),
@@ -56,7 +56,7 @@ class Statement:
     annotations: dict[str, Any]
 
 
-def read_statement(envelope: Envelope, image: Digest) -> Statement:
+def read_statement(envelope: DsseEnvelope, image: Digest) -> Statement:
     """The statement about `image`. Raises `Refused` when the envelope holds none."""
     if envelope.payload_type != IN_TOTO:
         raise Refused("the envelope holds no in-toto statement")

@@ -21,7 +21,7 @@ from tasks.trust.formats.texts import expect, json_object, unbase64, unhex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks.trust.formats.dsse import Envelope
+    from tasks.trust.formats.dsse import DsseEnvelope
 
 _MISMATCH = "the log entry is about something else"
 _V2_HASHES = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
@@ -39,7 +39,7 @@ class Signed:
     verifier: bytes
     sha256: bytes
     message: bytes | None = None
-    envelope: Envelope | None = None
+    envelope: DsseEnvelope | None = None
     raw_envelope: bytes | None = None
 
     def hash(self, name: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tasks.trust.errors import Refused
-from tasks.trust.formats.dsse import Envelope, read_envelope
+from tasks.trust.formats.dsse import DsseEnvelope, read_envelope
 from tasks.trust.formats.texts import expect, json_object, unbase64
 
 LARGEST_BUNDLE: Final = 32 * 2**20
@@ -31,7 +31,7 @@ class BundleParts:
 
     public_key: bool
     log_entries: tuple[dict[str, Any], ...]
-    envelope: Envelope | None
+    envelope: DsseEnvelope | None
     signature: bytes | None
     claimed_digest: bytes | None
     hinted_key: str = ""

@@ -10,7 +10,7 @@ from tasks.trust.authorities.by_ca import certificate_fingerprint
 from tasks.trust.candidates import NotationSignature
 from tasks.trust.errors import Refused, refusing
 from tasks.trust.notation.chain import check_chain, check_validity, trusted
-from tasks.trust.notation.envelope import AUTHORITY_SCHEME, Envelope, read_envelope
+from tasks.trust.notation.envelope import AUTHORITY_SCHEME, NotationEnvelope, read_envelope
 from tasks.trust.notation.identities import Identities
 from tasks.trust.notation.payload import check_target
 from tasks.trust.notation.revocation import Revocations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from tasks.trust.candidates import Candidate, Image
+    from tasks.trust.candidates import Candidate, SigningTarget
 
 Action = Literal["enforce", "log", "skip"]
 Check = Literal["authenticity", "authenticTimestamp", "expiry", "revocation"]
@@ -62,7 +62,7 @@ class NotationAuthority:
     def formats(self) -> frozenset[str]:
         return frozenset({"notation"})
 
-    def check(self, candidate: Candidate, image: Image) -> Evidence:
+    def check(self, candidate: Candidate, image: SigningTarget) -> Evidence:
         """Raises `Refused`."""
         if not isinstance(candidate, NotationSignature):
             raise Refused("not a Notary Project signature")
@@ -72,7 +72,7 @@ class NotationAuthority:
             check_target(envelope.payload, image, candidate.subject)
             return self._judge(envelope)
 
-    def _judge(self, envelope: Envelope) -> Evidence:
+    def _judge(self, envelope: NotationEnvelope) -> Evidence:
         """The checks after integrity, in the order of the specification's workflow."""
         now = self.now or datetime.now(UTC)
         notes: list[str] = []
@@ -103,7 +103,7 @@ class NotationAuthority:
                 raise
             notes.append(f"{name}: {error}")
 
-    def _authenticity(self, envelope: Envelope) -> None:
+    def _authenticity(self, envelope: NotationEnvelope) -> None:
         check_chain(envelope.chain)
         store = self.signing_authority if envelope.scheme == AUTHORITY_SCHEME else self.ca
         trusted(envelope.chain, store)
@@ -111,7 +111,7 @@ class NotationAuthority:
             found = envelope.chain[0].subject.rfc4514_string()[:120]
             raise Refused(f"the identity is {found}, and the policy trusts {self.identities}")
 
-    def _timestamp(self, envelope: Envelope, now: datetime) -> list[datetime]:
+    def _timestamp(self, envelope: NotationEnvelope, now: datetime) -> list[datetime]:
         """The time that somebody trusted vouches for, if one is needed; the chain was valid then."""
         if envelope.scheme == AUTHORITY_SCHEME:
             when = envelope.signing_time
@@ -125,13 +125,13 @@ class NotationAuthority:
         check_validity(envelope.chain, moment.earliest, moment.latest, "at the time of the timestamp")
         return [moment.latest]
 
-    def _moment(self, envelope: Envelope) -> Moment:
+    def _moment(self, envelope: NotationEnvelope) -> Moment:
         if envelope.timestamp is None:
             raise Refused("it has no timestamp, and the policy has timestamp authorities")
         with refusing("its timestamp is not valid"):
             return verify_token(envelope.timestamp, envelope.signature, self.tsa)
 
 
-def _expiry(envelope: Envelope, now: datetime) -> None:
+def _expiry(envelope: NotationEnvelope, now: datetime) -> None:
     if envelope.expiry is not None and now > envelope.expiry:
         raise Refused(f"the signature expired at {envelope.expiry:%Y-%m-%d %H:%M}")

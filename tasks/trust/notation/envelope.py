@@ -44,7 +44,7 @@ _ALGORITHMS: Final[dict[tuple[str, int], tuple[str, int, hashes.HashAlgorithm]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class NotationEnvelope:
     """What an envelope says. `signing_time` is the signer's word, except in the scheme signingAuthority."""
 
     payload: bytes
@@ -69,7 +69,7 @@ class Envelope:
             raise Refused("the signature is not by the certificate's key") from None
 
 
-def read_envelope(media_type: str, content: bytes) -> Envelope:
+def read_envelope(media_type: str, content: bytes) -> NotationEnvelope:
     """Parse; nothing is verified. Raises `Refused`."""
     if media_type == JWS:
         return _read_jws(content)
@@ -78,7 +78,7 @@ def read_envelope(media_type: str, content: bytes) -> Envelope:
     raise Refused(f"a layer of type {media_type[:80]} is no Notary Project envelope")
 
 
-def _read_jws(content: bytes) -> Envelope:
+def _read_jws(content: bytes) -> NotationEnvelope:
     document = json_object(content, "the envelope")
     if set(document) != {"payload", "protected", "header", "signature"}:
         raise Refused("not a JWS in flattened JSON with exactly its four members")
@@ -112,7 +112,7 @@ def _instant(value: Any) -> Any:
     return found if found.tzinfo else value
 
 
-def _read_cose(content: bytes) -> Envelope:
+def _read_cose(content: bytes) -> NotationEnvelope:
     """COSE_Sign1_Tagged (RFC 9052 section 4.2)."""
     tagged = _cbor(content)
     if not isinstance(tagged, cbor2.CBORTag) or tagged.tag != 18:
@@ -154,7 +154,7 @@ def _envelope(
     signature: bytes,
     chain: list[Any],
     timestamp: bytes | None,
-) -> Envelope:
+) -> NotationEnvelope:
     attributes = header["attributes"]
     scheme = expect(attributes.get(_SCHEME), str, "the signing scheme")
     if header["cty"] != PAYLOAD_TYPE:
@@ -163,7 +163,7 @@ def _envelope(
     if not 0 < len(chain) <= _MOST_CERTIFICATES:
         raise Refused(f"it comes with {len(chain)} certificates")
     expiry = attributes.get(_EXPIRY)
-    return Envelope(
+    return NotationEnvelope(
         payload,
         signed,
         signature,

@@ -9,10 +9,10 @@ from tasks.trust.formats.texts import expect, json_object
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
-    from tasks.trust.candidates import Image
+    from tasks.trust.candidates import SigningTarget
 
 
-def check_target(payload: bytes, image: Image, subject: Descriptor | None) -> None:
+def check_target(payload: bytes, image: SigningTarget, subject: Descriptor | None) -> None:
     """Digest, size and media type have to be the image's. Raises `Refused`."""
     target = expect(json_object(payload, "the payload").get("targetArtifact"), dict, "targetArtifact")
     if target.get("digest") != image.digest:

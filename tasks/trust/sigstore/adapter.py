@@ -30,7 +30,7 @@ from sigstore_models.bundle import v1 as bundle_v1
 from sigstore_models.common import v1 as common_v1
 from sigstore_models.rekor import v1 as rekor_v1
 
-from tasks.trust.formats.dsse import Envelope
+from tasks.trust.formats.dsse import DsseEnvelope
 from tasks.trust.formats.log_body import Signed, match_body
 from tasks.trust.formats.texts import expect, json_object, unbase64, unhex
 
@@ -235,7 +235,7 @@ class CheckingVerifier(Verifier):
 
 
 def _match_intoto(bundle: CheckedBundle, envelope: dsse.Envelope, payload: bytes) -> None:
-    ours = Envelope(envelope._inner.payload_type, payload, envelope.signature)
+    ours = DsseEnvelope(envelope._inner.payload_type, payload, envelope.signature)
     signed = Signed(
         signature=envelope.signature,
         verifier=bundle.signing_certificate.public_bytes(Encoding.DER),

@@ -20,7 +20,7 @@ from profiles.errors import Refusal
 from profiles.model.trust.key_material import read_file, usable_key
 from tasks.trust.authorities.keys import spki
 from tasks.trust.errors import TrustError
-from tasks.trust.formats.dsse import IN_TOTO, Envelope
+from tasks.trust.formats.dsse import IN_TOTO, DsseEnvelope
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ class SigningKey:
 
         The key is named by a hint: whoever verifies has it (protobuf-specs, sigstore_bundle.proto).
         """
-        signature = self.sign(Envelope(IN_TOTO, statement, b"").pae)
+        signature = self.sign(DsseEnvelope(IN_TOTO, statement, b"").pae)
         document = {
             "mediaType": BUNDLE_TYPE,
             "verificationMaterial": {"publicKey": {"hint": self._hint}, "tlogEntries": []},

@@ -50,7 +50,7 @@ _NO_CATALOG = (
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListKind:
     """What is listed: `noun` for people, `tail` of the URL. `sized`: pages are asked for with `n`.
 
     `guess`: where there is no Link, names after the last one are asked for; `always`: also after a page that
@@ -76,7 +76,7 @@ class Listing(Generic[T]):
     def __init__(
         self,
         exchanger: Exchanger,
-        listed: Listed,
+        listed: ListKind,
         read: Callable[[bytes, Where], Mapping[str, T]],
         unsized: set[tuple[Endpoint, str]],
         remark: Callable[[str], None],
@@ -183,19 +183,19 @@ class Lister:
         self._remark = remark
         self._unsized: set[tuple[Endpoint, str]] = set()
 
-    def _listing(self, listed: Listed, read: Callable[[bytes, Where], Mapping[str, T]]) -> Listing[T]:
+    def _listing(self, listed: ListKind, read: Callable[[bytes, Where], Mapping[str, T]]) -> Listing[T]:
         return Listing(self._exchanger, listed, read, self._unsized, self._remark)
 
     def catalog(self) -> Listing[str]:
-        listed = Listed("GET catalog", "repositories", "_catalog", always=True)
+        listed = ListKind("GET catalog", "repositories", "_catalog", always=True)
         return self._listing(listed, partial(_names, "repositories"))
 
     def tags(self, repository: str) -> Listing[str]:
-        listed = Listed("GET tags", "tags", "tags/list", repository)
+        listed = ListKind("GET tags", "tags", "tags/list", repository)
         return self._listing(listed, partial(_names, "tags"))
 
     def referrers(self, repository: str, digest: Digest) -> Listing[Descriptor]:
-        listed = Listed(
+        listed = ListKind(
             "GET referrers", "referrers", f"referrers/{digest}", repository, sized=False, guess=False
         )
         return self._listing(listed, _descriptors)

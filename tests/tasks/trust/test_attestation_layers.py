@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.oci.digest import Digest
-from tasks.trust.verdict import Outcome
+from tasks.trust.verdict import VerdictOutcome
 from tests.tasks.trust.material import fixture_module
 from tests.tasks.trust.world import SLSA, SOURCE, SignedImage, World, signer
 
@@ -80,7 +80,7 @@ KINDS = [
 @pytest.mark.parametrize("body", KINDS)
 def test_an_attestation_layer_is_taken(world: World, body: Any, who: str) -> None:
     verdict = _asked(world, _attested(world, body, key=who == "logged"), who)
-    assert verdict.outcome is Outcome.VERIFIED
+    assert verdict.outcome is VerdictOutcome.VERIFIED
     assert verdict.signatures[0].predicate_type == SLSA
     assert verdict.when == world.sigstore.now
 
@@ -89,12 +89,12 @@ def test_an_attestation_layer_is_taken(world: World, body: Any, who: str) -> Non
 @pytest.mark.parametrize("body", KINDS)
 def test_a_log_entry_about_something_else_proves_nothing(world: World, body: Any, who: str) -> None:
     verdict = _asked(world, _attested(world, body, key=who == "logged", about=b"other"), who)
-    assert verdict.outcome is Outcome.REFUSED
+    assert verdict.outcome is VerdictOutcome.REFUSED
     reason = verdict.signatures[0].reasons[0]
     assert "about something else" in reason or "does not match" in reason
 
 
 def test_an_attestation_layer_is_no_signature(world: World) -> None:
     verdict = world.ask(_attested(world, _dsse, key=False), signer("keyless"))
-    assert verdict.outcome is Outcome.REFUSED
+    assert verdict.outcome is VerdictOutcome.REFUSED
     assert not verdict.signatures  # it is not even fetched: no attestation is asked for

@@ -19,7 +19,7 @@ from registry_server.oci.reference import Tag
 from tasks.stored.audit_statement import PREDICATE
 from tasks.trust.authorities.by_key import KeyAuthority
 from tasks.trust.authorities.keys import TrustedKey
-from tasks.trust.candidates import Image, SigstoreBundle
+from tasks.trust.candidates import SigningTarget, SigstoreBundle
 from tasks.trust.errors import Refused
 from tests.tasks.companies import APP
 from tests.tasks.trust.attacker import (
@@ -56,10 +56,10 @@ def test_the_statement_is_verified_by_others_for_what_passed_and_for_nothing_els
     public = public_file(mirrored.folder, key)
     authority = KeyAuthority("auditor", TrustedKey.from_pem(public.read_bytes()))
     candidate = SigstoreBundle("file", bundle.read_bytes())
-    found = authority.check(candidate, Image(mirrored.digest("v1"), OCI_MANIFEST))
+    found = authority.check(candidate, SigningTarget(mirrored.digest("v1"), OCI_MANIFEST))
     assert found.predicate_type == PREDICATE
     with pytest.raises(Refused, match="another image"):
-        authority.check(candidate, Image(mirrored.digest("v2"), OCI_MANIFEST))
+        authority.check(candidate, SigningTarget(mirrored.digest("v2"), OCI_MANIFEST))
     assert found.statement is not None
     predicate = found.statement["predicate"]
     assert predicate["summary"] == {"passed": 3, "fallsShort": 1, "noPolicy": 0, "notJudged": {}}

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registry_server.oci.digest import Digest
 from tasks.trust.authorities.by_ca import CaAuthority
-from tasks.trust.candidates import CosignLayer, Image
+from tasks.trust.candidates import CosignLayer, SigningTarget
 from tasks.trust.errors import Refused
 from tasks.trust.formats.simple_signing import MEDIA_TYPE
 from tests.tasks.trust.chains import CODE, NOW, Made, ca, leaf, usage
@@ -45,7 +45,7 @@ def _signed(by: Made, *chain: Made, payload: bytes = PAYLOAD) -> CosignLayer:
 
 def _check(layer: CosignLayer, **more: Any) -> None:
     known: dict[str, Any] = {"roots": (ROOT.certificate,), "email": "dev@acme.test", "now": NOW}
-    evidence = CaAuthority("ca", **(known | more)).check(layer, Image(DIGEST, "a/b"))
+    evidence = CaAuthority("ca", **(known | more)).check(layer, SigningTarget(DIGEST, "a/b"))
     assert evidence.when is None
 
 

@@ -18,7 +18,7 @@ import pytest
 from profiles.model.trust.verification import VerificationPart
 from registry_server.oci.media_types import OCI_MANIFEST
 from tasks.stored.audit_statement import PREDICATE
-from tasks.trust.candidates import Image, SigstoreBundle
+from tasks.trust.candidates import SigningTarget, SigstoreBundle
 from tasks.trust.compiling import Policies
 from tasks.trust.errors import Refused
 from tasks.trust.sigstore.keyless_signing import TOKEN, KeylessFailed, KeylessSigner
@@ -83,10 +83,10 @@ def test_the_statement_is_signed_by_the_identity_of_the_job_and_verified_by_othe
     root = services.trusted_root(tmp_path)
     authority = keyless_authority(root)
     candidate = SigstoreBundle("file", bundle.read_bytes())
-    found = authority.check(candidate, Image(mirrored.digest("v1"), OCI_MANIFEST))
+    found = authority.check(candidate, SigningTarget(mirrored.digest("v1"), OCI_MANIFEST))
     assert (found.predicate_type, found.who, found.issuer) == (PREDICATE, SUBJECT, ISSUER)
     with pytest.raises(Refused, match="another image"):
-        authority.check(candidate, Image(mirrored.digest("v2"), OCI_MANIFEST))
+        authority.check(candidate, SigningTarget(mirrored.digest("v2"), OCI_MANIFEST))
     if shutil.which("cosign"):
         assert cosign(root, bundle, mirrored.digest("v1"), SUBJECT).returncode == 0
         assert cosign(root, bundle, mirrored.digest("v2"), SUBJECT).returncode != 0

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from profiles.patterns.regex import IdentityPattern
 from tasks.trust.counting import most_pairs
 from tasks.trust.policy import Mode
-from tasks.trust.verdict import Outcome
+from tasks.trust.verdict import VerdictOutcome
 from tests.tasks.trust.material import BUNDLE_TYPE, NetworkDown, subject_of
 from tests.tasks.trust.world import ISSUER, SLSA, SOURCE, SUBJECT, SignedImage, World, signer
 
@@ -52,19 +52,21 @@ def test_two_of_three_needs_two_different_signers(world: World) -> None:
     three = [signer("key"), signer("keyless"), signer("notation")]
     need = {"need": 2}
     twice = world.image().cosign(key=world.key).cosign(key=world.key, tlog=False)
-    assert world.ask(twice, *three, signatures=need).outcome is Outcome.REFUSED
+    assert world.ask(twice, *three, signatures=need).outcome is VerdictOutcome.REFUSED
     both = world.image().cosign(key=world.key).notary("cose")
     verdict = world.ask(both, *three, signatures=need)
-    assert verdict.outcome is Outcome.VERIFIED
+    assert verdict.outcome is VerdictOutcome.VERIFIED
     assert set(verdict.authority) == {"key", "notation"}
 
 
 def test_one_identity_does_not_stand_for_two_authorities_whose_patterns_it_fits(world: World) -> None:
     wide = signer("keyless", name="wide", subject=None, subjectRegexp="https://github\\.com/acme/.+")
     image = world.image().cosign(leaf=world.sigstore.leaf())
-    assert world.ask(image, signer("keyless"), wide, signatures={"need": 2}).outcome is Outcome.REFUSED
+    assert world.ask(image, signer("keyless"), wide, signatures={"need": 2}).outcome is VerdictOutcome.REFUSED
     image.cosign(leaf=world.sigstore.leaf("https://github.com/acme/other", ISSUER))
-    assert world.ask(image, signer("keyless"), wide, signatures={"need": 2}).outcome is Outcome.VERIFIED
+    assert (
+        world.ask(image, signer("keyless"), wide, signatures={"need": 2}).outcome is VerdictOutcome.VERIFIED
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_a_required_attestation_has_to_be_there(world: World, form: str) -> None
         _provenance(image)
     else:
         image.attestation()
-    assert world.ask(image, signer("keyless"), attestations=wanted).outcome is Outcome.VERIFIED
+    assert world.ask(image, signer("keyless"), attestations=wanted).outcome is VerdictOutcome.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_the_name_in_the_signature(world: World, identity: Any, claimed: str, ad
 
 def test_a_warning_admits_and_says_so(world: World) -> None:
     verdict = world.ask(world.image(), signer("key"), mode="warn")
-    assert verdict.outcome is Outcome.WARNED
+    assert verdict.outcome is VerdictOutcome.WARNED
     assert verdict.admits
     assert verdict.reasons == ("it has no signature",)
 
@@ -226,10 +228,10 @@ def test_a_warning_admits_and_says_so(world: World) -> None:
 def test_presence_is_never_called_verified(world: World, sign: Any) -> None:
     rule = {"match": ["**"], "mode": "presence"}
     image = world.image()
-    assert image.judged(world.policies(rule)).outcome is Outcome.REFUSED
+    assert image.judged(world.policies(rule)).outcome is VerdictOutcome.REFUSED
     sign(image)
     verdict = image.judged(world.policies(rule))
-    assert verdict.outcome is Outcome.PRESENT
+    assert verdict.outcome is VerdictOutcome.PRESENT
     assert verdict.admits
     assert not verdict.who
     assert "not verified" in verdict.to_json()["outcome"]
@@ -261,13 +263,13 @@ def test_presence_needs_something_that_is_a_signature_of_the_image(world: World,
     image = world.image()
     sign(image)
     verdict = image.judged(world.policies({"match": ["**"], "mode": "presence"}))
-    assert verdict.outcome is Outcome.REFUSED
+    assert verdict.outcome is VerdictOutcome.REFUSED
 
 
 def test_skip_looks_nothing_up(world: World) -> None:
     image = world.image()
     verdict = image.judged(world.policies({"match": ["**"], "mode": "skip"}))
-    assert verdict.outcome is Outcome.SKIPPED
+    assert verdict.outcome is VerdictOutcome.SKIPPED
     assert not image.repository.asked
 
 

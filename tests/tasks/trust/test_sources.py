@@ -15,7 +15,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import TagRecord
 from tasks.trust.judging import judge
 from tasks.trust.sources import StoreSource, UpstreamSource
-from tasks.trust.verdict import Outcome
+from tasks.trust.verdict import VerdictOutcome
 from tasks.upstream.errors import UpstreamError
 from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.registry import UpstreamRegistry
@@ -55,7 +55,7 @@ def _publish(image: SignedImage, store: Store) -> None:
             repository.put_tag(Tag(name), record)
 
 
-def _outcome(world: World, image: SignedImage, source: SignatureSource, who: str) -> Outcome:
+def _outcome(world: World, image: SignedImage, source: SignatureSource, who: str) -> VerdictOutcome:
     policy = world.policies({"match": ["**"], "signatures": {"from": [signer(who)]}}).for_image(SOURCE, "v1")
     return judge(image.digest, OCI_MANIFEST, source, policy, size=len(image.body)).outcome
 
@@ -69,11 +69,11 @@ def test_store_and_upstream_give_the_same_verdict(world: World, registry: Regist
             StoreSource(registry.store.repository(RepositoryName(NAME))),
             UpstreamSource(upstream, NAME),
         ]
-        assert {_outcome(world, image, source, who) for source in sources} == {Outcome.REFUSED}
+        assert {_outcome(world, image, source, who) for source in sources} == {VerdictOutcome.REFUSED}
         image.cosign(key=world.key).notary("cose")
         image.bundle(world.sigstore.bundle_dsse(image.statement(), world.sigstore.leaf()))
         _publish(image, registry.store)
-        assert {_outcome(world, image, source, who) for source in sources} == {Outcome.VERIFIED}
+        assert {_outcome(world, image, source, who) for source in sources} == {VerdictOutcome.VERIFIED}
 
 
 def test_an_upstream_that_is_down_is_an_error_and_never_unsigned(world: World, tmp_path: Path) -> None:

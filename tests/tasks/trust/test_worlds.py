@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from registry_server.oci.digest import Digest
-from tasks.trust.verdict import Outcome
+from tasks.trust.verdict import VerdictOutcome
 from tests.tasks.trust.material import fixture_module, subject_of
 from tests.tasks.trust.world import ISSUER, SLSA, SUBJECT, SignedImage, World, pem_of, signer, yesterday
 
@@ -92,7 +92,7 @@ ADMITTED: list[tuple[str, str, Callable[[SignedImage], SignedImage]]] = [
 @pytest.mark.parametrize(("who", "sign"), [case[1:] for case in ADMITTED], ids=[case[0] for case in ADMITTED])
 def test_a_good_signature_admits(world: World, who: str, sign: Callable[[SignedImage], SignedImage]) -> None:
     verdict = world.ask(sign(world.image()), signer(who))
-    assert verdict.outcome is Outcome.VERIFIED, verdict
+    assert verdict.outcome is VerdictOutcome.VERIFIED, verdict
     assert verdict.authority == (who,)
     assert verdict.who
 
@@ -222,7 +222,7 @@ def test_anything_else_is_refused_with_its_reason(
     image = world.image()
     sign(image)
     verdict = world.ask(image, signer(who))
-    assert verdict.outcome is Outcome.REFUSED
+    assert verdict.outcome is VerdictOutcome.REFUSED
     assert not verdict.admits
     assert reason in " ".join([*verdict.reasons, *(why for one in verdict.signatures for why in one.reasons)])
 
@@ -258,7 +258,7 @@ def test_all_kinds_of_keys_are_taken(
     image.repository.sign_legacy(image.digest, [(payload, layer)])
     (world.folder / "other.pub").write_text(pem_of(key))
     policies = _with_key(world)
-    assert image.judged(policies).outcome is Outcome.VERIFIED
+    assert image.judged(policies).outcome is VerdictOutcome.VERIFIED
 
 
 def _with_key(world: World) -> Any:
@@ -283,7 +283,7 @@ def test_one_good_signature_among_bad_ones_is_enough_and_each_has_its_reason(wor
     _legacy(image, claimed=OTHER)
     _legacy(image)
     verdict = world.ask(image, signer("key"))
-    assert verdict.outcome is Outcome.VERIFIED
+    assert verdict.outcome is VerdictOutcome.VERIFIED
     assert [one.counted for one in verdict.signatures] == [False, False, True]
     assert all(one.reasons for one in verdict.signatures if not one.counted)
 
