@@ -113,7 +113,7 @@ def moved(upstream: Misbehaving) -> None:
     del upstream.repositories[APP].manifests[before.manifest.digest]
 
 
-def _moves_all_the_time(upstream: Misbehaving) -> None:
+def moves_all_the_time(upstream: Misbehaving) -> None:
     """Each HEAD says another digest, and each is gone."""
     upstream.add_image(APP, "1")
     number = 0
@@ -234,7 +234,7 @@ ROWS: Final = (
     Row(
         "a tag that moves whenever it is looked at",
         PULLING,
-        _moves_all_the_time,
+        moves_all_the_time,
         ONE,
     ),
     Row(

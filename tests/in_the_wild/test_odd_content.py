@@ -86,6 +86,26 @@ def test_what_a_tag_moved_to_is_judged_as_well(tmp_path: Path, upstream: Misbeha
     assert "app:1" not in visible(store_of(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [
+        pytest.param({"select": "tag == '1'"}, {}, id="a rule that looks at what the tag names"),
+        pytest.param({"minAge": "1d"}, {}, id="a time of waiting, which is for each digest"),
+        pytest.param({}, {"warn": True}, id="a policy, which judges a digest"),
+    ],
+)
+def test_a_tag_that_never_stands_still_is_not_taken_where_its_content_decides(
+    tmp_path: Path, upstream: Misbehaving, rule: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Otherwise one GET of the tag is taken for what it names."""
+    odd.moves_all_the_time(upstream)
+    found = policy(upstream, "warn") if more else None
+    with opened(tmp_path, f"http://{upstream.host}", {"prefix": APP, **rule}, more=found) as run:
+        report = mirror(run)
+    assert report.count(Outcome.COPIED) == 0
+    assert visible(store_of(tmp_path)) == []
+
+
 @pytest.mark.parametrize("called", [OCTETS, "", odd.DOCKER, media_types.OCI_MANIFEST])
 @pytest.mark.parametrize("served", [OCTETS, media_types.OCI_INDEX])
 def test_a_type_that_says_nothing_hides_no_platform_from_a_policy(
