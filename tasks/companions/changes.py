@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from profiles.matching import referrers_of
+from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
@@ -76,7 +77,7 @@ def find_companions(run: MirrorRun, held: Iterable[Image]) -> CompanionChanges:
                 found.noted[local].update(notes)
     if failures:
         found.problem = (
-            f"what refers to {len(failures)} of its images could not be found out: {failures[0][0]}"
+            f"what refers to {counted(len(failures), 'image')} of it could not be found out: {failures[0][0]}"
         )
         passing = (error for _, error in failures if error is not None and is_retryable(error))
         found.passing = next(passing, None)

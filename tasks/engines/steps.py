@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from tasks import pipeline
 from tasks.copy_blob import copy_all
@@ -40,7 +41,11 @@ def list_catalog(run: MirrorRun, before: Output[Catalog] | None = None) -> Outpu
     except MirrorflowError as error:
         return broken("list_catalog", (), error)
     passing = catalog.error if catalog.error is not None and is_retryable(catalog.error) else None
-    return Output(catalog, error=passing, summary=f"{len(catalog.repositories)} repositories are wanted")
+    return Output(
+        catalog,
+        error=passing,
+        summary=f"{counted(len(catalog.repositories), 'repository', 'repositories')} wanted",
+    )
 
 
 def filter_tags(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiles.matching import has_min_age, image_parts_of, wanted_form
 from profiles.tag_filter import zot_would_drop, zot_would_take
+from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.changes import find_companions, following
@@ -168,12 +169,12 @@ def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) ->
     rule = target.rule.tags
     if rule and rule.regex and (wider := zot_would_take(target.rule, tags)):
         yield (
-            f"{source.name}: zot would take {len(wider)} more tags ({_some(wider)}), because it looks for "
+            f"{source.name}: zot would take {counted(len(wider), 'more tag')} ({_some(wider)}), because it looks for "
             f"regex '{rule.regex}' anywhere in a tag; write '.*(?:{rule.regex}).*' to take them too"
         )
     if rule and rule.exclude_regex and (kept := zot_would_drop(target.rule, tags)):
         yield (
-            f"{source.name}: zot would drop {len(kept)} tags that are taken here ({_some(kept)}), because it "
+            f"{source.name}: zot would drop {counted(len(kept), 'tag')} taken here ({_some(kept)}), because it "
             f"looks for excludeRegex '{rule.exclude_regex}' anywhere in a tag; write "
             f"'.*(?:{rule.exclude_regex}).*' to drop them too"
         )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from profiles.tag_filter import local_tag
+from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import RepositoryUnknown
 from registry_server.oci.reference import ImageName
@@ -39,7 +40,7 @@ def gone_tags(
     }
     if gone and not listed:
         run.live.remark(
-            f"{source.name}: the upstream lists no tag at all, and {len(gone):,} tags came from there: "
+            f"{source.name}: the upstream lists no tag at all, and {counted(len(gone), 'tag')} came from there: "
             "none of them counts as deleted"
         )
         return None

@@ -71,7 +71,7 @@ def test_a_list_that_cannot_be_read_is_no_empty_list(without_api: WithoutApi, tm
     report = run(tmp_path, without_api)
     assert report.unchanged == 1
     assert not report.complete
-    assert "what refers to 1 of its images could not be found out" in report.problems[0]
+    assert "what refers to 1 image of it could not be found out" in report.problems[0]
 
 
 def test_a_task_that_is_tried_again_tries_its_lost_companions(

@@ -113,7 +113,7 @@ def test_the_steps_bring_an_image_in_and_say_what_they_did(upstream: Misbehaving
     said.append(run_step(run, "publish_image", [page, [said[-1].value]], None))
     assert [output.error for output in said] == [None] * 6
     assert [output.summary for output in said] == [
-        "1 repositories are wanted",
+        "1 repository wanted",
         "1 changed",
         "no policy",
         "manifests are stored",
