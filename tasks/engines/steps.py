@@ -41,11 +41,8 @@ def list_catalog(run: MirrorRun, before: Output[Catalog] | None = None) -> Outpu
     except MirrorflowError as error:
         return broken("list_catalog", (), error)
     passing = catalog.error if catalog.error is not None and is_retryable(catalog.error) else None
-    return Output(
-        catalog,
-        error=passing,
-        summary=f"{counted(len(catalog.repositories), 'repository', 'repositories')} wanted",
-    )
+    number = counted(len(catalog.repositories), "repository", "repositories")
+    return Output(catalog, error=passing, summary=f"{number} wanted")
 
 
 def filter_tags(

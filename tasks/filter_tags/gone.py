@@ -40,8 +40,8 @@ def gone_tags(
     }
     if gone and not listed:
         run.live.remark(
-            f"{source.name}: the upstream lists no tag at all, and {counted(len(gone), 'tag')} came from there: "
-            "none of them counts as deleted"
+            f"{source.name}: the upstream lists no tag at all, and {counted(len(gone), 'tag')} came from "
+            "there: none of them counts as deleted"
         )
         return None
     return frozenset(gone)
