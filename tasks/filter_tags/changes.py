@@ -169,8 +169,8 @@ def _zot_notes(source: SourceRepository, target: Target, tags: Sequence[str]) ->
     rule = target.rule.tags
     if rule and rule.regex and (wider := zot_would_take(target.rule, tags)):
         yield (
-            f"{source.name}: zot would take {counted(len(wider), 'more tag')} ({_some(wider)}), because it looks "
-            f"for regex '{rule.regex}' anywhere in a tag; write '.*(?:{rule.regex}).*' to take them too"
+            f"{source.name}: zot would take {counted(len(wider), 'more tag')} ({_some(wider)}), because it "
+            f"looks for regex '{rule.regex}' anywhere in a tag; write '.*(?:{rule.regex}).*' to take them too"
         )
     if rule and rule.exclude_regex and (kept := zot_would_drop(target.rule, tags)):
         yield (
