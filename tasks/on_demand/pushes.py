@@ -21,7 +21,7 @@ from tasks.on_demand.eviction import is_polled
 from tasks.on_demand.routing import Candidate, upstream_names
 from tasks.on_demand.work import Work, WorkStep, log
 from tasks.pipeline import Batch
-from tasks.run.values import SourceRepository, Target
+from tasks.run.values import SourceRepository, Step, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,9 +155,8 @@ class PushedTags:
     def _ending(self, wish: PushedTag, batch: Batch, publishing: Callable[[], None]) -> None:
         try:
             publishing()
-            found = batch.record.findings.values()
-            if found and all(each.error is None for each in found):
-                for target in wish.source.targets:
+            for target in wish.source.targets:
+                if _is_settled(batch, f"{target.local}:{local_tag(target.rule, wish.tag)}"):
                     self._synced(target.local, wish.tag)
         finally:
             if self._over(wish):
@@ -172,6 +171,18 @@ class PushedTags:
                 return True
             self._states.pop(wish.key, None)
             return False
+
+
+def _is_settled(batch: Batch, name: str) -> bool:
+    """Whether the upstream told what the tag names, and that is here, or left out for good.
+
+    A step goes on although the one before it failed: an image may not have reached publish_image.
+    """
+    found = batch.record.findings.values()
+    if not found or any(each.error is not None or each.problems for each in found):
+        return False
+    progress = batch.record.progress.get(name)
+    return progress is None or progress.step is Step.PUBLISHED or bool(progress.skipped)
 
 
 def wishes_of(sync: Sync, push: Push) -> Iterator[PushedTag]:

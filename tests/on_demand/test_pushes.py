@@ -95,6 +95,34 @@ def test_on_demand_the_whole_image_comes_and_is_what_clients_get(
     assert record.digest == index.digest != first.to_json()["digest"]
 
 
+@pytest.mark.parametrize("failing", ["what the tag names", "its manifest", "its layer"])
+def test_a_push_that_fails_does_not_make_the_old_tag_fresh(
+    tmp_path: Path, upstream: Misbehaving, failing: str
+) -> None:
+    """The next client asks the upstream, as it would have without the push."""
+    old = upstream.add_image(NAME, "1", layers=(b"old",)).manifest.digest
+    entry = document(f"http://{upstream.host}", manifestCheckInterval="1h")
+    with minding(tmp_path, entry) as (_, service, _, work):
+        service.answer(Miss("manifest", NAME, Tag("1")), 20)
+        work.wait()
+    new = upstream.add_image(NAME, "1", layers=(b"new",))
+    paths = {
+        "what the tag names": f"/v2/{NAME}/manifests/1",
+        "its manifest": f"/v2/{NAME}/manifests/{new.manifest.digest}",
+        "its layer": f"/v2/{NAME}/blobs/{new.layers[0].digest}",
+    }
+    upstream.on(paths[failing], answers(500))
+    with minding(tmp_path, entry) as (_, service, store, work):
+        service.pushed(Push(NAME, Tag("1")))
+        work.wait()
+        record = store.repository(NAME).tag(Tag("1"))
+        upstream.seen.clear()
+        service.answer(Miss("manifest", NAME, Tag("1")), 20)
+    assert record is not None
+    assert record.digest == old
+    assert upstream.requests(path="/manifests/1")
+
+
 def test_many_pushes_of_a_tag_are_one_sync_and_one_more(tmp_path: Path, upstream: Misbehaving) -> None:
     upstream.add_image(NAME, "1.25", layers=(b"old",))
     asked, go_on = threading.Event(), threading.Event()
