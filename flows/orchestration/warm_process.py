@@ -13,6 +13,7 @@ Where the server is not there (yet), the launcher becomes the Python that was as
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -31,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from flows.lifecycle.parent_death import ends_with_parent
+from flows.lifecycle.parent_death import die_with_parent, ends_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ _NEEDED: Final = (
     "anyio._backends._asyncio",
 )
 _LARGEST: Final = 1 << 20  # bytes of an environment
+_MESSAGE_SECONDS: Final = 2.0  # that a launcher may take between its connection and its message
+_FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
 
 # Imports nothing but the standard library's smallest: it takes some 15 ms.
 _LAUNCHER: Final = """\
@@ -89,7 +92,10 @@ class WarmProcess:
     _server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """From the main thread: the server ends with it. `sys.executable` is the launcher from now on."""
+        """From the main thread: the server and its runs end with it.
+
+        `sys.executable` is the launcher from now on.
+        """
         home = self.folder / "warm"
         home.mkdir(mode=0o700, exist_ok=True)
         address, program, launcher = home / "socket", home / "launcher.py", home / "python"
@@ -102,7 +108,7 @@ class WarmProcess:
 
         # As Prefect's Runner makes the environment of a run: equal settings need not be read again.
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        command = ends_with_parent([self.python, *arguments], signal.SIGTERM)
+        command = ends_with_parent([self.python, *arguments])
         self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **settings})
         sys.executable = str(launcher)
 
@@ -130,8 +136,9 @@ def serve(address: str, module: str) -> NoReturn:
     with suppress(FileNotFoundError):
         Path(address).unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    os.umask(0o077)
+    ours = os.umask(0o077)
     listener.bind(address)
+    os.umask(ours)  # the runs inherit it
     listener.listen(64)
     _Server(listener, module).run()
 
@@ -162,11 +169,14 @@ class _Server:
             selector.register(self.listener, selectors.EVENT_READ)
             while self.runs or not self.stopping:
                 for key, _ in selector.select():
-                    if key.fileobj is woken:
+                    if key.fileobj is self.listener:
+                        self._accept(selector)
+                    else:
                         woken.recv(4096)
                         self._reap()
-                    elif not self.stopping:
-                        self._accept(selector)
+                if self.stopping and self.listener in selector.get_map():
+                    selector.unregister(self.listener)
+                    self.listener.close()  # launchers that wait there start Python themselves
         sys.exit(0)
 
     def _stop(self, *_: Any) -> None:
@@ -174,19 +184,20 @@ class _Server:
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         link, _ = self.listener.accept()
-        try:
-            asked, descriptors, _, _ = socket.recv_fds(link, _LARGEST, 3)
-            wanted = json.loads(asked)
-        except (OSError, ValueError):
+        wanted, descriptors = _receive(link)
+        if wanted is None:
             link.close()
             return
-        pid = os.fork()
+        # A signal that comes before the fork has its own handlers is kept until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        parent, pid = os.getpid(), os.fork()
         if pid == 0:
             selector.close()
             self.listener.close()
+            die_with_parent(parent)
             _become(self.module, wanted, descriptors, link)
-        for each in descriptors:
-            os.close(each)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+        _close(descriptors)
         self.runs[pid] = link
         with suppress(OSError):
             link.send(json.dumps({"pid": pid}).encode())
@@ -202,11 +213,31 @@ class _Server:
                 link.close()
 
 
+def _receive(link: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """What a launcher wants, and its standard streams; None when it does not say so, or not soon."""
+    descriptors: list[int] = []
+    link.settimeout(_MESSAGE_SECONDS)
+    try:
+        asked, descriptors, _, _ = socket.recv_fds(link, _LARGEST, 3)
+        wanted: dict[str, Any] = json.loads(asked)
+    except (OSError, ValueError):
+        _close(descriptors)
+        return None, []
+    link.settimeout(None)
+    return wanted, descriptors
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for each in descriptors:
+        os.close(each)
+
+
 def _become(module: str, wanted: dict[str, Any], descriptors: Sequence[int], link: socket.socket) -> NoReturn:
     """In the fork: what the launcher was started as."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for target, each in enumerate(descriptors):
         os.dup2(each, target)
         os.close(each)
@@ -222,11 +253,22 @@ def _become(module: str, wanted: dict[str, Any], descriptors: Sequence[int], lin
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         code = _run(module, wanted["arguments"])
+        _finish()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
+
+
+def _finish() -> None:
+    """What Python does at the end of a program. Prefect sends the last logs and events of a run then.
+
+    All but taking the modules apart, which takes longer than the rest.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - there is no public name
+    atexit._run_exitfuncs()  # noqa: SLF001 - as above
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _settings() -> dict[str, str]:

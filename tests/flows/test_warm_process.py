@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,3 +130,112 @@ def test_only_the_owner_may_ask_for_a_run(warm: WarmProcess) -> None:
     """A run is a process with our rights."""
     ready(warm)
     assert (warm.folder / "warm").stat().st_mode & 0o077 == 0
+
+
+def test_a_run_ends_as_a_program_does(warm: WarmProcess, tmp_path: Path) -> None:
+    """It waits for its threads: Prefect sends the last logs and events of a run from some."""
+    ready(warm)
+    launcher = start("ends late", folder=tmp_path, CODE="3")
+    said, _ = launcher.communicate(timeout=30)
+    assert said.splitlines()[1:] == ["from a thread", "at exit"]
+    assert launcher.returncode == 3
+
+
+def test_a_run_makes_files_with_the_rights_that_ours_have(warm: WarmProcess, tmp_path: Path) -> None:
+    """Another user may read the store."""
+    ready(warm)
+    launcher = start("makes a folder", folder=tmp_path)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == 0
+    (tmp_path / "ours").mkdir()
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "ours").stat().st_mode
+
+
+RUNNER = """
+import subprocess, sys, time
+from pathlib import Path
+from flows.orchestration.warm_process import WarmProcess
+folder, module = sys.argv[1:3]
+WarmProcess(Path(folder), module).start()
+while not Path(folder, "warm/socket").exists():
+    time.sleep(0.05)
+subprocess.Popen([sys.executable, "-m", module])
+time.sleep(60)
+"""
+
+
+def test_runs_end_when_the_runner_is_killed(tmp_path: Path) -> None:
+    """The next runner starts them again: two runs of an entry at once would do everything twice."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WHAT": "sleeps"}
+    command = [sys.executable, "-c", RUNNER, str(tmp_path), MODULE]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout is not None
+        run = int(runner.stdout.readline().split()[0])
+        runner.kill()
+        wait_for(lambda: not is_running(run), 10)
+
+
+def ask(warm: WarmProcess, folder: Path, what: str) -> tuple[socket.socket, int]:
+    """As the launcher does; the process id of the run."""
+    link = connected(warm)
+    asked = {
+        "environment": {**os.environ, "WHAT": what},
+        "folder": str(folder),
+        "arguments": ["-m", MODULE],
+    }
+    with Path(os.devnull).open("r+b") as nothing:
+        socket.send_fds(link, [json.dumps(asked).encode()], [nothing.fileno()] * 3)
+    return link, int(json.loads(link.recv(4096))["pid"])
+
+
+def connected(warm: WarmProcess) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link.settimeout(20)
+    link.connect(str(warm.folder / "warm/socket"))
+    return link
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_right_after_the_fork_is_not_lost(
+    warm: WarmProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    ready(warm)
+    for _ in range(30):
+        link, run = ask(warm, tmp_path, "sleeps")
+        os.kill(run, number)
+        with link:
+            assert json.loads(link.recv(4096))["code"] != 0
+
+
+def test_a_launcher_that_says_nothing_holds_up_no_other_one(warm: WarmProcess, tmp_path: Path) -> None:
+    """It was stopped before it could."""
+    ready(warm)
+    with connected(warm):
+        launcher = start("speaks", folder=tmp_path)
+        said, _ = launcher.communicate(timeout=30)
+    assert int(said.split()[0]) != launcher.pid, "it is a fork all the same"
+
+
+def test_descriptors_of_a_message_that_cannot_be_read_are_closed(warm: WarmProcess, tmp_path: Path) -> None:
+    ready(warm)
+    assert warm._server is not None
+    descriptors = Path(f"/proc/{warm._server.pid}/fd")
+    start("speaks", folder=tmp_path).communicate(timeout=30)
+    before = len(list(descriptors.iterdir()))
+    for _ in range(5):
+        with connected(warm) as link:
+            socket.send_fds(link, [b"no JSON"], [0, 1, 2])
+            assert link.recv(4096) == b""
+    assert len(list(descriptors.iterdir())) == before
+
+
+def test_a_launcher_of_a_process_that_ends_becomes_python_at_once(warm: WarmProcess, tmp_path: Path) -> None:
+    ready(warm)
+    first, _ = started(tmp_path)
+    warm.ask_to_end()
+    time.sleep(0.5)
+    launcher = start("speaks", folder=tmp_path)
+    said, _ = launcher.communicate(timeout=30)
+    assert int(said.split()[0]) == launcher.pid
+    first.send_signal(signal.SIGTERM)
+    first.wait(30)
