@@ -100,8 +100,10 @@ class _Mirroring:
     started: float = field(default_factory=time.time)
 
     def mirror(self, sign: StopSignal) -> Report:
-        # Kept for the case that steps do not end when asked: then another thread writes the report.
-        sign.on_forced_exit.append(lambda: self.display.abandoned(self._report("")))
+        with sign.on_forced_exit_do(lambda: self.display.abandoned(self._report(""))):
+            return self._mirror()
+
+    def _mirror(self) -> Report:
         failure = ""
         try:
             with report_progress(self.run, self.record, self.display):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +21,20 @@ _INTERRUPTED: Final = 130
 
 @dataclass(slots=True)
 class StopSignal:
-    """`event` is what the steps look at; each of `on_forced_exit` is called when they do not end in time."""
+    """`event` is what the steps look at."""
 
     event: threading.Event = field(default_factory=threading.Event)
-    on_forced_exit: list[Callable[[], None]] = field(default_factory=list)
+    _on_forced_exit: list[Callable[[], None]] = field(default_factory=list)
     _timer: threading.Timer | None = None
+
+    @contextmanager
+    def on_forced_exit_do(self, work: Callable[[], None]) -> Iterator[None]:
+        """`work` is called, in another thread, when the block does not end in time."""
+        self._on_forced_exit.append(work)
+        try:
+            yield
+        finally:
+            self._on_forced_exit.remove(work)
 
     def ask(self, _signal: int, _frame: Any) -> None:
         """The first signal asks; the second one does not wait any longer."""
@@ -42,8 +51,9 @@ class StopSignal:
 
     def _force_exit(self) -> None:
         try:
-            for each in self.on_forced_exit:
-                each()
+            for each in tuple(self._on_forced_exit):
+                with suppress(Exception):  # the others have something to save, too
+                    each()
         finally:
             os._exit(_INTERRUPTED)  # sleeping threads cannot be ended in any other way; the store bears it
 

@@ -55,6 +55,17 @@ def write(folder: Path, upstream: Misbehaving, processes: int = 1, *rules: dict[
     return profile
 
 
+def write_entries(folder: Path, upstream: Misbehaving, *names: str) -> Path:
+    """An entry for each repository."""
+    entries = [
+        {"name": name, "urls": [f"http://{upstream.host}"], "content": [{"prefix": name}]} for name in names
+    ]
+    profile = folder / "profile.json"
+    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": entries}}
+    profile.write_text(json.dumps(document))
+    return profile
+
+
 def fill(upstream: Misbehaving) -> None:
     """Every outcome: copied, shared blobs, left out, failed for good, failed once, not to be listed."""
     for number in range(6):
@@ -169,12 +180,7 @@ def test_registry_entries_run_side_by_side(tmp_path: Path, upstream: Misbehaving
     for name in names:
         upstream.add_image(name, "1")
         upstream.on(f"/v2/{name}/tags/list", waits)
-    entries = [
-        {"name": name, "urls": [f"http://{upstream.host}"], "content": [{"prefix": name}]} for name in names
-    ]
-    profile = tmp_path / "profile.json"
-    document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": entries}}
-    profile.write_text(json.dumps(document))
+    profile = write_entries(tmp_path, upstream, *names)
     done = subprocess.run([*MIRRORFLOW, "sync", str(profile)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(line for line in done.stdout.splitlines() if "images" in line) == [
@@ -200,6 +206,32 @@ def test_ctrl_c_ends_a_run_without_a_server_and_keeps_what_came(
     assert process.returncode == 130, said
     assert "stopped: 0 of 1 images are in place" in said
     assert "Traceback" not in said
+
+
+def test_a_forced_stop_leaves_the_reports_of_entries_that_had_ended(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    """`sync` runs entries side by side: one is complete, and another one does not end when asked to."""
+    upstream.add_image("one", "1")
+    layer = upstream.add_image("two", "1", (b"another layer",)).layers[0]
+    upstream.on(f"/v2/two/blobs/{layer.digest}", hangs)
+    command = [*MIRRORFLOW, "sync", str(write_entries(tmp_path, upstream, "one", "two"))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: bool(upstream.requests("GET", "/two/blobs/")))
+        wait_for(lambda: bool(Store.open(tmp_path / "store").reports.load_all("one")))
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    reports = Store.open(tmp_path / "store").reports.load_all()
+    assert sorted((each["registry"], each["state"]) for each in reports) == [
+        ("one", "complete"),
+        ("two", "stopped"),
+    ]
 
 
 def wait_for(found: Callable[[], bool], seconds: float = 30.0) -> None:
