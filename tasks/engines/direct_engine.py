@@ -76,6 +76,7 @@ class DirectEngine:
         known: Output[Any] | None,
         delays: Sequence[float],
     ) -> None:
+        output = known
         try:
             output = known or self.call(step, values, None)
             for delay in delays:
@@ -83,7 +84,7 @@ class DirectEngine:
                     break
                 output = self.call(step, values, output)
         except Exception as error:  # noqa: BLE001 - a process that died, or a bug: the run goes on
-            output = broken(step, values, Unexpected(error))
+            output = broken(step, values, Unexpected(error), output)
         handle.future.set_result(output)
 
 

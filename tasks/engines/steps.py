@@ -115,7 +115,7 @@ def run_step(run: MirrorRun, step: str, values: Sequence[Any], before: Output[An
         if not (isinstance(error, MirrorflowError) and is_stop(error)):
             log.exception("unexpected error in %s", step)
             error = Unexpected(error)
-        output = broken(step, values, error)
+        output = broken(step, values, error, before)
     output.remarks = (*(before.remarks if before else ()), *run.live.take_remarks())
     output.requests = Counter(before.requests if before else {}) + Counter(run.take_requests())
     output.budget = str(run.upstream.budget() or "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,14 @@ from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
 from tasks.engines.broken_steps import broken
-from tasks.engines.direct_engine import retry_delays
+from tasks.engines.direct_engine import DirectEngine, retry_delays
 from tasks.engines.prefect_tasks import retry_options
 from tasks.engines.steps import STEPS, run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch, advance, failure_of
 from tasks.run.errors import LeftOut, NotWanted, StepFailed, Unexpected
 from tasks.run.output import Output
-from tasks.run.values import BlobCopy, Catalog, Page, Progress, Step
+from tasks.run.values import BlobCopy, BlobOutcome, Catalog, Findings, Page, Progress, Step
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved
@@ -234,6 +236,53 @@ def test_a_step_that_ends_without_an_answer_failed_for_each_of_its_members(
         assert [each.error for each in value] == [bug]
     stopped = broken(step, values, Stopped())
     assert "stop" not in str(stopped.value), "nothing is blamed for a stop"
+
+
+PASSED, WAITING = Progress(image("a:1"), Step.PUBLISHED), Progress(image("a:2"), Step.CONVERTED)
+COPIES = [BlobCopy(blob("one"), image()), BlobCopy(blob("two"), image())]
+
+
+@pytest.mark.parametrize(
+    ("step", "values", "before"),
+    [
+        pytest.param(
+            "filter_tags",
+            [[source("a"), source("b")]],
+            [Findings(source("a"), unchanged=1), Findings(source("b"), error=BUSY)],
+            id="repositories",
+        ),
+        pytest.param(
+            "copy_blob", [COPIES], [BlobOutcome(COPIES[0], 10), BlobOutcome(COPIES[1], 0, BUSY)], id="blobs"
+        ),
+        pytest.param(
+            "publish_image",
+            [Page((replace(PASSED, step=Step.CONVERTED), WAITING)), []],
+            Page((PASSED, WAITING.failed(Step.PUBLISHED, BUSY))),
+            id="images",
+        ),
+    ],
+)
+def test_a_retry_that_breaks_takes_nothing_back_of_the_first_try(
+    run: MirrorRun, step: str, values: list[Any], before: Any
+) -> None:
+    """E.g. its process was killed: an image that is published stays published."""
+    first = Output(before, error=BUSY)
+    first.remarks, first.requests = ("a remark",), {"HEAD manifest": 2}
+    ended: SimpleQueue[Any] = SimpleQueue()
+
+    def call(_step: str, _values: Any, _before: Any) -> Output[Any]:
+        raise BrokenProcessPool
+
+    with ThreadPoolExecutor() as threads:
+        engine = DirectEngine(replace(run, entry=entry(maxRetries=1, retryDelay="0s")), call, threads)
+        output = engine.submit(step, "", *values, known=first, done=ended.put).output()
+    members = output.value.images if isinstance(output.value, Page) else output.value
+    kept = before.images if isinstance(before, Page) else before
+    assert members[0] == kept[0]
+    assert isinstance(members[1].error, Unexpected)
+    assert (output.remarks, output.requests) == (first.remarks, first.requests)
+    for stopped in (broken(step, values, Stopped(), first), broken(step, values, BUSY, first)):
+        assert (stopped.value.images if isinstance(before, Page) else stopped.value)[0] == kept[0]
 
 
 def test_each_gives_results_in_order_and_an_items_error_as_its_result(run: MirrorRun) -> None:
