@@ -82,7 +82,7 @@ def mirror_entry(
         nullcontext(stop) if stop else stop_on_signals() as sign,
         store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
         open_run(profile, entry, store, only=only, stop=sign.event) as run,
-        where_steps_run(run, profile_path, profile.sync.processes) as call,
+        where_steps_run(run, profile, profile_path) as call,
         engine(run, call) as opened,
     ):
         return _Mirroring(profile, run, opened, display).mirror(sign)

@@ -6,12 +6,14 @@ small images.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,19 +21,40 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flows.entries import find_entry, open_store
 from flows.lifecycle.accepted_profile import load_accepted
+from registry_server.oci.errors import MirrorflowError
 from tasks.context.mirror_run import MirrorRun, open_run
+from tasks.engines.broken_steps import broken
 from tasks.engines.steps import run_step
-from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+    from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
     from tasks.engines.direct_engine import Call
     from tasks.run.output import Output
+
+
+class ProcessLost(MirrorflowError):
+    """The next steps of the run end like this one."""
+
+    def __str__(self) -> str:
+        return (
+            "a process that carries out steps ended unexpectedly (killed, or out of memory?); run it again, "
+            "with fewer `sync.processes` if that repeats"
+        )
+
+
+class OtherProfile(MirrorflowError):
+    """A process of a run read another profile than the run."""
+
+    def __str__(self) -> str:
+        profile, registry = self.args
+        return f"{profile}: changed while a run of {registry} began; start it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +64,7 @@ class RunKey:
     `processes` share the limits of the registry entry.
     """
 
-    profile: Path
+    path: Path
     registry: str
     only: frozenset[str]
     processes: int
@@ -49,12 +72,14 @@ class RunKey:
 
 
 @contextmanager
-def where_steps_run(run: MirrorRun, profile: Path, processes: int) -> Iterator[Call]:
-    """How an engine has a step of this run carried out."""
+def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Call]:
+    """How an engine has a step of this run carried out: in as many processes as there can be requests."""
+    processes = min(profile.sync.processes, run.entry.req_concurrent)
     if processes < 2:
         yield partial(run_step, run)
         return
-    key = RunKey(profile, run.entry.name, run.only, processes, fingerprint_of(run.entry))
+    registry = run.entry.name
+    key = RunKey(path, registry, run.only, processes, fingerprint_of(profile, registry))
     context = multiprocessing.get_context(
         "spawn"
     )  # a fork would have our threads' locks, and not the threads
@@ -72,34 +97,49 @@ class _Elsewhere:
     stop: Event
 
     def __call__(self, step: str, values: Sequence[Any], before: Output[Any] | None) -> Output[Any]:
-        future = self.pool.submit(_carry_out, step, values, before)
-        while True:
-            try:
-                return future.result(timeout=0.2)
-            except TimeoutError:
-                if self.run.stop.is_set():
-                    self.stop.set()
+        """As `run_step`."""
+        try:
+            return self._wait_for(self.pool.submit(_carry_out, step, values, before))
+        except BrokenProcessPool:
+            return broken(step, values, ProcessLost(), before)
+        except MirrorflowError as error:  # it could not begin
+            return broken(step, values, error, before)
+
+    def _wait_for(self, future: Future[Output[Any]]) -> Output[Any]:
+        while not wait([future], timeout=0.2).done:
+            if self.run.stop.is_set():
+                self.stop.set()
+        return future.result()
 
 
 _OPEN: Final[list[tuple[AbstractContextManager[MirrorRun], MirrorRun]]] = []  # the one of this process
+_FAILED: Final[list[MirrorflowError]] = []  # why there is none
 
 
 def _begin(key: RunKey, stop: Event, parent: int) -> None:
-    """In a new process: open the context, once."""
+    """In a new process: open the context, once. An error is told by each step: the pool would not tell it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the flow's says when to stop
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    profile = load_accepted(key.profile).profile
-    entry = find_entry(profile, key.registry)
-    if fingerprint_of(entry) != key.fingerprint:
-        raise NotWanted(f"{key.profile}: changed while a run of {key.registry} began; start it again")
-    opened = open_run(
+    try:
+        opened = _open(key, stop)
+        _OPEN.append((opened, opened.__enter__()))
+    except MirrorflowError as error:
+        _FAILED.append(error)
+
+
+def _open(key: RunKey, stop: Event) -> AbstractContextManager[MirrorRun]:
+    """Raises `OtherProfile`, and what loading a profile raises."""
+    profile = load_accepted(key.path).profile
+    if fingerprint_of(profile, key.registry) != key.fingerprint:
+        raise OtherProfile(key.path, key.registry)
+    profile, entry = share_of(profile, find_entry(profile, key.registry), key.processes)
+    return open_run(
         profile,
-        share_of(entry, key.processes),
+        entry,
         open_store(profile),
         only=key.only,
         stop=stop,  # type: ignore[arg-type] # it has what is used of a threading.Event
     )
-    _OPEN.append((opened, opened.__enter__()))
 
 
 def _end_with(parent: int) -> None:
@@ -110,22 +150,30 @@ def _end_with(parent: int) -> None:
 
 
 def _carry_out(step: str, values: Sequence[Any], before: Output[Any] | None) -> Output[Any]:
+    if _FAILED:
+        raise _FAILED[0]
     _, run = _OPEN[0]
     return run_step(run, step, values, before)
 
 
-def fingerprint_of(entry: RegistryEntry) -> str:
-    """Of everything that the profile says about a registry entry."""
-    return entry.model_dump_json()
+def fingerprint_of(profile: Profile, registry: str) -> str:
+    """Of everything that the profile says about a registry entry: what it says of all, too, as policies."""
+    entry = find_entry(profile, registry)
+    said = (entry.model_dump_json(), profile.model_dump_json(exclude={"sync": {"registries"}}))
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
-def share_of(entry: RegistryEntry, processes: int) -> RegistryEntry:
-    """The entry with limits for one of several processes; together they keep what the profile says."""
-    rate = entry.req_per_sec
-    return entry.model_copy(
-        update={
-            "req_concurrent": max(1, entry.req_concurrent // processes),
-            "req_per_sec": rate / processes if rate is not None else None,
-            "bytes_per_sec": entry.bytes_per_sec // processes if entry.bytes_per_sec else None,
-        }
-    )
+def share_of(profile: Profile, entry: RegistryEntry, processes: int) -> tuple[Profile, RegistryEntry]:
+    """Both with limits for one of several processes; together they keep what the profile says."""
+    rate, most = entry.req_per_sec, profile.sync.bytes_per_sec
+    limits = {
+        "req_concurrent": entry.req_concurrent // processes,
+        "req_per_sec": rate / processes if rate is not None else None,
+        "bytes_per_sec": _part(entry.bytes_per_sec, processes),
+    }
+    sync = profile.sync.model_copy(update={"bytes_per_sec": _part(most, processes)})
+    return profile.model_copy(update={"sync": sync}), entry.model_copy(update=limits)
+
+
+def _part(limit: int | None, processes: int) -> int | None:
+    return max(1, limit // processes) if limit is not None else None

@@ -67,7 +67,8 @@ class Sync(ProfileModel):
         le=64,
         description="Processes that carry out the steps of a run. 1: threads of the run's own process. More "
         "pay where the CPU is the limit: polls of many tags, and many small images. They share the limits of "
-        "the registry entry (`reqConcurrent`, `reqPerSec`, `bytesPerSec`).",
+        "the registry entry (`reqConcurrent`, `reqPerSec`, `bytesPerSec`) and those of `sync`; there are no "
+        "more of them than `reqConcurrent`.",
         examples=[2],
     )
     notifications: Notifications | None = Field(

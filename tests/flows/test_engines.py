@@ -164,6 +164,8 @@ def test_a_worker_process_that_is_killed_fails_its_images_and_ends_the_run(
         process.kill()
     assert process.returncode == 1, said
     assert "0 of 1 images, 1 failed" in said
+    assert "a process that carries out steps ended unexpectedly" in said
+    assert "bug" not in said
     upstream.on(f"/v2/apps/web/blobs/{layer.digest}", well_behaved)
     assert run_direct(profile, "up") == ("COMPLETED", "1 of 1 images")
 
