@@ -49,11 +49,11 @@ def _fetch(run: MirrorRun, image: Image, digest: Digest) -> Fetched:
         if error.status not in _NOT_BY_DIGEST or digest != image.digest or image.reference == digest:
             raise
         try:
-            found = run.upstream.manifest(image.source, image.reference)
+            found = run.upstream.manifest(image.source, image.upstream_reference)
         except UpstreamNotFound:
             raise error from None
     if found.digest != digest:
-        where = Where(run.upstream.name, image.source, image.reference)
+        where = Where(run.upstream.name, image.source, image.upstream_reference)
         raise TagMoved(where, f"it named {digest}, which is gone, and names {found.digest} now")
     return found
 

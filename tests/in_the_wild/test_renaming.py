@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
 from tests.in_the_wild.renamed_tags import APP
 from tests.profiles.support import problems
-from tests.tasks.runs import mirror, opened, visible
+from tests.support_misbehaving import says, well_behaved
+from tests.tasks.runs import assert_complete, mirror, opened, store_of, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support_misbehaving import Misbehaving
@@ -92,3 +95,30 @@ def _gone(upstream: Misbehaving, folder: Path) -> list[str]:
         poll = run.store.repository(RepositoryName(APP)).poll(run.entry.name)
     assert poll is not None
     return list(poll.gone)
+
+
+def _by_tag_only(upstream: Misbehaving) -> None:
+    image = upstream.add_image(APP, "v1", layers=(b"right",))
+    upstream.on(f"/v2/{APP}/manifests/{image.manifest.digest}", says(404, "MANIFEST_UNKNOWN", "by tag only"))
+
+
+def _moved(upstream: Misbehaving) -> None:
+    """Between the HEAD and the GET, and what it named is gone."""
+    before = upstream.add_image(APP, "v1", layers=(b"before",))
+    headers = {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": before.manifest.digest}
+    path = f"/v2/{APP}/manifests/v1"
+    upstream.on(path, lambda exchange: exchange.answer(200, before.body, headers), well_behaved)
+    upstream.add_image(APP, "v1", layers=(b"right",))
+    del upstream.repositories[APP].manifests[before.manifest.digest]
+
+
+@pytest.mark.parametrize("behave", [_by_tag_only, _moved])
+def test_a_renamed_tag_is_asked_for_by_its_name_upstream(
+    upstream: Misbehaving, tmp_path: Path, behave: Callable[[Misbehaving], None]
+) -> None:
+    behave(upstream)
+    rule = {"prefix": APP, "tags": {"regex": "v.*", "rename": RENAME}}
+    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
+        report = mirror(run)
+    assert report.message == "1 of 1 images"
+    assert_complete(store_of(tmp_path), f"{APP}:1")
