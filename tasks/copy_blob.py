@@ -148,7 +148,7 @@ def ensure_blob(run: MirrorRun, repository: Repository, copy: BlobCopy, known: K
         if is_stop(error):
             raise
         run.live.copy_failed(copy.blob.digest, error)
-        raise BlobNotCopied(copy.blob, error) from error
+        raise BlobNotCopied(copy.blob, error, final=False) from error
 
 
 def put_manifests(repository: Repository, manifests: Iterable[Descriptor]) -> None:

@@ -11,7 +11,8 @@ MirrorflowError
 ├── NotAdmitted      a policy refuses the image
 │   ├── StillNotAdmitted      it was refused a moment ago
 │   └── CompanionNotAdmitted  of a companion, which has an outcome of its own (a `LeftOut` too)
-├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive
+├── BlobNotCopied    an image cannot be published, because one of its blobs did not arrive; retryable if
+│                    publish_image itself was to fetch it, and the cause is
 ├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
 ├── TagNotRead       the upstream does not tell what a tag names
@@ -132,10 +133,16 @@ class CompanionNotAdmitted(NotAdmitted, LeftOut):
 
 
 class BlobNotCopied(MirrorflowError):
-    """Not retryable by itself: copy_blob, which it waited for, was tried again already."""
+    """Retryable as its cause is, unless copy_blob, which it waited for, has been tried again already."""
 
-    def __init__(self, blob: Descriptor, cause: MirrorflowError | None) -> None:
+    def __init__(self, blob: Descriptor, cause: MirrorflowError | None, *, final: bool = True) -> None:
         super().__init__(blob, cause)
+        self.final = final
+
+    @property
+    def worth_retrying(self) -> bool:
+        cause = self.args[1]
+        return not self.final and cause is not None and is_retryable(cause)
 
     def __str__(self) -> str:
         blob, cause = self.args
@@ -179,7 +186,7 @@ class Unexpected(MirrorflowError):
 def is_retryable(error: BaseException) -> bool:
     """Whether doing the same again may end differently: never for a wrong digest that was refused for good or
     a 403, and never for a bug."""
-    if isinstance(error, StepFailed | CompanionNotCopied):
+    if isinstance(error, StepFailed | CompanionNotCopied | BlobNotCopied):
         return error.worth_retrying
     return isinstance(error, MirrorflowError) and error.retryable
 

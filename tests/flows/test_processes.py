@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tasks.run.context import open_run
 
 from flows.direct_run import run_direct
 from flows.entries import open_store
 from flows.processes import fingerprint_of, share_of, where_steps_run
 from profiles.loader import load_profile
+from tasks.context.mirror_run import open_run
 from tests.support_misbehaving import Misbehaving, well_behaved
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -118,6 +118,21 @@ def test_subpaths_have_pools_of_their_own_and_each_gets_what_it_needs(
         for name in visible(run.store):
             assert_complete(run.store, name)
         assert visible(run.store) == [f"{NAME}:1", f"other/{NAME}:1"]
+
+
+def test_a_blob_that_publish_image_fetches_itself_is_tried_again_as_well(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """copy_blob brings it into one of the two pools."""
+    layer = upstream.add_image(NAME, "1", (b"shared",)).layers[0]
+    rules = ({"prefix": NAME}, {"prefix": NAME, "destination": "/other"})
+    storage = {"subPaths": {"/other": {"rootDirectory": str(tmp_path / "other")}}}
+    upstream.on(blob_path(NAME, layer), well_behaved, answers(500), well_behaved)
+    retries: dict[str, Any] = {"maxRetries": 1, "retryDelay": "0s"}
+    with opened(tmp_path, f"http://{upstream.host}", *rules, storage=storage, **retries) as run:
+        assert mirror(run).message == "2 of 2 images"
+        for name in visible(run.store):
+            assert_complete(run.store, name)
 
 
 def test_content_that_the_manifest_brings_itself_is_not_fetched(
