@@ -27,13 +27,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class Tally:
+    """Bytes that came over the network, also of a transfer that failed."""
+
+    moved: int = 0
+
+
+@dataclass(slots=True)
 class _Counted:
     """Counts every byte that arrives, so that progress moves while a big blob does."""
 
     incoming: IncomingBlob
     live: Live
     blob: Descriptor
-    moved: int = 0
+    tally: Tally
 
     @property
     def offset(self) -> int:
@@ -41,7 +48,7 @@ class _Counted:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.incoming.write(data)
-        self.moved += len(data)
+        self.tally.moved += len(data)
         self.live.moved(self.blob.digest, len(data))
 
     def restart(self) -> None:
@@ -70,19 +77,22 @@ def copy_all(
     `before`: what came of the last try. What was copied then is not copied again.
     """
     done = {each.copy.key: each for each in before if each.error is None}
-    spent = {each.copy.key: each.moved for each in before}
     left = [copy for copy in copies if copy.key not in done]
-    for copy, result in run.each(lambda copy: copy_one(run, copy), left):
-        done[copy.key] = _outcome(run, copy, result, spent.get(copy.key, 0))
+    tallies = {copy.key: Tally() for copy in left}
+    for each in before:
+        tallies.get(each.copy.key, Tally()).moved = each.moved
+    for copy, result in run.each(lambda copy: copy_one(run, copy, tallies[copy.key]), left):
+        error = result if isinstance(result, MirrorflowError) else None
+        done[copy.key] = _outcome(run, copy, tallies[copy.key], error)
     return [done[copy.key] for copy in copies]
 
 
-def _outcome(run: MirrorRun, copy: BlobCopy, result: int | MirrorflowError, spent: int) -> BlobOutcome:
-    if isinstance(result, MirrorflowError):
-        run.live.copy_failed(copy.blob.digest, result)
-        return BlobOutcome(copy, spent, result)
-    run.live.copied(copy.blob.digest)
-    return BlobOutcome(copy, spent + result)
+def _outcome(run: MirrorRun, copy: BlobCopy, tally: Tally, error: MirrorflowError | None) -> BlobOutcome:
+    if error is not None:
+        run.live.copy_failed(copy.blob.digest, error)
+    else:
+        run.live.copied(copy.blob.digest)
+    return BlobOutcome(copy, tally.moved, error)
 
 
 def failure_of(outcomes: Sequence[BlobOutcome]) -> MirrorflowError | None:
@@ -91,44 +101,42 @@ def failure_of(outcomes: Sequence[BlobOutcome]) -> MirrorflowError | None:
     return only_error(failures, of=len(outcomes)) if failures else None
 
 
-def copy_one(run: MirrorRun, copy: BlobCopy) -> int:
+def copy_one(run: MirrorRun, copy: BlobCopy, tally: Tally | None = None) -> int:
     """Bring one blob into the repository of its image, or leave nothing of it that anybody could see.
 
-    How many bytes came over the network. Raises `WrongContent`, `UpstreamError`, `StoreError`, `Stopped`;
-    what had arrived stays for the next try.
+    How many bytes came over the network, with those of earlier tries in `tally`; what had arrived stays for
+    the next try. Raises `WrongContent`, `UpstreamError`, `StoreError`, `Stopped`.
     """
-    repository = run.store.repository(copy.image.local)
+    repository, tally = run.store.repository(copy.image.local), tally or Tally()
     if repository.adopt_blob(copy.blob.digest):
-        return 0
+        return tally.moved
     if copy.blob.data is not None:  # image-spec descriptor.md: embedded content need not be fetched
         repository.put_blob(copy.blob, copy.blob.data)
-        return 0
+        return tally.moved
     with blamed(run, copy.image, copy.blob.digest):
-        whole, moved = _receive(run, repository, copy)
-        if not whole:
-            _, more = _receive(run, repository, copy)
-            moved += more
-        return moved
+        if not _receive(run, repository, copy, tally):
+            _receive(run, repository, copy, tally)
+        return tally.moved
 
 
-def _receive(run: MirrorRun, repository: Repository, copy: BlobCopy) -> tuple[bool, int]:
-    """Whether the blob is here, and how many bytes came.
+def _receive(run: MirrorRun, repository: Repository, copy: BlobCopy, tally: Tally) -> bool:
+    """Whether the blob is here.
 
     False: worth another try, because what an earlier run left may be what was wrong. It is gone by now.
     """
     with repository.receive_blob(copy.blob, cancelled=run.stop.is_set) as incoming:
         if incoming.complete:
-            return True, 0
+            return True
         resumed = incoming.offset > 0
-        counted = _Counted(incoming, run.live, copy.blob)
+        counted = _Counted(incoming, run.live, copy.blob, tally)
         run.upstream.blob(copy.image.source, copy.blob, counted, foreign=copy.image.parts.foreign)
         try:
             incoming.commit()
         except DigestMismatch:
             if not resumed:
                 raise
-            return False, counted.moved
-    return True, counted.moved
+            return False
+    return True
 
 
 def ensure_blob(run: MirrorRun, repository: Repository, copy: BlobCopy, known: KnownErrors) -> int:

@@ -20,7 +20,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from tasks.copy_blob import copy_one
 from tasks.results.outcomes import Outcome
 from tasks.run.values import BlobCopy
-from tests.support_behaviours import answers, truncated
+from tests.support_behaviours import answers, reset_in_body, truncated
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import (
     add_document,
@@ -118,6 +118,18 @@ def test_subpaths_have_pools_of_their_own_and_each_gets_what_it_needs(
         for name in visible(run.store):
             assert_complete(run.store, name)
         assert visible(run.store) == [f"{NAME}:1", f"other/{NAME}:1"]
+
+
+def test_the_bytes_of_a_try_that_failed_are_in_the_report(upstream: Misbehaving, tmp_path: Path) -> None:
+    content = bytes(1024 * 1024)
+    layer = upstream.add_image(NAME, "1", (content,)).layers[0]
+    path, broken_off = blob_path(NAME, layer), reset_in_body(content, 500_000)
+    upstream.on(path, broken_off, *[answers(500)] * 3, well_behaved)
+    with opened(tmp_path, f"http://{upstream.host}", maxRetries=4, retryDelay="0s") as run:
+        report = mirror(run)
+        assert report.complete
+        assert report.bytes_moved == run.live.bytes_moved
+    assert len(upstream.requests("GET", path)) > 2, "more than one try"
 
 
 def test_a_blob_that_publish_image_fetches_itself_is_tried_again_as_well(
