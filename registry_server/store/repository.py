@@ -247,12 +247,10 @@ class Repository(RepositoryReader):
 
     @translated
     def put_poll(self, record: PollRecord, *, keep: Container[str] = ()) -> None:
-        """Remember a poll of this repository, which need not exist, beside those of the entries `keep`.
-
-        Two entries that end at the same moment may lose one of the two: then more is asked the next time.
-        """
-        record = record.beside(self.polls(), keep)
-        self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
+        """Remember a poll of this repository, which need not exist, beside those of the entries `keep`."""
+        with exclusive(self._main, f"{self._main.root}/locks/polls"):  # entries run side by side
+            record = record.beside(self.polls(), keep)
+            self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
 
     @translated
     def _incoming(

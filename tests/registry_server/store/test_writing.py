@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -222,3 +224,19 @@ def test_each_entry_that_feeds_a_repository_has_its_poll_as_long_as_the_profile_
     nginx.put_poll(PollRecord("one", 4.0), keep=("one", "two"))
     assert [poll.registry for poll in nginx.polls()] == ["one", "two"]
     assert nginx.poll("three") is None
+
+
+def test_polls_of_entries_that_end_at_the_same_moment_are_all_kept(store: Store) -> None:
+    names, start = ("one", "two", "three", "four"), threading.Barrier(4)
+
+    def put(entry: str) -> None:
+        for number in range(25):
+            start.wait(20)
+            repository = store.repository(RepositoryName(f"app{number}"))
+            repository.put_poll(PollRecord(entry, 1.0), keep=names)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put, names))
+    for number in range(25):
+        polls = store.repository(RepositoryName(f"app{number}")).polls()
+        assert {poll.registry for poll in polls} == {*names}
