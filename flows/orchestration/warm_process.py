@@ -26,6 +26,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ _NEEDED: Final = (
     "fastapi",
     "anyio._backends._asyncio",
 )
+_LONGEST_ADDRESS: Final = 100  # bytes; unix(7) has room for 107 and a zero, others for less
 _LARGEST: Final = 1 << 20  # bytes of an environment
 _MESSAGE_SECONDS: Final = 2.0  # that a launcher may take between its connection and its message
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
@@ -89,12 +91,15 @@ class WarmProcess:
     folder: Path
     module: str = ENGINE  # what a run is started with: `python -m MODULE`
     python: str = field(default_factory=lambda: sys.executable)
+    again_after: float = 30.0  # seconds from start to start
     _server: subprocess.Popen[bytes] | None = None
+    _started: float = 0.0
 
     def start(self) -> None:
         """From the main thread: the server and its runs end with it.
 
-        `sys.executable` is the launcher from now on.
+        `sys.executable` is the launcher from now on. Where the folder cannot hold one (its path is too long
+        for a socket, or nothing may be executed there), runs start as they do without.
         """
         home = self.folder / "warm"
         home.mkdir(mode=0o700, exist_ok=True)
@@ -103,6 +108,8 @@ class WarmProcess:
         command = [self.python, "-I", "-S", str(program), self.python, str(address)]
         launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
         launcher.chmod(0o700)
+        if len(os.fsencode(address)) > _LONGEST_ADDRESS or not os.access(launcher, os.X_OK):
+            return
         arguments = ["-m", "flows.orchestration.warm_process", str(address), self.module]
         from prefect.settings import get_current_settings
 
@@ -110,11 +117,14 @@ class WarmProcess:
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
         command = ends_with_parent([self.python, *arguments])
         self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **settings})
+        self._started = time.monotonic()
         sys.executable = str(launcher)
 
     def ensure(self) -> None:
-        """Start it again when it has ended."""
-        if self._server is not None and self._server.poll() is not None:
+        """Start it again when it has ended; not at once when it ends again and again."""
+        if self._server is None or self._server.poll() is None:
+            return
+        if time.monotonic() - self._started >= self.again_after:
             sys.executable = self.python
             self.start()
 

@@ -197,7 +197,7 @@ def _state_of_newest(
     client: SyncPrefectClient, mirror: Mirror, entry: str, *, final: bool = True
 ) -> str | None:
     identifier = _deployment(client, mirror, entry)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         runs = [run for run in find_flow_runs(client, [identifier]) if run.start_time]
         if runs and runs[0].state and (not final or runs[0].state.is_final()):
@@ -207,7 +207,7 @@ def _state_of_newest(
 
 
 def _wait_for_run(mirror: Mirror, entry: str, *, times: int = 1) -> list[int]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(pids := mirror.pids(entry)) < times:
         assert time.monotonic() < deadline, f"no run of {entry}"
         time.sleep(0.1)

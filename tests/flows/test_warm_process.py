@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmProcess]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(sys, "executable", sys.executable)  # put back afterwards
-    made = WarmProcess(tmp_path, MODULE)
+    made = WarmProcess(tmp_path, MODULE, again_after=0.0)
     made.start()
     yield made
     made.stop()
@@ -239,3 +239,29 @@ def test_a_launcher_of_a_process_that_ends_becomes_python_at_once(warm: WarmProc
     assert int(said.split()[0]) == launcher.pid
     first.send_signal(signal.SIGTERM)
     first.wait(30)
+
+
+def test_a_folder_with_a_long_path_has_no_warm_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """unix(7): the address of a socket has 108 bytes."""
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", python)
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    made = WarmProcess(folder, MODULE)
+    made.start()
+    made.ensure()
+    assert sys.executable == python
+
+
+def test_a_process_that_ends_again_and_again_is_not_started_each_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", sys.executable)
+    made = WarmProcess(tmp_path, MODULE)
+    made.start()
+    made.stop()
+    made.ensure()
+    made.stop()
+    assert not (tmp_path / "warm/socket").exists(), "nothing was started that could make it"
