@@ -17,6 +17,8 @@ from tasks.cooldown import settle
 from tasks.copy_blob import ensure_blob, put_manifests
 from tasks.manifests.platforms import wanted_children
 from tasks.publish_image.companions import publish_companions, record_verdict
+from tasks.run.errors import LeftOut
+from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import BlobCopy, Step
 
 if TYPE_CHECKING:
@@ -28,21 +30,22 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.copy_blob import KnownErrors
-    from tasks.run.values import Admission, ImagePlan, Progress
+    from tasks.run.values import Admission, Image, ImagePlan, Progress
 
 
 def publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
     """Invariant 1: a visible tag implies that its whole closure is in the pool and durable.
 
     Companions come before the tag. `known` are the errors of copy_blob. Raises `BlobNotCopied` with the
-    reason why a blob is missing, `StoreError`. Where a companion is missing that the image does not go
-    without, the answer has failed.
+    reason why a blob is missing, `LeftOut` where another source was first, `StoreError`. Where a companion
+    is missing that the image does not go without, the answer has failed.
     """
     plan, image = progress.plan, progress.image
     assert plan is not None, "an image that passed convert_manifest has a plan"
     repository = run.store.repository(image.local)
     moved = sum(ensure_blob(run, repository, BlobCopy(blob, image), known) for blob in plan.blobs)
     progress = replace(progress, moved=progress.moved + moved)
+    _check_source(run, image, repository)
     progress = publish_companions(run, progress, plan, known)
     if progress.error is not None:
         return progress
@@ -53,6 +56,13 @@ def publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
     else:
         _show(run, repository, plan, progress.admission)
     return progress.passed(Step.PUBLISHED)
+
+
+def _check_source(run: MirrorRun, image: Image, repository: Repository) -> None:
+    """Another entry may have brought the tag since it was looked at, and keeps it. Raises `LeftOut`."""
+    reason = conflicting_source(run.sync, run.entry, image.source, repository, image.reference)
+    if reason and not image.held:
+        raise LeftOut(reason)
 
 
 def _show(run: MirrorRun, repository: Repository, plan: ImagePlan, admission: Admission) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from flows.direct_run import run_direct
 from registry_server.oci.media_types import OCI_MANIFEST
+from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tests.support_behaviours import answers, hangs
 from tests.support_misbehaving import Misbehaving, well_behaved
@@ -55,10 +56,11 @@ def write(folder: Path, upstream: Misbehaving, processes: int = 1, *rules: dict[
     return profile
 
 
-def write_entries(folder: Path, upstream: Misbehaving, *names: str) -> Path:
+def write_entries(folder: Path, upstream: Misbehaving, *names: str, **rule: Any) -> Path:
     """An entry for each repository."""
     entries = [
-        {"name": name, "urls": [f"http://{upstream.host}"], "content": [{"prefix": name}]} for name in names
+        {"name": name, "urls": [f"http://{upstream.host}"], "content": [{"prefix": name, **rule}]}
+        for name in names
     ]
     profile = folder / "profile.json"
     document = {"storage": {"rootDirectory": "store"}, "sync": {"registries": entries}}
@@ -189,6 +191,29 @@ def test_registry_entries_run_side_by_side(tmp_path: Path, upstream: Misbehaving
         "one: 1 of 1 images",
         "two: 1 of 1 images",
     ]
+
+
+def test_of_two_entries_side_by_side_the_first_keeps_a_tag_that_both_bring(
+    tmp_path: Path, upstream: Misbehaving
+) -> None:
+    """Neither finds the tag when it looks; the second has its blobs when the first has ended."""
+    first = upstream.add_image("one", "1", (b"one",))
+    layer = upstream.add_image("two", "1", (b"two",)).layers[0]
+
+    def waits(exchange: Exchange) -> None:
+        wait_for(lambda: bool(Store.open(tmp_path / "store").reports.load_all("one")))
+        well_behaved(exchange)
+
+    upstream.on(f"/v2/two/blobs/{layer.digest}", waits)
+    profile = write_entries(tmp_path, upstream, "one", "two", destination="/web", stripPrefix=True)
+    done = subprocess.run([*MIRRORFLOW, "sync", str(profile)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = Store.open(tmp_path / "store").repository(RepositoryName("web")).tag(Tag("1"))
+    assert record is not None
+    assert record.digest == first.manifest.digest
+    [left] = Store.open(tmp_path / "store").reports.load_all("two")[-1]["images"]
+    assert left["outcome"] == "left out"
+    assert left["reason"].startswith("is here from one: one, which the profile puts under this name as well")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
