@@ -75,7 +75,7 @@ def _server_check(profile: Profile, store: Store | None, address: str, cert_dir:
     here = "" if http.external_url else _AT_HOME.get(http.address, "")
     mirror = mirror_of(profile, address=address or (f"{here}:{http.port}" if here else ""))
     held = stored_example(store, profile.entry_names()) if store is not None else None
-    runs = store is not None and store.is_claimed("up")
+    runs = store is not None and store.is_claimed_here("up")
     origin = _origin(profile, held)
     return ServerCheck(mirror, StandardCredentials(), held, origin, cert_dir, expected=bool(address) or runs)
 

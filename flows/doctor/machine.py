@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.doctor.findings import Subject
-from flows.orchestration.server_record import is_healthy, running_server
-from flows.settings import own_server_wanted
+from flows.orchestration.server_record import is_healthy, read_record, running_server
+from flows.settings import own_server_wanted, prefect_home
 from registry_server.http.listener import CannotListen, listen
 from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
@@ -93,7 +93,7 @@ def _disk(root: Path, spare: int) -> Iterator[Finding]:
 
 def _is_serving(profile: Profile) -> bool:
     store = open_store(profile)
-    return store is not None and store.is_claimed("up")
+    return store is not None and store.is_claimed_here("up")
 
 
 def _port(profile: Profile) -> Finding:
@@ -115,5 +115,11 @@ def _prefect(root: Path, environment: Mapping[str, str]) -> Finding:
         return _MACHINE.failed("Prefect", "the API of PREFECT_API_URL does not answer", advice)
     url_of_ours = running_server(root)
     if url_of_ours is None:
+        record = read_record(prefect_home(root))
+        if record is not None and not record.process.is_on_this_host:
+            found = f"the last server of this store ran on the host {record.process.host}"
+            return _MACHINE.note(
+                "Prefect", found, "no other host can reach it; PREFECT_API_URL names one that all can"
+            )
         return _MACHINE.note("Prefect", "no server of this store runs", "`mirrorflow up` starts one")
     return _MACHINE.ok("Prefect", url_of_ours.removesuffix("/api"))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from flows.lifecycle.parent_death import ends_with_parent
@@ -31,6 +32,7 @@ from flows.orchestration.server_record import (
 )
 from flows.orchestration.user_server import named_prefect_errors, require_server
 from flows.settings import own_server_wanted, prefect_home, server_environment
+from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,9 +50,27 @@ _LONGEST = 300  # characters of one line: shutil.copytree names every file of a 
 
 
 class PrefectServerBusy(PrefectServerError):
-    """Another process runs, starts or stops a server on this store's database."""
+    """Another process, `holder`, runs, starts or stops a server on this store's database."""
 
     retryable = True
+
+    def __init__(self, home: Path, holder: ProcessIdentity | None) -> None:
+        who = f"pid {holder.pid} on {holder.host}" if holder else "pid unknown"
+        super().__init__(
+            f"another mirrorflow command ({who}) has the Prefect database {home}: "
+            "wait until it ends, or stop it"
+        )
+        self.holder = holder
+
+
+class PrefectServerElsewhere(PrefectServerError):
+    """The server of this store's database runs on another host; it listens on the loopback of that one."""
+
+    def __init__(self, home: Path, holder: ProcessIdentity) -> None:
+        super().__init__(
+            f"the Prefect server of {home} runs on the host {holder.host} (pid {holder.pid}), and cannot be "
+            "reached from this one: leave --prefect out, or set PREFECT_API_URL to a server that both reach"
+        )
 
 
 class PrefectServer:
@@ -99,11 +119,7 @@ class PrefectServer:
         self.home.mkdir(parents=True, exist_ok=True)
         self._claim = claim_database(self.home)
         if self._claim is None:
-            holder = database_holder(self.home)
-            raise PrefectServerBusy(
-                f"another mirrorflow command (pid {holder}) has the Prefect database {self.home}: "
-                "wait until it ends, or stop it"
-            )
+            raise PrefectServerBusy(self.home, database_holder(self.home))
         with self._stopping_on_error():
             self._port = choose_port(self._wanted_port)
             self.url = f"http://{ADDRESS}:{self._port.number}/api"
@@ -118,7 +134,8 @@ class PrefectServer:
         assert self._process is not None
         with self._stopping_on_error():
             self._await_health(progress)
-            write_record(self.home, ServerRecord(self.url, self._process.pid, time.time()))
+            process = replace(ProcessIdentity.current(), pid=self._process.pid)
+            write_record(self.home, ServerRecord(self.url, process, time.time()))
 
     @contextmanager
     def _stopping_on_error(self) -> Iterator[None]:
@@ -196,7 +213,8 @@ def prefect_api(
     """The API URL that a command such as `sync` works with: the user's own server, that of a running
     `up`, or ours, started for the duration of the block. `say` gets a word about the wait.
 
-    Raises PrefectServerError. A server that other commands have begun to use is kept for them.
+    Raises PrefectServerError: PrefectServerElsewhere when ours runs on another host. A server that other
+    commands have begun to use is kept for them.
     """
     environment = os.environ if environment is None else environment
     if not own_server_wanted(environment):
@@ -219,6 +237,7 @@ def prefect_api(
 
 def _find_or_start(server: PrefectServer, store_root: Path, say: Callable[[str], None]) -> str:
     told = False
+    seen: ProcessIdentity | None = None
     while True:
         if (url := running_server(store_root)) is not None:
             return url
@@ -227,8 +246,19 @@ def _find_or_start(server: PrefectServer, store_root: Path, say: Callable[[str],
             told = True
         try:
             return server.start()
-        except PrefectServerBusy:  # another command is starting it, or has just stopped it
+        except PrefectServerBusy as busy:  # another command is starting it, or has just stopped it
+            _refuse_other_host(server.home, busy.holder, seen)
+            seen = busy.holder
             time.sleep(0.2)
+
+
+def _refuse_other_host(home: Path, holder: ProcessIdentity | None, seen: ProcessIdentity | None) -> None:
+    """Raises PrefectServerElsewhere: this process holds `users.lock`, so that waiting could last for ever.
+
+    A holder is named a moment after it has the lock, so that one look may find the holder before it.
+    """
+    if holder is not None and holder == seen and not holder.is_on_this_host:
+        raise PrefectServerElsewhere(home, holder)
 
 
 def _let_others_finish(users: int, say: Callable[[str], None]) -> None:

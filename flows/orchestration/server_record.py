@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from flows.settings import prefect_home
+from registry_server.store.filesystem.process_identity import ProcessIdentity
 from tasks.upstream.connection.proxies import Proxies
 from tasks.upstream.errors import ProxyInvalid
 
@@ -31,16 +32,19 @@ class ServerRecord:
     """`url` is the API's (`http://127.0.0.1:4200/api`), `started` unix seconds."""
 
     url: str
-    pid: int
+    process: ProcessIdentity
     started: float
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers here. That of another host never does: `url` is an address of its loopback."""
+        return self.process.is_on_this_host and _alive(self.process.pid) and is_healthy(self.url)
 
 
 def running_server(store_root: Path) -> str | None:
-    """The API URL of a server that serves this store right now, checked by process and answer."""
+    """The API URL of a server that serves this store on this host, checked by process and answer."""
     record = read_record(prefect_home(store_root))
-    if record is None or not _alive(record.pid) or not is_healthy(record.url):
-        return None
-    return record.url
+    return record.url if record is not None and record.is_running else None
 
 
 def is_healthy(url: str) -> bool:
@@ -61,7 +65,7 @@ def _context(url: str) -> ssl.SSLContext:
 
 
 def write_record(home: Path, record: ServerRecord) -> None:
-    content = json.dumps({"url": record.url, "pid": record.pid, "started": record.started})
+    content = json.dumps({"url": record.url, **record.process.to_json(), "started": record.started})
     draft = home / f"server.json.{os.getpid()}"
     draft.write_text(content + "\n")
     draft.replace(home / "server.json")
@@ -70,15 +74,15 @@ def write_record(home: Path, record: ServerRecord) -> None:
 def read_record(home: Path) -> ServerRecord | None:
     try:
         found = json.loads((home / "server.json").read_text())
-        return ServerRecord(str(found["url"]), int(found["pid"]), float(found["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return ServerRecord(str(found["url"]), ProcessIdentity.from_json(found), float(found["started"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 def forget_record(home: Path, pid: int) -> None:
-    """Remove the record if it is that of process `pid`."""
+    """Remove the record if it is that of process `pid` of this host."""
     record = read_record(home)
-    if record is not None and record.pid == pid:
+    if record is not None and record.process.pid == pid and record.process.is_on_this_host:
         (home / "server.json").unlink(missing_ok=True)
 
 
@@ -89,16 +93,16 @@ def claim_database(home: Path) -> int | None:
         os.close(descriptor)
         return None
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    os.pwrite(descriptor, json.dumps(ProcessIdentity.current().to_json()).encode(), 0)
     return descriptor
 
 
-def database_holder(home: Path) -> str:
-    """The process id of whoever holds the database, for a message."""
+def database_holder(home: Path) -> ProcessIdentity | None:
+    """The process that claimed the database last. A new holder is named a moment after it has the lock."""
     try:
-        return (home / "server.lock").read_text().strip() or "unknown"
-    except OSError:
-        return "unknown"
+        return ProcessIdentity.from_json(json.loads((home / "server.lock").read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 @contextmanager

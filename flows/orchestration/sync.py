@@ -16,7 +16,7 @@ from flows.entries import find_entry, open_store
 from flows.reporting.console import complain, out, say
 from flows.reporting.last_runs import LEFT, last_runs
 from flows.reporting.report_tables import render_report
-from flows.settings import client_environment
+from flows.settings import client_environment, own_server_wanted
 from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def sync_entries(
     show = show or _print_report
     store = open_store(loaded.profile)
     if not (prefect or _is_served(store) or os.environ.get("PREFECT_API_URL")):
+        _say_served_elsewhere(store)
         return _run_side_by_side(loaded, store, requests, show)
     from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
 
@@ -120,8 +121,19 @@ def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str
 
 
 def _is_served(store: Store) -> bool:
-    """Whether an `up` runs on this store."""
-    return store.is_claimed("up")
+    """Whether an `up` runs on this store whose Prefect server can be reached.
+
+    Its own server can be reached from its own host only; with PREFECT_API_URL, hosts have one in common.
+    """
+    return store.is_claimed_here("up") if own_server_wanted(os.environ) else store.is_claimed("up")
+
+
+def _say_served_elsewhere(store: Store) -> None:
+    if up := store.claimant("up"):
+        say(
+            f"`mirrorflow up` runs on the host {up.host} (pid {up.pid}), and its Prefect server cannot be "
+            "reached from this one: the run goes on without Prefect"
+        )
 
 
 def _run_here(loaded: LoadedProfile, request: SyncRequest) -> tuple[str, str]:

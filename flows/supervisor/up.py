@@ -207,9 +207,11 @@ class Supervisor:
         try:
             self._running.enter_context(store.claim("up"))
         except StoreLocked as error:
-            who = f" (pid {error.pid})" if error.pid else ""
+            who = f" (pid {error.holder.pid} on {error.holder.host})" if error.holder else ""
             raise StoreLocked(
-                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first", pid=error.pid
+                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first, or run "
+                "`mirrorflow serve` here",
+                holder=error.holder,
             ) from error
 
     def _apply_policies(self, profile: Profile, store: Store) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from registry_server.oci.digest import Digest
+    from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,13 +58,13 @@ class StoreDamaged(StoreError):
 
 
 class StoreLocked(StoreError):
-    """`pid` is the holder's, where it is known."""
+    """`holder` is the process that holds it, where it is known."""
 
     retryable = True
 
-    def __init__(self, message: str, *, pid: int | None = None) -> None:
+    def __init__(self, message: str, *, holder: ProcessIdentity | None = None) -> None:
         super().__init__(message)
-        self.pid = pid
+        self.holder = holder
 
 
 class WaitCancelled(StoreError):

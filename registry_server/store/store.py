@@ -13,7 +13,7 @@ from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, translated
 from registry_server.store.filesystem.leases import lease
-from registry_server.store.filesystem.locks import claim, is_claimed
+from registry_server.store.filesystem.locks import claim, claimant, is_claimed
 from registry_server.store.mirror_state.run_reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.digest import Digest
     from registry_server.store.filesystem.durability import Durability
+    from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 
 class Store:
@@ -129,7 +130,7 @@ class Store:
     def claim(self, role: str) -> AbstractContextManager[None]:
         """Hold a role (a plain word, e.g. "up") that one process at a time may have in this store.
 
-        Raises `StoreLocked` with the holder's pid. The role ends with the block or with the process.
+        Raises `StoreLocked` with the holder. The role ends with the block or with the process.
         """
         return claim(self._main.disk, role)
 
@@ -153,6 +154,18 @@ class Store:
     def is_claimed(self, role: str) -> bool:
         """Whether some process holds the role right now; asking does not get in anybody's way."""
         return is_claimed(self._main.disk, role)
+
+    @translated
+    def is_claimed_here(self, role: str) -> bool:
+        """Whether a process of this host holds the role, as far as is known."""
+        return is_claimed(self._main.disk, role) and (
+            (holder := claimant(self._main.disk, role)) is None or holder.is_on_this_host
+        )
+
+    @translated
+    def claimant(self, role: str) -> ProcessIdentity | None:
+        """The process that holds the role, which may be one of another host; None when it is not known."""
+        return claimant(self._main.disk, role)
 
     def _root_of(self, name: RepositoryName) -> StorageRoot:
         return self._by_segment.get(name.partition("/")[0], self._main)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,12 @@ from flows.supervisor.view import SupervisorView
 from profiles.errors import ProfileInvalid
 from profiles.loader import load_profile
 from profiles.values.poll_timing import PollInterval
+from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from flows.orchestration.runner_events import RunnerEvent
 
+HERE = ProcessIdentity.current()
 PROFILE = """\
 storage: {rootDirectory: store}
 sync:
@@ -281,8 +284,10 @@ def test_one_server_per_database(tmp_path: Path) -> None:
     "record",
     [
         pytest.param(None, id="no record"),
-        pytest.param(ServerRecord("http://127.0.0.1:1/api", os.getpid(), 0.0), id="nobody answers"),
-        pytest.param(ServerRecord("http://127.0.0.1:1/api", 2**22, 0.0), id="no such process"),
+        pytest.param(ServerRecord("http://127.0.0.1:1/api", HERE, 0.0), id="nobody answers"),
+        pytest.param(
+            ServerRecord("http://127.0.0.1:1/api", replace(HERE, pid=2**22), 0.0), id="no such process"
+        ),
     ],
 )
 def test_a_record_without_a_server_is_no_running_server(tmp_path: Path, record: ServerRecord | None) -> None:

@@ -145,7 +145,7 @@ def test_a_changed_profile_is_taken_over_and_a_bad_one_refused(
 
 def test_a_second_up_on_the_store_says_so(mirror: Mirror, up: Supervisor) -> None:
     with pytest.raises(
-        StoreLocked, match=rf"another `mirrorflow up` \(pid {os.getpid()}\) serves this store"
+        StoreLocked, match=rf"another `mirrorflow up` \(pid {os.getpid()} on .+\) serves this store"
     ):
         mirror.up().__enter__()
 

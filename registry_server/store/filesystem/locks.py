@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 import struct
 import time
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from urllib.parse import quote
 from registry_server.store import records
 from registry_server.store.errors import StoreLocked, translated
 from registry_server.store.filesystem.disk import read, write_all
+from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def _wait(fd: int, kind: int, byte: int) -> None:
 
 @contextlib.contextmanager
 def claim(disk: Disk, role: str) -> Iterator[None]:
-    """Hold a role in the whole store. Raises `StoreLocked` with the pid of the holder."""
+    """Hold a role in the whole store. Raises `StoreLocked` with the holder."""
     fd = _claimed(disk, role)
     try:
         yield
@@ -110,6 +110,13 @@ def is_claimed(disk: Disk, role: str) -> bool:
         os.close(fd)
 
 
+def claimant(disk: Disk, role: str) -> ProcessIdentity | None:
+    """The process that holds the role; None when none does, or when it could not write down who it is."""
+    if not is_claimed(disk, role):
+        return None
+    return records.decoded(read(_path(disk, role)), ProcessIdentity.from_json)
+
+
 def _path(disk: Disk, role: str) -> str:
     return f"{disk.root}/locks/{quote(role, safe='')}"
 
@@ -121,7 +128,7 @@ def _claimed(disk: Disk, role: str) -> int:
     try:
         if not try_lock(fd):
             raise _held(disk, role, path)
-        holder = records.encode({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+        holder = records.encode({**ProcessIdentity.current().to_json(), "since": time.time()})
         _write_holder(fd, holder)
     except BaseException:
         os.close(fd)
@@ -140,11 +147,9 @@ def _write_holder(fd: int, holder: bytes) -> None:
 
 
 def _held(disk: Disk, role: str, path: str) -> StoreLocked:
-    found = records.decoded(read(path), lambda body: (int(body["pid"]), str(body["host"])))
-    pid, host = found or (None, "")
-    who = f"process {pid} on {host}" if found else "another process"
+    holder = records.decoded(read(path), ProcessIdentity.from_json)
     return StoreLocked(
-        f"{who} already holds the role {role!r} in the store {disk.root}; end it first, "
-        "or give this one another storage.rootDirectory",
-        pid=pid,
+        f"{holder or 'another process'} already holds the role {role!r} in the store {disk.root}; end it "
+        "first, or give this one another storage.rootDirectory",
+        holder=holder,
     )

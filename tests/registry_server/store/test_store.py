@@ -13,6 +13,7 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreDamaged, StoreError, StoreLocked, StoreMissing, StoreTooNew
+from registry_server.store.filesystem.process_identity import ProcessIdentity
 from registry_server.store.mirror_state.run_reports import KEPT
 from registry_server.store.store import Store
 from tests.registry_server.store.images import layer, put_image, tag_image
@@ -146,9 +147,11 @@ def test_a_role_is_held_once(store: Store) -> None:
             store.claim("up"),
         ):
             pass
-        assert caught.value.pid == os.getpid()
+        assert caught.value.holder == ProcessIdentity.current()
+        assert store.claimant("up") == ProcessIdentity.current()
         with store.claim("gc"):
             pass
+    assert store.claimant("up") is None
     with store.claim("up"):
         pass
 
@@ -169,7 +172,8 @@ def test_a_role_ends_with_its_process(store: Store) -> None:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreLocked) as caught, store.claim("up"):
             pass
-        assert caught.value.pid == holder.pid
+        assert caught.value.holder is not None
+        assert caught.value.holder.pid == holder.pid
         holder.kill()
     with store.claim("up"):
         pass

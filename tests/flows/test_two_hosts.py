@@ -1,0 +1,155 @@
+"""Commands of two hosts over one store. The other host is a name and a boot id beside a lock that is held."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.orchestration.prefect_server import PrefectServerElsewhere, prefect_api
+from flows.orchestration.server_record import (
+    ServerRecord,
+    claim_database,
+    forget_record,
+    read_record,
+    running_server,
+    write_record,
+)
+from registry_server.store.filesystem.process_identity import ProcessIdentity
+from registry_server.store.store import Store
+from tests.flows.test_cli import mirrorflow, write_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.registries import Registry
+
+HERE = ProcessIdentity.current()
+ELSEWHERE = ProcessIdentity(os.getpid(), "other.example", "another-boot")
+"""With the pid of a process that runs here: a pid says nothing of another host."""
+LOOPBACK_OF_BOTH = "http://127.0.0.1:4200/api"
+HOLD = """
+import pathlib, sys
+from flows.orchestration.server_record import claim_database
+from registry_server.store.store import Store
+root = pathlib.Path(sys.argv[1])
+with Store.open(root).claim("up"):
+    (root / "prefect").mkdir()
+    assert claim_database(root / "prefect") is not None
+    (root / "prefect/server.lock").write_text(sys.argv[2])
+    (root / "locks/up").write_text(sys.argv[2])
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def profile(sample_upstream: Registry, tmp_path: Path) -> Path:
+    return write_profile(tmp_path, sample_upstream.url, "{images: ['library/nginx:1.26.0']}")
+
+
+@pytest.fixture
+def up_elsewhere(tmp_path: Path) -> Iterator[None]:
+    """A process that holds what `up` holds, as one of another host."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "store"), json.dumps(ELSEWHERE.to_json())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.kill()
+
+
+@pytest.mark.parametrize(
+    ("process", "here"),
+    [
+        pytest.param(HERE, True, id="this process"),
+        pytest.param(replace(HERE, boot=""), True, id="written by an earlier version: the name has to do"),
+        pytest.param(replace(HERE, boot="another-boot"), False, id="before the last boot, or a namesake"),
+        pytest.param(replace(HERE, host="box"), False, id="a container on this machine has its own loopback"),
+        pytest.param(ELSEWHERE, False, id="another machine"),
+    ],
+)
+def test_a_host_is_known_by_its_name_and_its_boot_id(process: ProcessIdentity, *, here: bool) -> None:
+    assert process.is_on_this_host is here
+
+
+def test_a_server_of_another_host_is_not_asked_even_if_something_answers_there(
+    tmp_path: Path, prefect_url: str
+) -> None:
+    (tmp_path / "prefect").mkdir()
+    write_record(tmp_path / "prefect", ServerRecord(prefect_url, HERE, 0.0))
+    assert running_server(tmp_path) == prefect_url
+    write_record(tmp_path / "prefect", ServerRecord(prefect_url, ELSEWHERE, 0.0))
+    assert running_server(tmp_path) is None
+
+
+def test_the_record_of_another_host_is_not_removed(tmp_path: Path) -> None:
+    record = ServerRecord(LOOPBACK_OF_BOTH, ELSEWHERE, 0.0)
+    write_record(tmp_path, record)
+    forget_record(tmp_path, ELSEWHERE.pid)
+    assert read_record(tmp_path) == record
+
+
+def test_a_record_of_an_earlier_version_is_one_of_this_host(tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text('{"url": "http://127.0.0.1:4200/api", "pid": 7, "started": 1.0}\n')
+    found = read_record(tmp_path)
+    assert found is not None
+    assert found.process.is_on_this_host
+
+
+def test_while_another_host_runs_the_server_a_command_ends_and_holds_no_lock(tmp_path: Path) -> None:
+    home = tmp_path / "prefect"
+    home.mkdir()
+    claim = claim_database(home)
+    assert claim is not None
+    (home / "server.lock").write_text(json.dumps(ELSEWHERE.to_json()))
+    expected = rf"runs on the host other\.example \(pid {os.getpid()}\).* leave --prefect out"
+    with pytest.raises(PrefectServerElsewhere, match=expected), prefect_api(tmp_path, environment={}):
+        pass
+    os.close(claim)
+
+
+@pytest.mark.usefixtures("up_elsewhere")
+def test_sync_runs_without_prefect_while_up_runs_on_another_host(profile: Path) -> None:
+    done = mirrorflow("sync", profile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "`mirrorflow up` runs on the host other.example" in done.stderr
+    assert "without Prefect" in done.stderr
+    assert "1 of 1 images" in done.stdout
+
+
+@pytest.mark.usefixtures("up_elsewhere")
+def test_sync_with_prefect_names_the_host_that_has_the_server(profile: Path) -> None:
+    done = mirrorflow("sync", profile, "--prefect")
+    assert done.returncode == 1
+    assert f"on the host other.example (pid {os.getpid()})" in done.stderr
+
+
+@pytest.mark.usefixtures("up_elsewhere")
+def test_a_second_up_names_the_host_of_the_first(profile: Path) -> None:
+    done = mirrorflow("up", profile)
+    assert done.returncode == 1
+    assert f"another `mirrorflow up` (pid {os.getpid()} on other.example)" in done.stderr
+
+
+@pytest.mark.usefixtures("up_elsewhere")
+def test_what_runs_on_another_host_does_not_run_here(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    assert store.is_claimed("up")
+    assert not store.is_claimed_here("up")
+    assert store.claimant("up") == ELSEWHERE
+    with store.claim("gc"):
+        assert store.is_claimed_here("gc")
+
+
+def test_a_role_names_this_host(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    with store.claim("up"):
+        assert json.loads((store.root / "locks/up").read_text())["host"] == socket.gethostname()
