@@ -50,6 +50,10 @@ class IncomingReader:
         found = os.fstat(self.fd)
         return IncomingState(found.st_size, not found.st_mode & _WRITABLE, found.st_nlink > 0)
 
+    def read(self, size: int, position: int) -> bytes:
+        """Up to `size` bytes from `position`; b"" may also mean that they are not visible here yet."""
+        return os.pread(self.fd, size, position)
+
     def is_being_written(self) -> bool:
         """Whether somebody holds the file's lock. Looks without taking it: writers are not disturbed."""
         found = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)

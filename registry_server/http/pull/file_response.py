@@ -10,14 +10,14 @@ import asyncio
 import errno
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.responses import Response
 
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -62,30 +62,50 @@ class FileRangeResponse(Response):
             os.close(self._fd)
 
 
+class GrowingFile(Protocol):
+    """A file that is still being written."""
+
+    async def reach(self, position: int) -> int:
+        """Wait until there is more than `position`, and say up to where; `position` itself when the client
+        is gone."""
+        ...
+
+    def read(self, size: int, position: int) -> bytes:
+        """Up to `size` bytes. None do not mean the end: a network file system may show the size earlier than
+        the content."""
+        ...
+
+    async def await_content(self, position: int) -> None:
+        """After a read that gave nothing: wait before the next one. Raises when nothing can come."""
+        ...
+
+
 async def send_file(
     fd: int,
     positions: range,
     send: Send,
     gone: asyncio.Event,
-    reach: Callable[[int], Awaitable[int]] | None = None,
+    growing: GrowingFile | None = None,
 ) -> None:
-    """Send the body. `reach(position)`: of a file that grows, waits until there is more than `position`, and
-    says up to where; `position` itself when the client is gone."""
+    """Send the body. `growing`: the file `fd`, where it is still being written."""
     position, stop, chunks = positions.start, positions.stop, 0
-    until = stop if reach is None else position
+    until = stop if growing is None else position
     while True:
-        if reach is not None and position >= until:
-            until = min(stop, await reach(position))
-        size, grows = min(CHUNK_BYTES, until - position), reach is not None
-        if grows and until - position <= _JUST_WRITTEN:
-            chunk: bytes | bytearray = os.pread(fd, size, position)  # no buffer to fill with zeros before
+        if growing is not None and position >= until:
+            until = min(stop, await growing.reach(position))
+        size = min(CHUNK_BYTES, until - position)
+        if growing is not None and until - position <= _JUST_WRITTEN:
+            chunk: bytes | bytearray = growing.read(size, position)  # no buffer to fill with zeros before
         else:
-            chunk = await _read(fd, position, size, grows=grows)
+            chunk = await _read(fd, position, size, grows=growing is not None)
         position += len(chunk)
         if gone.is_set():
             return
         if not chunk and position < stop:
-            raise FileTruncated(position, stop)
+            if growing is None:
+                raise FileTruncated(position, stop)
+            await growing.await_content(position)
+            continue
         await send({"type": "http.response.body", "body": chunk, "more_body": position < stop})
         chunks += 1
         if chunks % _BREATHE_EVERY == 0:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from asyncinotify import Inotify, Mask
 from starlette.responses import Response
 
-from registry_server.http.pull.file_response import send_file, watch_disconnect
+from registry_server.http.pull.file_response import FileTruncated, send_file, watch_disconnect
 from registry_server.store.incoming_reader import IncomingAborted, IncomingReader
 
 if TYPE_CHECKING:
@@ -28,20 +29,30 @@ _log = logging.getLogger("registry_server")
 _TICK = 0.2  # seconds
 # Between two rounds of waking: each write of a writer would be one, and the kernel makes one event of many.
 _PAUSE = 0.005  # seconds
+# How long the content of a finished file may be missing: a network file system shows sizes before content.
+_LAG = 3.0  # seconds
 
 
 class IncomingBlobResponse(Response):
     """Sends the bytes at `positions` of a blob that arrives in `file`, and closes that.
 
-    Raises `IncomingAborted` in the middle, which makes the server break the connection.
+    Raises `IncomingAborted` or `FileTruncated` in the middle, which makes the server break the connection.
+    `lag`: seconds that the content of a finished file may be behind its size.
     """
 
     def __init__(
-        self, file: IncomingReader, positions: range, status: int, headers: Mapping[str, str]
+        self,
+        file: IncomingReader,
+        positions: range,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        lag: float = _LAG,
     ) -> None:
         super().__init__(status_code=status, headers={**headers, "Content-Length": str(len(positions))})
         self._file = file
         self._positions = positions
+        self._lag = lag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         try:
@@ -49,8 +60,8 @@ class IncomingBlobResponse(Response):
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
             async with watch_disconnect(receive) as gone, _hub().watching(self._file) as changed:
-                follower = _Follower(self._file, self._positions.stop, changed, gone)
-                await send_file(self._file.fd, self._positions, send, gone, follower.reach)
+                follower = _Follower(self._file, self._positions.stop, changed, gone, self._lag)
+                await send_file(self._file.fd, self._positions, send, gone, follower)
         finally:
             self._file.close()
 
@@ -65,9 +76,17 @@ async def wait_for_start(file: IncomingReader, positions: range) -> None:
 
 
 class _Follower:
-    def __init__(self, file: IncomingReader, stop: int, changed: asyncio.Event, gone: asyncio.Event) -> None:
-        self._file, self._stop = file, stop
+    def __init__(
+        self,
+        file: IncomingReader,
+        stop: int,
+        changed: asyncio.Event,
+        gone: asyncio.Event,
+        lag: float = _LAG,
+    ) -> None:
+        self._file, self._stop, self._lag = file, stop, lag
         self._changed, self._gone = changed, gone
+        self._waiting = (-1, 0.0)  # at which position for content, and until when
 
     async def reach(self, position: int) -> int:
         """Up to where may be sent: beyond `position`, unless the client is gone. Raises `IncomingAborted`."""
@@ -79,6 +98,24 @@ class _Follower:
             if not await self._woken():
                 self._check_writer(position)
         return position
+
+    def read(self, size: int, position: int) -> bytes:
+        return self._file.read(size, position)
+
+    async def await_content(self, position: int) -> None:
+        """Until something happens: for as long as the writer writes, and for `lag` seconds after it.
+
+        Raises `IncomingAborted`, or `FileTruncated` for a verified file.
+        """
+        self._look(position)
+        if self._file.is_being_written() or self._waiting[0] != position:
+            self._waiting = (position, time.monotonic() + self._lag)
+        elif time.monotonic() >= self._waiting[1]:
+            if self._file.state().verified:
+                raise FileTruncated(position, self._stop)
+            raise IncomingAborted(f"the writer of the incoming blob ended after {position} bytes")
+        self._changed.clear()
+        await self._woken()
 
     def _look(self, position: int) -> int | None:
         state = self._file.state()
