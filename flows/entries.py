@@ -59,5 +59,9 @@ def open_store(profile: Profile, *, create: bool = True) -> Store:
     """The store that the profile names. Raises `StoreError`."""
     storage = profile.storage
     return Store.open(
-        storage.root_directory, subpaths=storage.roots(), durability=storage.durability, create=create
+        storage.root_directory,
+        subpaths=storage.roots(),
+        durability=storage.durability,
+        create=create,
+        shared_file_system=storage.shared_file_system,
     )

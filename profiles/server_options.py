@@ -38,6 +38,7 @@ def server_options(profile: Profile) -> ServerOptions:
         header_timeout=http.header_timeout,
         writable=access is not None and access.policy.allows_writing,
         limits=_limits(http.limits),
+        shared_file_system=profile.storage.shared_file_system,
     )
 
 

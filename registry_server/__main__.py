@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         "--on-miss", type=Path, metavar="FILE",
         help="call a webhook for what is not here: JSON with url, secret, timeout (docs/on-demand.md)",
     )  # fmt: skip
+    add(
+        "--shared-file-system", choices=("auto", "exclusive", "uncached"), default="auto",
+        help="of a network file system: no other host uses the store, or nothing is cached (docs/store.md)",
+    )  # fmt: skip
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
     return parser
@@ -125,6 +129,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         header_timeout=given.header_timeout,
         writable=given.writable,
         limits=limits,
+        shared_file_system=given.shared_file_system,
         on_miss=given.on_miss,
     )
 

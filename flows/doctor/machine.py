@@ -14,6 +14,7 @@ from flows.settings import own_server_wanted, prefect_home
 from registry_server.http.listener import CannotListen, listen
 from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
+from registry_server.store.filesystem.shared_filesystem import is_shared_kind, mounted_on, sharing_problem
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from flows.doctor.findings import Finding
     from profiles.model.profile import Profile
+    from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 _MACHINE = Subject("this machine")
 _LOW = 0.05  # of a disk
@@ -43,6 +45,7 @@ class MachineCheck:
         roots = dict.fromkeys((storage.root_directory, *storage.roots().values()))
         for root in roots:
             yield _folder(root)
+            yield from _file_system(root, storage.shared_file_system)
             yield from _disk(root, self.profile.http.limits.spare_bytes)
         serving = _is_serving(self.profile)
         if not serving:
@@ -73,6 +76,19 @@ def _folder(root: Path) -> Finding:
     if home != root:
         return _MACHINE.note("store", f"{root} does not exist yet; it can be created")
     return _MACHINE.ok("store", f"{root} is writable")
+
+
+def _file_system(root: Path, declared: SharedFileSystem) -> Iterator[Finding]:
+    """Of a file system that hosts may share: whether they can use the store together."""
+    real = os.path.realpath(root)
+    mount = mounted_on(real)
+    if mount is None or not is_shared_kind(mount):
+        return
+    if problem := sharing_problem(real, mount, declared):
+        found, _, advice = problem.partition("; ")
+        yield _MACHINE.failed("file system", found, advice)
+    else:
+        yield _MACHINE.ok("file system", f"{real} is on {mount.kind} ({declared})")
 
 
 def _disk(root: Path, spare: int) -> Iterator[Finding]:

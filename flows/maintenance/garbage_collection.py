@@ -52,6 +52,8 @@ def collect_garbage(
     stopped: Callable[[], bool] = lambda: False,
 ) -> GcReport:
     """As the profile wants it, in every root. Raises `StoreLocked`, `StoreError`."""
+    if not dry_run:
+        store.require_shareable()
     evicted = evict(store, profile, dry_run=dry_run, told=told)
     care = Care(dry_run=dry_run, told=told, stopped=stopped, **_cared_for(profile))
     report = collect(store, profile.storage.gc_options(), care)

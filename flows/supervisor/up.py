@@ -96,7 +96,9 @@ class Supervisor:
                 profile.storage.root_directory,
                 subpaths=profile.storage.roots(),
                 durability=profile.storage.durability,
+                shared_file_system=profile.storage.shared_file_system,
             )
+            store.require_shareable()
             self._root = store.root
             self._arriving = ArrivingBlobs([f"{root.disk.root}/incoming" for root in store.roots])
             self._claim(store)

@@ -136,7 +136,10 @@ def _app(options: ServerOptions) -> ASGIApp:
 
 def _check(options: ServerOptions) -> None:
     """For its errors: each worker opens its own."""
-    _guard(options, Store.open(options.root, subpaths=options.subpaths))
+    store = Store.open(options.root, subpaths=options.subpaths, shared_file_system=options.shared_file_system)
+    if options.writable:
+        store.require_shareable()
+    _guard(options, store)
     _on_miss(options)
     if options.access_log:
         AccessLog.open(options.access_log)

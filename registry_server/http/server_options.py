@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.http.auth.access_options import AccessOptions
+    from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ServerOptions:
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
     writable: bool = False  # whether clients may push and delete at all
     limits: PushLimits = field(default_factory=PushLimits)
+    shared_file_system: SharedFileSystem = "auto"
     on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
 
     @property
@@ -63,5 +65,7 @@ class ServerOptions:
         given += ["--writable"] if self.writable else []
         for limit in self.limits.arguments():
             given += ["--limit", limit]
+        if self.shared_file_system != "auto":
+            given += ["--shared-file-system", self.shared_file_system]
         given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
         return given

@@ -5,6 +5,7 @@ StoreError
 ├── StoreTooNew          written by a later version of mirrorflow
 ├── StoreFull            no space, quota, or a limit on the size of files
 ├── StoreUnwritable      read-only, or no permission
+├── StoreNotShareable    its file system does not show in time what other hosts do
 ├── StoreDamaged         a file is not what mirrorflow wrote there
 ├── StoreLocked          somebody else holds it
 ├── WaitCancelled        who waited was told to stop
@@ -51,6 +52,10 @@ class StoreFull(StoreError):
 
 class StoreUnwritable(StoreError):
     pass
+
+
+class StoreNotShareable(StoreError):
+    """Garbage collection and pushes could lose content on this file system."""
 
 
 class StoreDamaged(StoreError):

@@ -15,11 +15,17 @@ from registry_server.store.blob_pool import Pool
 from registry_server.store.errors import StoreDamaged, StoreMissing, StoreTooNew
 from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.disk import Disk
+from registry_server.store.filesystem.shared_filesystem import (
+    effective_durability,
+    mounted_on,
+    sharing_problem,
+)
 from registry_server.store.filesystem.stat_cache import StatCache
 from registry_server.store.filesystem.throttle import Throttle
 
 if TYPE_CHECKING:
     from registry_server.store.filesystem.durability import Durability
+    from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 VERSION: Final = 1
 _FOLDERS: Final = ("blobs", "incoming", "locks", "repos", "staging")
@@ -35,18 +41,22 @@ class StorageRoot:
     uuid: str
     stat_cache: StatCache = field(default_factory=StatCache)
     pull_throttle: Throttle = field(default_factory=Throttle)  # pulls
+    sharing_problem: str = ""  # why hosts cannot share it; "" when nothing is wrong
 
 
-def open_root(path: str, durability: Durability, *, create: bool) -> StorageRoot:
+def open_root(
+    path: str, durability: Durability, *, create: bool, shared: SharedFileSystem = "auto"
+) -> StorageRoot:
     """Raises OSError, `StoreMissing` (nothing there and not `create`), `StoreTooNew`, `StoreDamaged`."""
-    disk = Disk(path, durability)
+    mount = mounted_on(path)
+    disk = Disk(path, effective_durability(durability, mount))
     found = _read_format(path)
     if found is None and not create:
         raise StoreMissing(f"there is no store in {path} (no format.json); check storage.rootDirectory")
     if found is None:
         found = _create(disk)
     _clean_staging(path)
-    return StorageRoot(disk, Pool(disk), found)
+    return StorageRoot(disk, Pool(disk), found, sharing_problem=sharing_problem(path, mount, shared))
 
 
 def _read_format(root: str) -> str | None:

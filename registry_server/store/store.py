@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.errors import StoreError, translated
+from registry_server.store.errors import StoreError, StoreNotShareable, translated
 from registry_server.store.filesystem.leases import lease
 from registry_server.store.filesystem.locks import claim, claimant, is_claimed
 from registry_server.store.mirror_state.run_reports import Reports
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.store.filesystem.durability import Durability
     from registry_server.store.filesystem.process_identity import ProcessIdentity
+    from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 
 class Store:
@@ -50,18 +51,20 @@ class Store:
         subpaths: Mapping[str, Path] | None = None,
         durability: Durability = "batch",
         create: bool = True,
+        shared_file_system: SharedFileSystem = "auto",
     ) -> Store:
         """Open the store in `root`, and make it if `create`.
 
         `subpaths`: "/kube-proxy" -> another root, for repositories whose first part is `kube-proxy`; it holds
-        them under their full names. Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`.
+        them under their full names. `shared_file_system`: what the operator says of the file system (see
+        `require_shareable`). Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`.
         """
         opened: dict[str, StorageRoot] = {}
 
         def once(path: Path) -> StorageRoot:
             real = os.path.realpath(path)
             if real not in opened:
-                opened[real] = open_root(real, durability, create=create)
+                opened[real] = open_root(real, durability, create=create, shared=shared_file_system)
             return opened[real]
 
         main = once(root)
@@ -140,6 +143,12 @@ class Store:
         For whoever takes long from the first blob to the tag. Raises `StoreError`.
         """
         return lease([root.disk for root in self._roots])
+
+    def require_shareable(self) -> None:
+        """Raises `StoreNotShareable` where a collector or a push could lose content by cached attributes."""
+        for root in self._roots:
+            if root.sharing_problem:
+                raise StoreNotShareable(root.sharing_problem)
 
     @property
     def roots(self) -> tuple[StorageRoot, ...]:

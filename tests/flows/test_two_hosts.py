@@ -21,9 +21,12 @@ from flows.orchestration.server_record import (
     running_server,
     write_record,
 )
+from profiles.loader import load_profile
+from profiles.server_options import server_options
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 from registry_server.store.store import Store
-from tests.flows.test_cli import mirrorflow, write_profile
+from tests.flows.test_cli import COMMAND, mirrorflow, write_profile
+from tests.support.mounts import run_as_if_mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,3 +156,36 @@ def test_a_role_names_this_host(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     with store.claim("up"):
         assert json.loads((store.root / "locks/up").read_text())["host"] == socket.gethostname()
+
+
+NFS = (
+    "22 1 0:51 / / rw - nfs4 files.example:/export rw,vers=4.2,hard,local_lock=none"  # attributes are cached
+)
+
+
+def test_up_begins_nothing_where_another_host_could_be_seen_late(profile: Path, tmp_path: Path) -> None:
+    done = run_as_if_mounted(NFS, [*COMMAND, "up", str(profile)], folder=tmp_path)
+    assert done.returncode == 1
+    assert "mount it with actimeo=0,lookupcache=none" in " ".join(done.stderr.split())
+
+
+def test_gc_collects_for_a_host_that_is_alone(profile: Path, tmp_path: Path) -> None:
+    Store.open(tmp_path / "store")
+    gc = [*COMMAND, "store", "gc", str(profile)]
+    refused = run_as_if_mounted(NFS, gc, folder=tmp_path)
+    assert refused.returncode == 1
+    assert "storage.sharedFileSystem: exclusive" in " ".join(refused.stderr.split())
+    alone = profile.read_text().replace(
+        "rootDirectory: store", "rootDirectory: store, sharedFileSystem: exclusive"
+    )
+    profile.write_text(alone)
+    collected = run_as_if_mounted(NFS, gc, folder=tmp_path)
+    assert collected.returncode == 0, collected.stderr
+    assert server_options(load_profile(profile).profile).shared_file_system == "exclusive"
+
+
+def test_doctor_says_how_to_mount_it(profile: Path, tmp_path: Path) -> None:
+    done = run_as_if_mounted(NFS, [*COMMAND, "doctor", str(profile)], folder=tmp_path)
+    said = " ".join(done.stdout.split())
+    assert "file system" in said
+    assert "mount it with actimeo=0,lookupcache=none" in said

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from profiles.errors import Refusal, Refusals
 from profiles.model.fields import PositiveDuration, ProfileModel, ProfilePath
 from profiles.model.server.retention import Retention
+from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 from registry_server.store.gc.retention import GcOptions
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class Storage(StorageOptions):
     root_directory: ProfilePath = Field(
         description="Folder of the store; it is created if missing. Relative to the profile.",
         examples=["/var/lib/mirrorflow"],
+    )
+    shared_file_system: SharedFileSystem = Field(
+        default="auto",
+        description="How hosts use a network file system under the store. auto: `up`, `store gc` and a "
+        "server that accepts pushes refuse one that caches attributes. exclusive: no other host uses the "
+        "store. uncached: its caches are turned off, which the mount options do not show.",
     )
     sub_paths: dict[str, SubPath] = Field(
         default_factory=dict,

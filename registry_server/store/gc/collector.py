@@ -67,9 +67,11 @@ def collect(
     """Collect garbage in every storage root of the store; `options` by the folder of the root.
 
     Raises `StoreLocked` when another collection is at it, `StoreError` when a root cannot be read or written:
-    then nothing that was not looked at has been touched.
+    then nothing that was not looked at has been touched. `StoreNotShareable`: nothing is collected there.
     """
     care = care or Care()
+    if not care.dry_run:
+        store.require_shareable()
     report = GcReport(dry_run=care.dry_run, started=time.time())
     by_root = {os.path.realpath(path): each for path, each in (options or {}).items()}
     with contextlib.ExitStack() as claims:
