@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from profiles.model.server.storage import Storage
+
 RETENTION_SECONDS = 30 * 24 * 3600
 """How long our own server keeps finished runs (some 20 kB a task run); reports stay in the store."""
 
@@ -64,9 +66,9 @@ SILENT_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """For a process whose terminal is the user's: Prefect still logs to the API, not to the screen."""
 
 
-def prefect_home(store_root: Path) -> Path:
+def prefect_home(storage: Storage) -> Path:
     """Where our own server keeps its database, UI files, logs and `server.json`."""
-    return store_root / "prefect"
+    return (storage.prefect_home or storage.root_directory / "prefect").resolve()
 
 
 def own_server_wanted(environment: Mapping[str, str]) -> bool:
@@ -75,9 +77,8 @@ def own_server_wanted(environment: Mapping[str, str]) -> bool:
     return not environment.get("PREFECT_API_URL")
 
 
-def server_environment(environment: Mapping[str, str], store_root: Path) -> dict[str, str]:
+def server_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """The whole environment of our own Prefect server process."""
-    home = prefect_home(store_root)
     ours = {
         "PREFECT_HOME": str(home),
         # Prefect copies its UI into its own package otherwise, which an install may not allow.
@@ -92,15 +93,15 @@ def server_environment(environment: Mapping[str, str], store_root: Path) -> dict
 
 
 def client_environment(
-    environment: Mapping[str, str], *, api_url: str, store_root: Path, silent: bool = False
+    environment: Mapping[str, str], *, api_url: str, home: Path, silent: bool = False
 ) -> dict[str, str]:
     """The whole environment of a process that talks to the Prefect server at `api_url`
-    (`http://host:port/api`); `silent` keeps Prefect's log off its terminal."""
+    (`http://host:port/api`); `home` as of `prefect_home`; `silent` keeps Prefect's log off its terminal."""
     ours = {"PREFECT_API_URL": api_url, **_QUIET_CLIENT, **(SILENT_CONSOLE if silent else {})}
     if not own_server_wanted(environment):
         return {**ours, **environment, **for_httpx(environment)}  # their home: credentials are in it
-    home = {"PREFECT_HOME": str(prefect_home(store_root))}
-    return {**ours, **home, **_without_profile(environment), **for_httpx(environment)}
+    ours["PREFECT_HOME"] = str(home)
+    return {**ours, **_without_profile(environment), **for_httpx(environment)}
 
 
 def _without_profile(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,14 +15,16 @@ from pathlib import Path
 def main() -> None:
     from flows.entries import open_store
     from flows.orchestration.prefect_server import drain_prefect_queues
-    from flows.settings import client_environment
+    from flows.settings import client_environment, prefect_home
     from profiles.loader import load_profile
 
     path = Path(sys.argv[1])
     profile = load_profile(path).profile
     store = open_store(profile)
     api = os.environ["PREFECT_API_URL"]
-    os.environ.update(client_environment(os.environ, api_url=api, store_root=store.root, silent=True))
+    os.environ.update(
+        client_environment(os.environ, api_url=api, home=prefect_home(profile.storage), silent=True)
+    )
     from flows.orchestration.in_process import run_in_process
 
     began, used = time.perf_counter(), time.process_time()

@@ -77,7 +77,8 @@ def _start_run(up: Supervisor, folder: Path) -> None:
     if isinstance(applied, DeploymentsApplied) and any(entry.started for entry in applied.entries):
         return
     store = Store.open(folder / "store")
-    environment = client_environment(os.environ, api_url=up.api_url, store_root=store.root, silent=True)
+    home = store.root / "prefect"
+    environment = client_environment(os.environ, api_url=up.api_url, home=home, silent=True)
     os.environ.update(environment)
     from prefect.client.orchestration import get_client
 

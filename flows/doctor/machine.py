@@ -50,7 +50,7 @@ class MachineCheck:
         serving = _is_serving(self.profile)
         if not serving:
             yield _port(self.profile)
-        yield _prefect(storage.root_directory, self.environment)
+        yield _prefect(prefect_home(storage), self.environment)
 
 
 def open_store(profile: Profile) -> Store | None:
@@ -122,16 +122,16 @@ def _port(profile: Profile) -> Finding:
     return _MACHINE.ok("port", f"{profile.http.address}:{profile.http.port} is free for `mirrorflow up`")
 
 
-def _prefect(root: Path, environment: Mapping[str, str]) -> Finding:
+def _prefect(home: Path, environment: Mapping[str, str]) -> Finding:
     if not own_server_wanted(environment):
         url = environment["PREFECT_API_URL"]
         if is_healthy(url):
             return _MACHINE.ok("Prefect", "the API of PREFECT_API_URL answers")
         advice = "start it, correct PREFECT_API_URL, or unset it to use mirrorflow's own server"
         return _MACHINE.failed("Prefect", "the API of PREFECT_API_URL does not answer", advice)
-    url_of_ours = running_server(root)
+    url_of_ours = running_server(home)
     if url_of_ours is None:
-        record = read_record(prefect_home(root))
+        record = read_record(home)
         if record is not None and not record.process.is_on_this_host:
             found = f"the last server of this store ran on the host {record.process.host}"
             return _MACHINE.note(

@@ -11,7 +11,8 @@ from flows.notebook_support.sync_report import profile_store
 from flows.orchestration.deployment_runs import RunRefused, await_run, failed_runs, start_run
 from flows.orchestration.prefect_server import running_server
 from flows.orchestration.sync import incomplete_images
-from flows.settings import client_environment, own_server_wanted
+from flows.settings import client_environment, own_server_wanted, prefect_home
+from profiles.loader import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,13 +39,11 @@ def connected(profile: Path) -> Iterator[tuple[SyncPrefectClient, Store]]:
 
     Raises `RunRefused` when no such server runs: a run that is asked for would never begin.
     """
-    store = profile_store(profile)
-    api_url = (
-        os.environ["PREFECT_API_URL"] if not own_server_wanted(os.environ) else running_server(store.root)
-    )
+    store, home = profile_store(profile), prefect_home(load_profile(profile).profile.storage)
+    api_url = os.environ["PREFECT_API_URL"] if not own_server_wanted(os.environ) else running_server(home)
     if api_url is None:
         raise RunRefused(f"no mirrorflow is running on {store.root}: start `mirrorflow up {profile}` first")
-    environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
+    environment = client_environment(os.environ, api_url=api_url, home=home, silent=True)
     os.environ.update({name: value for name, value in environment.items() if name != "PREFECT_API_URL"})
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings

@@ -34,16 +34,15 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
     api_url = os.environ["PREFECT_API_URL"]
     require_server(api_url)
     store = open_store(loaded.profile)
-    os.environ.update(client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True))
+    home = prefect_home(loaded.profile.storage)
+    os.environ.update(client_environment(os.environ, api_url=api_url, home=home, silent=True))
     from prefect.client.orchestration import get_client
 
     wanted = definitions(loaded.profile, loaded.path.absolute())
     with named_prefect_errors(api_url), get_client(sync_client=True) as client:
         if work_pool is not None:
             _require_work_pool(client, work_pool)
-        changes = apply_definitions(
-            client, wanted, store_uuid=store.uuid, home=prefect_home(store.root), work_pool=work_pool
-        )
+        changes = apply_definitions(client, wanted, store_uuid=store.uuid, home=home, work_pool=work_pool)
     for applied, definition in zip(changes.applied, wanted, strict=True):
         yield from _lines(applied, definition)
     for name in changes.removed:

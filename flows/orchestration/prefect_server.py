@@ -1,4 +1,4 @@
-"""Our own Prefect server: a child process over a database in the store.
+"""Our own Prefect server: a child process over a database in a folder of its own, by default in the store.
 
 `up` runs it as long as it lives; `sync` and `rerun` run the same server for one command when there
 is no `up`, so that the UI's history is in one place.
@@ -31,7 +31,7 @@ from flows.orchestration.server_record import (
     write_record,
 )
 from flows.orchestration.user_server import named_prefect_errors, require_server
-from flows.settings import own_server_wanted, prefect_home, server_environment
+from flows.settings import own_server_wanted, server_environment
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _LONGEST = 300  # characters of one line: shutil.copytree names every file of a 
 
 
 class PrefectServerBusy(PrefectServerError):
-    """Another process, `holder`, runs, starts or stops a server on this store's database."""
+    """Another process, `holder`, runs, starts or stops a server on this database."""
 
     retryable = True
 
@@ -64,12 +64,13 @@ class PrefectServerBusy(PrefectServerError):
 
 
 class PrefectServerElsewhere(PrefectServerError):
-    """The server of this store's database runs on another host; it listens on the loopback of that one."""
+    """The server of this database runs on another host; it listens on the loopback of that one."""
 
     def __init__(self, home: Path, holder: ProcessIdentity) -> None:
         super().__init__(
             f"the Prefect server of {home} runs on the host {holder.host} (pid {holder.pid}), and cannot be "
-            "reached from this one: leave --prefect out, or set PREFECT_API_URL to a server that both reach"
+            "reached from this one: leave --prefect out, name a folder of this host in `storage.prefectHome`,"
+            " or set PREFECT_API_URL to a server that both reach"
         )
 
 
@@ -82,15 +83,14 @@ class PrefectServer:
 
     def __init__(
         self,
-        store_root: Path,
+        home: Path,
         *,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.home = prefect_home(store_root)
+        self.home = home
         self.log = self.home / "server.log"
         self.url = ""
-        self._root = store_root
         self._wanted_port = port
         self._environment = os.environ if environment is None else environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -180,7 +180,7 @@ class PrefectServer:
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 ends_with_parent(command),
-                env={**server_environment(self._environment, self._root), **address},
+                env={**server_environment(self._environment, self.home), **address},
                 cwd=self.home,  # Prefect reads .env and prefect.toml of its working directory
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -205,7 +205,7 @@ class PrefectServer:
 
 @contextmanager
 def prefect_api(
-    store_root: Path,
+    home: Path,
     *,
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -223,10 +223,10 @@ def prefect_api(
         with named_prefect_errors(api_url):
             yield api_url
         return
-    with using_server(prefect_home(store_root)) as users:
-        server = PrefectServer(store_root, port=0, environment=environment)
+    with using_server(home) as users:
+        server = PrefectServer(home, port=0, environment=environment)
         try:
-            api_url = _find_or_start(server, store_root, say)
+            api_url = _find_or_start(server, say)
             with named_prefect_errors(api_url):
                 yield api_url
         finally:
@@ -235,11 +235,11 @@ def prefect_api(
             server.stop()
 
 
-def _find_or_start(server: PrefectServer, store_root: Path, say: Callable[[str], None]) -> str:
+def _find_or_start(server: PrefectServer, say: Callable[[str], None]) -> str:
     told = False
     seen: ProcessIdentity | None = None
     while True:
-        if (url := running_server(store_root)) is not None:
+        if (url := running_server(server.home)) is not None:
             return url
         if not told:
             say("starting Prefect for this command: 4-16 s, which a running `mirrorflow up` saves")

@@ -1,8 +1,8 @@
-"""Where our own Prefect server is, and who uses it: the files beside its database.
+"""Where our own Prefect server is, and who uses it: the files beside its database (`prefect_home`).
 
-`prefect/server.lock`  held by the process that runs the server: one server per SQLite file
-`prefect/server.json`  where that server answers, for other commands
-`prefect/users.lock`   held in common by commands that use a server which another one started
+`server.lock`  held by the process that runs the server: one server per SQLite file
+`server.json`  where that server answers, for other commands
+`users.lock`   held in common by commands that use a server which another one started
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flows.settings import prefect_home
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 from tasks.upstream.connection.proxies import Proxies
 from tasks.upstream.errors import ProxyInvalid
@@ -41,9 +40,9 @@ class ServerRecord:
         return self.process.is_on_this_host and _alive(self.process.pid) and is_healthy(self.url)
 
 
-def running_server(store_root: Path) -> str | None:
-    """The API URL of a server that serves this store on this host, checked by process and answer."""
-    record = read_record(prefect_home(store_root))
+def running_server(home: Path) -> str | None:
+    """The API URL of the server of this folder that runs on this host, checked by process and answer."""
+    record = read_record(home)
     return record.url if record is not None and record.is_running else None
 
 

@@ -16,7 +16,7 @@ from flows.entries import find_entry, open_store
 from flows.reporting.console import complain, out, say
 from flows.reporting.last_runs import LEFT, last_runs
 from flows.reporting.report_tables import render_report
-from flows.settings import client_environment, own_server_wanted
+from flows.settings import client_environment, own_server_wanted, prefect_home
 from tasks.run.errors import NotWanted
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def sync_entries(
         return _run_side_by_side(loaded, store, requests, show)
     from flows.orchestration.prefect_server import drain_prefect_queues, prefect_api
 
-    with prefect_api(store.root, say=say) as api_url:
-        environment = client_environment(os.environ, api_url=api_url, store_root=store.root, silent=True)
+    home = prefect_home(loaded.profile.storage)
+    with prefect_api(home, say=say) as api_url:
+        environment = client_environment(os.environ, api_url=api_url, home=home, silent=True)
         os.environ.update(environment)
         try:
             return _run_all(loaded, store, requests, show)

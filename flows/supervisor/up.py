@@ -85,7 +85,7 @@ class Supervisor:
         self._prefect: PrefectServer | None = None
         self._registry: ServerProcess | None = None
         self._receiver: ReceiverProcess | None = None
-        self._root = self._runner_log = Path()
+        self._root = self._home = self._runner_log = Path()
         self._arriving = ArrivingBlobs(())
         self.api_url = self.ui_url = self.registry_url = ""
 
@@ -99,15 +99,15 @@ class Supervisor:
                 shared_file_system=profile.storage.shared_file_system,
             )
             store.require_shareable()
-            self._root = store.root
+            self._root, self._home = store.root, prefect_home(profile.storage)
             self._arriving = ArrivingBlobs([f"{root.disk.root}/incoming" for root in store.roots])
             self._claim(store)
             self._apply_policies(profile, store)
-            self._receiver = ReceiverProcess(profile, self._path, prefect_home(store.root), store.uuid)
+            self._receiver = ReceiverProcess(profile, self._path, self._home, store.uuid)
             self._start_registry(profile, self._receiver.call_file)
-            self._begin_prefect(store.root)
+            self._begin_prefect()
             # Before Prefect answers, which takes seconds: misses are served without it.
-            self._receiver.start(runner_environment(self._environment, self.api_url, store.root))
+            self._receiver.start(runner_environment(self._environment, self.api_url, self._home))
             self._await_prefect()
             self._start_runner(store)
             self._start_gc(store)
@@ -227,13 +227,13 @@ class Supervisor:
         self._registry = ServerProcess(replace(server_options(profile), on_miss=on_miss))
         self.registry_url = self._registry.url
 
-    def _begin_prefect(self, root: Path) -> None:
+    def _begin_prefect(self) -> None:
         if not own_server_wanted(self._environment):
             self.api_url = self._environment["PREFECT_API_URL"]
             require_server(self.api_url)
             self.ui_url = self._environment.get("PREFECT_UI_URL", self.api_url.removesuffix("/api"))
             return
-        self._prefect = PrefectServer(root, port=self._prefect_port, environment=self._environment)
+        self._prefect = PrefectServer(self._home, port=self._prefect_port, environment=self._environment)
         self.api_url = self._prefect.begin()
         self.ui_url = self._prefect.ui_url
 
@@ -254,7 +254,7 @@ class Supervisor:
         schedule.start()
 
     def _start_runner(self, store: Store) -> None:
-        home = prefect_home(store.root)
+        home = self._home
         home.mkdir(parents=True, exist_ok=True)
         self._runner_log = home / "runner.log"
         with suppress(FileNotFoundError):
@@ -266,7 +266,7 @@ class Supervisor:
         with self._runner_log.open("wb") as output:
             self._runner = subprocess.Popen(
                 ends_with_parent([sys.executable, *options.arguments()], signal.SIGTERM),
-                env=runner_environment(self._environment, self.api_url, store.root),
+                env=runner_environment(self._environment, self.api_url, self._home),
                 cwd=home,  # Prefect reads .env and prefect.toml of its working directory
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -302,10 +302,10 @@ class Supervisor:
             self._registry = None
 
 
-def runner_environment(environment: Mapping[str, str], api_url: str, root: Path) -> dict[str, str]:
+def runner_environment(environment: Mapping[str, str], api_url: str, home: Path) -> dict[str, str]:
     """Of the runner and its runs: what Prefect has to say below a warning goes to its API only."""
     quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
-    return {**quiet, **client_environment(environment, api_url=api_url, store_root=root)}
+    return {**quiet, **client_environment(environment, api_url=api_url, home=home)}
 
 
 def run_up(

@@ -25,7 +25,7 @@ def engine_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_url(engine_root: Path) -> Iterator[str]:
     """The API's URL; this process talks to it as long as the tests run."""
-    server = PrefectServer(engine_root, port=0, environment=_without_prefect())
+    server = PrefectServer(engine_root / "prefect", port=0, environment=_without_prefect())
     url = server.start()
     try:
         from prefect.settings import (

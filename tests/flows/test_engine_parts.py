@@ -95,7 +95,7 @@ def test_a_server_of_the_user_is_theirs_alone() -> None:
         "PREFECT_PROFILE": "p",
     }
     assert not own_server_wanted(theirs)
-    environment = client_environment(theirs, api_url=theirs["PREFECT_API_URL"], store_root=Path("/s"))
+    environment = client_environment(theirs, api_url=theirs["PREFECT_API_URL"], home=Path("/s/prefect"))
     assert theirs.items() <= environment.items()
     assert "PREFECT_HOME" not in environment, "their credentials are in their home"
 
@@ -104,11 +104,11 @@ def test_a_server_of_the_user_is_theirs_alone() -> None:
     "name", ["PREFECT_SERVER_LOGGING_LEVEL", "PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_HOME"]
 )
 def test_what_a_user_has_set_wins(name: str) -> None:
-    assert server_environment({name: "theirs"}, Path("/s"))[name] == "theirs"
+    assert server_environment({name: "theirs"}, Path("/s/prefect"))[name] == "theirs"
 
 
 def test_our_server_keeps_everything_in_the_store_and_calls_nobody() -> None:
-    environment = server_environment({"PATH": "/bin", "PREFECT_PROFILE": "work"}, Path("/s"))
+    environment = server_environment({"PATH": "/bin", "PREFECT_PROFILE": "work"}, Path("/s/prefect"))
     assert environment["PATH"] == "/bin"
     assert environment["PREFECT_HOME"] == "/s/prefect"
     assert environment["PREFECT_SERVER_UI_STATIC_DIRECTORY"] == "/s/prefect/ui"
@@ -133,8 +133,8 @@ def test_every_setting_is_one_that_prefect_knows() -> None:
     known = names(Settings, set())
     handler = "PREFECT_LOGGING_HANDLERS_"  # paths into logging.yml, not settings
     given = {
-        **server_environment({}, Path("/s")),
-        **client_environment({}, api_url="u", store_root=Path("/s"), silent=True),
+        **server_environment({}, Path("/s/prefect")),
+        **client_environment({}, api_url="u", home=Path("/s/prefect"), silent=True),
     }
     ours = {name for name in given if name.startswith("PREFECT_") and not name.startswith(handler)}
     assert ours <= known
@@ -259,7 +259,7 @@ def test_a_given_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = PrefectServer(tmp_path, port=port)
+        server = PrefectServer(tmp_path / "prefect", port=port)
         with pytest.raises(PrefectServerError, match=f"port {port} on 127.0.0.1 is taken.* choose another"):
             server.start()
     assert claim_database(tmp_path / "prefect") is not None, "the failed start keeps nothing"
@@ -268,7 +268,7 @@ def test_a_given_port_that_is_taken_is_said(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     environment = {**os.environ, "PREFECT_SERVER_DATABASE_CONNECTION_URL": "nonsense://"}
     with pytest.raises(PrefectServerError, match=r"ended with status 1: .*nonsense.*server\.log"):
-        PrefectServer(tmp_path, port=0, environment=environment).start()
+        PrefectServer(tmp_path / "prefect", port=0, environment=environment).start()
 
 
 def test_one_server_per_database(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_one_server_per_database(tmp_path: Path) -> None:
     claim = claim_database(tmp_path / "prefect")
     assert claim is not None
     with pytest.raises(PrefectServerBusy, match=rf"pid {os.getpid()}"):
-        PrefectServer(tmp_path).start()
+        PrefectServer(tmp_path / "prefect").start()
     os.close(claim)
 
 
@@ -294,11 +294,11 @@ def test_a_record_without_a_server_is_no_running_server(tmp_path: Path, record: 
     if record is not None:
         (tmp_path / "prefect").mkdir()
         write_record(tmp_path / "prefect", record)
-    assert running_server(tmp_path) is None
+    assert running_server(tmp_path / "prefect") is None
 
 
 def test_a_command_works_with_the_server_that_the_user_names(tmp_path: Path, prefect_url: str) -> None:
-    with prefect_api(tmp_path, environment={"PREFECT_API_URL": prefect_url}) as url:
+    with prefect_api(tmp_path / "prefect", environment={"PREFECT_API_URL": prefect_url}) as url:
         assert url == prefect_url
     assert not (tmp_path / "prefect").exists()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.orchestration.prefect_server import PrefectServerElsewhere, prefect_api
+from flows.orchestration.runner_events import DeploymentsApplied
 from flows.orchestration.server_record import (
     ServerRecord,
     claim_database,
@@ -21,10 +22,12 @@ from flows.orchestration.server_record import (
     running_server,
     write_record,
 )
+from flows.settings import prefect_home
 from profiles.loader import load_profile
 from profiles.server_options import server_options
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 from registry_server.store.store import Store
+from tests.flows.mirrors import Mirror
 from tests.flows.test_cli import COMMAND, mirrorflow, write_profile
 from tests.support.mounts import run_as_if_mounted
 
@@ -88,9 +91,9 @@ def test_a_server_of_another_host_is_not_asked_even_if_something_answers_there(
 ) -> None:
     (tmp_path / "prefect").mkdir()
     write_record(tmp_path / "prefect", ServerRecord(prefect_url, HERE, 0.0))
-    assert running_server(tmp_path) == prefect_url
+    assert running_server(tmp_path / "prefect") == prefect_url
     write_record(tmp_path / "prefect", ServerRecord(prefect_url, ELSEWHERE, 0.0))
-    assert running_server(tmp_path) is None
+    assert running_server(tmp_path / "prefect") is None
 
 
 def test_the_record_of_another_host_is_not_removed(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_while_another_host_runs_the_server_a_command_ends_and_holds_no_lock(tmp
     assert claim is not None
     (home / "server.lock").write_text(json.dumps(ELSEWHERE.to_json()))
     expected = rf"runs on the host other\.example \(pid {os.getpid()}\).* leave --prefect out"
-    with pytest.raises(PrefectServerElsewhere, match=expected), prefect_api(tmp_path, environment={}):
+    with pytest.raises(PrefectServerElsewhere, match=expected), prefect_api(home, environment={}):
         pass
     os.close(claim)
 
@@ -156,6 +159,43 @@ def test_a_role_names_this_host(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     with store.claim("up"):
         assert json.loads((store.root / "locks/up").read_text())["host"] == socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("written", "home"),
+    [
+        pytest.param("{rootDirectory: store}", "store/prefect", id="by default in the store"),
+        pytest.param("{rootDirectory: store, prefectHome: local}", "local", id="beside the profile"),
+        pytest.param("{rootDirectory: store, prefectHome: /var/p}", "/var/p", id="on a disk of this host"),
+    ],
+)
+def test_where_the_own_prefect_server_keeps_its_files(tmp_path: Path, written: str, home: str) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(f"storage: {written}\nsync: {{registries: []}}\n")
+    assert prefect_home(load_profile(path).profile.storage) == tmp_path.resolve() / home
+
+
+@pytest.mark.usefixtures("up_elsewhere")
+def test_with_a_prefect_home_of_its_own_a_host_runs_a_server_of_its_own(
+    profile: Path, tmp_path: Path
+) -> None:
+    profile.write_text(profile.read_text().replace("store}", "store, prefectHome: local}"))
+    done = mirrorflow("sync", profile, "--prefect")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 images" in done.stdout
+    assert (tmp_path / "local/prefect.db").is_file()
+    assert [each.name for each in (tmp_path / "store/prefect").iterdir()] == ["server.lock"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_up_keeps_its_records_in_the_prefect_home(tmp_path: Path, prefect_url: str) -> None:
+    mirror = Mirror(tmp_path, prefect_url)
+    mirror.write("once")
+    mirror.profile.write_text(mirror.profile.read_text().replace("store}", "store, prefectHome: local}"))
+    with mirror.up() as up:
+        up.follow(until=DeploymentsApplied)
+    assert (tmp_path / "local/runner.log").is_file()
+    assert not (tmp_path / "store/prefect").exists()
 
 
 NFS = (

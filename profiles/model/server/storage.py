@@ -76,6 +76,13 @@ class Storage(StorageOptions):
         description="Folder of the store; it is created if missing. Relative to the profile.",
         examples=["/var/lib/mirrorflow"],
     )
+    prefect_home: ProfilePath | None = Field(
+        default=None,
+        description="Folder of mirrorflow's own Prefect server: its database, its logs, and the records of "
+        "`up`. One for each store; a disk of this host where the store is on a network file system. Relative "
+        "to the profile. Default: `prefect` in `rootDirectory`.",
+        examples=["/var/lib/mirrorflow-prefect"],
+    )
     shared_file_system: SharedFileSystem = Field(
         default="auto",
         description="How hosts use a network file system under the store. auto: `up`, `store gc` and a "
