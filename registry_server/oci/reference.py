@@ -68,6 +68,11 @@ class Tag(str):
             )
         return super().__new__(cls, text)
 
+    @classmethod
+    def checked(cls, text: str) -> Self:
+        """Of a text for which `is_valid` was true: it is not looked at again."""
+        return super().__new__(cls, text)
+
 
 def parse_reference(text: str) -> Tag | Digest:
     """What follows `/manifests/`: a digest if it has a colon, else a tag. Raises `InvalidName`."""

@@ -37,11 +37,11 @@ async def tags(store: Store, route: Tags, request: Request) -> Response:
     """`{"name", "tags"}` in ASCII order, exclusive of `last`."""
     page = Page.parse(request.query_params)
     repository = store.repository(route.repository)
-    found = await asyncio.to_thread(repository.tags, last=page.last, limit=page.wanted)
+    found = await asyncio.to_thread(repository.tag_names, last=page.last, limit=page.wanted)
     return tags_page(route, request, found)
 
 
-def tags_page(route: Tags, request: Request, found: Sequence[Tag]) -> Response:
+def tags_page(route: Tags, request: Request, found: Sequence[str]) -> Response:
     """The page of the request; `found` are its tags and, if there is one, the first of the next page."""
     page, name = Page.parse(request.query_params), _asked_name(route, request)
     link = page.link(f"/v2/{name}/tags/list", found, _of_registry(request))

@@ -31,9 +31,9 @@ class Reader:
         self.times += 1
         return content.decode()
 
-    def listed(self, names: list[str]) -> list[str]:
+    def wanted(self, name: str) -> bool:
         self.times += 1
-        return sorted(names)
+        return not name.startswith(".")
 
 
 def in_an_hour() -> float:
@@ -141,12 +141,51 @@ def test_a_folder_is_listed_again_when_its_names_change(
 ) -> None:
     folder, reader = tmp_path / "tags", Reader()
     folder.mkdir()
-    for name in "ab":
+    for name in ("a", "b", ".nfs0001"):
         (folder / name).touch()
-    assert [remembered.folder(str(folder), reader.listed) for _ in range(3)] == [["a", "b"]] * 3
-    assert reader.times == 1
+    assert [listed(remembered, folder, reader) for _ in range(3)] == [["a", "b"]] * 3
+    assert reader.times == 3, "one look at each name"
     change(folder)
-    assert remembered.folder(str(folder), reader.listed) == found
+    assert listed(remembered, folder, reader) == found
+
+
+def listed(remembered: StatCache, folder: Path, reader: Reader) -> list[str]:
+    found = remembered.folder(str(folder), reader.wanted)
+    assert found is not None
+    return found.page()
+
+
+@pytest.mark.parametrize(
+    "listings",
+    [
+        pytest.param(32 * 1024 * 1024, id="26,215 were too many, when each was counted as 80 bytes of 4 MiB"),
+        pytest.param(1000, id="more than the limit: to read it again would take ten times the memory"),
+    ],
+)
+def test_a_listing_is_kept_however_many_names_it_has(tmp_path: Path, listings: int) -> None:
+    remembered = StatCache(clock=in_an_hour, listings=listings)
+    folder, reader, count = tmp_path / "tags", Reader(), 40_000
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"v{number:07}-alpine").touch()
+    for _ in range(3):
+        found = remembered.folder(str(folder), reader.wanted)
+        assert found is not None
+        assert found.page(last="v0000500", limit=2) == ["v0000500-alpine", "v0000501-alpine"]
+    assert reader.times == count
+
+
+def test_listings_and_files_do_not_push_each_other_out(tmp_path: Path) -> None:
+    folder, listings, reader = tmp_path / "tags", Reader(), Reader()
+    folder.mkdir()
+    (folder / "a").touch()
+    limited = StatCache(limit=2_000, clock=in_an_hour, listings=2_000)
+    for number in range(10):
+        path = tmp_path / str(number)
+        path.write_bytes(b"x")
+        limited.file(str(path), reader.text)
+        limited.folder(str(folder), listings.wanted)
+    assert (reader.times, listings.times) == (10, 1)
 
 
 def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
@@ -159,7 +198,7 @@ def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
         limited.file(str(path), bytes.decode)
         limited.file(str(used), reader.text)
     assert reader.times == 1
-    assert len(limited._recent) + len(limited._older) <= 25
+    assert len(limited._files) <= 25
 
 
 def test_what_alone_would_take_most_of_the_memory_is_not_kept(tmp_path: Path) -> None:
