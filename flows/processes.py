@@ -100,7 +100,7 @@ class _Elsewhere:
         """As `run_step`."""
         try:
             return self._wait_for(self.pool.submit(_carry_out, step, values, before))
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError):  # a step raises none: it is a pipe of the pool
             return broken(step, values, ProcessLost(), before)
         except MirrorflowError as error:  # it could not begin
             return broken(step, values, error, before)

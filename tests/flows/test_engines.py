@@ -167,7 +167,7 @@ def test_a_worker_process_that_is_killed_fails_its_images_and_ends_the_run(
     assert process.returncode == 1, said
     assert "0 of 1 images, 1 failed" in said
     assert "a process that carries out steps ended unexpectedly" in said
-    assert "bug" not in said
+    assert "a bug in mirrorflow" not in said, said
     upstream.on(f"/v2/apps/web/blobs/{layer.digest}", well_behaved)
     assert run_direct(profile, "up") == ("COMPLETED", "1 of 1 images")
 
