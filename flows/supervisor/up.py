@@ -209,11 +209,13 @@ class Supervisor:
         try:
             self._running.enter_context(store.claim("up"))
         except StoreLocked as error:
-            who = f" (pid {error.holder.pid} on {error.holder.host})" if error.holder else ""
+            up = error.holder
+            who = f" (pid {up.pid} on {up.host})" if up else ""
+            here = up is None or up.is_on_this_host
             raise StoreLocked(
-                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first, or run "
-                "`mirrorflow serve` here",
-                holder=error.holder,
+                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first"
+                + ("" if here else ", or run `mirrorflow serve` on this host"),
+                holder=up,
             ) from error
 
     def _apply_policies(self, profile: Profile, store: Store) -> None:

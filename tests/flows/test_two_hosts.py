@@ -143,6 +143,7 @@ def test_a_second_up_names_the_host_of_the_first(profile: Path) -> None:
     done = mirrorflow("up", profile)
     assert done.returncode == 1
     assert f"another `mirrorflow up` (pid {os.getpid()} on other.example)" in done.stderr
+    assert "or run `mirrorflow serve` on this host" in " ".join(done.stderr.split())
 
 
 @pytest.mark.usefixtures("up_elsewhere")
