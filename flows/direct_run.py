@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flows.lifecycle.stop_signals import StopSignal
+    from profiles.values.shard import Shard
     from tasks.results.report import Report
 
 
@@ -39,17 +40,26 @@ class _Terminal:
 
 
 def run_direct(
-    profile: Path, registry: str, only: Sequence[str] = (), *, stop: StopSignal | None = None
+    profile: Path,
+    registry: str,
+    only: Sequence[str] = (),
+    *,
+    shard: Shard | None = None,
+    stop: StopSignal | None = None,
 ) -> tuple[str, str]:
-    """Mirror one registry entry; the type and the message of the state that a Prefect run would end in.
+    """Mirror one registry entry, or a shard of it.
 
+    The type and the message of the state that a Prefect run would end in.
     `stop` as in `mirror_entry`.
     """
     if stop is not None and stop.event.is_set():
         return "CANCELLED", "stopped"
     logging.getLogger("mirrorflow").addHandler(logging.NullHandler())  # the report says it all
     try:
-        report = mirror_entry(profile, registry, only, engine=direct_engine, display=_Terminal(), stop=stop)
+        display = _Terminal()
+        report = mirror_entry(
+            profile, registry, only, engine=direct_engine, display=display, stop=stop, shard=shard
+        )
     except MirrorflowError as error:
         return "FAILED", str(error)
     if report.stopped:

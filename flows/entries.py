@@ -1,4 +1,4 @@
-"""From a loaded profile to what commands and flows work on: registry entries, and the store."""
+"""From a loaded profile to what commands and flows work on: registry entries, their parts, the store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
+    from profiles.values.shard import Shard
 
 
 def find_entry(profile: Profile, name: str) -> RegistryEntry:
@@ -47,6 +48,11 @@ def only_on_demand(profile: Profile) -> list[str]:
     return [entry.name for entry in entries if entry.content and not entry.is_synced]
 
 
+def shards_of(profile: Profile) -> dict[str, int]:
+    """How many shards each registry entry has."""
+    return {entry.name: entry.shards for entry in profile.sync.registries}
+
+
 def open_store_if_present(profile: Profile) -> Store | None:
     """The store that the profile names, if it is there. Raises `StoreError`."""
     try:
@@ -65,3 +71,16 @@ def open_store(profile: Profile, *, create: bool = True) -> Store:
         create=create,
         shared_file_system=storage.shared_file_system,
     )
+
+
+def part_name(registry: str, shard: Shard | None) -> str:
+    """What the deployment of a part of a registry entry is called: `docker-hub`, or `docker-hub:2-of-4`.
+
+    The name of an entry has no colon, so no two parts share a name. Prefect allows no slash in a name.
+    """
+    return registry if shard is None else f"{registry}:{shard.number}-of-{shard.of}"
+
+
+def run_name(part: str) -> str:
+    """What a run of a part is called, before and after it starts."""
+    return f"mirror {part}"

@@ -12,16 +12,19 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
+from flows.entries import part_name
 from flows.lifecycle.parent_death import die_with_parent
 from flows.mirroring import mirror_entry
-from flows.reporting.artifacts import RunArtifacts, final_state
+from flows.reporting.artifacts import RunArtifacts, current_run_name, final_state
+from profiles.values.shard import SHARD_PATTERN, Shard
 from registry_server.oci.errors import MirrorflowError
 from tasks.engines.prefect_tasks import prefect_engine
 
@@ -34,24 +37,31 @@ _RUNNER: Any = ThreadPoolTaskRunner(max_workers=128)  # Any: its type parameter 
 
 @flow(
     name="mirror_registry",
-    flow_run_name="mirror {registry}",
+    flow_run_name=current_run_name,
     task_runner=_RUNNER,
     persist_result=False,
 )
-def mirror_registry(profile: str, registry: str, only: list[str] | None = None) -> State[None]:
+def mirror_registry(
+    profile: str,
+    registry: str,
+    only: list[str] | None = None,
+    shard: Annotated[str, Field(pattern=SHARD_PATTERN, examples=["2/4"])] | None = None,
+) -> State[None]:
     """Bring everything that a profile wants of one registry into the store.
 
     Args:
         profile: Path of the profile file.
         registry: Name of the registry entry in it.
         only: Images or repositories to look at, e.g. `library/nginx:1.25`; all if left out.
+        shard: Part of the repositories, e.g. `2/4` for the second of four; all of them if left out.
     """
     if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a runner: when that is killed, so are we
         die_with_parent(os.getppid())
-    display = RunArtifacts(registry)
-    engine = partial(prefect_engine, key=display.run_id)
     try:
-        report = mirror_entry(Path(profile), registry, only or [], engine=engine, display=display)
+        part = Shard.parse(shard) if shard else None
+        display = RunArtifacts(part_name(registry, part))
+        engine = partial(prefect_engine, key=display.run_id)
+        report = mirror_entry(Path(profile), registry, only or [], engine=engine, display=display, shard=part)
     except MirrorflowError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
         return Failed(message=str(error))

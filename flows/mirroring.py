@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from flows.entries import find_entry, open_store
+from flows.entries import find_entry, open_store, part_name
 from flows.lifecycle.accepted_profile import load_accepted
 from flows.lifecycle.stop_signals import StopSignal, stop_on_signals
-from flows.processes import where_steps_run
+from flows.processes import share_of, where_steps_run
 from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.model.profile import Profile
+    from profiles.values.shard import Shard
     from tasks.context.mirror_run import MirrorRun
     from tasks.engines.dag import Engine
     from tasks.engines.direct_engine import Call
@@ -69,19 +70,21 @@ def mirror_entry(
     engine: OpenEngine,
     display: Display,
     stop: StopSignal | None = None,
+    shard: Shard | None = None,
 ) -> Report:
-    """Run the DAG for one registry entry, and write its report. Raises `MirrorflowError` at the start.
+    """Run the DAG for one registry entry, or a shard of it, and write its report.
 
+    Raises `MirrorflowError` at the start.
     `stop`: what stops this run and others; without, the signals of this process.
     """
     loaded = load_accepted(profile_path)
     profile = loaded.profile
-    entry = find_entry(profile, registry)
     store = open_store(profile)
+    limited, entry = share_of(profile, find_entry(profile, registry), shard.of if shard else 1)
     with (
         nullcontext(stop) if stop else stop_on_signals() as sign,
         store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
-        open_run(profile, entry, store, only=only, stop=sign.event) as run,
+        open_run(limited, entry, store, only=only, stop=sign.event, shard=shard) as run,
         where_steps_run(run, profile, profile_path) as call,
         engine(run, call) as opened,
     ):
@@ -125,11 +128,11 @@ class _Mirroring:
         run, record = self.run, self.record
         record_polls(run, record)
         if not failure:
-            prune(run)
+            prune(run, record.polled())
         record.remarks.update(dict.fromkeys(run.live.take_remarks()))
         report = build_report(run, record, started=self.started, run_id=self.display.run_id, failure=failure)
         try:
-            run.store.reports.save(run.entry.name, report.to_json())
+            run.store.reports.save(part_name(run.entry.name, run.shard), report.to_json())
         except StoreError as error:  # it is full, or read-only: the report is shown all the same
             self.display.not_saved(f"{report.registry}: cannot save the report: {error}")
         _log(report)
@@ -141,4 +144,4 @@ def _log(report: Report) -> None:
         log.error("%s", problem)
     for note in report.notes:
         log.warning("%s", note)
-    log.info("%s: %s", report.registry, report.message)
+    log.info("%s: %s", part_name(report.registry, report.shard), report.message)

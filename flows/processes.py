@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
+    from profiles.values.shard import Shard
     from tasks.engines.direct_engine import Call
     from tasks.run.output import Output
 
@@ -69,6 +70,7 @@ class RunKey:
     only: frozenset[str]
     processes: int
     fingerprint: str
+    shard: Shard | None
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Ca
         yield partial(run_step, run)
         return
     registry = run.entry.name
-    key = RunKey(path, registry, run.only, processes, fingerprint_of(profile, registry))
+    key = RunKey(path, registry, run.only, processes, fingerprint_of(profile, registry), run.shard)
     context = multiprocessing.get_context(
         "spawn"
     )  # a fork would have our threads' locks, and not the threads
@@ -132,13 +134,16 @@ def _open(key: RunKey, stop: Event) -> AbstractContextManager[MirrorRun]:
     profile = load_accepted(key.path).profile
     if fingerprint_of(profile, key.registry) != key.fingerprint:
         raise OtherProfile(key.path, key.registry)
-    profile, entry = share_of(profile, find_entry(profile, key.registry), key.processes)
+    entry = find_entry(profile, key.registry)
+    profile, entry = share_of(profile, entry, key.shard.of if key.shard else 1)
+    profile, entry = share_of(profile, entry, key.processes)
     return open_run(
         profile,
         entry,
         open_store(profile),
         only=key.only,
         stop=stop,  # type: ignore[arg-type] # it has what is used of a threading.Event
+        shard=key.shard,
     )
 
 
@@ -163,17 +168,19 @@ def fingerprint_of(profile: Profile, registry: str) -> str:
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
-def share_of(profile: Profile, entry: RegistryEntry, processes: int) -> tuple[Profile, RegistryEntry]:
-    """Both with limits for one of several processes; together they keep what the profile says."""
-    rate, most = entry.req_per_sec, profile.sync.bytes_per_sec
+def share_of(profile: Profile, entry: RegistryEntry, parts: int) -> tuple[Profile, RegistryEntry]:
+    """Both with limits for one of several processes or shards; together these keep what the profile says."""
+    if parts == 1:
+        return profile, entry
+    rate = entry.req_per_sec
     limits = {
-        "req_concurrent": entry.req_concurrent // processes,
-        "req_per_sec": rate / processes if rate is not None else None,
-        "bytes_per_sec": _part(entry.bytes_per_sec, processes),
+        "req_concurrent": max(1, entry.req_concurrent // parts),
+        "req_per_sec": rate / parts if rate is not None else None,
+        "bytes_per_sec": _part(entry.bytes_per_sec, parts),
     }
-    sync = profile.sync.model_copy(update={"bytes_per_sec": _part(most, processes)})
+    sync = profile.sync.model_copy(update={"bytes_per_sec": _part(profile.sync.bytes_per_sec, parts)})
     return profile.model_copy(update={"sync": sync}), entry.model_copy(update=limits)
 
 
-def _part(limit: int | None, processes: int) -> int | None:
-    return max(1, limit // processes) if limit is not None else None
+def _part(limit: int | None, parts: int) -> int | None:
+    return None if limit is None else max(1, limit // parts)

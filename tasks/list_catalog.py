@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from profiles.matching import literal_repositories, mappings, matches_repository, needs_catalog, upstream_name
 from registry_server.oci.errors import MirrorflowError
 from tasks.run.errors import is_stop
-from tasks.run.only import repository_of
+from tasks.run.only import own_items, repository_of
 from tasks.run.values import Catalog, SourceRepository, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from profiles.model.sync import RegistryEntry
+    from profiles.values.shard import Shard
+    from registry_server.oci.reference import RepositoryName
     from tasks.context.mirror_run import MirrorRun
 
 
@@ -58,18 +60,39 @@ def wanted_repositories(run: MirrorRun) -> Catalog:
     """
     entry = run.entry
     if run.only:
-        return Catalog(tuple(choose_repositories(entry, names_behind(entry, run.only))))
+        own = own_items(run.only, entry, run.shard)
+        for item in sorted(run.only - own):
+            run.live.remark(f"{item}: is left to the shard that it belongs to")
+        return Catalog(tuple(choose_repositories(entry, names_behind(entry, own))))
     names = literal_names(entry)
     if not needs_catalog(entry):
-        return Catalog(tuple(choose_repositories(entry, names)))
+        return Catalog(_own(run, choose_repositories(entry, names)))
     try:
         listed = list(run.upstream.repositories())
     except MirrorflowError as error:
         if not names or is_stop(error):
             raise
-        return Catalog(tuple(choose_repositories(entry, names)), str(error), error)
+        return Catalog(_own(run, choose_repositories(entry, names)), str(error), error)
     _note_unusable(run, listed)
-    return Catalog(tuple(choose_repositories(entry, [*names, *listed])))
+    return Catalog(_own(run, choose_repositories(entry, [*names, *listed])))
+
+
+def _own(run: MirrorRun, chosen: list[SourceRepository]) -> tuple[SourceRepository, ...]:
+    return tuple(chosen if run.shard is None else repositories_of_shard(run.shard, chosen))
+
+
+def repositories_of_shard(shard: Shard, chosen: Sequence[SourceRepository]) -> list[SourceRepository]:
+    """Its share. Repositories with a local name in common stay together, with the first of them by name:
+    a poll record is for a local repository, and two runs at once would overwrite each other's.
+    """
+    first: dict[RepositoryName, str] = {}  # by local name
+    for source in sorted(chosen, key=lambda each: each.name):
+        names = {target.local for target in source.targets}
+        groups = {first[name] for name in names if name in first}
+        if len(groups) > 1:
+            names |= {name for name, group in first.items() if group in groups}
+        first.update(dict.fromkeys(names, min(groups, default=source.name)))
+    return [source for source in chosen if shard.owns(first[source.targets[0].local])]
 
 
 def _note_unusable(run: MirrorRun, listed: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from flows.entries import find_entry, open_store_if_present
+from flows.entries import find_entry, open_store_if_present, shards_of
 from flows.reporting.console import out, say
 from flows.reporting.entry_status import EntryState, EntryStatus, entry_statuses, new_repositories
 from flows.reporting.last_runs import last_runs
@@ -48,7 +48,7 @@ class MirrorStatus:
         return {
             "complete": self.is_complete,
             "entries": [each.to_json() for each in self.entries],
-            "runs": [each.report for each in self.entries if each.report is not None],
+            "runs": [report for each in self.entries if each.last for report in each.last.reports],
             "policies": self.policies or {},
             "tags": [tag.to_json() for tag in self.tags],
         }
@@ -59,7 +59,7 @@ def mirror_status(loaded: LoadedProfile, registry: str | None, now: float) -> Mi
     profile = loaded.profile
     wanted = profile.sync.registries if registry is None else (find_entry(profile, registry),)
     store = open_store_if_present(profile)
-    runs = last_runs(store.reports.load_all(registry)) if store else {}
+    runs = last_runs(store.reports.load_all(), shards_of(profile)) if store else {}
     found = MirrorStatus(
         profile=loaded.path,
         root=profile.storage.root_directory,

@@ -119,8 +119,8 @@ def _say_what_is_there(url: str, sample: SampleSummary) -> None:
 
 def _show_report(folder: Path) -> None:
     reports = Store.open(folder / "store").reports.load_all()
-    for run in last_runs(reports).values():
-        for line in render_report(run.report):
+    for run in last_runs(reports, {}).values():
+        for line in render_report(run.reports[-1]):
             out.print(line)
 
 

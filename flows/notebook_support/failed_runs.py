@@ -88,11 +88,11 @@ def run_again(
     """
     report = _report(store, run)
     only = incomplete_images(report) if report is not None else ()
-    started = start_run(client, store.uuid, run.registry, only=only)
+    started = start_run(client, store.uuid, run.registry, shard=run.shard, only=only)
     return await_run(client, started, on_change=on_change)
 
 
 def _report(store: Store, run: Run) -> dict[str, Any] | None:
     """The newest report of a run: the UI's Retry runs one again under the same id."""
-    found = [report for report in store.reports.load_all(run.registry) if report["runId"] == str(run.id)]
+    found = [report for report in store.reports.load_all(run.part) if report["runId"] == str(run.id)]
     return found[-1] if found else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import httpx
 
 from flows.entries import open_store
 from flows.orchestration.deployment_definitions import definitions
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from flows.orchestration.deployments import Applied, Definition
     from profiles.loader import LoadedProfile
+    from profiles.model.profile import Profile
+
+_MANY_SHARDS: Final = 4  # so many runs that begin at once were seen to be too many for SQLite
 
 
 def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str]:
@@ -43,10 +48,36 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
         if work_pool is not None:
             _require_work_pool(client, work_pool)
         changes = apply_definitions(client, wanted, store_uuid=store.uuid, home=home, work_pool=work_pool)
+        note = database_note(client, loaded.profile)
     for applied, definition in zip(changes.applied, wanted, strict=True):
         yield from _lines(applied, definition)
     for name in changes.removed:
         yield f"removed   mirror_registry/{name}"
+    if note:
+        yield f"note      {note}"
+
+
+def database_note(client: SyncPrefectClient, profile: Profile) -> str:
+    """What many shards need of the database of the Prefect server; "" where nothing is to be said."""
+    most = max((entry.shards for entry in profile.sync.registries), default=1)
+    driver = _database_driver(client) if most >= _MANY_SHARDS else "-"
+    if driver and not driver.startswith("sqlite"):
+        return ""
+    uses = "the Prefect server uses SQLite" if driver else "if the Prefect server uses SQLite"
+    return (
+        f"shards: {most:,}: {uses}, it answers 503 to some requests of {_MANY_SHARDS} runs that begin at "
+        "once; give it PostgreSQL (PREFECT_SERVER_DATABASE_CONNECTION_URL)"
+    )
+
+
+def _database_driver(client: SyncPrefectClient) -> str:
+    """Empty where the server does not tell: it hides the address of its database, and the driver is a setting
+    of its own. Prefect Cloud has no such route, and no SQLite."""
+    try:
+        settings = client.request("GET", "/admin/settings").json()
+    except httpx.HTTPStatusError:
+        return "-"
+    return str(settings.get("server", {}).get("database", {}).get("driver") or "")
 
 
 def _require_work_pool(client: SyncPrefectClient, name: str) -> None:

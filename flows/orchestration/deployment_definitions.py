@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.entries import part_name
 from flows.orchestration.deployments import Definition
+from profiles.values.shard import Shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,30 +18,40 @@ if TYPE_CHECKING:
 
 
 def definitions(profile: Profile, path: Path) -> tuple[Definition, ...]:
-    """One for each registry entry; none when `sync.enable` is false. `path` is the profile's."""
+    """One for each registry entry, or for each of its shards; none when `sync.enable` is false.
+
+    `path` is the profile's.
+    """
     if not profile.sync.enable:
         return ()
     return tuple(
-        Definition(
-            name=entry.name,
-            description=describe_entry(entry),
-            timing=entry.timing,
-            parameters={"profile": str(path), "registry": entry.name},
-            tags=entry.deployment.tags,
-            job_variables=entry.deployment.job_variables,
-            work_queue=entry.deployment.work_queue,
-        )
+        _definition(entry, shard, path)
         for entry in profile.sync.registries
+        for shard in Shard.all_of(entry.shards)
     )
 
 
-def describe_entry(entry: RegistryEntry) -> str:
+def _definition(entry: RegistryEntry, shard: Shard | None, path: Path) -> Definition:
+    parameters = {"profile": str(path), "registry": entry.name}
+    return Definition(
+        name=part_name(entry.name, shard),
+        description=describe_entry(entry, shard),
+        timing=entry.timing,
+        parameters=parameters | ({"shard": str(shard)} if shard else {}),
+        tags=entry.deployment.tags,
+        job_variables=entry.deployment.job_variables,
+        work_queue=entry.deployment.work_queue,
+    )
+
+
+def describe_entry(entry: RegistryEntry, shard: Shard | None = None) -> str:
     """What the Prefect UI shows of a deployment, as Markdown."""
     urls = ", or when that fails ".join(f"`{url}`" for url in entry.urls)
     rhythm = str(entry.timing) if entry.timing else "no schedule"
     demand = ", and on demand" if entry.on_demand else ""
     rules = "\n".join(f"- {describe_rule(rule)}" for rule in entry.content)
-    return f"Mirrors {urls}, {rhythm}{demand}.\n\n{rules or 'No content rule: nothing is polled.'}"
+    part = f"shard {shard} of " if shard else ""
+    return f"Mirrors {part}{urls}, {rhythm}{demand}.\n\n{rules or 'No content rule: nothing is polled.'}"
 
 
 def describe_rule(rule: ContentRule) -> str:

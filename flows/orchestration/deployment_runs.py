@@ -7,12 +7,15 @@ the UI, which one that a command executes itself cannot.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from flows.entries import part_name, run_name
 from flows.orchestration.deployments import our_deployments
 from flows.orchestration.flow_run_query import find_flow_runs
+from profiles.values.shard import Shard, ShardInvalid
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -49,6 +52,19 @@ class Run:
     started: float | None
     ended: float | None
 
+    @property
+    def shard(self) -> Shard | None:
+        """None: it was for all of the registry entry, or for a shard that there is not."""
+        text = self.parameters.get("shard")
+        with suppress(ShardInvalid):
+            return Shard.parse(text) if text else None
+        return None
+
+    @property
+    def part(self) -> str:
+        """The name of its deployment."""
+        return part_name(self.registry, self.shard)
+
 
 @dataclass(frozen=True, slots=True)
 class ArtifactData:
@@ -65,57 +81,83 @@ def start_run(
     store_uuid: str,
     registry: str,
     *,
+    shard: Shard | None = None,
     only: Sequence[str] = (),
-    name: str | None = None,
 ) -> Run:
-    """Ask for a run of a registry entry; it begins within some seconds. Raises RunRefused."""
+    """Ask for a run of a registry entry, or of a shard; it begins within some seconds. Raises RunRefused."""
+    part = part_name(registry, shard)
     for deployment in our_deployments(client, store_uuid):
-        if deployment.name == registry:
+        if deployment.name == part:
             parameters = {**deployment.parameters, "only": list(only) or None}
             created = client.create_flow_run_from_deployment(
-                deployment.id, parameters=parameters, name=name or f"mirror {registry}"
+                deployment.id, parameters=parameters, name=run_name(part)
             )
             return _run(created)
     raise RunRefused(
-        f"the Prefect server at {client.api_url} has no deployment for the registry entry {registry!r}: "
-        "`mirrorflow up` or `mirrorflow deploy` makes it"
+        f"the Prefect server at {client.api_url} has no deployment {part!r} for the registry entry "
+        f"{registry!r}: `mirrorflow up` or `mirrorflow deploy` makes it; where its number of shards has "
+        "changed, `mirrorflow sync` runs all of it"
     )
 
 
 def await_run(
     client: SyncPrefectClient, run: Run, *, on_change: Callable[[Run], None] = lambda _run: None
 ) -> Run:
-    """Wait for its end, calling `on_change` whenever its state is another one; returns it as it ended.
+    """`await_runs` of one."""
+    [ended] = await_runs(client, [run], on_change=on_change)
+    return ended
 
-    Raises RunRefused when another run of the entry was in progress. Ctrl-C is the caller's: `cancel_run`.
+
+def await_runs(
+    client: SyncPrefectClient, runs: Sequence[Run], *, on_change: Callable[[Run], None] = lambda _run: None
+) -> list[Run]:
+    """Wait for the end of all, calling `on_change` whenever the state of one is another; as they ended.
+
+    Raises RunRefused when another run of a part was in progress. Ctrl-C is the caller's: `cancel_runs`.
     """
-    seen: tuple[str, str] | None = None
+    found = {run.id: run for run in runs}
+    seen: dict[UUID, tuple[str, str]] = {}
     while True:
-        run = _run(client.read_flow_run(run.id))
-        if (run.state, run.message) != seen:
-            seen = run.state, run.message
-            on_change(run)
-        if run.final:
+        for run in [_run(client.read_flow_run(each)) for each in found if not _has_ended(found[each], seen)]:
+            found[run.id] = run
+            if seen.get(run.id) != (run.state, run.message):
+                seen[run.id] = run.state, run.message
+                on_change(run)
+        if all(run.final for run in found.values()):
             break
         time.sleep(_POLL)
-    if run.message == _OVERLAP:
+    if refused := [run.part for run in found.values() if run.message == _OVERLAP]:
         raise RunRefused(
-            f"a run of {run.registry} is in progress already: wait for it, or cancel it in the UI"
+            f"a run of {', '.join(refused)} is in progress already: wait for it, or cancel it in the UI"
         )
-    return run
+    return list(found.values())
+
+
+def _has_ended(run: Run, seen: Mapping[UUID, object]) -> bool:
+    """And `on_change` was told."""
+    return run.final and run.id in seen
 
 
 def cancel_run(client: SyncPrefectClient, run: Run, *, wait: float = _CANCEL_WAIT) -> Run:
-    """Ask a run to stop, and give it `wait` seconds to do so; returns it as it then is."""
+    """`cancel_runs` of one."""
+    [cancelled] = cancel_runs(client, [run], wait=wait)
+    return cancelled
+
+
+def cancel_runs(client: SyncPrefectClient, runs: Sequence[Run], *, wait: float = _CANCEL_WAIT) -> list[Run]:
+    """Ask all to stop, and give them `wait` seconds together to do so; as they then are."""
     from prefect.states import Cancelling
 
-    if run.final:
-        return run
-    client.set_flow_run_state(run.id, Cancelling())
+    now = [_run(client.read_flow_run(run.id)) for run in runs]
+    for run in now:
+        if not run.final:
+            client.set_flow_run_state(run.id, Cancelling())
     deadline = time.monotonic() + wait
-    while not (run := _run(client.read_flow_run(run.id))).final and time.monotonic() < deadline:
+    while True:
+        now = [run if run.final else _run(client.read_flow_run(run.id)) for run in now]
+        if all(run.final for run in now) or time.monotonic() >= deadline:
+            return now
         time.sleep(_POLL)
-    return run
 
 
 def failed_runs(client: SyncPrefectClient, store_uuid: str, *, limit: int = 20) -> list[Run]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows.entries import run_name
 from flows.orchestration import deployment_changes
 from flows.orchestration.deployment_changes import PAUSED_TAG, SCHEDULE_SLUG, LastApplied
 from flows.orchestration.deployment_record import read_record, write_record
@@ -46,7 +47,7 @@ class DeploymentError(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What one registry entry asks of Prefect. `timing` None: no schedule."""
+    """What a registry entry, or one shard of it, asks of Prefect. `timing` None: no schedule."""
 
     name: str
     description: str
@@ -200,11 +201,6 @@ def _apply(
     due = None if timing is None or stopped else timing.next_due(anchor, now)
     pool = shared["work_pool_name"] or (existing.work_pool_name if existing else None)
     return Applied(definition.name, identifier, timing, due, started=start, paused=stopped, work_pool=pool)
-
-
-def run_name(registry: str) -> str:
-    """What a run of the entry is called, before and after it starts (`flow_run_name` of the flow)."""
-    return f"mirror {registry}"
 
 
 def _payload(definition: Definition, shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
+    from profiles.values.shard import Shard
 
-def run_in_process(profile: Path, registry: str, only: Sequence[str] = ()) -> State[Any]:
-    """Mirror one registry entry; the state that the run ended in."""
+
+def run_in_process(
+    profile: Path, registry: str, only: Sequence[str] = (), shard: Shard | None = None
+) -> State[Any]:
+    """Mirror one registry entry, or a shard of it; the state that the run ended in."""
+    part = str(shard) if shard else None
     with without_heartbeat():
-        state: State[Any] = mirror_registry(str(profile), registry, list(only) or None, return_state=True)
+        state: State[Any] = mirror_registry(
+            str(profile), registry, list(only) or None, part, return_state=True
+        )
     return state
 
 

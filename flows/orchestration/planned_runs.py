@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from flows.orchestration.deployments import run_name
+from flows.entries import run_name
 from flows.orchestration.flow_run_query import find_flow_runs
 
 if TYPE_CHECKING:

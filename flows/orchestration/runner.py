@@ -104,15 +104,18 @@ class RunnerProcess:
         from prefect.settings import get_current_settings
 
         settings = get_current_settings().runner
+        limited = "process_limit" in settings.model_fields_set
+        wanted = self._load()
         chosen = "poll_frequency" in settings.model_fields_set
         runner = Runner(
             name="mirrorflow",
             query_seconds=settings.poll_frequency if chosen else _POLL,
             prefetch_seconds=_PREFETCH,
             pause_on_shutdown=False,
+            limit=process_limit(wanted, settings.process_limit, is_chosen=limited),
         )
         self._warm.start()
-        await self._begin(runner)
+        await self._begin(runner, wanted)
         serving = asyncio.create_task(runner.start())
         watching = asyncio.create_task(self._follow(runner))
         await asyncio.sleep(0)  # `start` sets its own handler first, which would end in the middle of it
@@ -121,8 +124,7 @@ class RunnerProcess:
         await asyncio.wait({serving, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._end(runner, serving, watching)
 
-    async def _begin(self, runner: Runner) -> None:
-        wanted = self._load()
+    async def _begin(self, runner: Runner, wanted: tuple[Definition, ...]) -> None:
         cleared = await _with_client(lambda client: clear_leftovers(client, self._options.store_uuid))
         if cleared:
             self._report(LeftoversCleared(cleared.crashed, cleared.dropped))
@@ -250,6 +252,18 @@ class RunnerProcess:
         with suppress(Exception):
             await runner.astop()
             await serving
+
+
+def process_limit(wanted: Sequence[Definition], limit: int, *, is_chosen: bool) -> int:
+    """How many runs may be under way at once.
+
+    `limit` is Prefect's. The shards of an entry are for running side by side: unless a user has chosen the
+    limit (PREFECT_RUNNER_PROCESS_LIMIT), those of an entry count for one run.
+    """
+    if is_chosen:
+        return limit
+    entries = {str(each.parameters.get("registry", each.name)) for each in wanted}
+    return limit + len(wanted) - len(entries)
 
 
 @dataclass(frozen=True, slots=True)

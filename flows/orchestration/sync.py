@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.entries import find_entry, open_store
+from flows.entries import find_entry, open_store, part_name, shards_of
 from flows.reporting.console import complain, out, say
 from flows.reporting.last_runs import LEFT, last_runs
 from flows.reporting.report_tables import render_report
 from flows.settings import client_environment, own_server_wanted, prefect_home
+from profiles.values.shard import Shard
 from tasks.run.errors import NotWanted
+from tasks.run.only import home_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +38,38 @@ _SIDE_BY_SIDE: Final = 4  # registry entries
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """A registry entry to run, for all of it or for some images only."""
+    """A registry entry to run, for all of it, for a shard, or for some images only."""
 
     entry: RegistryEntry
     only: tuple[str, ...] = ()
+    shard: Shard | None = None
+
+    @property
+    def part(self) -> str:
+        """What is run, by the name of its deployment."""
+        return part_name(self.entry.name, self.shard)
+
+    def by_shard(self) -> list[SyncRequest]:
+        """One for each deployment that has to run; the images go to the shards that they belong to."""
+        if self.shard is not None or self.entry.shards == 1:
+            return [self]
+        shards = [each for each in Shard.all_of(self.entry.shards) if each is not None]
+        if not self.only:
+            return [replace(self, shard=shard) for shard in shards]
+        found = ((shard, self._of(shard)) for shard in shards)
+        return [SyncRequest(self.entry, items, shard) for shard, items in found if items]
+
+    def _of(self, shard: Shard) -> tuple[str, ...]:
+        return tuple(item for item in self.only if shard.owns(home_of(self.entry, item)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """The type and the message of the state that a run ended in."""
+
+    request: SyncRequest
+    state: str
+    message: str
 
 
 def sync_entries(
@@ -82,19 +112,21 @@ def _run_side_by_side(
     states = []
     with (
         stop_on_signals() as stop,
-        progress_bars([request.entry.name for request in requests]) as aside,
+        progress_bars([request.part for request in requests]) as aside,
         ThreadPoolExecutor(_SIDE_BY_SIDE) as threads,
     ):
         run = partial(run_direct, loaded.path.absolute(), stop=stop)
         running = {
-            threads.submit(copy_context().run, run, request.entry.name, request.only): request
+            threads.submit(
+                copy_context().run, partial(run, shard=request.shard), request.entry.name, request.only
+            ): request
             for request in requests
         }
         for ended in as_completed(running):
-            state, message = ended.result()
-            states.append(state)
+            ending = _Ending(running[ended], *ended.result())
+            states.append(ending.state)
             with aside():
-                _show(store, running[ended].entry.name, state, message, show)
+                _show(store, ending, show)
     return None if "CANCELLED" in states else all(state == "COMPLETED" for state in states)
 
 
@@ -104,21 +136,22 @@ def _run_all(
     """Through Prefect, one after the other: its SQLite refuses runs that are created at once."""
     complete = True
     for request in requests:
-        state, message = _run(loaded, store, request)
-        _show(store, request.entry.name, state, message, show)
-        if state == "CANCELLED":
+        endings = _run(loaded, store, request)
+        for ending in endings:
+            _show(store, ending, show)
+        if any(ending.state == "CANCELLED" for ending in endings):
             return None
-        complete = complete and state == "COMPLETED"
+        complete = complete and all(ending.state == "COMPLETED" for ending in endings)
     return complete
 
 
-def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str]:
-    """The type and the message of the state that the run ended in."""
+def _run(loaded: LoadedProfile, store: Store, request: SyncRequest) -> list[_Ending]:
+    """Of the run, or of the run of each shard."""
     if _is_served(store):
-        ended = _run_by_deployment(loaded, store, request)
+        ended = _run_by_deployment(loaded, store, request.by_shard())
         if ended is not None:
             return ended
-    return _run_here(loaded, request)
+    return [_run_here(loaded, request)]
 
 
 def _is_served(store: Store) -> bool:
@@ -137,57 +170,68 @@ def _say_served_elsewhere(store: Store) -> None:
         )
 
 
-def _run_here(loaded: LoadedProfile, request: SyncRequest) -> tuple[str, str]:
+def _run_here(loaded: LoadedProfile, request: SyncRequest) -> _Ending:
     from flows.orchestration.in_process import run_in_process
     from flows.reporting.progress_bars import progress_bars
 
-    with progress_bars([request.entry.name]):
-        state = run_in_process(loaded.path.absolute(), request.entry.name, request.only)
-    return state.type.value, state.message or ""
+    with progress_bars([request.part]):
+        state = run_in_process(loaded.path.absolute(), request.entry.name, request.only, request.shard)
+    return _Ending(request, state.type.value, state.message or "")
 
 
-def _run_by_deployment(loaded: LoadedProfile, store: Store, request: SyncRequest) -> tuple[str, str] | None:
-    """Through `up`, where the run can be seen and retried; None when it has another profile than ours."""
+def _run_by_deployment(
+    loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest]
+) -> list[_Ending] | None:
+    """Through `up`, where the runs can be seen and retried, side by side; None when it has another profile
+    than ours, or other shards."""
     from prefect.client.orchestration import get_client
 
-    from flows.orchestration.deployment_runs import await_run, cancel_run, start_run
+    from flows.orchestration.deployment_runs import await_runs, cancel_runs, start_run
 
+    runs: list[Run] = []
     with get_client(sync_client=True) as client:
-        if not _has_deployment(client, loaded, store, request):
+        if not _has_deployments(client, loaded, store, requests):
             return None
-        say(f"{request.entry.name}: the running `mirrorflow up` does it")
-        run = start_run(
-            client, store.uuid, request.entry.name, only=request.only, name=f"mirror {request.entry.name}"
-        )
+        say(f"{requests[0].entry.name}: the running `mirrorflow up` does it")
         try:
-            ended: Run = await_run(client, run, on_change=lambda each: say(f"{each.registry}: {each.state}"))
+            for each in requests:  # one after the other: Ctrl-C cancels those that were started
+                run = start_run(client, store.uuid, each.entry.name, shard=each.shard, only=each.only)
+                runs.append(run)
+            ended = await_runs(client, runs, on_change=lambda run: say(f"{run.part}: {run.state}"))
         except KeyboardInterrupt:
-            say("stopping the run")
-            cancel_run(client, run)
-            return "CANCELLED", "stopped"
-    return (
-        "COMPLETED" if ended.completed else "CANCELLED" if ended.state == "Cancelled" else "FAILED"
-    ), ended.message
+            say("stopping the run" if len(runs) == 1 else "stopping the runs")
+            cancel_runs(client, runs)
+            return [_Ending(each, "CANCELLED", "stopped") for each in requests]
+    return [
+        _Ending(request, _state_of(run), run.message) for request, run in zip(requests, ended, strict=True)
+    ]
 
 
-def _has_deployment(client: Any, loaded: LoadedProfile, store: Store, request: SyncRequest) -> bool:
+def _state_of(run: Run) -> str:
+    return "COMPLETED" if run.completed else "CANCELLED" if run.state == "Cancelled" else "FAILED"
+
+
+def _has_deployments(
+    client: Any, loaded: LoadedProfile, store: Store, requests: Sequence[SyncRequest]
+) -> bool:
     from flows.orchestration.deployments import our_deployments
 
-    return any(
-        each.name == request.entry.name and each.parameters.get("profile") == str(loaded.path.absolute())
-        for each in our_deployments(client, store.uuid)
-    )
+    path = str(loaded.path.absolute())
+    ours = {
+        each.name for each in our_deployments(client, store.uuid) if each.parameters.get("profile") == path
+    }
+    return all(request.part in ours for request in requests)
 
 
-def _show(store: Store, registry: str, state: str, message: str, show: _Show) -> None:
+def _show(store: Store, ending: _Ending, show: _Show) -> None:
     """The report that the run left; a run that ended before it began left only its message."""
-    newest = store.reports.load_all(registry)[-1:]
-    if newest and newest[0]["message"] == message:
+    newest = store.reports.load_all(ending.request.part)[-1:]
+    if newest and newest[0]["message"] == ending.message:
         show(newest[0])
-    elif state == "COMPLETED":
-        say(message)
+    elif ending.state == "COMPLETED":
+        say(ending.message)
     else:
-        complain(message)
+        complain(ending.message)
 
 
 def _print_report(report: Mapping[str, Any]) -> None:
@@ -210,16 +254,23 @@ def rerun_requests(profile: Profile, run: str | None) -> list[SyncRequest]:
                 f"the store has no report of a run {run!r}; `mirrorflow status` lists the last runs"
             )
         return [
-            SyncRequest(find_entry(profile, report["registry"]), incomplete_images(report))
+            _rerun_of(find_entry(profile, report["registry"]), report)
             for report in chosen[-1:]
             if report["state"] != "complete"
         ]
-    last = last_runs(reports)
+    last = last_runs(reports, shards_of(profile))
     return [
         SyncRequest(entry, last[entry.name].to_rerun)
         for entry in profile.sync.registries
         if entry.name in last and not last[entry.name].is_complete
     ]
+
+
+def _rerun_of(entry: RegistryEntry, report: Mapping[str, Any]) -> SyncRequest:
+    """Of a shard that the entry does not have any more, the whole entry."""
+    images, text = incomplete_images(report), report.get("shard", "")
+    shard = Shard.parse(text) if text and not images else None
+    return SyncRequest(entry, images, shard if shard in Shard.all_of(entry.shards) else None)
 
 
 def incomplete_images(report: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.entries import part_name, run_name
 from flows.reporting.console import complain
+from profiles.values.shard import Shard, ShardInvalid
 from registry_server.human_units import human_bytes, human_seconds
 from tasks.results.outcomes import Outcome
 
@@ -33,12 +35,25 @@ log = logging.getLogger("mirrorflow")
 _ROWS: Final = 500
 
 
-class RunArtifacts:
-    """The three artifacts of the current flow run. Made inside a flow; one thread at a time."""
+def current_run_name() -> str:
+    """What the current flow run is called: `mirror docker-hub`, or `mirror docker-hub:2-of-4`."""
+    parameters = flow_run.parameters
+    shard = parameters.get("shard")
+    try:
+        return run_name(part_name(parameters["registry"], Shard.parse(shard) if shard else None))
+    except ShardInvalid:  # the flow itself ends with the message
+        return run_name(parameters["registry"])
 
-    def __init__(self, registry: str) -> None:
-        self._registry = registry
-        self._key = re.sub(r"[^a-z0-9]+", "-", registry.lower()).strip("-") or "registry"
+
+class RunArtifacts:
+    """The three artifacts of the current flow run. Made inside a flow; one thread at a time.
+
+    `part` names the registry entry, or the shard of it.
+    """
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._key = re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") or "registry"
         self._progress: UUID | None = None
         self._shown: tuple[float, str] = (-1.0, "")
         self._context = copy_context()  # another thread has no run
@@ -56,7 +71,7 @@ class RunArtifacts:
     def publish(self, report: Report) -> None:
         """The summary and the table of the finished run."""
         create_markdown_artifact(
-            summary(report), key=f"summary-{self._key}", description=f"{self._registry}: {report.message}"
+            summary(report), key=f"summary-{self._key}", description=f"{self._part}: {report.message}"
         )
         rows = table(report)
         if rows:
@@ -93,10 +108,11 @@ def final_state(report: Report) -> State[None]:
 def summary(report: Report) -> str:
     """Markdown: is the mirror complete, and if not, why."""
     verdict = "complete" if report.complete else "stopped" if report.stopped else "**not complete**"
+    what = f"shard {report.shard} of this registry" if report.shard else "this registry"
     lines = [
-        f"## {report.registry}: {report.message}",
+        f"## {part_name(report.registry, report.shard)}: {report.message}",
         "",
-        f"The mirror of this registry is {verdict}.",
+        f"The mirror of {what} is {verdict}.",
         "",
         "| | |",
         "|---|---|",

@@ -39,12 +39,17 @@ _IN_PLACE: Final = frozenset({EntryState.COMPLETE, EntryState.ON_DEMAND, EntrySt
 
 @dataclass(frozen=True, slots=True)
 class EntryStatus:
-    """`report` is that of the last run over the whole entry; None: there was none."""
+    """`last` is the last run over the whole entry, or of each of its shards; None: there was none."""
 
     registry: str
     state: EntryState
     message: str
-    report: Mapping[str, Any] | None = None
+    last: LastRun | None = None
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """That of the last run, or the sum of several; empty: there was none."""
+        return self.last.report if self.last else {}
 
     @property
     def in_place(self) -> bool:
@@ -53,10 +58,10 @@ class EntryStatus:
     @property
     def ended(self) -> float | None:
         """When the last run ended, in Unix seconds."""
-        return None if self.report is None else _moment(self.report["ended"]).timestamp()
+        return None if self.last is None else _moment(self.report["ended"]).timestamp()
 
     def to_json(self) -> dict[str, Any]:
-        report = self.report or {}
+        report = self.report
         return {
             "registry": self.registry,
             "state": str(self.state),
@@ -75,27 +80,27 @@ def entry_statuses(
 
 
 def _status(entry: RegistryEntry, last: LastRun | None, now: datetime, *, enabled: bool) -> EntryStatus:
-    report = last.report if last else None
     if not enabled or not (entry.is_synced or entry.on_demand):
         why = "it has no content rules" if enabled else "`sync.enable` is false"
-        return EntryStatus(entry.name, EntryState.NOT_MIRRORED, f"not mirrored: {why}", report)
+        return EntryStatus(entry.name, EntryState.NOT_MIRRORED, f"not mirrored: {why}", last)
     if not entry.is_synced:
-        return EntryStatus(entry.name, EntryState.ON_DEMAND, "fetched on demand only", report)
+        return EntryStatus(entry.name, EntryState.ON_DEMAND, "fetched on demand only", last)
     if last is None:
         return EntryStatus(entry.name, EntryState.NEVER_RUN, "never run: `mirrorflow sync` runs it")
     state, words = _judge(last, entry.timing, now)
-    return EntryStatus(entry.name, state, words, report)
+    return EntryStatus(entry.name, state, words, last)
 
 
 def _judge(last: LastRun, timing: PollTiming | None, now: datetime) -> tuple[EntryState, str]:
-    message = last.report["message"]
+    report = last.report
+    message = report["message"]
     if not last.is_complete:
-        state = EntryState.STOPPED if last.report["state"] == "stopped" else EntryState.FAILED
+        state = EntryState.STOPPED if report["state"] == "stopped" else EntryState.FAILED
         return state, message
-    if last.report["state"] != "complete":
+    if report["state"] != "complete":
         message = f"{message}; in place since, by later runs"
-    if timing is not None and _is_overdue(timing, last.report, now):
-        age = human_seconds((now - _moment(last.report["ended"])).total_seconds())
+    if timing is not None and _is_overdue(timing, report, now):
+        age = human_seconds((now - _moment(report["ended"])).total_seconds())
         return EntryState.OVERDUE, f"overdue: the last success is {age} old, polled {timing}; {message}"
     return EntryState.COMPLETE, message
 

@@ -6,10 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.run.only import is_asked_for
+from flows.reporting.shard_reports import add_up
+from profiles.values.shard import Shard
+from tasks.run.only import is_asked_for, repository_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 LEFT: Final = frozenset({"failed", "not reached"})
 """The outcomes of images that are not in place."""
@@ -17,38 +19,71 @@ LEFT: Final = frozenset({"failed", "not reached"})
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The newest run that was asked for everything. `left`: its images that no later run put in place."""
+    """The newest runs that were together asked for everything: one, or one for each shard.
 
-    report: Mapping[str, Any]
+    `left`: their images that no later run put in place. `missing`: the shards that have never run.
+    """
+
+    reports: tuple[Mapping[str, Any], ...]
     left: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """Of the whole entry. Of several runs it is a sum, without what only a single run can tell."""
+        if len(self.reports) == 1 and not self.missing:
+            return self.reports[0]
+        return add_up(self.reports, self.missing)
 
     @property
     def is_complete(self) -> bool:
         """Also when it failed for some images only, and runs for those have succeeded since."""
-        state, problems = self.report["state"], self.report["problems"]
-        return state == "complete" or (state == "failed" and not problems and not self.left)
+        saw_all = all(each["state"] != "stopped" and not each["problems"] for each in self.reports)
+        return saw_all and not self.left and not self.missing
 
     @property
     def to_rerun(self) -> tuple[str, ...]:
-        """The images to run again; () means the whole entry, because the run did not see all of it."""
-        saw_all = self.report["state"] != "stopped" and not self.report["problems"]
-        return self.left if saw_all else ()
+        """The images to run again; () means the whole entry, because the runs did not see all of it."""
+        saw_all = all(each["state"] != "stopped" and not each["problems"] for each in self.reports)
+        return self.left if saw_all and not self.missing else ()
 
 
-def last_runs(reports: Iterable[Mapping[str, Any]]) -> dict[str, LastRun]:
-    """By registry entry; `reports` are oldest first, as the store gives them.
+def last_runs(reports: Iterable[Mapping[str, Any]], shards: Mapping[str, int]) -> dict[str, LastRun]:
+    """By registry entry; `reports` are oldest first, as the store gives them. `shards` has the number of
+    shards of each entry that is divided.
 
-    A run for some images only says nothing of the others. It counts only for what an earlier run left.
+    A run for some images only says nothing of the others. It counts only for what an earlier run left. A
+    run of a shard counts as long as the entry has that many shards, and a run without a shard for each.
     """
-    newest: dict[str, Mapping[str, Any]] = {}
-    later: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_entry: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for report in reports:
-        if report["only"]:
-            later[report["registry"]].append(report)
-        else:
-            newest[report["registry"]] = report
-            later[report["registry"]].clear()
-    return {name: LastRun(report, _left(report, later[name])) for name, report in newest.items()}
+        by_entry[report["registry"]].append(report)
+    found = {name: _last_run(runs, shards.get(name, 1)) for name, runs in by_entry.items()}
+    return {name: last for name, last in found.items() if last is not None}
+
+
+def _last_run(runs: Sequence[Mapping[str, Any]], shards: int) -> LastRun | None:
+    parts = [str(shard or "") for shard in Shard.all_of(shards)]
+    newest: dict[str, int] = {}  # by part: its place among the runs
+    for number, run in enumerate(runs):
+        if not run["only"]:
+            newest |= {part: number for part in parts if _shard(run) in ("", part)}
+    if not newest:
+        return None
+    counted = [run for run in runs if run["only"] or _shard(run) in ("", *parts)]
+    chosen = [runs[number] for number in sorted(set(newest.values()))]
+    left = [image for run in chosen for image in _left(run, counted[_place(run, counted) + 1 :])]
+    missing = tuple(part for part in parts if part not in newest)
+    return LastRun(tuple(chosen), tuple(dict.fromkeys(left)), missing)
+
+
+def _shard(run: Mapping[str, Any]) -> str:
+    """Reports of older versions do not name one."""
+    return str(run.get("shard", ""))
+
+
+def _place(run: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> int:
+    return next(number for number, each in enumerate(runs) if each is run)
 
 
 def _left(report: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -64,5 +99,11 @@ def _is_settled(image: Mapping[str, Any], run: Mapping[str, Any], outcomes: Mapp
     outcome = outcomes.get(image["image"])
     if outcome is not None:
         return outcome not in LEFT
-    asked = is_asked_for(frozenset(run["only"]), image["image"], image["upstream"])
-    return asked and run["state"] == "complete"
+    shard = _shard(run)
+    if shard and not Shard.parse(shard).owns(repository_of(image["upstream"])):
+        return False
+    if not run["only"]:  # what it saw and does not name is unchanged
+        return run["state"] != "stopped" and not run["problems"]
+    return run["state"] == "complete" and is_asked_for(
+        frozenset(run["only"]), image["image"], image["upstream"]
+    )

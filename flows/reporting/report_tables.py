@@ -27,7 +27,8 @@ def render_report(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The summary that answers "is my mirror complete?", then what was not simply unchanged."""
     totals = report["totals"]
     style = "bold green" if report["state"] == "complete" else "bold red"
-    yield Text.assemble((report["registry"], "bold"), ": ", (report["message"], style))
+    shard = f", shard {report['shard']}" if report.get("shard") else ""
+    yield Text.assemble((report["registry"] + shard, "bold"), ": ", (report["message"], style))
     moved, saved = human_bytes(totals["bytesMoved"]), human_bytes(totals["bytesSaved"])
     yield Text(f"  {moved} moved, {saved} already stored, {human_seconds(report['seconds'])}")
     if report["budget"]:

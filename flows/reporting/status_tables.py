@@ -38,7 +38,7 @@ def render_entries(root: Path, entries: Sequence[EntryStatus], now: float) -> Ta
             Text(entry.registry),
             _ago(entry.ended, now),
             Text(entry.message, style=style),
-            (entry.report or {}).get("runId", ""),
+            entry.report.get("runId", ""),
         )
     return table
 

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from flows.lifecycle.parent_death import ends_with_parent
 from flows.maintenance.garbage_collection import GcSchedule
+from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import ENTRYPOINT
 from flows.orchestration.prefect_server import PrefectServer, end_process, kill_session, last_log_error
 from flows.orchestration.runner import GRACE, RunnerOptions
@@ -157,8 +158,8 @@ class Supervisor:
         self.view.report(report)
         if isinstance(report, DeploymentsApplied | ProfileChanged):
             with suppress(MirrorflowError):  # the file was changed again; the next event has its times
-                registries = load_profile(self._path).profile.sync.registries
-                timings = {entry.name: entry.timing for entry in registries if entry.timing}
+                wanted = definitions(load_profile(self._path).profile, self._path)
+                timings = {each.name: each.timing for each in wanted if each.timing}
                 self.view.schedule(report.entries, timings)
 
     def stop(self) -> None:

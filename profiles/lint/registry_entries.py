@@ -81,6 +81,11 @@ def _repeats(path_prefix: str, rule: ContentRule) -> bool:
 
 
 def _on_options(entry: RegistryEntry, path: KeyPath) -> Iterator[_Found]:
+    if entry.shards > entry.req_concurrent:
+        found = (
+            f"each shard makes a request at a time, together more than reqConcurrent: {entry.req_concurrent}"
+        )
+        yield (*path, "shards"), found, f"write at most that many, or 'reqConcurrent: {entry.shards}'"
     if entry.only_signed:
         found = "it looks whether there is a signature, and not whose: anybody can sign"
         yield (*path, "onlySigned"), found, "say whom to trust in `verify`, see docs/trust.md"

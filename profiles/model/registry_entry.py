@@ -26,6 +26,7 @@ from profiles.model.fields import (
 from profiles.model.platforms import PlatformChoice
 from profiles.model.referrers import Referrers
 from profiles.values.poll_timing import PollInterval, PollSchedule
+from profiles.values.shard import MOST_SHARDS
 
 if TYPE_CHECKING:
     from profiles.values.poll_timing import PollTiming
@@ -98,6 +99,15 @@ class RegistryEntry(ProfileModel):
     deployment: DeploymentSettings = Field(
         default_factory=DeploymentSettings,
         description="Tags, job variables and work queue of the Prefect deployment of this entry.",
+    )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_SHARDS,
+        description="How many parts the repositories of this entry are divided into. Each is a Prefect "
+        "deployment of its own, so that several workers fill one store together. They share the limits of "
+        "the entry (`reqConcurrent`, `reqPerSec`, `bytesPerSec`).",
+        examples=[4],
     )
     tls_verify: bool = Field(default=True, description="Whether to verify the certificate of https URLs.")
     cert_dir: ProfilePath | None = Field(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry, Sync
+    from profiles.values.shard import Shard
     from registry_server.store.store import Store
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class MirrorRun:
     sync: Sync | None = None  # what else the profile brings into the store
     now: Callable[[], float] = time.time  # unix seconds
     rehearsal: bool = False  # it looks, and writes nothing
+    shard: Shard | None = None  # the part of the entry's repositories that it is about; None: all
     _counted: Counter[str] = field(default_factory=Counter)
     _counted_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -113,9 +115,11 @@ def open_run(
     only: Iterable[str] = (),
     stop: threading.Event | None = None,
     lasting: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[MirrorRun]:
     """Connect one registry entry with the store; closes connections and threads at the end.
 
+    `entry` has the limits of this run alone: those of a shard are its share (flows/processes.py).
     `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
     """
     stop = stop or threading.Event()
@@ -147,6 +151,7 @@ def open_run(
             recent=recent,
             verification=verification,
             sync=profile.sync,
+            shard=shard,
         )
     finally:
         images.close()

@@ -19,6 +19,7 @@ from tasks.filter_tags.search import failure_of as search_failure
 from tasks.filter_tags.search import filter_repositories
 from tasks.list_catalog import wanted_repositories
 from tasks.run.errors import Unexpected, is_retryable, is_stop
+from tasks.run.only import own_items
 from tasks.run.output import Output
 from tasks.run.values import BlobOutcome, Catalog, Findings, Page, Step
 
@@ -51,7 +52,11 @@ def filter_tags(
     """Apply the rules to the tags, and compare one HEAD of each survivor with the store."""
     found = filter_repositories(run, sources, before.value if before else ())
     changed = sum(len(each.changed) for each in found)
-    return Output(found, error=search_failure(found, run.only), summary=f"{changed} changed")
+    return Output(
+        found,
+        error=search_failure(found, own_items(run.only, run.entry, run.shard)),
+        summary=f"{changed} changed",
+    )
 
 
 def verify_signature(run: MirrorRun, page: Page, before: Output[Page] | None = None) -> Output[Page]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.results.outcomes import ImageOutcome, Outcome, outcomes
 from tasks.run.companion_values import CompanionStatus
 from tasks.run.dropped_tags import DroppedTags
-from tasks.run.only import NOT_FOUND, search_errors, unmatched
+from tasks.run.only import NOT_FOUND, own_items, search_errors, unmatched
 from tasks.run.values import Step
 from tasks.upstream.errors import UpstreamError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from profiles.model.break_glass import BreakGlass
+    from profiles.values.shard import Shard
     from registry_server.oci.errors import MirrorflowError
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.record import RunRecord
@@ -46,6 +47,7 @@ class Report:
     break_glass: Sequence[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     dropped: DroppedTags = field(default_factory=DroppedTags, repr=False)
+    shard: Shard | None = None
 
     def count(self, outcome: Outcome) -> int:
         return sum(image.outcome is outcome for image in self.images)
@@ -79,25 +81,26 @@ class Report:
         """The one line of the run's state: `1,198 of 1,200 images, 2 failed`."""
         if self.stopped:
             return f"stopped: {self.in_place:,} of {self.total:,} images are in place"
-        parts = [f"{self.in_place:,} of {self.total:,} images"] if self.total or not self.problems else []
-        parts += [f"{self.count(Outcome.FAILED):,} failed"] if self.count(Outcome.FAILED) else []
-        parts += (
-            [f"{self.count(Outcome.NOT_REACHED):,} not reached"] if self.count(Outcome.NOT_REACHED) else []
-        )
-        parts += [f"{self.count(Outcome.SKIPPED):,} left out"] if self.count(Outcome.SKIPPED) else []
-        parts += self.problems[:1]
-        parts += (
-            [f"and {more} more problem{'s' * (more > 1)}"] if (more := len(self.problems) - 1) > 0 else []
-        )
+        parts = outcome_words(self._totals(), self.problems)
         if self.complete and self.total and not self.count(Outcome.COPIED):
             parts.append("nothing new")
         return ", ".join(parts)
+
+    def _totals(self) -> dict[str, int]:
+        return {
+            "images": self.total,
+            "inPlace": self.in_place,
+            "failed": self.count(Outcome.FAILED),
+            "leftOut": self.count(Outcome.SKIPPED),
+            "notReached": self.count(Outcome.NOT_REACHED),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The report file: see docs/reports.md for its fields."""
         return {
             "version": 1,
             "registry": self.registry,
+            "shard": str(self.shard or ""),
             "runId": self.run_id,
             "started": _iso(self.started),
             "ended": _iso(self.ended),
@@ -106,13 +109,9 @@ class Report:
             "message": self.message,
             "only": list(self.only),
             "totals": {
-                "images": self.total,
-                "inPlace": self.in_place,
+                **self._totals(),
                 "unchanged": self.unchanged,
                 "copied": self.count(Outcome.COPIED),
-                "failed": self.count(Outcome.FAILED),
-                "leftOut": self.count(Outcome.SKIPPED),
-                "notReached": self.count(Outcome.NOT_REACHED),
                 "bytesMoved": self.bytes_moved,
                 "bytesSaved": self.bytes_saved,
             },
@@ -125,6 +124,18 @@ class Report:
             "breakGlass": list(self.break_glass),
             "images": [_camel(dataclasses.asdict(image)) for image in self.images],
         }
+
+
+def outcome_words(totals: Mapping[str, int], problems: Sequence[str]) -> list[str]:
+    """The parts of a message: `1,198 of 1,200 images`, `2 failed`. `totals` as in a report."""
+    images = f"{totals['inPlace']:,} of {totals['images']:,} images"
+    parts = [images] if totals["images"] or not problems else []
+    kinds = (("failed", "failed"), ("notReached", "not reached"), ("leftOut", "left out"))
+    parts += [f"{totals[key]:,} {words}" for key, words in kinds if totals[key]]
+    parts += problems[:1]
+    if more := len(problems[1:]):
+        parts.append(f"and {more} more problem{'s' * (more > 1)}")
+    return parts
 
 
 def build_report(
@@ -151,6 +162,7 @@ def build_report(
         break_glass=[_glass(each, run.now()) for each in (run.sync.break_glass if run.sync else ())],
         notes=tuple(record.remarks),
         dropped=DroppedTags.sum(findings.dropped for findings in found),
+        shard=run.shard,
     )
 
 
@@ -180,7 +192,9 @@ def unwanted(run: MirrorRun, found: Sequence[Findings]) -> list[str]:
     """Images that were asked for by name and that no rule takes: silence would look like success."""
     if run.stop.is_set() or search_errors(run.only, found):
         return []
-    return [f"{item}: {NOT_FOUND}" for item in sorted(unmatched(run.only, found))]
+    return [
+        f"{item}: {NOT_FOUND}" for item in sorted(unmatched(own_items(run.only, run.entry, run.shard), found))
+    ]
 
 
 def _told(source: SourceRepository, error: MirrorflowError) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from profiles.matching import upstream_name
 from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from profiles.model.registry_entry import RegistryEntry
+    from profiles.values.shard import Shard
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import ImageName
     from tasks.run.values import Findings, SourceRepository
@@ -30,6 +33,24 @@ def may_mean(item: str, source: SourceRepository) -> bool:
 def is_asked_for(only: frozenset[str], *names: str) -> bool:
     """Whether an image is meant by `only` (empty: all are), under any of its names or by its repository."""
     return not only or any(name in only or repository_of(name) in only for name in names)
+
+
+def own_items(only: frozenset[str], entry: RegistryEntry, shard: Shard | None) -> frozenset[str]:
+    """The items of `only` that a run is about: a shard leaves those of other shards to them."""
+    if shard is None:
+        return only
+    return frozenset(item for item in only if shard.owns(home_of(entry, item)))
+
+
+def home_of(entry: RegistryEntry, item: str) -> str:
+    """The upstream repository whose shard an item of `only` belongs to: that of its local name, else its own.
+
+    An item may mean two repositories. One shard looks for it in both, or neither would know that it is in
+    neither.
+    """
+    repository = repository_of(item)
+    behind = filter(None, (upstream_name(rule, repository) for rule in entry.content))
+    return min(behind, default=repository)
 
 
 def unmatched(only: frozenset[str], found: Iterable[Findings]) -> set[str]:

@@ -95,6 +95,10 @@ class RunRecord:
         """Without the repositories whose search failed."""
         return [each for each in self.findings.values() if each.error is None]
 
+    def polled(self) -> set[RepositoryName]:
+        """The repositories here whose upstream was searched."""
+        return {target.local for findings in self.searched() for target in findings.source.targets}
+
     def noted(self) -> dict[RepositoryName, dict[str, str]]:
         """For the next poll, by repository here: what it need not look at again."""
         found: defaultdict[RepositoryName, dict[str, str]] = defaultdict(dict)

@@ -21,7 +21,7 @@ from registry_server.store.mirror_state.pruned_tags import undelete as put_back
 from tasks.stored.images import StoredImages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from profiles.model.content_rule import ContentRule, Prune
     from profiles.model.profile import Profile
@@ -179,16 +179,19 @@ def _companions(repository: Repository, tags: Mapping[Tag, TagRecord]) -> dict[T
     return {tag: record for tag, record in records.items() if subject_of(tag) in roots}
 
 
-def prune(run: MirrorRun) -> None:
+def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
     """After a whole run whose polls are recorded: remove what is due, and note it for the report.
 
+    `polled` are the repositories that the run has searched. A shard removes nothing elsewhere: other shards
+    work there. `maxShare` is of all tags of a rule, whichever shard has them.
     A store that refuses is noted too: what was mirrored is mirrored all the same.
     """
     if run.only or run.stop.is_set():
         return
     try:
         found = decide(run.store, run.entry)
-        removed = remove(run.store, found.doomed, run.now())
+        doomed = [each for each in found.doomed if run.shard is None or each.name.repository in polled]
+        removed = remove(run.store, doomed, run.now())
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
     except StoreError as error:

@@ -148,6 +148,17 @@ def test_a_second_run_asks_for_one_head_a_tag(
     assert upstream.requests("GET", "/manifests/") == []
 
 
+def test_processes_run_an_entry_that_names_this_mirror_itself(tmp_path: Path, upstream: Misbehaving) -> None:
+    """The members of a ring have one profile, and each leaves its own address out."""
+    upstream.add_image("apps/web", "1", (b"layer",))
+    profile = write(tmp_path, upstream, 2)
+    document = json.loads(profile.read_text())
+    document["http"] = {"port": 5055}
+    document["sync"]["registries"][0]["urls"].append("http://127.0.0.1:5055")
+    profile.write_text(json.dumps(document))
+    assert run_direct(profile, "up") == ("COMPLETED", "1 of 1 images")
+
+
 def test_a_worker_process_that_is_killed_fails_its_images_and_ends_the_run(
     tmp_path: Path, upstream: Misbehaving
 ) -> None:

@@ -17,7 +17,7 @@ ENTRYPOINT = "tests.flows.tiny.tiny"
 
 
 @flow(name="tiny", flow_run_name="tiny {registry}")
-def tiny(profile: str, registry: str, only: list[str] | None = None) -> State[Any]:
+def tiny(profile: str, registry: str, only: list[str] | None = None, shard: str | None = None) -> State[Any]:
     """`slow-…`: works for a minute, `stubborn-…`: also when it is told to stop, `once-…`: fails the first
     time, anything else: done. Leaves its process id and `only` in a file beside the profile."""
     record = Path(f"{profile}.{registry}")

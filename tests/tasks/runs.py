@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from profiles.values.shard import Shard
     from registry_server.oci.descriptor import Descriptor
     from tasks.context.mirror_run import MirrorRun
     from tasks.results.outcomes import ImageOutcome
@@ -51,6 +52,7 @@ def opened(
     stop: threading.Event | None = None,
     storage: dict[str, Any] | None = None,
     more: dict[str, Any] | None = None,
+    shard: Shard | None = None,
     **entry: Any,
 ) -> Iterator[MirrorRun]:
     """A run over the registry at `url` into `folder`/store; `entry` are keys of the registry entry.
@@ -65,7 +67,8 @@ def opened(
     }
     path = folder / "profile.json"
     profile = parse_profile(json.dumps(document), path).profile
-    with open_run(profile, profile.sync.registries[0], open_store(profile), only=only, stop=stop) as run:
+    store = open_store(profile)
+    with open_run(profile, profile.sync.registries[0], store, only=only, stop=stop, shard=shard) as run:
         yield run
 
 
@@ -84,7 +87,7 @@ def mirror(run: MirrorRun) -> Report:
         failure = Dag(run, engine, record).mirror()
     record_polls(run, record)
     if not failure:
-        prune(run)
+        prune(run, record.polled())
     return reported(run, record, started=started, failure=failure)
 
 

@@ -58,6 +58,11 @@ def _one(urls: str, rest: str) -> str:
             ["urls[0]: its path stands before every repository name"],
         ),
         (_entries("onlySigned: true, content: [{prefix: a}]"), ["onlySigned: it looks"]),
+        (_entries("shards: 8, content: [{prefix: a}]"), []),
+        (
+            _entries("shards: 9, content: [{prefix: a}]"),
+            ["shards: each shard makes a request at a time, together more than reqConcurrent: 8"],
+        ),
         (_entries("preserveDigest: false, content: [{prefix: a}]"), ["preserved all the same"]),
         (_entries("certDir: /no/such, content: [{prefix: a}]"), ["certDir: there is no folder"]),
         (
