@@ -37,7 +37,7 @@ def require_server(api_url: str) -> None:
     except _Unreachable as error:
         raise PrefectServerUnusable(
             f"the Prefect server at {shown} (PREFECT_API_URL) cannot be reached: {error}; start it, correct "
-            "the address, or unset PREFECT_API_URL: then `mirrorflow up` runs its own, and `sync` runs without"
+            "the address, or unset PREFECT_API_URL: then `up` runs its own, and `sync` runs without one"
         ) from None
     if answer is None or _is_api(answer) or answer.status_code in (401, 403):
         return
