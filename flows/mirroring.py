@@ -19,6 +19,7 @@ from tasks.context.mirror_run import open_run
 from tasks.engines.dag import Dag
 from tasks.results.poll_records import record_polls
 from tasks.results.report import Report, build_report
+from tasks.run.errors import Unexpected
 from tasks.run.record import RunRecord
 from tasks.stored.policy_sweep import sweep
 from tasks.stored.pruning import prune
@@ -115,6 +116,9 @@ class _Mirroring:
             pass
         except MirrorflowError as error:
             failure = str(error)
+        except Exception as error:
+            log.exception("unexpected error in the run of %s", self.run.entry.name)
+            failure = str(Unexpected(error))
         report = self._report(failure)
         self.display.publish(report)
         return report

@@ -72,7 +72,8 @@ def complete_image(
         batch.record.advanced([admitted.passed(Step.VERIFIED)])
 
     def copying() -> None:
-        claimed({each.blob.digest for each in batch.lacking})
+        if batch.record.progress[name].waits_for(Step.PUBLISHED):
+            claimed({each.blob.digest for each in batch.lacking})  # what is not among them is stored
         with run.store.lease():
             batch.copy_blob()
 

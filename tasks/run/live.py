@@ -33,7 +33,7 @@ class Live:
             taken, self._remarks = tuple(self._remarks), {}
             return taken
 
-    def moved(self, digest: Digest, count: int) -> None:  # noqa: ARG002 - for who waits for this blob
+    def moved(self, digest: Digest, count: int) -> None:  # noqa: ARG002 - subclasses need it
         """`count` more bytes of a blob arrived."""
         with self._lock:
             self.bytes_moved += count

@@ -38,7 +38,6 @@ from flows.orchestration.runner_events import (
     ProfileRefused,
     RunEnded,
     RunnerFailed,
-    failed_lines,
     read_event,
 )
 from flows.orchestration.server_record import (
@@ -284,7 +283,7 @@ def test_one_server_per_database(tmp_path: Path) -> None:
     "record",
     [
         pytest.param(None, id="no record"),
-        pytest.param(ServerRecord("http://127.0.0.1:1/api", HERE, 0.0), id="nobody answers"),
+        pytest.param(ServerRecord("http://127.0.0.1:1/api", HERE, 0.0), id="no server answers"),
         pytest.param(
             ServerRecord("http://127.0.0.1:1/api", replace(HERE, pid=2**22), 0.0), id="no such process"
         ),
@@ -330,27 +329,6 @@ def test_a_tied_child_dies_with_a_parent_that_is_killed() -> None:
 def test_a_tied_command_is_run_with_its_arguments() -> None:
     echo = ends_with_parent([sys.executable, "-c", "import sys; print(sys.argv[1:])", "--a", "b c"])
     assert subprocess.run(echo, capture_output=True, text=True, check=True).stdout == "['--a', 'b c']\n"
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "lines"),
-    [
-        pytest.param(["copied", "left out"], 0, id="nothing failed"),
-        pytest.param(["failed", "copied"], 2, id="one line, and what to do"),
-        pytest.param(["failed"] * 7, 6, id="the first five, and how many more"),
-    ],
-)
-def test_up_says_which_images_failed_at_which_step_and_why(outcomes: list[str], lines: int) -> None:
-    images = [
-        {"image": f"app:{number}", "outcome": outcome, "step": "copy_blob", "reason": "403 Forbidden"}
-        for number, outcome in enumerate(outcomes)
-    ]
-    said = failed_lines({"images": images})
-    assert len(said) == lines
-    if said:
-        assert said[0] == "app:0: copy_blob: 403 Forbidden"
-        more = "2 more; " if len(outcomes) == 7 else ""
-        assert said[-1] == f"{more}`mirrorflow rerun PROFILE` tries them again"
 
 
 def test_the_ui_asks_the_api_at_the_port_of_its_own_server(prefect_url: str) -> None:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flows.direct_run import run_direct
+from flows.mirroring import mirror_entry
 from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
@@ -283,3 +285,29 @@ def children(pid: int) -> list[int]:
     """The processes that carry out steps, and what helps them."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(each) for path in found for each in path.read_text().split()]
+
+
+def test_a_bug_of_an_engine_ends_the_run_with_a_report(tmp_path: Path, upstream: Misbehaving) -> None:
+    class Broken:
+        run_id = "1"
+
+        def submit(self, *_arguments: Any, **_options: Any) -> Any:
+            raise KeyError("oops")
+
+        look = submit
+
+        def progress(self, percent: float, words: str) -> None: ...
+
+        def publish(self, report: Any) -> None: ...
+
+        def not_saved(self, reason: str) -> None: ...
+
+        def abandoned(self, report: Any) -> None: ...
+
+    broken = Broken()
+    report = mirror_entry(
+        write(tmp_path, upstream), "up", (), engine=lambda _run, _call: nullcontext(broken), display=broken
+    )
+    assert not report.complete
+    assert report.problems == ("unexpected KeyError: 'oops' (a bug in mirrorflow; please report it)",)
+    assert Store.open(tmp_path / "store").reports.load_all("up")[-1]["state"] == "failed"

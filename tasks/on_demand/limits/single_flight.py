@@ -35,7 +35,7 @@ class SingleFlight:
         self._lock = threading.Lock()
 
     def is_asked(self, question: Miss) -> bool:
-        """Whether somebody waits for the answer already."""
+        """Whether a request waits for the answer already."""
         return question in self._running
 
     def once(

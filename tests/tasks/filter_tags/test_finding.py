@@ -213,29 +213,24 @@ def test_only_for_what_is_not_there_says_so(upstream: Misbehaving, tmp_path: Pat
     assert report.problems == (f"{upstream.host}: nowhere: 404 Not Found: NAME_UNKNOWN: not here",)
 
 
-def test_who_comes_from_zot_is_told_which_tags_a_regex_would_have_taken_there(
-    upstream: Misbehaving, tmp_path: Path
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        pytest.param({"regex": "alpine"}, "zot would take 1 more tag (1.25-alpine)", id="a regex"),
+        pytest.param(
+            {"excludeRegex": "alpine"}, "zot would drop 1 tag taken here (1.25-alpine)", id="an exclusion"
+        ),
+    ],
+)
+def test_a_user_of_zot_is_told_what_a_pattern_would_do_there(
+    upstream: Misbehaving, tmp_path: Path, tags: dict[str, str], told: str
 ) -> None:
     for tag in ("1.25-alpine", "alpine", "1.25"):
         upstream.add_image(NAME, tag)
-    rule = {"prefix": "**", "tags": {"regex": "alpine"}}
-    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
+    with opened(tmp_path, f"http://{upstream.host}", {"prefix": "**", "tags": tags}) as run:
         [findings] = searched(run).record.findings.values()
     [note] = findings.notes
-    assert "zot would take 1 more tag (1.25-alpine)" in note
-    assert "'.*(?:alpine).*'" in note
-
-
-def test_who_comes_from_zot_is_told_which_tags_an_exclusion_would_have_dropped_there(
-    upstream: Misbehaving, tmp_path: Path
-) -> None:
-    for tag in ("1.25-alpine", "alpine", "1.25"):
-        upstream.add_image(NAME, tag)
-    rule = {"prefix": "**", "tags": {"excludeRegex": "alpine"}}
-    with opened(tmp_path, f"http://{upstream.host}", rule) as run:
-        [findings] = searched(run).record.findings.values()
-    [note] = findings.notes
-    assert "zot would drop 1 tag taken here (1.25-alpine)" in note
+    assert told in note
     assert "'.*(?:alpine).*'" in note
 
 
