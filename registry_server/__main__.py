@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from registry_server.http.extension import ExtensionInvalid, ExtensionName
 from registry_server.http.push.push_limits import LimitInvalid, PushLimits
 from registry_server.http.server_options import ServerOptions, Tls
 from registry_server.oci.errors import MirrorflowError
@@ -103,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         "--shared-file-system", choices=("auto", "exclusive", "uncached"), default="auto",
         help="of a network file system: no other host uses the store, or nothing is cached (docs/store.md)",
     )  # fmt: skip
+    add(
+        "--extension", metavar="MODULE:CALLABLE=ARGUMENT",
+        help="what answers paths outside of /v2/; mirrorflow gives its page",
+    )  # fmt: skip
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
     return parser
@@ -115,7 +120,8 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         parser.error("--tls-client-ca needs --tls-cert and --tls-key")
     try:
         limits = PushLimits.parse(given.limit)
-    except LimitInvalid as error:
+        extension = ExtensionName.parse(given.extension) if given.extension else None
+    except (LimitInvalid, ExtensionInvalid) as error:
         parser.error(str(error))
     tls = Tls(given.tls_cert, given.tls_key, given.tls_client_ca) if given.tls_cert else None
     return ServerOptions(
@@ -131,6 +137,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         limits=limits,
         shared_file_system=given.shared_file_system,
         on_miss=given.on_miss,
+        extension=extension,
     )
 
 

@@ -47,7 +47,8 @@ def status(
 
     Exit code 0: everything that the profile wants is in place; 2: something is not; 1: an error.
     """
-    from flows.cli.status import mirror_status, print_status
+    from flows.cli.status import print_status
+    from flows.reporting.mirror_status import mirror_status
 
     found = mirror_status(load(profile), registry, time.time())
     shown = found.only_problems() if problems else found

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flows.cli.status import mirror_status
 from flows.entries import open_store
+from flows.reporting.mirror_status import mirror_status
 from flows.reporting.tag_status import tag_statuses
 from profiles.loader import load_profile
 from registry_server.human_units import human_seconds

@@ -66,16 +66,28 @@ def tag_statuses(
     registry entries of the profile; what others withheld is not shown. `now` in unix seconds.
     """
     now = time.time() if now is None else now
-    left: dict[RepositoryName, dict[str, StoredImage]] = defaultdict(dict)
+    left: dict[RepositoryName, list[StoredImage]] = defaultdict(list)
     for each in short:
-        left[each.repository][str(each.tag)] = each
+        left[each.repository].append(each)
     for name in sorted({*store.repositories(), *store.polled(), *withholding(store), *left}):
-        images, stored = left[name], store.repository(name)
-        tags = {str(tag): record for tag, record in stored.tag_records().items()}
-        repository = _Repository(name, stored.polls(), tags, _withheld(store, name, tags, entries, now))
-        rows = [_judged(row, images.pop(row.reference, None)) for row in repository.rows()]
-        rows += [_hidden(each, repository.polls) for each in images.values()]
+        rows = repository_tags(store, name, short=left[name], entries=entries, now=now)
         yield from (row for row in rows if registry in (None, row.registry))
+
+
+def repository_tags(
+    store: Store,
+    name: RepositoryName,
+    *,
+    short: Iterable[StoredImage] = (),
+    entries: Container[str] | None = None,
+    now: float,
+) -> list[TagStatus]:
+    """Every tag of one repository, in order; the arguments are those of `tag_statuses`."""
+    images, stored = {str(each.tag): each for each in short}, store.repository(name)
+    tags = {str(tag): record for tag, record in stored.tag_records().items()}
+    repository = _Repository(name, stored.polls(), tags, _withheld(store, name, tags, entries, now))
+    rows = [_judged(row, images.pop(row.reference, None)) for row in repository.rows()]
+    return rows + [_hidden(each, repository.polls) for each in images.values()]
 
 
 def _withheld(

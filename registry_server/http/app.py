@@ -16,6 +16,7 @@ from registry_server.http import routes
 from registry_server.http.access_log import ROUTE, Recorder
 from registry_server.http.auth.auth_errors import AccessRefused
 from registry_server.http.errors import MethodNotAllowed, error_response, response_to
+from registry_server.http.extension import is_own
 from registry_server.http.pull import content, listings
 from registry_server.http.pull_through.on_miss import answer_and_mark_miss
 from registry_server.http.push.blob_uploads import UploadHandlers
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from registry_server.http.access_log import OnRequest
     from registry_server.http.auth.guard import Guard
+    from registry_server.http.extension import Extension
     from registry_server.http.pull_through.on_miss import OnMiss
     from registry_server.http.service_endpoints import ServiceEndpoint
     from registry_server.store.store import Store
@@ -80,15 +82,18 @@ def create_app(
     writable: bool = False,
     limits: PushLimits | None = None,
     on_miss: OnMiss | None = None,
+    extension: Extension | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
     Without a `guard` everyone may do everything that the application can; `endpoints` are those outside of
     the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
-    `on_miss` fetches what is not here.
+    `on_miss` fetches what is not here; `extension` answers paths that are not the server's own.
     """
     writing = _writing(limits or PushLimits()) if writable else {}
-    return _Application(store, on_request, guard, endpoints or {}, writing, on_miss=on_miss)
+    return _Application(
+        store, on_request, guard, endpoints or {}, writing, on_miss=on_miss, extension=extension
+    )
 
 
 class _Application:
@@ -101,6 +106,7 @@ class _Application:
         writing: Mapping[type[routes.Route], Mapping[str, Handler]],
         *,
         on_miss: OnMiss | None,
+        extension: Extension | None,
     ) -> None:
         self._store = store
         self._on_request = on_request
@@ -108,6 +114,7 @@ class _Application:
         self._endpoints = endpoints
         self._writing = writing
         self._on_miss = on_miss
+        self._extension = extension
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._on_request is None:
@@ -151,6 +158,9 @@ class _Application:
         if (endpoints := self._endpoints.get(request.scope["path"])) is not None:
             request.scope[ROUTE] = endpoints
             return await endpoints.answer(request)
+        if self._extension is not None and not is_own(request.scope["path"]):
+            request.scope[ROUTE] = self._extension
+            return await self._extension.answer(request)
         route = request.scope[ROUTE] = routes.parse_route(request.scope["raw_path"])
         if self._on_miss is not None:
             route = request.scope[ROUTE] = await self._on_miss.resolve_namespace(route, request)

@@ -127,10 +127,12 @@ def _app(options: ServerOptions) -> ASGIApp:
     if options.access_log:
         reports.append(AccessLog.open(options.access_log))
     guard = _guard(options, store)
+    extension = options.extension.load(store, guard) if options.extension else None
+    metrics.add(extension.collectors() if extension else ())
     endpoints = service_endpoints(store, guard, metrics)
     return create_app(
-        store, on_request=to_all(*reports), guard=guard, endpoints=endpoints,
-        writable=options.writable, limits=options.limits, on_miss=_on_miss(options),
+        store, on_request=to_all(*reports), guard=guard, endpoints=endpoints, writable=options.writable,
+        limits=options.limits, on_miss=_on_miss(options), extension=extension,
     )  # fmt: skip
 
 
@@ -139,8 +141,10 @@ def _check(options: ServerOptions) -> None:
     store = Store.open(options.root, subpaths=options.subpaths, shared_file_system=options.shared_file_system)
     if options.writable:
         store.require_shareable()
-    _guard(options, store)
+    guard = _guard(options, store)
     _on_miss(options)
+    if options.extension:
+        options.extension.load(store, guard)
     if options.access_log:
         AccessLog.open(options.access_log)
     if options.tls:

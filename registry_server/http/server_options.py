@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.http.auth.access_options import AccessOptions
+    from registry_server.http.extension import ExtensionName
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 
@@ -41,6 +42,7 @@ class ServerOptions:
     limits: PushLimits = field(default_factory=PushLimits)
     shared_file_system: SharedFileSystem = "auto"
     on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
+    extension: ExtensionName | None = None
 
     @property
     def signs_in(self) -> bool:
@@ -68,4 +70,5 @@ class ServerOptions:
         if self.shared_file_system != "auto":
             given += ["--shared-file-system", self.shared_file_system]
         given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
+        given += ["--extension", str(self.extension)] if self.extension else []
         return given

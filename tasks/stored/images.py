@@ -166,8 +166,16 @@ class StoredImages:
         for name in self.store.repositories():
             yield from self.of(name)
         for name in self.store.hiding():
-            visible = self.store.repository(name)
-            yield from (each for each in self.of(name, hidden=True) if visible.tag(each.tag) is None)
+            yield from self._only_hidden(name)
+
+    def in_areas(self, name: RepositoryName) -> Iterator[StoredImage]:
+        """What `all` says of one repository."""
+        yield from self.of(name)
+        yield from self._only_hidden(name)
+
+    def _only_hidden(self, name: RepositoryName) -> Iterator[StoredImage]:
+        visible = self.store.repository(name)
+        yield from (each for each in self.of(name, hidden=True) if visible.tag(each.tag) is None)
 
     def not_judged(self) -> Counter[str]:
         """How many images that are served no policy is asked about, by the reason."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.cli.status import mirror_status
 from flows.entries import part_name
 from flows.orchestration.sync import SyncRequest, rerun_requests
 from flows.reporting.entry_status import EntryState
 from flows.reporting.last_runs import last_runs
+from flows.reporting.mirror_status import mirror_status
 from profiles.loader import load_profile
 from profiles.values.shard import Shard
 from registry_server.store.store import Store

@@ -23,7 +23,7 @@ from registry_server.http.auth.credentials import basic_challenge
 from registry_server.http.metrics.pool_size import PoolSize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -73,6 +73,7 @@ class Metrics:
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = roots
         self._pools = {name: PoolSize(root) for name, root in roots.items()}
+        self._collectors: list[Collector] = []
         self._series: dict[tuple[str, str, int, bool], _Series] = {}
         own = CollectorRegistry()  # not the one of all: an application has one of these, a test many
         labels = ("route", "method")
@@ -98,6 +99,10 @@ class Metrics:
         self._broken = Counter(
             "mirrorflow_http_broken_off", "Answers that were interrupted.", ("route",), registry=own
         )
+
+    def add(self, collectors: Iterable[Collector]) -> None:
+        """Show these series too. They are collected in the worker that is asked."""
+        self._collectors += collectors
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request."""
@@ -140,6 +145,8 @@ class Metrics:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
         registry.register(_Disks(self._roots, self._pools))
         registry.register(_Maintenance(self._roots["/"]))
+        for collector in self._collectors:
+            registry.register(collector)
         return generate_latest(registry)
 
 

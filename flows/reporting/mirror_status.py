@@ -1,0 +1,121 @@
+"""Whether the mirror is what the profile wants, by entry and by tag, from the store alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from flows.entries import find_entry, open_store_if_present, shards_of
+from flows.reporting.entry_status import EntryState, EntryStatus, entry_statuses, new_repositories
+from flows.reporting.last_runs import last_runs
+from flows.reporting.tag_status import TagStatus, repository_tags, tag_statuses
+from tasks.stored.images import StoredImages, count_by_entry
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from profiles.loader import LoadedProfile
+    from profiles.model.profile import Profile
+    from profiles.model.sync import RegistryEntry
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.store import Store
+    from tasks.stored.images import Standing, StoredImage
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """`has_store`: False before the first run. `policies`: images that fall short, by registry entry."""
+
+    profile: Path
+    root: Path
+    now: float
+    has_store: bool
+    entries: Sequence[EntryStatus]
+    tags: Sequence[TagStatus] = ()
+    policies: Mapping[str, Counter[Standing]] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        entries = all(each.in_place for each in self.entries)
+        return self.has_store and entries and all(each.in_place for each in self.tags)
+
+    def only_problems(self) -> MirrorStatus:
+        return replace(self, tags=[tag for tag in self.tags if not tag.in_place])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "complete": self.is_complete,
+            "entries": [each.to_json() for each in self.entries],
+            "runs": [report for each in self.entries if each.last for report in each.last.reports],
+            "policies": self.policies or {},
+            "tags": [tag.to_json() for tag in self.tags],
+        }
+
+
+def mirror_status(loaded: LoadedProfile, registry: str | None, now: float) -> MirrorStatus:
+    """Of all registry entries, or of one; `now` in Unix seconds. Raises `NotWanted`, `StoreError`."""
+    profile = loaded.profile
+    wanted = profile.sync.registries if registry is None else (find_entry(profile, registry),)
+    store = open_store_if_present(profile)
+    entries = entries_of(profile, store, wanted, now)
+    if store is None:
+        root = profile.storage.root_directory
+        return MirrorStatus(loaded.path, root, now, has_store=False, entries=entries)
+    short = StoredImages(profile, store).shortfalls()
+    tags = list(wanted_tags(profile, store, entries, short, now, registry=registry))
+    return MirrorStatus(
+        loaded.path,
+        store.root,
+        now,
+        has_store=True,
+        entries=entries,
+        tags=tags,
+        policies=count_by_entry(short),
+    )
+
+
+def entries_of(
+    profile: Profile, store: Store | None, wanted: Sequence[RegistryEntry], now: float
+) -> list[EntryStatus]:
+    """By the reports of the store. Raises `StoreError`."""
+    runs = last_runs(store.reports.load_all(), shards_of(profile)) if store else {}
+    return entry_statuses(profile, wanted, runs, now)
+
+
+def wanted_tags(
+    profile: Profile,
+    store: Store,
+    entries: Iterable[EntryStatus],
+    short: Iterable[StoredImage],
+    now: float,
+    *,
+    registry: str | None = None,
+) -> Iterator[TagStatus]:
+    """All that is stored or wanted, repository by repository, then what no run has looked at yet.
+
+    `short`: see `tag_statuses`. Raises `StoreError`.
+    """
+    names = profile.entry_names()
+    yield from _of_entries(tag_statuses(store, registry, short=short, entries=names, now=now), names)
+    for status in entries:
+        if status.state in {EntryState.COMPLETE, EntryState.OVERDUE}:  # others say themselves what they lack
+            yield from new_repositories(store, find_entry(profile, status.registry))
+
+
+def tags_of(profile: Profile, store: Store, name: RepositoryName, now: float) -> list[TagStatus]:
+    """What `wanted_tags` says of one repository that is here or was polled."""
+    images, names = StoredImages(profile, store), profile.entry_names()
+    short = [each for each in images.in_areas(name) if each.problem] if images else []
+    rows = repository_tags(store, name, short=short, entries=names, now=now)
+    return list(_of_entries(iter(rows), names))
+
+
+def _of_entries(rows: Iterator[TagStatus], names: Sequence[str]) -> Iterator[TagStatus]:
+    """Of an entry that left the profile only what is stored: its problems are none of the profile's."""
+    for row in rows:
+        if row.in_place or not row.registry or row.registry in names:
+            yield row
+        elif row.stored_digest:
+            yield replace(row, problem="")
