@@ -22,10 +22,12 @@ def register(app: typer.Typer) -> None:
 
 def serve(profile: ProfilePath) -> None:
     """Serve the store as a registry, without mirroring into it."""
+    from flows.page.application import with_page
     from profiles.server_options import server_options
     from registry_server.http.serve import serve as serve_registry
 
-    options = server_options(load(profile).profile)
+    loaded = load(profile)
+    options = with_page(server_options(loaded.profile), loaded.profile, loaded.path)
     serve_registry(
         options, on_listening=lambda url: say(f"serving {options.root} at {url}; press Ctrl-C to stop")
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,7 @@ class EntryState(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     OVERDUE = "overdue"
+    LATE = "late"
     NEVER_RUN = "never run"
     ON_DEMAND = "on demand"
     NOT_MIRRORED = "not mirrored"
@@ -77,6 +78,36 @@ def entry_statuses(
     """One for each entry, in order; `now` in Unix seconds."""
     moment = datetime.fromtimestamp(now, UTC)
     return [_status(entry, runs.get(entry.name), moment, enabled=profile.sync.enable) for entry in entries]
+
+
+def judged_by_objective(
+    profile: Profile, statuses: Iterable[EntryStatus], known: Mapping[str, float], now: float
+) -> list[EntryStatus]:
+    """Entries that are in place and miss their objective are late.
+
+    `known`: by registry entry, when the image that has gone longest without it was known to be what the
+    upstream has (`oldest_known`); 0 for never.
+    """
+    limits = {entry.name: entry.objective.max_lag for entry in profile.sync.registries}
+    return [_late(each, limits.get(each.registry), known.get(each.registry), now) for each in statuses]
+
+
+def oldest_known(rows: Iterable[TagStatus]) -> dict[str, float]:
+    """By registry entry, in Unix seconds; 0 for never. What the upstream no longer has cannot be late."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if row.gone_since is None:
+            known = row.last_success or 0.0
+            found[row.registry] = min(found.get(row.registry, known), known)
+    return found
+
+
+def _late(status: EntryStatus, limit: float | None, known: float | None, now: float) -> EntryStatus:
+    if limit is None or known is None or status.state is not EntryState.COMPLETE or now - known <= limit:
+        return status
+    age = f"{human_seconds(now - known)} ago" if known else "never"
+    words = f"late: an image was last known to be current {age}, and maxLag is {human_seconds(limit)}"
+    return replace(status, state=EntryState.LATE, message=f"{words}; {status.message}")
 
 
 def _status(entry: RegistryEntry, last: LastRun | None, now: datetime, *, enabled: bool) -> EntryStatus:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flows.entries import find_entry, open_store_if_present, shards_of
-from flows.reporting.entry_status import EntryState, EntryStatus, entry_statuses, new_repositories
+from flows.reporting.entry_status import (
+    EntryState,
+    EntryStatus,
+    entry_statuses,
+    judged_by_objective,
+    new_repositories,
+    oldest_known,
+)
 from flows.reporting.last_runs import last_runs
 from flows.reporting.tag_status import TagStatus, repository_tags, tag_statuses
 from tasks.stored.images import StoredImages, count_by_entry
@@ -65,6 +72,7 @@ def mirror_status(loaded: LoadedProfile, registry: str | None, now: float) -> Mi
         return MirrorStatus(loaded.path, root, now, has_store=False, entries=entries)
     short = StoredImages(profile, store).shortfalls()
     tags = list(wanted_tags(profile, store, entries, short, now, registry=registry))
+    entries = judged_by_objective(profile, entries, oldest_known(tags), now)
     return MirrorStatus(
         loaded.path,
         store.root,

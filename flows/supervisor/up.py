@@ -29,6 +29,7 @@ from flows.orchestration.prefect_server import PrefectServer, end_process, kill_
 from flows.orchestration.runner import GRACE, RunnerOptions
 from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, RunnerFailed, read_event
 from flows.orchestration.user_server import require_server
+from flows.page.application import with_page
 from flows.receiver.child_process import ReceiverProcess
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.supervisor.arriving import ArrivingBlobs
@@ -227,7 +228,8 @@ class Supervisor:
             self.view.say(str(swept))
 
     def _start_registry(self, profile: Profile, on_miss: Path | None) -> None:
-        self._registry = ServerProcess(replace(server_options(profile), on_miss=on_miss))
+        options = with_page(server_options(profile), profile, self._path)
+        self._registry = ServerProcess(replace(options, on_miss=on_miss))
         self.registry_url = self._registry.url
 
     def _begin_prefect(self) -> None:

@@ -103,7 +103,7 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
     },
     "extensions": {
         "search": _unused(),
-        "ui": _unused("the Prefect UI shows what is mirrored"),
+        "ui": _unused("the page at / is always there; `ui.enable: false` turns it off"),
         "metrics": _unused("the server always has /metrics"),
         "scrub": _unused(
             "the command `mirrorflow store scrub` reads and hashes the whole store, e.g. by cron"

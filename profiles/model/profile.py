@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from profiles.errors import Refusals
 from profiles.model import tag_rename
 from profiles.model.own_address import contradictions
-from profiles.model.server.http import Http, Log
+from profiles.model.server.http import Http, Log, Ui
 from profiles.model.server.storage import Storage
 from profiles.model.sync import Sync
 from profiles.model.trust.verification import VerificationPart
@@ -25,6 +25,7 @@ class Profile(VerificationPart):
     )
     storage: Storage = Field(description="Where the store is.")
     http: Http = Field(default_factory=Http, description="Where the registry server listens.")
+    ui: Ui = Field(default_factory=Ui, description="The page of the mirror.")
     log: Log = Field(default_factory=Log, description="What is logged.")
     sync: Sync = Field(
         default_factory=Sync,

@@ -60,6 +60,17 @@ def _positive(value: float) -> float:
     return value
 
 
+class Objective(ProfileModel):
+    """What a registry entry is judged by, beside the outcome of its last run."""
+
+    max_lag: PositiveDuration | None = Field(
+        default=None,
+        description="Longest time since each image of the entry was known to be what the upstream has "
+        "(seconds, or `24h`). Default: no limit.",
+        examples=["24h"],
+    )
+
+
 class RegistryEntry(ProfileModel):
     """One upstream registry: how to reach it, when to look, what to take."""
 
@@ -95,6 +106,9 @@ class RegistryEntry(ProfileModel):
     )
     time_zone: TimeZone | None = Field(
         default=None, description="Time zone of `schedule`. Default: UTC.", examples=["Europe/Berlin"]
+    )
+    objective: Objective = Field(
+        default_factory=Objective, description="How fresh the images of this entry have to be."
     )
     deployment: DeploymentSettings = Field(
         default_factory=DeploymentSettings,

@@ -152,3 +152,12 @@ class Log(ProfileModel):
         "`/dev/stdout` for standard output. Default: none.",
         examples=["/var/log/mirrorflow/access.log"],
     )
+
+
+class Ui(ProfileModel):
+    """The page that the registry server shows to browsers (docs/page.md)."""
+
+    enable: bool = Field(
+        default=True,
+        description="Serve the page at `/`. It shows only what its visitor may pull.",
+    )

@@ -79,6 +79,10 @@ class Guard:
         found = self._policy.rights(caller.user, repository)
         return found if caller.claims is None else found & caller.claims.rights(repository)
 
+    def must_sign_in(self, caller: Caller) -> bool:
+        """Whether nobody without a name may see anything, and the caller has none."""
+        return self.authenticator.can_sign_in and not caller.user and not self._policy.has_anonymous
+
     def may_observe(self, caller: Caller) -> bool:
         """Whether the caller may read /metrics."""
         policy = self._policy
@@ -125,8 +129,7 @@ class Guard:
 
     def _admit_to_catalog(self, request: Request, caller: Caller) -> None:
         """Each entry is filtered; here only who could see none, and tokens for something else."""
-        signs_in = self.authenticator.can_sign_in and not caller.user and not self._policy.has_anonymous
-        if signs_in or (caller.claims is not None and not caller.claims.catalog):
+        if self.must_sign_in(caller) or (caller.claims is not None and not caller.claims.catalog):
             raise self._challenged(request, caller, CATALOG)
 
     def _challenged(self, request: Request, caller: Caller, scope: str) -> AccessRefused:
