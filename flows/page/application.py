@@ -7,6 +7,7 @@ it here either. Names and texts of others are data in the templates, never marku
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
 _ASSETS: Final = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_UNREADABLE: Final = "the profile or the store cannot be read; the log of the server says why"
+_log = logging.getLogger("mirrorflow.page")
 _HEADERS: Final = {
     # Nothing from elsewhere, and nothing inline: what slips through as markup can do nothing.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -78,7 +81,8 @@ class MirrorPage:
         except (NotFound, InvalidName) as error:
             return _html("message", 404, title="Not found", message=str(error))
         except (MirrorflowError, OSError) as error:
-            return _html("message", 503, title="The mirror cannot be shown", message=str(error))
+            _log.error("the page cannot be shown: %s", error)  # it may name paths, which are not for visitors
+            return _html("message", 503, title="The mirror cannot be shown", message=_UNREADABLE)
 
     async def _sight(self, request: Request) -> tuple[Callable[[str], bool], str]:
         """What the visitor may see, and who he is. Browsers ask for a password after 401 with Basic."""

@@ -144,7 +144,7 @@ def _headline(counts: Mapping[str, int], rows: Sequence[EntryRow], *, complete: 
     images = counted(counts.get("images", 0), "image")
     entries = counted(len(rows), "registry entry", "registry entries")
     if complete:
-        return f"Complete: all that {entries} want is stored, {images}"
+        return f"Complete: {images} of {entries}, which is all that the profile wants"
     return f"Not complete: {images} of {entries} are stored, and something is missing"
 
 
@@ -153,9 +153,10 @@ def _tiles(counts: Mapping[str, int], repositories: int, stats: StoreStats | Non
         number = counts.get(key, 0)
         return Tile(f"{number:,}", label, tone if number else "plain", href if number else "")
 
+    stored, places = counts.get("images", 0), repositories
     found = [
-        tile("images", "images stored", "good", "/repositories"),
-        Tile(f"{repositories:,}", "repositories", "plain", "/repositories"),
+        tile("images", "image stored" if stored == 1 else "images stored", "good", "/repositories"),
+        Tile(f"{places:,}", "repository" if places == 1 else "repositories", "plain", "/repositories"),
         tile("problems", "not in place", "bad", "/problems"),
         tile("held", "held back by minAge", "warn"),
         tile("gone", "gone upstream, kept here", "warn"),

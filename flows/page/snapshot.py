@@ -79,7 +79,7 @@ def counted(row: TagStatus) -> list[str]:
 class Snapshot:
     """What a look at the store found. `taken` in Unix seconds; `seconds` is how long it took.
 
-    `known`: see `oldest_known`.
+    `known`: see `oldest_known`. `outdated`: a newer one could not be made.
     """
 
     loaded: LoadedProfile
@@ -91,6 +91,7 @@ class Snapshot:
     by_entry: Mapping[str, Counter[str]] = field(default_factory=dict)
     known: Mapping[str, float] = field(default_factory=dict)
     stats: StoreStats | None = None
+    outdated: bool = False
 
     @property
     def is_fresh(self) -> bool:
@@ -115,7 +116,7 @@ class Snapshots:
             return last
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(asyncio.to_thread(self.look))
-            self._renewal.add_done_callback(_log_failure)
+            self._renewal.add_done_callback(self._note_failure)
         return last if last is not None else await asyncio.shield(self._renewal)
 
     def look(self) -> Snapshot:
@@ -126,6 +127,14 @@ class Snapshots:
                 self._last = replace(found, stats=self._sizes(found))
             return self._last
 
+    def _note_failure(self, task: asyncio.Task[Snapshot]) -> None:
+        """The last snapshot stays, and says that it is an old one."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.warning("the status of the mirror cannot be read: %s", error)
+        if self._last is not None:
+            self._last = replace(self._last, outdated=True)
+
     def _sizes(self, found: Snapshot) -> StoreStats:
         """Every marker is looked at for them, so they are found less often."""
         now = time.monotonic()
@@ -133,11 +142,6 @@ class Snapshots:
             self._stats = stats(open_store_of(found))
             self._stats_due = now + max(_STATS_FRESH, _SHARE * (time.monotonic() - now))
         return self._stats
-
-
-def _log_failure(task: asyncio.Task[Snapshot]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.warning("the status of the mirror cannot be shown: %s", error)
 
 
 def take_snapshot(loaded: LoadedProfile, now: float) -> Snapshot:

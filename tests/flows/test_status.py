@@ -163,3 +163,37 @@ def make_older(root: Path, age: timedelta) -> None:
         for key in ("started", "ended"):
             report[key] = (datetime.now(UTC) - age).isoformat(timespec="seconds")
         path.write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize(
+    ("objective", "age", "state"),
+    [
+        pytest.param("", timedelta(days=900), "complete", id="without an objective age is nothing"),
+        pytest.param("objective: {maxLag: 24h},", timedelta(hours=23), "complete", id="fresh enough"),
+        pytest.param("objective: {maxLag: 24h},", timedelta(hours=25), "late", id="too long ago"),
+        pytest.param("objective: {maxLag: 90},", timedelta(minutes=2), "late", id="in seconds"),
+    ],
+)
+def test_an_entry_that_misses_its_objective_is_late(
+    upstream: Misbehaving, tmp_path: Path, objective: str, age: timedelta, state: str
+) -> None:
+    profile = write_profile(tmp_path, f"http://{upstream.host}", RULE, objective)
+    assert mirrorflow("sync", profile).returncode == 0
+    record = tmp_path / "store" / "polls" / "app" / "_r.json"
+    poll = json.loads(record.read_text())
+    record.write_text(json.dumps(poll | {"checked": poll["checked"] - age.total_seconds()}))
+    told = mirrorflow("status", profile)
+    assert states(profile) == {"up": state}
+    assert told.returncode == (2 if state == "late" else 0)
+    assert ("late: an image was last known to be current" in told.stdout) == (state == "late")
+
+
+def test_an_image_that_keeps_failing_makes_its_entry_late_by_its_last_success(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    profile = write_profile(tmp_path, f"http://{upstream.host}", RULE, "objective: {maxLag: 1h},")
+    assert mirrorflow("sync", profile).returncode == 0
+    assert states(profile) == {"up": "complete"}
+    upstream.on("/v2/app/tags/list", answers(500))
+    assert mirrorflow("sync", profile).returncode == 1
+    assert states(profile) == {"up": "failed"}  # a failure says more than that it is late
