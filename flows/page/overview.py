@@ -145,7 +145,7 @@ def _headline(counts: Mapping[str, int], rows: Sequence[EntryRow], *, complete: 
     entries = counted(len(rows), "registry entry", "registry entries")
     if complete:
         return f"Complete: {images} of {entries}, which is all that the profile wants"
-    return f"Not complete: {images} of {entries} are stored, and something is missing"
+    return f"Not complete: {images} of {entries}, and something is missing"
 
 
 def _tiles(counts: Mapping[str, int], repositories: int, stats: StoreStats | None) -> list[Tile]:
