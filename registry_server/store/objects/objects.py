@@ -1,0 +1,190 @@
+"""What the store needs of the place that it is in: objects by key, in a folder or in object storage.
+
+A key is a relative text such as `repos/library/alpine/_r/tags/3.20`. It begins and ends without a slash, and
+has no empty part and none that is `.` or `..`. A folder is the common beginning of keys, also without a slash
+at its end. Nobody makes or removes a folder: it is there while an object is below it (a folder of a disk may
+stay when it is empty).
+
+What is written can be read by all processes and hosts at once (strong consistency). An object is replaced as
+a whole; a reader sees the old or the new content, never a part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from registry_server.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Value = TypeVar("Value")
+
+
+class Conflict(StoreError):
+    """A conditional `put` came too late: the object is another one by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """`size` in bytes, `modified` in unix seconds by the clock of the storage.
+
+    `version` is another text whenever the object was put again with other content, e.g. its ETag.
+    """
+
+    size: int
+    modified: float
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A small object as a whole."""
+
+    content: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The direct children of a folder: the last parts of their names, in no order."""
+
+    objects: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+class Objects(Protocol):
+    """The objects of one storage root. Shared by all threads of a process.
+
+    Raises OSError (a folder) or `StoreError` (object storage) where the storage fails. What is absent is no
+    error. Methods that take several keys may work on them at once.
+    """
+
+    @property
+    def where(self) -> str:
+        """The place, for messages: a path, or `s3://bucket/prefix`. Never has a credential."""
+        ...
+
+    # Reading
+
+    def get(self, key: str) -> StoredObject | None:
+        """A whole small object; None when there is none."""
+        ...
+
+    def parsed(self, key: str, parse: Callable[[bytes], Value | None]) -> Value | None:
+        """What `parse` makes of an object: the same value again for as long as the object is the same.
+
+        A cheap question must decide that: a stat, a conditional GET. `parse` always makes the same of the
+        same bytes, and what it raises is passed on. None: there is no object, or `parse` gave None.
+        """
+        ...
+
+    def look(self, key: str) -> ObjectInfo | None:
+        """What is known of an object without reading it; None when there is none."""
+        ...
+
+    def present(self, *keys: str) -> set[str]:
+        """Those of the keys that there are objects of."""
+        ...
+
+    def contents(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """Last part of the name and content of every object directly in the folder, in ASCII order.
+
+        Object storage asks for one listing, and reads only what has another version than it remembers.
+        """
+        ...
+
+    def names(self, folder: str) -> Names:
+        """The direct children of a folder; nothing for a folder that is not there."""
+        ...
+
+    def page(
+        self, folder: str, wanted: Callable[[str], bool], *, last: str = "", limit: int | None = None
+    ) -> list[str]:
+        """At most `limit` names of objects directly in the folder, after `last`, in ASCII order.
+
+        `wanted` is always the same for a folder, and says which names count. The cost of a page does not
+        depend on how many names there are.
+        """
+        ...
+
+    def walk(self, folder: str) -> Iterator[tuple[str, ObjectInfo]]:
+        """Key and info of every object below a folder, however deep, in no order.
+
+        The collector decides by it what nobody needs: what is missing without an error may be removed.
+        """
+        ...
+
+    def has_folder(self, folder: str) -> bool:
+        """Whether an object is below the folder. On a disk: was, as an empty one may stay."""
+        ...
+
+    def folder_version(self, folder: str) -> str:
+        """Another text when an object directly in the folder was added or removed; "" for no folder."""
+        ...
+
+    def descriptor(self, key: str) -> int | None:
+        """An open file of the content, which the caller closes; None where objects are no files.
+
+        Raises FileNotFoundError when there is no object.
+        """
+        ...
+
+    def pieces(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop` (default: the end), in pieces of at most 1 MiB, by one request.
+
+        Raises FileNotFoundError when there is no object.
+        """
+        ...
+
+    def url(self, key: str, seconds: float) -> str | None:
+        """Where anybody may GET the object for so long (presigned); None where there is no such thing."""
+        ...
+
+    # Writing
+
+    def put(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        new: bool = False,
+        instead_of: str | None = None,
+        immutable: bool = False,
+        settled: bool = False,
+    ) -> None:
+        """Put a whole object in place of whatever is there.
+
+        `new`: only if there is none. `instead_of`: only in place of this version. Both raise `Conflict`.
+        `immutable`: content named by its digest; nobody shall change it. `settled`: whatever was written
+        before is durable before this appears, whoever wrote it.
+        """
+        ...
+
+    def mark(self, *keys: str) -> None:
+        """Make these empty objects, where they are not there."""
+        ...
+
+    def renew(self, *keys: str) -> set[str]:
+        """Make what is there of these young, as if it were written now; gives those that are there."""
+        ...
+
+    def remove(self, *keys: str) -> None:
+        """Remove objects, which may be gone already. In this order, where that can be told."""
+        ...
+
+    def take_in(self, key: str, path: str, fd: int) -> None:
+        """Make the local file `path`, open as `fd` and verified, an immutable object; the file is gone then.
+
+        It replaces what is there, and appears only as a whole. It is as young as if it were written now.
+        """
+        ...
+
+    def settle(self) -> None:
+        """After a return, whatever was written before, by anybody, is durable. Object storage: at once."""
+        ...
+
+    def now(self) -> float:
+        """Unix seconds by the clock of `ObjectInfo.modified`. May write."""
+        ...
