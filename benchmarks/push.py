@@ -18,7 +18,7 @@ from benchmarks.harness.processes import cpu_seconds, most_resident, run
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.rows import AtMost, Row, Sample
 from benchmarks.harness.upstreams import bundled
-from registry_server.oci.reference import RepositoryName
+from registry_server.store.pool.blob_pool import blob_key
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.harness.place import Place
-    from registry_server.store.records import StoredBlob
 
 UPSTREAM = "our own server"
 _NAME: Final = "push/images"
@@ -87,9 +86,9 @@ def measure(place: Place, size: Size) -> Result:
     store = Store.open(folder / "source", durability="none")
     for number in range(size.images):
         image(store, _NAME, str(number), [put(store, _NAME, f"layer-{number}", 20_000)], f"v{number}")
-    blob = store.repository(RepositoryName(_NAME)).find_blob(put(store, _NAME, "big", size.big).digest)
+    digest = put(store, _NAME, "big", size.big).digest
     with bundled(store.root) as source:
-        push = partial(_push, skopeo, source.host, blob)
+        push = partial(_push, skopeo, source.host, store.root / blob_key(digest))
         turns = alternately(
             size.rounds,
             {
@@ -113,7 +112,7 @@ def _theirs(folder: Path, program: str, push: partial[Round]) -> Round:
         return push(server.host, server.pid)
 
 
-def _push(skopeo: str, source: str, blob: StoredBlob, host: str, pid: int) -> Round:
+def _push(skopeo: str, source: str, blob: Path, host: str, pid: int) -> Round:
     began = cpu_seconds(pid)
     command = [
         sys.executable,
@@ -121,8 +120,8 @@ def _push(skopeo: str, source: str, blob: StoredBlob, host: str, pid: int) -> Ro
         "benchmarks.harness.pushing",
         host,
         "push/big",
-        str(blob.path),
-        blob.digest,
+        str(blob),
+        f"sha256:{blob.name}",
     ]
     wall = json.loads(run(command, environment=environment()).output)["wall"]
     between = cpu_seconds(pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_server.oci.manifest import parse_manifest
+from registry_server.store.pool.blob_pool import blob_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 def to_distribution(store: Store, root: Path) -> Path:
     """Everything that is tagged in `store`; blobs are further names of the same files. Returns `root`."""
     for name in store.repositories():
-        _Target(root, store.repository(name)).fill()
+        _Target(root, store, store.repository(name)).fill()
     return root
 
 
 class _Target:
-    def __init__(self, root: Path, source: Repository) -> None:
+    def __init__(self, root: Path, store: Store, source: Repository) -> None:
         self._base = root / "docker/registry/v2"
         self._folder = self._base / "repositories" / source.name
-        self._source = source
+        self._pool, self._source = store.root, source
 
     def fill(self) -> None:
         made = set[str]()
@@ -52,7 +53,7 @@ class _Target:
         path = self._base / "blobs/sha256" / digest.hex[:2] / digest.hex / "data"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.hardlink_to(self._source.find_blob(digest).path)
+            path.hardlink_to(self._pool / blob_key(digest))
 
 
 def _link(path: Path, digest: Digest) -> None:

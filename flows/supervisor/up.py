@@ -102,7 +102,7 @@ class Supervisor:
             )
             store.require_shareable()
             self._root, self._home = store.root, prefect_home(profile.storage)
-            self._arriving = ArrivingBlobs([f"{root.disk.root}/incoming" for root in store.roots])
+            self._arriving = ArrivingBlobs([root.incoming.folder for root in store.roots])
             self._claim(store)
             self._apply_policies(profile, store)
             self._receiver = ReceiverProcess(profile, self._path, self._home, store.uuid)

@@ -59,8 +59,7 @@ async def _ready(store: Store, _request: Request) -> Response:
 
 
 def _look(store: Store) -> None:
-    with (store.root / "format.json").open("rb") as file:
-        file.read(1)
+    store.roots[0].require_present()
 
 
 def _plain(text: str) -> Response:

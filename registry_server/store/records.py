@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry_server.oci.descriptor import Descriptor
@@ -16,33 +15,43 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.forms import KEPT, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+
+    from registry_server.store.objects.objects import Objects
+
 Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob that the repository holds: `size` bytes in the file `path`, which is never changed."""
+    """A blob that the repository holds: `size` bytes, which never change.
+
+    A collector may remove it a moment later: reading raises FileNotFoundError then.
+    """
 
     digest: Digest
     size: int
-    file: str  # the text of `path`: to make a Path takes longer than to open the file
+    objects: Objects
+    key: str
 
-    @property
-    def path(self) -> Path:
-        return Path(self.file)
+    def descriptor(self) -> int | None:
+        """An open file of its bytes, which the caller closes; None where the store is not made of files."""
+        return self.objects.descriptor(self.key)
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Its bytes from `start` up to `stop`."""
+        return self.objects.pieces(self.key, start, stop)
+
+    def read(self, at_most: int) -> bytes:
+        """Its bytes up to so many: a damaged one may have more than `size`."""
+        return b"".join(self.objects.pieces(self.key, 0, at_most))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest that the repository holds; the bytes are in the file `path`, which is never changed."""
+    """A manifest that the repository holds."""
 
     descriptor: Descriptor
-    file: str  # as of `StoredBlob`
-
-    @property
-    def path(self) -> Path:
-        return Path(self.file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ Order of publication (invariant 1): blobs into the pool, markers, manifest, refe
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import (
@@ -21,13 +21,12 @@ from registry_server.oci.errors import (
 )
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import records
-from registry_server.store.blob_pool import file_name
 from registry_server.store.closure import first_tag_on, manifests_below
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
-from registry_server.store.filesystem import disk as files
-from registry_server.store.filesystem.locks import exclusive, shared
-from registry_server.store.incoming_blob import IncomingBlob, wait_for_turn
+from registry_server.store.objects.objects import put_if_changed
+from registry_server.store.pool.blob_pool import file_name
 from registry_server.store.repository_reader import RepositoryReader, held_manifests
+from registry_server.store.spool.incoming_blob import IncomingBlob, wait_for_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
     from registry_server.store.records import PollRecord, TagRecord
+    from registry_server.store.spool.incoming_files import IncomingFiles
+
+_POLLS: Final = "locks/polls"
 
 
 class Repository(RepositoryReader):
@@ -43,27 +45,13 @@ class Repository(RepositoryReader):
 
     @translated
     def adopt_blob(self, digest: Digest) -> bool:
-        """Take a blob that the pool already has; False when it must be fetched.
-
-        The intent is on record before the look, so that a garbage collector sees the one or the other: it
-        counts `staging/*.sha256-<hex>` as a marker (see
-        gc/collector.py). It is a file of our own until the blob turns
-        out to be there: a marker that is withdrawn could be the one of a commit meanwhile.
-        """
-        marker = self._blob_path(digest)
-        if files.touch(marker) and self._pool.size(digest) is not None:
-            return True
-        intent = self._disk.stage(b"", mode=0o444, intent=file_name(digest))
-        if self._pool.size(digest) is None:
-            files.remove(intent)
-            return False
-        self._disk.place(intent, marker)
-        return True
+        """Take a blob that the pool already has; False when it must be fetched."""
+        return self._pool.trash.adopt(digest, self._blob_key(digest))
 
     @translated
     def renew_blob(self, digest: Digest) -> None:
         """Make the marker of a blob young, if there is one."""
-        files.touch(self._blob_path(digest))
+        self._objects.renew(self._blob_key(digest))
 
     @contextlib.contextmanager
     def receive_blob(
@@ -91,18 +79,18 @@ class Repository(RepositoryReader):
             raise SizeMismatch(expected=descriptor.size, actual=len(content))
         _check_digest(content, descriptor.digest)
         self._pool.put(descriptor.digest, content)
-        self._disk.mark(self._blob_path(descriptor.digest))
-        self._pool.put(descriptor.digest, content)  # again: see adopt_blob
+        self._objects.mark(self._blob_key(descriptor.digest))
+        self._pool.put(descriptor.digest, content)  # again: a collector may not have seen the marker
 
     @translated
     def adopt_upload(self, digest: Digest, fd: int, path: str) -> None:
-        """Make the file `path` of this root, verified and open as `fd`, the blob `digest`.
+        """Make the file `path` of the spool, verified and open as `fd`, the blob `digest`.
 
         It has moved then, unless the pool had the blob.
         """
         if self._pool.size(digest) == os.fstat(fd).st_size and self.adopt_blob(digest):
             return
-        self._pool.adopt_file(digest, fd, path)
+        self._pool.take_in(digest, path, fd)
         self._mark_received(digest)
 
     @translated
@@ -116,7 +104,7 @@ class Repository(RepositoryReader):
             raise DigestMismatch(expected=digest, actual=descriptor.digest)
         self._pool.put(descriptor.digest, manifest.body)
         self._record_manifest(manifest, descriptor)
-        self._pool.put(descriptor.digest, manifest.body)  # again: see adopt_blob
+        self._pool.put(descriptor.digest, manifest.body)  # again: a collector may not have seen the record
         return descriptor
 
     @translated
@@ -138,21 +126,13 @@ class Repository(RepositoryReader):
 
     def _show_tag(self, tag: Tag, record: TagRecord) -> None:
         self._let_go(tag, record.digest)
-        staged = self._disk.stage(records.encode(records.tag_to_json(record)))
-        try:
-            self._disk.flusher.phase()  # the staged tag goes along, and needs no sync of its own
-        except BaseException:
-            files.remove(staged)
-            raise
-        self._disk.place(staged, self._tag_path(tag))
+        self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)), settled=True)
 
     @translated
     def delete_tag(self, tag: Tag) -> None:
         """Take a tag away; the manifest stays. A tag that is not there is no error."""
         self._let_go(tag)
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(self._tag_path(tag))
-        files.remove(self._pull_path(tag))
+        self._objects.remove(self._tag_key(tag), self._pull_key(tag))
 
     @translated
     def replace_record(self, tag: Tag, record: TagRecord) -> bool:
@@ -161,7 +141,7 @@ class Repository(RepositoryReader):
             held = self._tag_record(tag)
             if held is None or held.roots != record.roots:
                 return False
-            self._disk.write(self._tag_path(tag), records.encode(records.tag_to_json(record)))
+            self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)))
         return True
 
     @translated
@@ -173,24 +153,22 @@ class Repository(RepositoryReader):
         """
         with self._turn(by_itself=True):
             left = self.tag_records()
-            for tag, record in tags.items():
-                if tag in left and left[tag].roots == record.roots:
-                    self._let_go(tag)
-                    files.remove(self._tag_path(tag))
-                    del left[tag]
-            self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
+            going = [tag for tag, record in tags.items() if tag in left and left[tag].roots == record.roots]
+            for tag in going:
+                self._let_go(tag)
+                del left[tag]
+            self._objects.remove(*map(self._tag_key, going))
+            self._objects.settle()  # a power cut must not bring a tag back without its manifest
             kept = set(manifests_below(self, (root for each in left.values() for root in each.roots)))
             manifests = [digest for digest in manifests if digest not in kept]
             needed = {blob for each in manifests for blob in self._blobs_of(each)}
             for digest in manifests:
                 self._withdraw_referrer(digest)
-                files.remove(self._manifest_path(digest))
+                self._objects.remove(self._manifest_key(digest))
             others = held_manifests(self) if needed else ()
-            for digest in needed.difference(*(self._blobs_of(each) for each in others)):
-                files.remove(self._blob_path(digest))
+            blobs = needed.difference(*(self._blobs_of(each) for each in others))
             # A manifest has a marker as a blob too where a mirror brought it.
-            for digest in manifests:
-                files.remove(self._blob_path(digest))
+            self._objects.remove(*map(self._blob_key, (*blobs, *manifests)))
 
     def _blobs_of(self, digest: Digest) -> set[Digest]:
         """Nothing for a manifest that cannot be read."""
@@ -204,8 +182,7 @@ class Repository(RepositoryReader):
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
         record = self._tag_record(tag)
         if record is not None and record.digest != following:
-            for root in record.roots:
-                files.touch(self._manifest_path(root))
+            self._objects.renew(*map(self._manifest_key, record.roots))
 
     @translated
     def delete_manifest(self, digest: Digest) -> list[Tag]:
@@ -220,16 +197,12 @@ class Repository(RepositoryReader):
             tagged = self.tag_records()
             mine = [tag for tag, record in tagged.items() if record.digest == digest]
             self._check_unneeded(digest, {tag: tagged[tag] for tag in tagged if tag not in mine})
-            for tag in mine:
-                files.remove(self._tag_path(tag))
             if mine:
-                self._disk.flusher.folder(f"{self._folder}/tags")
-                self._disk.flusher.phase()  # a power cut must not bring a tag back without its manifest
+                self._objects.remove(*map(self._tag_key, mine))
+                self._objects.settle()  # a power cut must not bring a tag back without its manifest
             self._withdraw_referrer(digest)
-            self._disk.remove(self._manifest_path(digest))
             gone: list[Tag | Digest] = [digest, *mine]
-            for pulled in gone:
-                files.remove(self._pull_path(pulled))
+            self._objects.remove(self._manifest_key(digest), *map(self._pull_key, gone))
         return mine
 
     @translated
@@ -239,27 +212,27 @@ class Repository(RepositoryReader):
         Raises `BlobUnknown`, and `StillNeeded` when it is a part of a tagged image.
         """
         with self._turn(by_itself=True):
-            if not files.is_file(self._blob_path(digest)):
+            if not self._is_there(self._blob_key(digest)):
                 self._known()
                 raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
             self._check_unneeded(digest, self.tag_records())
-            self._disk.remove(self._blob_path(digest))
+            self._objects.remove(self._blob_key(digest))
 
     @translated
     def put_poll(self, record: PollRecord, *, keep: Container[str] = ()) -> None:
         """Remember a poll of this repository, which need not exist, beside those of the entries `keep`."""
-        with exclusive(self._main, f"{self._main.root}/locks/polls"):  # entries run side by side
+        with self._main.turns.alone(_POLLS):  # entries run side by side
             record = record.beside(self.polls(), keep)
-            self._main.write(self._poll_path, records.encode(records.poll_to_json(record)))
+            self._main.objects.put(self._poll_key, records.encode(records.poll_to_json(record)))
 
     @translated
     def _incoming(
         self, descriptor: Descriptor, cancelled: Callable[[], bool], timeout: float | None
     ) -> IncomingBlob:
-        fd = wait_for_turn(
-            self._pool, descriptor, open_file=self._open_incoming, cancelled=cancelled, timeout=timeout
-        )
-        incoming = IncomingBlob(self._pool, descriptor, fd, lambda: self._mark_received(descriptor.digest))
+        files = self._incoming_files
+        fd = wait_for_turn(self._pool, files, descriptor, cancelled=cancelled, timeout=timeout)
+        mark = partial(self._mark_received, descriptor.digest)
+        incoming = IncomingBlob(self._pool, files, descriptor, fd, mark)
         if fd is None:
             self._mark_received(descriptor.digest)
             # Once more, now that the marker is there: a collector may have taken it in between.
@@ -272,33 +245,29 @@ class Repository(RepositoryReader):
             raise
         return incoming
 
-    def _open_incoming(self, path: str) -> int:
-        try:
-            return self._disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            files.remove(path)  # a planted link: gone, and never followed
-            return self._disk.open_in(path, os.O_RDWR | os.O_CREAT, 0o600)
+    @property
+    def _incoming_files(self) -> IncomingFiles:
+        return self._root.incoming
 
     def _mark_received(self, digest: Digest) -> None:
-        self._disk.mark(self._blob_path(digest))
+        self._objects.mark(self._blob_key(digest))
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
+        key = self._manifest_key(descriptor.digest)
         held = self._manifest_record(descriptor.digest)
-        young = files.touch(self._manifest_path(descriptor.digest))
-        if held is None or not young or held.media_type != descriptor.media_type:
+        if held is None or held.media_type != descriptor.media_type or not self._objects.renew(key):
             record = descriptor.to_json() | {"pushed": time.time()}
             record.pop("annotations", None)  # only the list of referrers shows them
-            self._disk.write(self._manifest_path(descriptor.digest), records.encode(record))
+            self._objects.put(key, records.encode(record))
         if manifest.subject is not None:
             folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
             entry = records.encode(descriptor.to_json())
-            self._disk.write_if_changed(f"{folder}/{file_name(descriptor.digest)}", entry)
+            put_if_changed(self._objects, f"{folder}/{file_name(descriptor.digest)}", entry)
 
     def _turn(self, *, by_itself: bool) -> contextlib.AbstractContextManager[None]:
         """What is looked at before a tag appears is not deleted until it has appeared, and not after."""
-        return (exclusive if by_itself else shared)(self._disk, self.lock_path)
+        turns = self._root.turns
+        return (turns.alone if by_itself else turns.among_others)(self.turn)
 
     def _check_unneeded(self, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> None:
         tag = first_tag_on(self, digest, tagged)
@@ -311,7 +280,8 @@ class Repository(RepositoryReader):
             descriptor, body = self.read_manifest(digest)
             subject = parse_manifest(body, descriptor.media_type).subject
             if subject is not None:
-                files.remove(f"{self._folder}/referrers/{file_name(subject.digest)}/{file_name(digest)}")
+                folder = f"{self._folder}/referrers/{file_name(subject.digest)}"
+                self._objects.remove(f"{folder}/{file_name(digest)}")
 
     def _missing_of(self, record: TagRecord) -> list[Digest]:
         """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import BlobUnknown, InvalidName, ManifestUnknown, RepositoryUnknown
+from registry_server.oci.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
-from registry_server.store.blob_pool import file_name
-from registry_server.store.errors import StoreDamaged, translated
-from registry_server.store.filesystem import disk as files
+from registry_server.store.errors import StoreDamaged, StoreError, translated
+from registry_server.store.objects.objects import content_of
+from registry_server.store.pool.blob_pool import blob_key, digest_of, file_name
 from registry_server.store.records import PollRecord, StoredBlob, StoredManifest, TagRecord
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
-    from registry_server.store.filesystem.disk import Disk
     from registry_server.store.repository import Repository
     from registry_server.store.storage_root import StorageRoot
 
@@ -36,21 +34,20 @@ AREAS: Final = (VISIBLE, HIDDEN)
 class RepositoryReader:
     """What can be asked of one repository. Cheap to make, safe to share between threads."""
 
-    def __init__(self, name: RepositoryName, root: StorageRoot, main: Disk, area: str = VISIBLE) -> None:
+    def __init__(
+        self, name: RepositoryName, root: StorageRoot, main: StorageRoot, area: str = VISIBLE
+    ) -> None:
         self.name = name
-        self._disk = root.disk
-        self._pool = root.pool
-        self._stat_cache = root.stat_cache
-        self._pull_throttle = root.pull_throttle
-        self._main = main
+        self._root, self._main = root, main
+        self._objects, self._pool = root.objects, root.pool
         # An area cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
-        self._folder = f"{root.disk.root}/repos/{name}/{area}"
-        self._poll_path = f"{main.root}/polls/{name}/_r.json"
+        self._folder = f"repos/{name}/{area}"
+        self._poll_key = f"polls/{name}/_r.json"
 
     @property
     def exists(self) -> bool:
-        """Whether a manifest was ever put here."""
-        return files.is_folder(f"{self._folder}/manifests")
+        """Whether a manifest is here, or was (in object storage: is)."""
+        return self._objects.has_folder(f"{self._folder}/manifests")
 
     @translated
     def find_manifest(self, reference: Tag | Digest) -> StoredManifest:
@@ -59,11 +56,12 @@ class RepositoryReader:
             found = self._manifest_record(reference)
         else:
             record = self._tag_record(reference)
-            held = record is not None and files.is_file(self._manifest_path(record.digest))
-            found = record.descriptor if record is not None and held else None
+            found = (
+                record.descriptor if record and self._is_there(self._manifest_key(record.digest)) else None
+            )
         if found is None:
             self._unknown_manifest(reference)
-        return StoredManifest(found, self._pool.path(found.digest))
+        return StoredManifest(found)
 
     @translated
     def read_manifest(self, reference: Tag | Digest) -> tuple[Descriptor, bytes]:
@@ -83,7 +81,7 @@ class RepositoryReader:
         if size is None:
             self._known()
             raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
-        return StoredBlob(digest, size, self._pool.path(digest))
+        return StoredBlob(digest, size, self._objects, blob_key(digest))
 
     @translated
     def has_blob(self, digest: Digest) -> bool:
@@ -106,7 +104,7 @@ class RepositoryReader:
         size = self._pool.size(digest)
         if size is None or size > at_most:
             return None
-        content = files.read(self._pool.path(digest))
+        content = self._pool.read(digest)
         return content if content is not None and Digest.of(content, digest.algorithm) == digest else None
 
     @translated
@@ -123,8 +121,7 @@ class RepositoryReader:
     @translated
     def tag_names(self, *, last: str = "", limit: int | None = None) -> list[str]:
         """What `tags` gives, as plain texts: of 10,000, making the objects takes most of the time."""
-        held = self._stat_cache.folder(f"{self._folder}/tags", Tag.is_valid)
-        found = held.page(last=last, limit=limit) if held else []
+        found = self._objects.page(f"{self._folder}/tags", Tag.is_valid, last=last, limit=limit)
         if not found:
             self._known()
         return found
@@ -136,25 +133,22 @@ class RepositoryReader:
     @translated
     def tag_records(self) -> dict[Tag, TagRecord]:
         """All tags with what they name; empty for a repository that is not here."""
-        path = f"{self._folder}/tags"
         found = {}
-        with files.folder(path) as fd:
-            for tag in _sorted_tags(files.names_in(fd)):
-                record = records.decoded(files.read(tag, dir_fd=fd), records.tag_from_json)
-                if record is not None:
-                    found[tag] = record
+        for name, content in self._objects.contents(f"{self._folder}/tags"):
+            # What else lies in the folder is not ours.
+            record = records.decoded(content, records.tag_from_json) if Tag.is_valid(name) else None
+            if record is not None:
+                found[Tag(name)] = record
         return found
 
     @translated
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """Manifests of this repository whose subject is `subject`, in the order of their digests."""
         folder = f"{self._folder}/referrers/{file_name(subject)}"
-        found = [
-            records.decoded(files.read(f"{folder}/{name}"), records.descriptor_from_json)
-            for name in sorted(files.names(folder))
-        ]
+        held = self._objects.contents(folder)
+        found = [records.decoded(content, records.descriptor_from_json) for _, content in held]
         # distribution-spec "Listing Referrers": an entry goes when its manifest is deleted.
-        return [each for each in found if each and files.is_file(self._manifest_path(each.digest))]
+        return [each for each in found if each and self._is_there(self._manifest_key(each.digest))]
 
     @translated
     def note_pull(self, reference: Tag | Digest) -> None:
@@ -162,20 +156,21 @@ class RepositoryReader:
 
         Whether the hour is over is looked at once a minute.
         """
-        path = self._pull_path(reference)
-        if not self._pull_throttle.allow(path):
+        key = self._pull_key(reference)
+        if not self._root.pull_throttle.allow(key):
             return
-        found = files.modified(path)
-        if found is not None and abs(time.time() - found) < _PULL_SECONDS:
-            return
-        with contextlib.suppress(OSError):  # full, or read-only: to serve is more important
-            if not files.touch(path):
-                self._disk.mark(path)
+        with contextlib.suppress(OSError, StoreError):  # full, or read-only: to serve is more important
+            found = self._objects.look(key)
+            if found is not None and abs(time.time() - found.modified) < _PULL_SECONDS:
+                return
+            if not self._objects.renew(key):
+                self._objects.mark(key)
 
     @translated
     def pulled(self, reference: Tag | Digest) -> float:
         """When somebody last pulled it by this name, in unix seconds and to the hour; 0: nobody did."""
-        return files.modified(self._pull_path(reference)) or 0.0
+        found = self._objects.look(self._pull_key(reference))
+        return 0.0 if found is None else found.modified
 
     @translated
     def poll(self, registry: str) -> PollRecord | None:
@@ -185,52 +180,55 @@ class RepositoryReader:
     @translated
     def polls(self) -> tuple[PollRecord, ...]:
         """The last poll by each registry entry, the newest first; mostly that is one."""
-        last = records.decoded(files.read(self._poll_path), records.poll_from_json)
-        return (replace(last, others=()), *last.others) if last else ()
+        return _polls(content_of(self._main.objects, self._poll_key))
 
     @property
     def folder(self) -> str:
-        """Where its files are."""
+        """The folder of its objects."""
         return self._folder
 
     @property
-    def lock_path(self) -> str:
-        """The file by which a collector and whoever sets a tag keep out of each other's way."""
+    def turn(self) -> str:
+        """The turn by which a collector and whoever sets a tag keep out of each other's way."""
         return f"{self._folder}/lock"
 
-    def _tag_path(self, tag: Tag) -> str:
+    def _tag_key(self, tag: Tag) -> str:
         return f"{self._folder}/tags/{tag}"
 
-    def _blob_path(self, digest: Digest) -> str:
+    def _blob_key(self, digest: Digest) -> str:
         return f"{self._folder}/blobs/{file_name(digest)}"
 
-    def _manifest_path(self, digest: Digest) -> str:
+    def _manifest_key(self, digest: Digest) -> str:
         return f"{self._folder}/manifests/{file_name(digest)}"
 
-    def _pull_path(self, reference: Tag | Digest) -> str:
+    def _pull_key(self, reference: Tag | Digest) -> str:
         name = file_name(reference) if isinstance(reference, Digest) else reference
         return f"{self._folder}/pulls/{name}"
 
     def _tag_record(self, tag: Tag) -> TagRecord | None:
-        return self._stat_cache.file(self._tag_path(tag), _tag_record)
+        return self._objects.parsed(self._tag_key(tag), _tag_record)
 
     def _manifest_record(self, digest: Digest) -> Descriptor | None:
-        return self._stat_cache.file(self._manifest_path(digest), _manifest_record)
+        return self._objects.parsed(self._manifest_key(digest), _manifest_record)
 
     def _manifest_body(self, digest: Digest) -> bytes | None:
-        path = self._pool.path(digest)
+        key = blob_key(digest)
 
         def checked(body: bytes) -> bytes:
             if Digest.of(body, digest.algorithm) == digest:
                 return body
             raise StoreDamaged(
-                f"{self.name}@{digest}: {path} is damaged; remove that file, and it is fetched again"
+                f"{self.name}@{digest}: {self._objects.where}/{key} is damaged; "
+                "remove that file, and it is fetched again"
             )
 
-        return self._stat_cache.file(path, checked)
+        return self._objects.parsed(key, checked)
 
     def _is_member(self, digest: Digest) -> bool:
-        return files.is_file(self._blob_path(digest)) or files.is_file(self._manifest_path(digest))
+        return self._is_there(self._blob_key(digest)) or self._is_there(self._manifest_key(digest))
+
+    def _is_there(self, key: str) -> bool:
+        return self._objects.look(key) is not None
 
     def _has_child(self, child: Descriptor) -> bool:
         """An entry of an index may be a blob (BuildKit's cache), unless its type says that it is not."""
@@ -257,9 +255,9 @@ def _manifest_record(content: bytes) -> Descriptor | None:
     return records.decoded(content, records.descriptor_from_json)
 
 
-def _sorted_tags(names: list[str]) -> list[Tag]:
-    """What else lies in the folder is not ours."""
-    return [Tag(name) for name in sorted(names) if Tag.is_valid(name)]
+def _polls(content: bytes | None) -> tuple[PollRecord, ...]:
+    last = records.decoded(content, records.poll_from_json)
+    return (replace(last, others=()), *last.others) if last else ()
 
 
 # Which manifests a repository holds, tagged or not: for who must know what belongs to what.
@@ -268,23 +266,12 @@ def _sorted_tags(names: list[str]) -> list[Tag]:
 @translated
 def held_manifests(repository: Repository) -> list[Digest]:
     """All of them, in no order; empty for a repository that is not here."""
-    found = []
-    for name in files.names(_folder(repository)):
-        try:
-            found.append(Digest(name.replace("-", ":", 1)))
-        except InvalidName:
-            continue
-    return found
+    objects = repository._objects  # noqa: SLF001 - a part of the store that reads what another writes
+    found = objects.names(f"{repository.folder}/manifests").objects
+    return [digest for name in found if (digest := digest_of(name))]
 
 
 @translated
-def manifests_changed(repository: Repository) -> int:
-    """A number that is another one when a manifest was added or removed; 0: there is no repository."""
-    try:
-        return os.stat(_folder(repository)).st_mtime_ns  # noqa: PTH116 - like all of the store: texts, not paths
-    except FileNotFoundError:
-        return 0
-
-
-def _folder(repository: Repository) -> str:
-    return f"{repository._folder}/manifests"  # noqa: SLF001 - a part of the store that reads what another writes
+def manifests_changed(repository: Repository) -> str:
+    """Another text when a manifest was added or removed; "": there is no repository."""
+    return repository._objects.folder_version(f"{repository.folder}/manifests")  # noqa: SLF001 - as above

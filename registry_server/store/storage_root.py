@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry_server.store import records
-from registry_server.store.blob_pool import Pool
 from registry_server.store.errors import StoreDamaged, StoreMissing, StoreTooNew
 from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.disk import Disk
@@ -20,28 +19,57 @@ from registry_server.store.filesystem.shared_filesystem import (
     mounted_on,
     sharing_problem,
 )
-from registry_server.store.filesystem.stat_cache import StatCache
 from registry_server.store.filesystem.throttle import Throttle
+from registry_server.store.objects.folder import FolderObjects
+from registry_server.store.objects.objects import Conflict
+from registry_server.store.pool.blob_pool import Pool
+from registry_server.store.pool.trash import FolderTrash
+from registry_server.store.spool.incoming_files import IncomingFiles
+from registry_server.store.turns.folder import FolderTurns
 
 if TYPE_CHECKING:
     from registry_server.store.filesystem.durability import Durability
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
+    from registry_server.store.objects.objects import Objects
+    from registry_server.store.turns.turns import Turns
 
 VERSION: Final = 1
 _FOLDERS: Final = ("blobs", "incoming", "locks", "repos", "staging")
+_FORMAT: Final = "format.json"
 STALE_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class StorageRoot:
-    """One folder with a pool of its own: repositories in different roots share no content."""
+    """A place with a pool of its own: repositories in different roots share no content.
 
-    disk: Disk
+    `spool` is a local folder, with what is on its way in: incoming blobs and upload sessions. For a store in
+    a folder it is that folder.
+    """
+
+    objects: Objects
+    turns: Turns
+    spool: Disk
     pool: Pool
     uuid: str
-    stat_cache: StatCache = field(default_factory=StatCache)
-    pull_throttle: Throttle = field(default_factory=Throttle)  # pulls
+    pull_throttle: Throttle = field(default_factory=Throttle)
     sharing_problem: str = ""  # why hosts cannot share it; "" when nothing is wrong
+
+    @property
+    def incoming(self) -> IncomingFiles:
+        return IncomingFiles(self.spool)
+
+    @property
+    def folder(self) -> str:
+        """The local folder, as a real path."""
+        return self.spool.root
+
+    def require_present(self) -> None:
+        """Raises `StoreMissing`, e.g. where a volume was unmounted."""
+        if self.objects.look(_FORMAT) is None or not self.objects.has_folder("repos"):
+            raise StoreMissing(
+                f"the store {self.objects.where} has disappeared; check that its volume is mounted"
+            )
 
 
 def open_root(
@@ -50,53 +78,57 @@ def open_root(
     """Raises OSError, `StoreMissing` (nothing there and not `create`), `StoreTooNew`, `StoreDamaged`."""
     mount = mounted_on(path)
     disk = Disk(path, effective_durability(durability, mount))
-    found = _read_format(path)
+    objects = FolderObjects(disk)
+    found = _read_format(objects)
     if found is None and not create:
         raise StoreMissing(f"there is no store in {path} (no format.json); check storage.rootDirectory")
     if found is None:
-        found = _create(disk)
+        _make_folders(disk)
+        found = _create(objects)
     _clean_staging(path)
-    return StorageRoot(disk, Pool(disk), found, sharing_problem=sharing_problem(path, mount, shared))
+    pool, turns = Pool(objects, FolderTrash(disk)), FolderTurns(disk)
+    return StorageRoot(
+        objects, turns, disk, pool, found, sharing_problem=sharing_problem(path, mount, shared)
+    )
 
 
-def _read_format(root: str) -> str | None:
-    """The uuid of the store in `root`; None when there is none."""
-    path = f"{root}/format.json"
-    content = files.read(path)
-    if content is None:
+def _read_format(objects: Objects) -> str | None:
+    """The uuid of the store; None when there is none."""
+    held = objects.get(_FORMAT)
+    if held is None:
         return None
     try:
-        body = json.loads(content)
+        body = json.loads(held.content)
         version, identity = int(body["version"]), str(body["uuid"])
     except (ValueError, LookupError, TypeError) as error:
         raise StoreDamaged(
-            f'{path} cannot be read; write {{"version": {VERSION}, "uuid": "<any uuid>"}} into it'
+            f"{objects.where}/{_FORMAT} cannot be read; "
+            f'write {{"version": {VERSION}, "uuid": "<any uuid>"}} into it'
         ) from error
     if version > VERSION:
         raise StoreTooNew(
-            f"the store in {root} has format {version}, and this mirrorflow knows up to {VERSION}: "
+            f"the store in {objects.where} has format {version}, and this mirrorflow knows up to {VERSION}: "
             "install a newer mirrorflow, or name another storage.rootDirectory"
         )
     return identity
 
 
-def _create(disk: Disk) -> str:
-    root = disk.root
-    path = Path(root)
+def _make_folders(disk: Disk) -> None:
+    path = Path(disk.root)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
     for folder in _FOLDERS:
-        disk.make_first_folder(f"{root}/{folder}")
+        disk.make_first_folder(f"{disk.root}/{folder}")
+
+
+def _create(objects: Objects) -> str:
     document = {"version": VERSION, "uuid": str(uuid.uuid4()), "created": time.time()}
-    staged = disk.stage(records.encode(document))
-    # A link does not replace: of several processes that create the store at once, one wins.
-    with contextlib.suppress(FileExistsError):
-        (path / "format.json").hardlink_to(staged)
-    files.remove(staged)
-    disk.flusher.folder(root)
-    found = _read_format(root)
+    # Of several processes that create the store at once, one wins.
+    with contextlib.suppress(Conflict):
+        objects.put(_FORMAT, records.encode(document), new=True)
+    found = _read_format(objects)
     if found is None:
-        raise StoreDamaged(f"{root}/format.json is not a regular file; remove it")
+        raise StoreDamaged(f"{objects.where}/{_FORMAT} is not a regular file; remove it")
     return found
 
 

@@ -5,6 +5,7 @@ Files are the truth, and none is shared and rewritten: any number of processes a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,11 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, StoreNotShareable, translated
-from registry_server.store.filesystem.leases import lease
-from registry_server.store.filesystem.locks import claim, claimant, is_claimed
 from registry_server.store.mirror_state.run_reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
+from registry_server.store.spool.upload_sessions import Uploads
 from registry_server.store.storage_root import StorageRoot, open_root
-from registry_server.store.upload_sessions import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,19 +27,20 @@ if TYPE_CHECKING:
     from registry_server.store.filesystem.durability import Durability
     from registry_server.store.filesystem.process_identity import ProcessIdentity
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
+    from registry_server.store.objects.objects import Objects
 
 
 class Store:
     """One store. Made by `Store.open`, shared by all threads of a process."""
 
     def __init__(self, main: StorageRoot, by_segment: Mapping[str, StorageRoot]) -> None:
-        self.root = Path(main.disk.root)
+        self.root = Path(main.folder)
         self.uuid = main.uuid
-        self.reports = Reports(main.disk)
+        self.reports = Reports(main.objects)
         self._main = main
         self._by_segment = by_segment
-        self._roots = list({each.disk.root: each for each in (main, *by_segment.values())}.values())
-        self._uploads = {root.disk.root: Uploads(root.disk) for root in self._roots}
+        self._roots = list({each.folder: each for each in (main, *by_segment.values())}.values())
+        self._uploads = {root.folder: Uploads(root.spool) for root in self._roots}
 
     @classmethod
     @translated
@@ -72,11 +72,11 @@ class Store:
 
     def repository(self, name: RepositoryName) -> Repository:
         """The repository `name`, whether it exists or not."""
-        return Repository(name, self._root_of(name), self._main.disk)
+        return Repository(name, self._root_of(name), self._main)
 
     def hidden(self, name: RepositoryName) -> Repository:
         """What the repository keeps and does not serve (see `Repository.withdraw`)."""
-        return Repository(name, self._root_of(name), self._main.disk, HIDDEN)
+        return Repository(name, self._root_of(name), self._main, HIDDEN)
 
     @translated
     def holder(self, digest: Digest) -> RepositoryName | None:
@@ -84,14 +84,14 @@ class Store:
         if all(root.pool.size(digest) is None for root in self._roots):
             return None
         for root in self._roots:
-            for name in folders(f"{root.disk.root}/repos"):
+            for name in repositories_in(root.objects, "repos"):
                 if self._root_of(name) is root and self.repository(name).has_blob(digest):
                     return name
         return None
 
     def uploads(self, name: RepositoryName) -> Uploads:
         """The upload sessions of the root that `name` is in."""
-        return self._uploads[self._root_of(name).disk.root]
+        return self._uploads[self._root_of(name).folder]
 
     @translated
     def expire_uploads(self, *, idle: float, empty: float) -> None:
@@ -113,36 +113,42 @@ class Store:
         found = {
             name
             for root in self._roots
-            for name in _names(f"{root.disk.root}/repos", area)
-            if self._root_of(name) is root
+            for name in repositories_in(root.objects, "repos")
+            if self._root_of(name) is root and _holds(root.objects, name, area)
         }
         return sorted(found)
 
     @translated
     def polled(self) -> list[RepositoryName]:
         """All that a poll was ever recorded for, whether anything of them is here or not; in ASCII order."""
-        folder = f"{self._main.disk.root}/polls"
-        return sorted(name for name in folders(folder) if Path(folder, name, "_r.json").is_file())
+        objects = self._main.objects
+        return sorted(
+            name for name in repositories_in(objects, "polls") if objects.look(f"polls/{name}/_r.json")
+        )
 
     @translated
     def sync(self) -> None:
         """With durability `batch`: after a return, all that was written before is on the disk."""
         for root in self._roots:
-            root.disk.flusher.phase()
+            root.objects.settle()
 
     def claim(self, role: str) -> AbstractContextManager[None]:
         """Hold a role (a plain word, e.g. "up") that one process at a time may have in this store.
 
         Raises `StoreLocked` with the holder. The role ends with the block or with the process.
         """
-        return claim(self._main.disk, role)
+        return self._main.turns.claim(role)
 
-    def lease(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
         """Keep the garbage collector from what is written from now on, named by a manifest or not.
 
         For whoever takes long from the first blob to the tag. Raises `StoreError`.
         """
-        return lease([root.disk for root in self._roots])
+        with contextlib.ExitStack() as held:
+            for root in self._roots:
+                held.enter_context(root.turns.lease())
+            yield
 
     def require_shareable(self) -> None:
         """Raises `StoreNotShareable` where a collector or a push could lose content by cached attributes."""
@@ -162,19 +168,18 @@ class Store:
     @translated
     def is_claimed(self, role: str) -> bool:
         """Whether some process holds the role right now; asking does not get in anybody's way."""
-        return is_claimed(self._main.disk, role)
+        return self._main.turns.is_claimed(role)
 
     @translated
     def is_claimed_here(self, role: str) -> bool:
         """Whether a process of this host holds the role, as far as is known."""
-        return is_claimed(self._main.disk, role) and (
-            (holder := claimant(self._main.disk, role)) is None or holder.is_on_this_host
-        )
+        turns = self._main.turns
+        return turns.is_claimed(role) and ((holder := turns.claimant(role)) is None or holder.is_on_this_host)
 
     @translated
     def claimant(self, role: str) -> ProcessIdentity | None:
         """The process that holds the role, which may be one of another host; None when it is not known."""
-        return claimant(self._main.disk, role)
+        return self._main.turns.claimant(role)
 
     def _root_of(self, name: RepositoryName) -> StorageRoot:
         return self._by_segment.get(name.partition("/")[0], self._main)
@@ -188,32 +193,20 @@ def _segment(key: str) -> str:
     return segment
 
 
-def _names(folder: str, area: str) -> Iterator[RepositoryName]:
-    """Names of repositories below `folder` that hold something in this area."""
-    for name in folders(folder):
-        if any(_has_entry(f"{folder}/{name}/{area}/{kind}") for kind in ("manifests", "tags")):
-            yield name
-
-
-def folders(folder: str) -> Iterator[RepositoryName]:
+def repositories_in(objects: Objects, folder: str) -> Iterator[RepositoryName]:
     """Names of folders below `folder`; a link, or a folder that no repository can be, leads nowhere."""
     pending = [""]
     while pending:
         prefix = pending.pop()
-        pending.extend(f"{prefix}{child}/" for child in _subfolders(f"{folder}/{prefix}"))
+        children = objects.names(f"{folder}/{prefix}"[:-1] if prefix else folder).folders
+        pending.extend(f"{prefix}{child}/" for child in children if child not in AREAS)
         name = _name(prefix[:-1])
         if name is not None:
             yield name
 
 
-def _subfolders(folder: str) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [
-                each.name for each in entries if each.name not in AREAS and each.is_dir(follow_symlinks=False)
-            ]
-    except FileNotFoundError:
-        return []
+def _holds(objects: Objects, name: RepositoryName, area: str) -> bool:
+    return any(objects.has_objects(f"repos/{name}/{area}/{kind}") for kind in ("manifests", "tags"))
 
 
 def _name(text: str) -> RepositoryName | None:
@@ -221,11 +214,3 @@ def _name(text: str) -> RepositoryName | None:
         return RepositoryName(text)
     except InvalidName:
         return None
-
-
-def _has_entry(folder: str) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is not None
-    except FileNotFoundError:
-        return False

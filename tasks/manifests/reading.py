@@ -122,7 +122,7 @@ def held_body(repository: Repository, digest: Digest) -> bytes | None:
         found = repository.find_blob(digest)
         if found.size > MAX_MANIFEST_BYTES:  # an index may name a layer of gigabytes
             return None
-        body = found.path.read_bytes()
+        body = found.read(found.size)
     except (NotFound, FileNotFoundError):
         return None
     return body if Digest.of(body, digest.algorithm) == digest else None

@@ -51,7 +51,7 @@ class _Family:
     read: set[Digest] = field(default_factory=set)
     manifests: dict[Digest, Parent] = field(default_factory=dict)
     blobs: dict[Digest, Parent] = field(default_factory=dict)
-    stamp: int = -1
+    stamp: str | None = None
 
 
 class ContentIndex:

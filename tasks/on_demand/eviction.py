@@ -96,7 +96,7 @@ def _cached(
     records = repository.tag_records()
     companions = {tag: subject for tag in records if (subject := subject_of(tag)) is not None}
     images = {root for tag, record in records.items() if tag not in companions for root in record.roots}
-    root = store.root_of(repository.name).disk.root
+    root = store.root_of(repository.name).folder
     for tag, record in records.items():
         # A companion stays with its image, and goes with it.
         if companions.get(tag) in images or not _may_go(record, caches):

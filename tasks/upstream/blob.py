@@ -28,7 +28,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class BlobSink(Protocol):
-    """Where a blob goes, e.g. `registry_server.store.incoming_blob.IncomingBlob`."""
+    """Where a blob goes, e.g. `registry_server.store.spool.incoming_blob.IncomingBlob`."""
 
     @property
     def offset(self) -> int:

@@ -30,6 +30,7 @@ from tests.clients.programs import run
 from tests.support.certificates import Authority
 from tests.support.docker_registry import running_docker_registry
 from tests.support.documents import ROOT
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def test_the_pulls_of_the_page(
         repository, _, tag = image.partition(":")
         kept = store.repository(RepositoryName(repository))  # its full name, also in the root of a subpath
         index = kept.find_manifest(Tag(tag or "latest"))
-        assert index.path.is_relative_to(page.work / folder)
+        assert file_of(kept, Tag(tag or "latest")).is_relative_to(page.work / folder)
         assert found["pulled"][image] in _configs(kept, index.descriptor.digest)
 
 

@@ -17,6 +17,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import Manifest, parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def test_layers_are_real_and_the_configs_know_them(store: Store) -> None:
     for name, manifest in _manifests(store):
         repository = store.repository(RepositoryName(name))
         for blob, diff_id in zip(manifest.layers, _diff_ids(store, name, manifest), strict=False):
-            tar = gzip.decompress(repository.find_blob(blob.digest).path.read_bytes())
+            tar = gzip.decompress(file_of(repository, blob.digest).read_bytes())
             assert Digest.of(tar) == diff_id
             with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
                 assert [member.name.partition("/")[0] for member in archive] == ["opt"]
@@ -82,7 +83,7 @@ def _diff_ids(store: Store, name: str, manifest: Manifest) -> list[str]:
     config = manifest.config
     if config is None or config.media_type not in (media_types.OCI_CONFIG, media_types.DOCKER_CONFIG):
         return []
-    content = store.repository(RepositoryName(name)).find_blob(config.digest).path.read_bytes()
+    content = file_of(store.repository(RepositoryName(name)), config.digest).read_bytes()
     found: list[str] = json.loads(content)["rootfs"]["diff_ids"]
     return found
 

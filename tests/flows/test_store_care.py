@@ -18,6 +18,7 @@ from tests.flows.test_cli import mirrorflow
 from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
 from tests.registry_server.store.maintenance.test_scrub import corrupt
+from tests.support.stored_files import file_of
 from tests.tasks.runs import mirror, opened
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def test_what_scrub_finds_corrupt_is_fetched_again(sample_upstream: Registry, tm
     tag = nginx.tags()[0]
     found = nginx.find_manifest(tag)
     some = next(each for each in nginx.tag_records().values() if each.digest != found.descriptor.digest)
-    blobs = [found.path, nginx.find_manifest(some.digest).path]
+    blobs = [file_of(nginx, tag), file_of(nginx, some.digest)]
     layers = sorted((store.root / "blobs").glob("*/*/*"), key=lambda each: each.stat().st_size)
     for each in {*blobs, layers[-1]}:
         corrupt(each)
@@ -195,7 +196,7 @@ def test_what_nobody_can_bring_back_is_an_error(store: Store, path: Path) -> Non
     repository = store.repository(RepositoryName("a"))
     pushed = put_image(repository, A)
     repository.put_tag(Tag("1"), record(pushed))
-    corrupt(repository.find_blob(layer(A).digest).path)
+    corrupt(file_of(repository, layer(A).digest))
     done = mirrorflow("store", "scrub", path)
     assert done.returncode == 1
     assert f"error: a:1: {layer(A).digest} is missing" in done.stderr

@@ -58,7 +58,7 @@ def test_the_footer_names_three_runs_and_counts_the_others() -> None:
 
 def test_arriving_blobs_are_counted_while_they_grow(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    arriving = ArrivingBlobs([f"{root.disk.root}/incoming" for root in store.roots])
+    arriving = ArrivingBlobs([root.incoming.folder for root in store.roots])
     assert arriving.look(time.time()) == ""
     body = b"x" * 3_000_000
     descriptor = Descriptor("application/octet-stream", Digest.of(body), len(body))

@@ -13,6 +13,7 @@ from registry_server.store.layout.importer import import_images
 from registry_server.store.store import Store
 from tests.in_the_wild.windows import APP, BASE, ELSEWHERE, FETCH, builds, foreign
 from tests.on_demand.mirrors import document, mirroring
+from tests.support.stored_files import file_of
 from tests.tasks.runs import asked, store_of, sync
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def test_a_foreign_layer_is_here_only_where_a_rule_wants_it(tmp_path: Path, upst
     assert not store_of(tmp_path).repository(NAME).has_blob(LAYER)
     assert upstream.requests(path=ELSEWHERE) == []
     sync(tmp_path, upstream, *FETCH)
-    assert store_of(tmp_path).repository(NAME).find_blob(LAYER).path.read_bytes() == BASE
+    assert file_of(store_of(tmp_path).repository(NAME), LAYER).read_bytes() == BASE
     asked(upstream)
     assert sync(tmp_path, upstream, *FETCH).unchanged == 1
     assert asked(upstream) == {"GET tags": 1, "HEAD manifests": 1}

@@ -95,7 +95,7 @@ def pulled(store: Store, reference: Tag | Digest, days: float) -> None:
     repository = store.repository(NAME)
     repository.note_pull(reference)
     when = time.time() - days * DAY
-    os.utime(repository._pull_path(reference), (when, when))
+    os.utime(store.root / repository._pull_key(reference), (when, when))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.incoming_reader import open_incoming
+from registry_server.store.spool.incoming_reader import open_incoming
 from registry_server.store.store import Store
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, answers, misbehaving, well_behaved

@@ -27,6 +27,7 @@ from tasks.results.poll_records import record_polls
 from tasks.results.report import build_report
 from tasks.run.record import RunRecord
 from tasks.stored.pruning import prune
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     import threading
@@ -125,7 +126,7 @@ def assert_complete(store: Store, name: str) -> None:
         descriptor = pending.pop()
         if descriptor.digest in record.sparse:
             continue
-        content = repository.find_blob(descriptor.digest).path.read_bytes()
+        content = file_of(repository, descriptor.digest).read_bytes()
         assert type(descriptor.digest).of(content, descriptor.digest.algorithm) == descriptor.digest
         pending += _below(content, descriptor.media_type)
 

@@ -23,6 +23,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.store import Store
 from tests.support.registries import running_registry
+from tests.support.stored_files import file_of
 from tests.tasks.runs import mirror, opened
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_what_was_lost_of_a_converted_image_is_made_again(
     index = json.loads(repository.read_manifest(record.digest)[1])
     child = Digest(index["manifests"][1]["digest"])
     for digest in (*record.roots, child):
-        repository.find_blob(digest).path.unlink()
+        file_of(repository, digest).unlink()
     said: list[str] = []
     healed = refetch_damaged(store, profile, stop=threading.Event(), told=said.append)
     assert set(record.roots) <= set(healed), said

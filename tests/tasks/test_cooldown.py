@@ -23,6 +23,7 @@ from registry_server.store.mirror_state.withheld_digests import (
 from tasks.cooldown import HELD_BACK
 from tasks.results.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
+from tests.support.stored_files import file_of
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 from tests.tasks.test_verifying import OURS, sign
@@ -244,7 +245,7 @@ def test_what_was_admitted_is_repaired_at_once(upstream: Misbehaving, tmp_path: 
     repository = store_of(tmp_path).repository(APP)
     record = repository.tag(Tag("v1"))
     assert record is not None
-    Path(repository.find_manifest(digest).path).unlink()
+    Path(file_of(repository, digest)).unlink()
     poll(tmp_path, upstream, 8)
     assert store_of(tmp_path).repository(APP).has_blob(digest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from registry_server.http.routes import BlobOf, ManifestOf
     from registry_server.oci.descriptor import Descriptor
+    from registry_server.store.records import StoredBlob
     from registry_server.store.store import Store
 
 _IMMUTABLE = "max-age=31536000, immutable"
@@ -57,16 +57,18 @@ async def blob(store: Store, route: BlobOf, request: Request) -> Response:
     if range_applies(request.headers.get("If-Range"), route.digest):
         part = parse_range(asked, found.size)
     if part is None:
-        return FileRangeResponse(_open(found.file, route.digest), range(found.size), 200, headers)
+        return FileRangeResponse(_open(found), range(found.size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.size}"
-    return FileRangeResponse(_open(found.file, route.digest), part, 206, headers)
+    return FileRangeResponse(_open(found), part, 206, headers)
 
 
-def _open(path: str, digest: Digest) -> int:
+def _open(blob: StoredBlob) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = blob.descriptor()
     except FileNotFoundError:
-        raise BlobUnknown(f"the blob {digest} was removed a moment ago") from None
+        raise BlobUnknown(f"the blob {blob.digest} was removed a moment ago") from None
+    assert fd is not None, "so far, every store is made of files"
+    return fd
 
 
 def identity(digest: Digest, *, immutable: bool) -> dict[str, str]:

@@ -16,7 +16,7 @@ from asyncinotify import Inotify, Mask
 from starlette.responses import Response
 
 from registry_server.http.pull.file_response import FileTruncated, send_file, watch_disconnect
-from registry_server.store.incoming_reader import IncomingAborted, IncomingReader
+from registry_server.store.spool.incoming_reader import IncomingAborted, IncomingReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

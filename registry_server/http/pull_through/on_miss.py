@@ -30,7 +30,7 @@ from registry_server.http.pull_through.webhook_client import ReceiverFailed, cal
 from registry_server.http.routes import BlobOf, ManifestOf, Referrers, Tags
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
-from registry_server.store.incoming_reader import IncomingAborted, open_incoming
+from registry_server.store.spool.incoming_reader import IncomingAborted, open_incoming
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from registry_server.http.push.push_limits import PushLimits
     from registry_server.http.routes import UploadOf as Route
     from registry_server.store.records import StoredBlob
+    from registry_server.store.spool.upload_sessions import UploadSession
     from registry_server.store.store import Store
-    from registry_server.store.upload_sessions import UploadSession
 
 _ALGORITHMS = ("sha256", "sha512")
 _POLL_SECONDS = 0.05
@@ -293,12 +293,9 @@ def mount(store: Store, target: RepositoryName, digest: Digest, request: Request
 def _copy(store: Store, target: RepositoryName, found: StoredBlob) -> bool:
     """Into another root, hashed on the way like anything that comes in."""
     descriptor = Descriptor("application/octet-stream", found.digest, found.size)
-    with (
-        store.repository(target).receive_blob(descriptor) as incoming,
-        found.path.open("rb") as source,
-    ):
-        source.seek(incoming.offset)
-        while not incoming.complete and (piece := source.read(_PIECE_BYTES)):
-            incoming.write(piece)
+    with store.repository(target).receive_blob(descriptor) as incoming:
+        if not incoming.complete:
+            for piece in found.pieces(incoming.offset):
+                incoming.write(piece)
         incoming.commit()
     return True

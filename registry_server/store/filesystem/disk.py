@@ -65,6 +65,16 @@ class Disk:
             raise
         self.flusher.folder(os.path.dirname(path))
 
+    def place_new(self, staged: str, path: str) -> None:
+        """Like `place`, where nothing is yet. Raises FileExistsError; then the staged file stays."""
+        try:
+            os.link(staged, path, follow_symlinks=False)
+        except FileNotFoundError:
+            self.make_folder(os.path.dirname(path))
+            os.link(staged, path, follow_symlinks=False)
+        remove(staged)
+        self.flusher.folder(os.path.dirname(path))
+
     def rename(self, source: str, path: str) -> None:
         """Like `place`, but a file that cannot be moved stays where it is."""
         self._rename(source, path)
@@ -204,7 +214,7 @@ def chunks(fd: int, stop: int) -> Iterator[memoryview]:
 
 
 @contextlib.contextmanager
-def folder(path: str) -> Iterator[int | None]:
+def open_folder(path: str) -> Iterator[int | None]:
     """An open folder; None when there is none, or a link in its place."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -219,7 +229,7 @@ def folder(path: str) -> Iterator[int | None]:
 
 def names(path: str) -> list[str]:
     """Names in a folder, in no order."""
-    with folder(path) as fd:
+    with open_folder(path) as fd:
         return names_in(fd)
 
 
@@ -229,6 +239,15 @@ def names_in(fd: int | None) -> list[str]:
 
 def is_folder(path: str) -> bool:
     return os.path.isdir(path)
+
+
+def has_entry(path: str) -> bool:
+    """Whether anything is in the folder."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def remove_if_older(path: str, than: float) -> None:

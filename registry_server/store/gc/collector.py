@@ -2,13 +2,13 @@
 
 Why nothing that is needed is lost, whoever writes at the same time, and wherever the collector is killed:
 
-- A repository gives up tags, manifests and markers only while nobody sets a tag in it (locks.exclusive), and
+- A repository gives up tags, manifests and markers only while nobody sets a tag in it (turns.alone), and
   after another look. Setting a tag looks for the whole closure under the same lock. Tags go first.
 - Writers leave a marker, or an intent in staging/, before they rely on a blob of the pool. A blob without
   either goes into the trash; after that the markers are read again, and what has one by now comes back.
-- Whoever misses a blob meanwhile takes it out of the trash himself (store/blob_pool.py).
+- Whoever misses a blob meanwhile takes it out of the trash himself (pool/blob_pool.py).
 - The trash is emptied by the next collection, which has looked at everything again.
-- What is young stays, by the clock that wrote the files; so does what is younger than a lease (leases.py).
+- What is young stays, by the clock that wrote the files; so does what is younger than a lease (Turns).
 - What cannot be read is kept: a repository by itself; when not even its markers can be listed, everything.
 """
 
@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING, Final
 
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged, StoreError, from_os_error, translated
-from registry_server.store.filesystem import disk as files
-from registry_server.store.filesystem.leases import oldest_lease
-from registry_server.store.filesystem.locks import claim, exclusive
 from registry_server.store.gc.gc_report import GcReport, Removal, Unneeded
 from registry_server.store.gc.mark import AgeLimits, RepositoryView
 from registry_server.store.gc.retention import GcOptions, RepositoryRetention
-from registry_server.store.gc.sweep import Sweep, repositories_in
+from registry_server.store.gc.sweep import Sweep, repositories_of
+from registry_server.store.objects.objects import content_of
 from registry_server.store.repository_reader import HIDDEN, VISIBLE
 
 if TYPE_CHECKING:
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
 ROLE: Final = "gc"
+_REPORT: Final = "gc.json"
 _UNTAGGED: Final = "no tag needs it"
 _SLACK: Final = 2.0  # seconds by which clocks of files may differ
 
@@ -76,9 +75,9 @@ def collect(
     by_root = {os.path.realpath(path): each for path, each in (options or {}).items()}
     with contextlib.ExitStack() as claims:
         for root in store.roots:
-            claims.enter_context(claim(root.disk, ROLE))
+            claims.enter_context(root.turns.claim(ROLE))
         for root in store.roots:
-            chosen = by_root.get(root.disk.root, GcOptions())
+            chosen = by_root.get(root.folder, GcOptions())
             if chosen.enabled:
                 _Collection(store, root, chosen, care, report).run()
         report.seconds = time.time() - report.started
@@ -101,7 +100,7 @@ class _Collection:
         ages = self._ages()
         sweep = Sweep(self.root, ages, self.care, self.report)
         sweep.leftovers()
-        for name in repositories_in(self.root.disk.root):
+        for name in repositories_of(self.root):
             if self.care.stopped():
                 return
             self._collect(self._view(name, sweep.pinned(self.store, name)), ages, sweep)
@@ -114,10 +113,8 @@ class _Collection:
 
     def _ages(self) -> AgeLimits:
         """By the clock that the files of the store were written by, which need not be this machine's."""
-        probe = f"{self.root.disk.root}/staging"
-        os.utime(probe)
-        now = os.stat(probe).st_mtime  # noqa: PTH116 - filesystem/disk.py says why paths are texts here
-        lease = oldest_lease(self.root.disk.root)
+        now = self.root.objects.now()
+        lease = self.root.turns.oldest_lease()
         limit = now if lease is None else min(now, lease - _SLACK)
         delay = self.options.retention.delay
         return AgeLimits(
@@ -143,12 +140,12 @@ class _Collection:
         sweep.need((view.blobs - {*gone.blobs}) | (view.manifests - {*gone.manifests}))
 
     def _view(self, name: RepositoryName, pinned: set[str]) -> RepositoryView:
-        folder = f"{self.root.disk.root}/repos/{name}/{VISIBLE}"
+        folder = f"repos/{name}/{VISIBLE}"
         return RepositoryView(name, folder, self.root.pool, self.options.retention.policy(name), pinned)
 
     def _hidden(self, name: RepositoryName) -> RepositoryView:
         """No policy of retention is for what is hidden: its tags stay until somebody decides about them."""
-        folder = f"{self.root.disk.root}/repos/{name}/{HIDDEN}"
+        folder = f"repos/{name}/{HIDDEN}"
         return RepositoryView(f"{name} (hidden)", folder, self.root.pool, RepositoryRetention())
 
     def _rehearse(self, view: RepositoryView, ages: AgeLimits) -> None:
@@ -163,19 +160,18 @@ class _Collection:
 
     def _remove_unneeded(self, view: RepositoryView, ages: AgeLimits) -> Unneeded:
         """What is given up: as it is seen while nobody can set a tag."""
-        with exclusive(self.root.disk, f"{view.folder}/lock"):
+        with self.root.turns.alone(f"{view.folder}/lock"):
             view.look()
             unneeded = view.find_unneeded(ages)
             self._remove(view, unneeded)
         return unneeded
 
     def _remove(self, view: RepositoryView, unneeded: Unneeded) -> None:
-        for tag in unneeded.tags:
-            files.remove(f"{view.folder}/tags/{tag}")
+        objects = self.root.objects
+        objects.remove(*(f"{view.folder}/tags/{tag}" for tag in unneeded.tags))
         # A power cut must not bring back a tag, deleted or moved away from, whose closure it does not.
-        self.root.disk.flusher.phase()
-        for path in view.files_of(unneeded):
-            files.remove(path)
+        objects.settle()
+        objects.remove(*view.keys_of(unneeded))
 
     def _count(self, view: RepositoryView, gone: Unneeded) -> None:
         self.report.tags += len(gone.tags)
@@ -191,10 +187,10 @@ class _Collection:
 
 def last_report(store: Store) -> dict[str, object] | None:
     """What the last collection did, for metrics and status."""
-    return records.decoded(files.read(f"{store.root}/gc.json"), dict)
+    return records.decoded(content_of(store.roots[0].objects, _REPORT), dict)
 
 
 def _remember(store: Store, report: GcReport) -> None:
     if not report.dry_run:
         with contextlib.suppress(OSError, StoreError):  # a courtesy
-            store.roots[0].disk.write(f"{store.root}/gc.json", records.encode(report.to_json()))
+            store.roots[0].objects.put(_REPORT, records.encode(report.to_json()))

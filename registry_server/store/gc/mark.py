@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci.companion_tags import is_named_after, may_be_referrers_list, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.store import records
-from registry_server.store.blob_pool import digest_of, file_name
 from registry_server.store.errors import StoreDamaged
-from registry_server.store.filesystem import disk as files
 from registry_server.store.gc.gc_report import Unneeded
 from registry_server.store.gc.retention import Candidate
+from registry_server.store.pool.blob_pool import digest_of, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from registry_server.store.blob_pool import Pool
     from registry_server.store.gc.retention import RepositoryRetention
+    from registry_server.store.objects.objects import Objects
+    from registry_server.store.pool.blob_pool import Pool
     from registry_server.store.records import TagRecord
 
 _LISTS = ("layers", "manifests", "blobs")
@@ -65,8 +65,8 @@ class RepositoryView:
     policy: RepositoryRetention
     pinned: Collection[str] = ()
     tags: dict[str, TagRecord] = field(default_factory=dict)
-    manifests: set[str] = field(default_factory=set)
-    blobs: set[str] = field(default_factory=set)
+    manifests: set[Digest] = field(default_factory=set)
+    blobs: set[Digest] = field(default_factory=set)
     _links: dict[str, Links] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -79,8 +79,8 @@ class RepositoryView:
 
     def list_marked(self) -> None:
         """All that this repository holds, of whatever use."""
-        self.blobs = digests_in(f"{self.folder}/blobs")
-        self.manifests = digests_in(f"{self.folder}/manifests")
+        self.blobs = digests_in(self.pool.objects, f"{self.folder}/blobs")
+        self.manifests = digests_in(self.pool.objects, f"{self.folder}/manifests")
 
     def find_unneeded(self, ages: AgeLimits) -> Unneeded:
         """What can go, and why."""
@@ -101,7 +101,7 @@ class RepositoryView:
         """Of a manifest that `look` has seen, in bytes."""
         return self._links[digest].size
 
-    def files_of(self, unneeded: Unneeded) -> Iterator[str]:
+    def keys_of(self, unneeded: Unneeded) -> Iterator[str]:
         """What to remove, in this order, after the tags."""
         for tag in unneeded.tags:
             yield f"{self.folder}/pulls/{tag}"
@@ -134,7 +134,7 @@ class RepositoryView:
         return subject_of(tag)
 
     def _pulled(self, name: str) -> float:
-        return files.modified(f"{self.folder}/pulls/{name}") or 0.0
+        return self._modified(f"{self.folder}/pulls/{name}") or 0.0
 
     def _mark_live(self, live: set[str], queue: list[str]) -> None:
         """Whatever these need, and whatever refers to one of them."""
@@ -194,42 +194,40 @@ class RepositoryView:
         return sorted(digest for digest in self.blobs - live if self._is_old("blobs", digest, limit))
 
     def _age(self, kind: str, digest: str) -> float | None:
-        return files.modified(f"{self.folder}/{kind}/{_file(digest)}")
+        return self._modified(f"{self.folder}/{kind}/{_file(digest)}")
+
+    def _modified(self, key: str) -> float | None:
+        found = self.pool.objects.look(key)
+        return None if found is None else found.modified
 
     def _is_old(self, kind: str, digest: str, limit: float) -> bool:
         age = self._age(kind, digest)
         return age is not None and age < limit
 
     def _read_tags(self) -> dict[str, TagRecord]:
-        path = f"{self.folder}/tags"
-        found: dict[str, TagRecord] = {}
-        with files.folder(path) as fd:
-            for name in files.names_in(fd):
-                record = self._read_tag(name, fd)
-                if record is not None:
-                    found[name] = record
-        return found
+        # What is deleted meanwhile, and what is no object, no reader takes for a tag either.
+        return {
+            name: self._read_tag(name, content)
+            for name, content in self.pool.objects.contents(f"{self.folder}/tags")
+        }
 
-    def _read_tag(self, name: str, fd: int | None) -> TagRecord | None:
-        content = files.read(name, dir_fd=fd)
-        if content is None:  # deleted a moment ago, or something that no reader takes for a tag either
-            return None
+    def _read_tag(self, name: str, content: bytes) -> TagRecord:
         record = records.decoded(content, records.tag_from_json)
         if record is None:
             raise StoreDamaged(
                 f"{self.name}:{name}: the tag cannot be read; sync or push it again, "
-                f"or remove {self.folder}/tags/{name}"
+                f"or remove {self.pool.objects.where}/{self.folder}/tags/{name}"
             )
         return record
 
     def _read_links(self, digest: str) -> Links:
-        path = self.pool.path(Digest(digest))
-        body = files.read(path)
-        if body is None and self.pool.restore(Digest(digest)):
-            body = files.read(path)
+        found = Digest(digest)
+        body = self.pool.read(found)
+        if body is None and self.pool.restore(found):
+            body = self.pool.read(found)
         state = "missing" if body is None else "damaged"
-        if body is None or Digest.of(body, Digest(digest).algorithm) != digest:
-            if not files.is_file(f"{self.folder}/manifests/{_file(digest)}"):
+        if body is None or Digest.of(body, found.algorithm) != digest:
+            if self.pool.objects.look(f"{self.folder}/manifests/{_file(digest)}") is None:
                 return Links()  # deleted a moment ago
             raise StoreDamaged(
                 f"{self.name}@{digest}: the manifest is {state}, so what it needs is unknown; "
@@ -269,8 +267,8 @@ def _digest(descriptor: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def digests_in(folder: str) -> set[str]:
-    return {digest for name in files.names(folder) if (digest := digest_of(name))}
+def digests_in(objects: Objects, folder: str) -> set[Digest]:
+    return {digest for name in objects.names(folder).objects if (digest := digest_of(name))}
 
 
 def _file(digest: str) -> str:

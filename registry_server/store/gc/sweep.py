@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from registry_server.oci.digest import Digest
-from registry_server.store.blob_pool import digest_of
-from registry_server.store.errors import StoreMissing
-from registry_server.store.filesystem import disk as files
 from registry_server.store.gc.gc_report import Removal
 from registry_server.store.gc.leftovers import leftovers
 from registry_server.store.gc.mark import digests_in
+from registry_server.store.pool.blob_pool import blob_of
 from registry_server.store.repository_reader import AREAS
-from registry_server.store.store import folders
-from registry_server.store.upload_sessions import Uploads
+from registry_server.store.spool.upload_sessions import Uploads
+from registry_server.store.store import repositories_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.gc.collector import Care
     from registry_server.store.gc.gc_report import GcReport
     from registry_server.store.gc.mark import AgeLimits
+    from registry_server.store.pool.blob_pool import Trashed
     from registry_server.store.storage_root import StorageRoot
     from registry_server.store.store import Store
 
+Item = TypeVar("Item")
+_BATCH: Final = 500  # blobs that go into the trash, or out of it, in one step
 Pinned = Mapping[str, Collection[str]]
 
 
@@ -39,7 +42,6 @@ class Sweep:
     report: GcReport
     found: int = 0
     _needed: set[bytes] = field(default_factory=set)
-    _epoch: int = 1
 
     def pinned(self, store: Store, name: RepositoryName) -> set[str]:
         """Digests that stay without a tag: those that the profile or a last poll of the repository names."""
@@ -53,12 +55,12 @@ class Sweep:
 
     def leftovers(self) -> None:
         """Before anything else: on a full disk this makes the room that the rest needs."""
-        for each in leftovers(self.root.disk.root, self.ages.young, now=self.ages.now):
+        for each in leftovers(self.root.folder, self.ages.young, now=self.ages.now):
             if self.care.dry_run or each.remove():
                 self.report.leftovers += 1
                 self.care.told(each.removal)
         care = self.care
-        for session in Uploads(self.root.disk).expire(
+        for session in Uploads(self.root.spool).expire(
             idle=care.session_idle, empty=care.session_empty, dry_run=care.dry_run
         ):
             self.report.leftovers += 1
@@ -69,94 +71,73 @@ class Sweep:
         trash = self.root.pool.trash
         if not self.care.dry_run:  # markers that would be gone are still there
             self.need(self._marked())
-        for epoch in trash.epochs():
-            self._epoch = epoch + 1
-            for name, path in trash.content(epoch):
-                self._purge(name, path)
+        for some in _batches(trash.content()):
+            self._purge(some)
         trash.tidy()
 
     def sweep(self) -> None:
         """Throw away what is old and not needed."""
-        trash = self.root.pool.trash
-        for digest, path, size in self._unneeded():
-            if not self.care.dry_run:
-                if not self.found:
-                    trash.open(self._epoch)
-                if not trash.take(path, _file(digest), self._epoch):
-                    continue
-            self.found += 1
-            self.report.trashed += 1
-            self.report.trashed_bytes += size
-            self.care.told(Removal("blob", digest, "no repository holds it", size))
+        for some in _batches(self._unneeded()):
+            sizes = dict(some)
+            taken = sizes if self.care.dry_run else self.root.pool.trash.take(sizes)
+            self.found += len(taken)
+            for digest in taken:
+                self.report.trashed += 1
+                self.report.trashed_bytes += sizes[digest]
+                self.care.told(Removal("blob", digest, "no repository holds it", sizes[digest]))
 
     def check_again(self) -> None:
         """What was marked while we swept comes back."""
         marked = {_key(digest) for digest in self._marked()}
-        for name, path in self.root.pool.trash.content(self._epoch):
-            digest = digest_of(name)
-            if digest is not None and _key(digest) in marked and files.is_file(path):
-                self._restore(digest)
+        for each in [*self.root.pool.trash.content()]:
+            if each.digest is not None and _key(each.digest) in marked:
+                self._restore(each.digest)
 
-    def _purge(self, name: str, path: str) -> None:
-        digest, size = digest_of(name), files.file_size(path) or 0
-        if digest is not None and _key(digest) in self._needed:
-            if not self.care.dry_run:
-                self._restore(digest)
-            return
-        if not self.care.dry_run:
-            files.remove(path)
-        self.report.purged += 1
-        self.report.purged_bytes += size
+    def _purge(self, some: Sequence[Trashed]) -> None:
+        useless = []
+        for each in some:
+            if each.digest is None or _key(each.digest) not in self._needed:
+                useless.append(each)
+            elif not self.care.dry_run:
+                self._restore(each.digest)
+        trash = self.root.pool.trash
+        self.report.purged += len(useless)
+        self.report.purged_bytes += (trash.size if self.care.dry_run else trash.purge)(useless)
 
-    def _restore(self, digest: str) -> None:
-        self.report.restored += self.root.pool.restore(Digest(digest))
+    def _restore(self, digest: Digest) -> None:
+        self.report.restored += self.root.pool.restore(digest)
 
-    def _unneeded(self) -> Iterator[tuple[str, str, int]]:
-        for algorithm in ("sha256", "sha512"):
-            base = f"{self.root.disk.root}/blobs/{algorithm}"
-            for shard in files.names(base):
-                yield from self._unneeded_in(algorithm, f"{base}/{shard}")
-
-    def _unneeded_in(self, algorithm: str, folder: str) -> Iterator[tuple[str, str, int]]:
-        with os.scandir(folder) as entries:
-            found = [(each.name, each.path) for each in entries]
-        for name, path in found:
-            digest = digest_of(f"{algorithm}-{name}")
+    def _unneeded(self) -> Iterator[tuple[Digest, int]]:
+        for key, found in self.root.objects.walk("blobs"):
+            digest = blob_of(key)
             if digest is None or _key(digest) in self._needed:
                 self.report.kept += digest is not None
-                continue
-            there = os.lstat(path)
-            if there.st_mtime < self.ages.young:
-                yield digest, path, there.st_size
+            elif found.modified < self.ages.young:
+                yield digest, found.size
 
     def _marked(self) -> Iterator[str]:
         """Every digest that a repository, or a writer's intent, has a marker for. Raises OSError."""
-        root = self.root.disk.root
-        if not files.is_file(f"{root}/format.json"):
-            raise StoreMissing(
-                f"the store {root} disappeared during garbage collection; check that its volume is mounted"
-            )
-        for name in files.names(f"{root}/staging"):
-            digest = digest_of(name.partition(".")[2])
-            if digest is not None:
-                yield digest
-        for name in repositories_in(root):
+        self.root.require_present()
+        yield from self.root.pool.trash.intents()
+        for name in repositories_of(self.root):
             for area in AREAS:
-                yield from digests_in(f"{root}/repos/{name}/{area}/blobs")
-                yield from digests_in(f"{root}/repos/{name}/{area}/manifests")
+                yield from digests_in(self.root.objects, f"repos/{name}/{area}/blobs")
+                yield from digests_in(self.root.objects, f"repos/{name}/{area}/manifests")
 
 
-def repositories_in(root: str) -> list[RepositoryName]:
+def repositories_of(root: StorageRoot) -> list[RepositoryName]:
     """Every repository of a root, also one that the store's subpaths leave out now. Raises OSError."""
-    if not files.is_folder(f"{root}/repos"):
-        raise StoreMissing(f"{root}/repos has disappeared; check that its volume is mounted")
-    return sorted(folders(f"{root}/repos"))
+    found = sorted(repositories_in(root.objects, "repos"))
+    root.require_present()  # after the look: what has disappeared meanwhile was not seen
+    return found
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    left = iter(items)
+    while some := list(islice(left, _BATCH)):
+        yield some
 
 
 def _key(digest: str) -> bytes:
     """Half the memory of the text."""
     return bytes.fromhex(digest.partition(":")[2])
-
-
-def _file(digest: str) -> str:
-    return digest.replace(":", "-", 1)

@@ -132,8 +132,8 @@ class _FolderTarget:
         if files.file_size(str(path)) == blob.size:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _Draft(path) as draft, blob.path.open("rb") as source, draft.open("wb") as sink:
-            for piece in _verified(source, blob):
+        with _Draft(path) as draft, draft.open("wb") as sink:
+            for piece in _verified(blob):
                 sink.write(piece)
 
     def finish(self, index: list[dict[str, Any]]) -> None:
@@ -156,8 +156,7 @@ class _TarTarget:
         return []
 
     def add(self, name: str, blob: StoredBlob) -> None:
-        with blob.path.open("rb") as source:
-            self._member(name, _Reader(_verified(source, blob)), blob.size)
+        self._member(name, _Reader(_verified(blob)), blob.size)
 
     def finish(self, index: list[dict[str, Any]]) -> None:
         body = _index(index)
@@ -211,10 +210,10 @@ class _Reader(io.RawIOBase):
         return taken
 
 
-def _verified(source: Any, blob: StoredBlob) -> Iterator[bytes]:
+def _verified(blob: StoredBlob) -> Iterator[bytes]:
     """The bytes of a blob; raises `StoreDamaged` before the last ones if they are not what was promised."""
     hasher, left = hashlib.new(blob.digest.algorithm), blob.size
-    while piece := source.read(256 * 1024):
+    for piece in blob.pieces():
         hasher.update(piece)
         left -= len(piece)
         if left <= 0:

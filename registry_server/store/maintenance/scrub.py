@@ -9,24 +9,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import records
-from registry_server.store.blob_pool import digest_of, file_name
 from registry_server.store.errors import StoreError, translated
-from registry_server.store.filesystem import disk as files
-from registry_server.store.filesystem.locks import claim, is_same_file
+from registry_server.store.objects.objects import content_of
+from registry_server.store.pool.blob_pool import blob_key, blob_of, digest_of, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
@@ -35,6 +33,9 @@ if TYPE_CHECKING:
 
 ROLE: Final = "scrub"
 _NOTE_SECONDS: Final = 5.0
+_QUARANTINE: Final = "quarantine"
+_CURSOR: Final = "scrub.cursor"
+_REPORT: Final = "scrub.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,13 @@ def scrub(store: Store, pace: Pace | None = None, *, again: bool = False) -> Scr
     report = ScrubReport(started=time.time())
     with contextlib.ExitStack() as claims:
         for root in store.roots:
-            claims.enter_context(claim(root.disk, ROLE))
+            claims.enter_context(root.turns.claim(ROLE))
         report.complete = all(_Scrub(root, pace, report).run(again=again) for root in store.roots)
         if report.complete:
             for root in store.roots:
-                files.remove(_cursor(root))
+                root.objects.remove(_CURSOR)
         report.seconds = time.time() - report.started
-        _write(store.roots[0], f"{store.root}/scrub.json", report.to_json())
+        _write(store.roots[0], _REPORT, report.to_json())
     return report
 
 
@@ -118,8 +119,8 @@ def find_missing(store: Store) -> Iterator[MissingContent]:
 
 def quarantined(store: Store) -> list[Digest]:
     """What was found corrupt, and lies there for whoever wants to know why."""
-    names = (name for root in store.roots for name in files.names(f"{root.disk.root}/quarantine"))
-    return [Digest(found) for name in names if (found := digest_of(name))]
+    names = (name for root in store.roots for name in root.objects.names(_QUARANTINE).objects)
+    return [found for name in names if (found := digest_of(name))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,61 +134,56 @@ class _Scrub:
         """Whether it came to the end."""
         last = "" if again else _read_cursor(self.root)
         noted = time.monotonic()
-        for key, path in self._pool(last):
+        for key in self._pool(last):
             if self.pace.stopped():
-                _write(self.root, _cursor(self.root), {"after": last})
+                _write(self.root, _CURSOR, {"after": last})
                 return False
-            self._check(key, path)
+            self._check(key)
             last = key
             if time.monotonic() - noted > _NOTE_SECONDS:
                 noted = time.monotonic()
-                _write(self.root, _cursor(self.root), {"after": last})
-        _write(self.root, _cursor(self.root), {"after": last})
+                _write(self.root, _CURSOR, {"after": last})
+        _write(self.root, _CURSOR, {"after": last})
         return True
 
-    def _pool(self, after: str) -> Iterator[tuple[str, str]]:
-        """Keys (`sha256/ab/<hex>`) and paths, in order."""
-        base = f"{self.root.disk.root}/blobs"
+    def _pool(self, after: str) -> Iterator[str]:
+        """Keys below `blobs` (`sha256/ab/<hex>`), in order."""
+        objects = self.root.objects
         for algorithm in ("sha256", "sha512"):
-            for shard in sorted(files.names(f"{base}/{algorithm}")):
+            for shard in sorted(objects.names(f"blobs/{algorithm}").folders):
                 if f"{algorithm}/{shard}/~" < after:
                     continue
-                for name in sorted(files.names(f"{base}/{algorithm}/{shard}")):
+                for name in sorted(objects.names(f"blobs/{algorithm}/{shard}").objects):
                     key = f"{algorithm}/{shard}/{name}"
                     if key > after:
-                        yield key, f"{base}/{key}"
+                        yield key
 
-    def _check(self, key: str, path: str) -> None:
-        algorithm, _, name = key.split("/")
-        found = digest_of(f"{algorithm}-{name}")
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # collected meanwhile, or a link, which is no content
+    def _check(self, key: str) -> None:
+        digest = blob_of(f"blobs/{key}")
+        before = self.root.objects.look(f"blobs/{key}")
+        if digest is None or before is None:  # collected meanwhile, or a link, which is no content
             return
-        try:
-            if found is not None and not self._is_intact(Digest(found), fd):
-                self._put_away(Digest(found), fd, path)
-        finally:
-            os.close(fd)
-
-    def _is_intact(self, digest: Digest, fd: int) -> bool:
-        hasher, size = hashlib.new(digest.algorithm), os.fstat(fd).st_size
         self.report.blobs += 1
-        self.report.bytes += size
+        self.report.bytes += before.size
+        # Else somebody has replaced it already.
+        if not self._is_intact(digest) and self.root.objects.look(f"blobs/{key}") == before:
+            self.root.objects.move(f"blobs/{key}", f"{_QUARANTINE}/{file_name(digest)}")
+            self.report.corrupt.append(str(digest))
+
+    def _is_intact(self, digest: Digest) -> bool:
+        """True as well for what is gone by now."""
+        hasher = hashlib.new(digest.algorithm)
         try:
-            for piece in files.chunks(fd, size):
+            for piece in self.root.objects.pieces(blob_key(digest)):
                 hasher.update(piece)
                 self.pace.spend(len(piece))
+        except FileNotFoundError:
+            return True
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             return False  # a bad sector: nobody can be served it, and the next blob is looked at
         return hasher.hexdigest() == digest.hex
-
-    def _put_away(self, digest: Digest, fd: int, path: str) -> None:
-        if is_same_file(fd, path):  # else somebody has replaced it already
-            self.root.disk.rename(path, f"{self.root.disk.root}/quarantine/{file_name(digest)}")
-            self.report.corrupt.append(str(digest))
 
 
 def _missing_in(repository: Repository, tag: Tag, record: TagRecord) -> Iterator[MissingContent]:
@@ -214,14 +210,11 @@ def _parts(repository: Repository, descriptor: Descriptor) -> list[tuple[Descrip
     return [*((blob, False) for blob in manifest.blobs), *children]
 
 
-def _cursor(root: StorageRoot) -> str:
-    return f"{root.disk.root}/scrub.cursor"
-
-
 def _read_cursor(root: StorageRoot) -> str:
-    return records.decoded(files.read(_cursor(root)), lambda body: str(body["after"])) or ""
+    held = content_of(root.objects, _CURSOR)
+    return records.decoded(held, lambda body: str(body["after"])) or ""
 
 
-def _write(root: StorageRoot, path: str, document: dict[str, Any]) -> None:
+def _write(root: StorageRoot, key: str, document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, StoreError):  # a courtesy: on a full disk it begins anew
-        root.disk.write(path, records.encode(document))
+        root.objects.put(key, records.encode(document))

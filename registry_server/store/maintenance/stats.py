@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry_server.store.blob_pool import digest_of
 from registry_server.store.errors import translated
 from registry_server.store.filesystem import disk as files
 from registry_server.store.gc.mark import digests_in
+from registry_server.store.maintenance.scrub import quarantined
+from registry_server.store.pool.blob_pool import blob_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,22 +51,22 @@ class StoreStats:
 @translated
 def stats(store: Store) -> StoreStats:
     """Look at every pool file and every marker, once. Raises `StoreError`."""
-    pools = {root.disk.root: dict(_pool(root)) for root in store.roots}
+    pools = {root.folder: dict(_pool(root)) for root in store.roots}
     holdings = {name: _holdings(store, name) for name in store.repositories()}
     holders: dict[tuple[str, str], int] = {}
     for root, _, held in holdings.values():
         for digest in held:
             holders[root, digest] = holders.get((root, digest), 0) + 1
-    trash = [root.pool.trash.size() for root in store.roots]
+    trash = [(root.pool.trash, [*root.pool.trash.content()]) for root in store.roots]
     saved = sum((count - 1) * pools[root].get(digest, 0) for (root, digest), count in holders.items())
     return StoreStats(
         blobs=sum(map(len, pools.values())),
         bytes=sum(sum(pool.values()) for pool in pools.values()),
         saved=saved,
-        incoming_bytes=sum(_bytes_in(f"{root}/incoming") for root in pools),
-        trash_blobs=sum(blobs for blobs, _ in trash),
-        trash_bytes=sum(size for _, size in trash),
-        quarantined=sum(len(files.names(f"{root}/quarantine")) for root in pools),
+        incoming_bytes=sum(_bytes_in(root.incoming.folder) for root in store.roots),
+        trash_blobs=sum(len(content) for _, content in trash),
+        trash_bytes=sum(each.size(content) for each, content in trash),
+        quarantined=len(quarantined(store)),
         repositories=tuple(
             _of_repository(store, name, found, pools[found[0]], holders) for name, found in holdings.items()
         ),
@@ -94,21 +94,16 @@ def _of_repository(
 
 def _holdings(store: Store, name: RepositoryName) -> tuple[str, int, set[str]]:
     """Its root, how many manifests it has, and the digests of all that it holds."""
-    root = store.root_of(name).disk.root
-    folder = f"{root}/repos/{name}/_r"
-    manifests = digests_in(f"{folder}/manifests")
-    return root, len(manifests), manifests | digests_in(f"{folder}/blobs")
+    root = store.root_of(name)
+    folder = store.repository(name).folder
+    manifests = digests_in(root.objects, f"{folder}/manifests")
+    return root.folder, len(manifests), {*manifests, *digests_in(root.objects, f"{folder}/blobs")}
 
 
 def _pool(root: StorageRoot) -> Iterator[tuple[str, int]]:
-    for algorithm in ("sha256", "sha512"):
-        base = f"{root.disk.root}/blobs/{algorithm}"
-        for shard in files.names(base):
-            with os.scandir(f"{base}/{shard}") as entries:
-                for entry in entries:
-                    digest = digest_of(f"{algorithm}-{entry.name}")
-                    if digest is not None and entry.is_file(follow_symlinks=False):
-                        yield digest, entry.stat(follow_symlinks=False).st_size
+    for key, found in root.objects.walk("blobs"):
+        if (digest := blob_of(key)) is not None:
+            yield digest, found.size
 
 
 def _bytes_in(folder: str) -> int:

@@ -15,7 +15,6 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.closure import manifests_below
 from registry_server.store.errors import ClosureIncomplete, translated
-from registry_server.store.filesystem import disk as files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -63,13 +62,14 @@ def _keep(visible: Repository, hidden: Repository, digest: Digest) -> None:
 @translated
 def last_sweep(store: Store, name: RepositoryName) -> str:
     """What `note_sweep` noted; "" for a repository that was never swept."""
-    return (files.read(_note(store, name)) or b"").decode()
+    held = store.root_of(name).objects.get(_note(store, name))
+    return held.content.decode() if held else ""
 
 
 @translated
 def note_sweep(store: Store, name: RepositoryName, policies: str) -> None:
     """All that the repository serves was looked at by these policies."""
-    store.root_of(name).disk.write(_note(store, name), policies.encode())
+    store.root_of(name).objects.put(_note(store, name), policies.encode())
 
 
 def _note(store: Store, name: RepositoryName) -> str:

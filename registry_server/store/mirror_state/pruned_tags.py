@@ -16,16 +16,16 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
 from registry_server.store.closure import manifests_below
 from registry_server.store.errors import NothingToUndelete, translated
-from registry_server.store.filesystem import disk as files
+from registry_server.store.objects.objects import content_of
 from registry_server.store.repository_reader import VISIBLE
-from registry_server.store.store import folders
+from registry_server.store.store import repositories_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from registry_server.store.filesystem.disk import Disk
+    from registry_server.store.objects.objects import Objects
     from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
@@ -56,15 +56,15 @@ def prune_tags(store: Store, name: RepositoryName, tags: Mapping[Tag, TagRecord]
     repository = store.repository(name)
     for tag, record in tags.items():
         found = Pruned(record, tuple(_manifests(repository, record)), now)
-        _disk(store).write(_path(store, name, tag), records.encode(_to_json(found)))
-    _disk(store).flusher.phase()  # a power cut must not lose the way back and keep the removal
+        _objects(store).put(_key(name, tag), records.encode(_to_json(found)))
+    _objects(store).settle()  # a power cut must not lose the way back and keep the removal
     repository.withdraw(tags, ())
 
 
 @translated
 def find_pruned(store: Store, name: RepositoryName, tag: Tag) -> Pruned | None:
     """Raises `StoreError`."""
-    return records.decoded(files.read(_path(store, name, tag)), _from_json)
+    return records.decoded(content_of(_objects(store), _key(name, tag)), _from_json)
 
 
 @translated
@@ -74,16 +74,12 @@ def all_pruned(store: Store) -> list[tuple[RepositoryName, Tag, Pruned]]:
 
 
 def _all_pruned(store: Store) -> Iterator[tuple[RepositoryName, Tag, Pruned]]:
-    root = f"{_disk(store).root}/{_FOLDER}"
-    named = (
-        (name, Tag(file))
-        for name in sorted(folders(root))
-        for file in sorted(files.names(f"{root}/{name}/{VISIBLE}"))
-        if Tag.is_valid(file)
-    )
-    for name, tag in named:
-        if found := find_pruned(store, name, tag):
-            yield name, tag, found
+    objects = _objects(store)
+    for name in sorted(repositories_in(objects, _FOLDER)):
+        for tag, content in objects.contents(f"{_FOLDER}/{name}/{VISIBLE}"):
+            found = records.decoded(content, _from_json)
+            if found and Tag.is_valid(tag):
+                yield name, Tag(tag), found
 
 
 def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
@@ -121,7 +117,7 @@ def forget_useless(store: Store, now: float) -> None:
 
 @translated
 def forget_pruned(store: Store, name: RepositoryName, tag: Tag) -> None:
-    files.remove(_path(store, name, tag))
+    _objects(store).remove(_key(name, tag))
 
 
 def _manifests(repository: Repository, record: TagRecord) -> list[Descriptor]:
@@ -170,9 +166,9 @@ def _from_json(body: Any) -> Pruned:
     )
 
 
-def _disk(store: Store) -> Disk:
-    return store.roots[0].disk
+def _objects(store: Store) -> Objects:
+    return store.roots[0].objects
 
 
-def _path(store: Store, name: RepositoryName, tag: Tag) -> str:
-    return f"{_disk(store).root}/{_FOLDER}/{name}/{VISIBLE}/{tag}"
+def _key(name: RepositoryName, tag: Tag) -> str:
+    return f"{_FOLDER}/{name}/{VISIBLE}/{tag}"

@@ -7,28 +7,28 @@ not age while the tag names something else.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import Tag
 from registry_server.store import records
-from registry_server.store.blob_pool import digest_of, file_name
 from registry_server.store.errors import translated
-from registry_server.store.filesystem import disk as files
+from registry_server.store.objects.objects import content_of, put_if_changed
+from registry_server.store.pool.blob_pool import digest_of, file_name
 from registry_server.store.repository_reader import VISIBLE
-from registry_server.store.store import folders
+from registry_server.store.store import repositories_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from registry_server.oci.reference import RepositoryName
-    from registry_server.store.filesystem.disk import Disk
+    from registry_server.store.objects.objects import Objects
     from registry_server.store.store import Store
 
 _FOLDER: Final = "withheld"
+_TIME: Final = f"{_FOLDER}/time.json"
 _STEP: Final = 60.0  # seconds that the latest time must grow by before it is written again
 
 
@@ -51,7 +51,7 @@ class Withheld:
 @translated
 def find_withheld(store: Store, name: RepositoryName, reference: Tag | Digest) -> Withheld | None:
     """What the reference was last seen to name, while that is not in the store. Raises `StoreError`."""
-    return records.decoded(files.read(_path(store, name, reference)), _read)
+    return records.decoded(content_of(_objects(store), _key(name, reference)), _read)
 
 
 @translated
@@ -60,31 +60,31 @@ def put_withheld(store: Store, name: RepositoryName, reference: Tag | Digest, fo
 
     Raises `StoreError`.
     """
-    _disk(store).write_if_changed(_path(store, name, reference), records.encode(asdict(found)))
+    put_if_changed(_objects(store), _key(name, reference), records.encode(asdict(found)))
 
 
 @translated
 def forget_withheld(store: Store, name: RepositoryName, reference: Tag | Digest) -> None:
     """The reference names what the store has, or nothing. Raises `StoreError`."""
-    files.remove(_path(store, name, reference))
+    _objects(store).remove(_key(name, reference))
 
 
 @translated
 def all_withheld(store: Store, name: RepositoryName) -> dict[Tag | Digest, Withheld]:
     """Everything of one repository, in no order. Raises `StoreError`."""
-    try:
-        found = {_reference(file) for file in os.listdir(_folder(store, name))}  # noqa: PTH208 - texts are faster
-    except FileNotFoundError:
-        return {}
-    read = {each: find_withheld(store, name, each) for each in found if each is not None}
-    return {reference: each for reference, each in read.items() if each is not None}
+    found: dict[Tag | Digest, Withheld] = {}
+    for file, content in _objects(store).contents(_folder(name)):
+        reference, withheld = _reference(file), records.decoded(content, _read)
+        if reference is not None and withheld is not None:
+            found[reference] = withheld
+    return found
 
 
 @translated
 def withholding(store: Store) -> list[RepositoryName]:
     """All repositories that something was ever withheld from, in ASCII order. Raises `StoreError`."""
-    root = f"{_disk(store).root}/{_FOLDER}"
-    return sorted(name for name in folders(root) if files.is_folder(f"{root}/{name}/{VISIBLE}"))
+    objects = _objects(store)
+    return sorted(name for name in repositories_in(objects, _FOLDER) if objects.has_folder(_folder(name)))
 
 
 @translated
@@ -94,24 +94,24 @@ def latest_time(store: Store, now: float, *, write: bool = True) -> float:
     With it a clock that is slow for a while (a machine without a battery, a virtual machine that was resumed)
     dates no digest back. Raises `StoreError`.
     """
-    path = f"{_disk(store).root}/{_FOLDER}/time.json"
-    known = records.decoded(files.read(path), lambda body: float(body["latest"])) or 0.0
+    held = content_of(_objects(store), _TIME)
+    known = records.decoded(held, lambda body: float(body["latest"])) or 0.0
     if write and now >= known + _STEP:
-        _disk(store).write(path, records.encode({"latest": now}))
+        _objects(store).put(_TIME, records.encode({"latest": now}))
     return max(now, known)
 
 
-def _disk(store: Store) -> Disk:
-    return store.roots[0].disk
+def _objects(store: Store) -> Objects:
+    return store.roots[0].objects
 
 
-def _folder(store: Store, name: RepositoryName) -> str:
-    return f"{_disk(store).root}/{_FOLDER}/{name}/{VISIBLE}"
+def _folder(name: RepositoryName) -> str:
+    return f"{_FOLDER}/{name}/{VISIBLE}"
 
 
-def _path(store: Store, name: RepositoryName, reference: Tag | Digest) -> str:
+def _key(name: RepositoryName, reference: Tag | Digest) -> str:
     file = file_name(reference) if isinstance(reference, Digest) else str(reference)
-    return f"{_folder(store, name)}/{file}"
+    return f"{_folder(name)}/{file}"
 
 
 def _reference(file: str) -> Tag | Digest | None:

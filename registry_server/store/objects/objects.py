@@ -2,8 +2,7 @@
 
 A key is a relative text such as `repos/library/alpine/_r/tags/3.20`. It begins and ends without a slash, and
 has no empty part and none that is `.` or `..`. A folder is the common beginning of keys, also without a slash
-at its end. Nobody makes or removes a folder: it is there while an object is below it (a folder of a disk may
-stay when it is empty).
+at its end. Nobody makes or removes a folder: it is there while an object is below it.
 
 What is written can be read by all processes and hosts at once (strong consistency). An object is replaced as
 a whole; a reader sees the old or the new content, never a part.
@@ -28,19 +27,15 @@ class Conflict(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """`size` in bytes, `modified` in unix seconds by the clock of the storage.
-
-    `version` is another text whenever the object was put again with other content, e.g. its ETag.
-    """
+    """`size` in bytes, `modified` in unix seconds by the clock of the storage."""
 
     size: int
     modified: float
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A small object as a whole."""
+    """A small object as a whole. `version` is another text whenever the content is, e.g. its ETag."""
 
     content: bytes
     version: str
@@ -116,8 +111,12 @@ class Objects(Protocol):
         """
         ...
 
+    def has_objects(self, folder: str) -> bool:
+        """Whether an object is below the folder."""
+        ...
+
     def has_folder(self, folder: str) -> bool:
-        """Whether an object is below the folder. On a disk: was, as an empty one may stay."""
+        """Whether an object is below the folder; on a disk also, whether one was."""
         ...
 
     def folder_version(self, folder: str) -> str:
@@ -174,6 +173,10 @@ class Objects(Protocol):
         """Remove objects, which may be gone already. In this order, where that can be told."""
         ...
 
+    def move(self, key: str, target: str) -> None:
+        """Give an object another key; it replaces what is there. Object storage: copied, then removed."""
+        ...
+
     def take_in(self, key: str, path: str, fd: int) -> None:
         """Make the local file `path`, open as `fd` and verified, an immutable object; the file is gone then.
 
@@ -188,3 +191,15 @@ class Objects(Protocol):
     def now(self) -> float:
         """Unix seconds by the clock of `ObjectInfo.modified`. May write."""
         ...
+
+
+def content_of(objects: Objects, key: str) -> bytes | None:
+    """The content alone; None when there is no object."""
+    found = objects.get(key)
+    return None if found is None else found.content
+
+
+def put_if_changed(objects: Objects, key: str, content: bytes) -> None:
+    """Spare a write where the content is there already."""
+    if content_of(objects, key) != content:
+        objects.put(key, content)

@@ -18,6 +18,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tests.support.registries import running_registry
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _make_history(mirror: Mirror) -> None:
 def _a_lost_blob(store: Store, repository: str, tag: str) -> Iterator[None]:
     found = store.repository(RepositoryName(repository))
     _, body = found.read_manifest(Tag(tag))
-    path = found.find_blob(parse_manifest(body).layers[-1].digest).path
+    path = file_of(found, parse_manifest(body).layers[-1].digest)
     content, mode = path.read_bytes(), path.stat().st_mode
     path.unlink()
     try:

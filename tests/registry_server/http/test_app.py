@@ -16,6 +16,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tests.support.registries import put_blob
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +163,7 @@ def test_a_store_that_cannot_be_read_is_an_error_and_names_no_paths(
     store = Store.open(tmp_path, durability="none")
     repository = store.repository(RepositoryName("library/odd"))
     made = ImageMaker(repository).image([])
-    path = repository.find_manifest(made.digest).path
+    path = file_of(repository, made.digest)
     path.chmod(0o600)
     path.write_text("{}")
     answer = anyio.run(_ask, store, "GET", f"/v2/library/odd/manifests/{made.digest}")

@@ -18,6 +18,7 @@ from registry_server.http.server_options import ServerOptions
 from registry_server.http.server_process import ServerFailed, ServerProcess, running_server
 from registry_server.oci.reference import RepositoryName
 from tests.support.registries import put_blob, running_registry
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,7 +235,7 @@ def test_what_the_server_complains_about_appears_here(
 ) -> None:
     with running_registry(tmp_path) as registry:
         made = registry.maker("library/damaged").image([])
-        path = registry.store.repository(RepositoryName("library/damaged")).find_manifest(made.digest).path
+        path = file_of(registry.store.repository(RepositoryName("library/damaged")), made.digest)
         path.chmod(0o600)
         path.write_text("{}")
         url = f"/v2/library/damaged/manifests/{made.digest}"

@@ -19,6 +19,7 @@ from registry_server.store.store import Store
 from tests.registry_server.http.pushing import until
 from tests.support.certificates import Authority
 from tests.support.registries import put_blob
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def test_over_http_2_an_answer_that_breaks_off_does_not_end_well(tmp_path: Path)
     pair = authority.server()
     store = Store.open(tmp_path / "store", durability="none")
     blob = put_blob(store, "library/tls", bytes(64 * 1024 * 1024))
-    path = store.repository(RepositoryName("library/tls")).find_blob(blob.digest).path
+    path = file_of(store.repository(RepositoryName("library/tls")), blob.digest)
     got = tmp_path / "got"
     with running_server(store.root, tls=Tls(pair.cert, pair.key)) as url:
         command = [curl, "--silent", "--http2", "--cacert", str(authority.cert), "--limit-rate", "30M"]

@@ -25,6 +25,7 @@ from registry_server.store.gc.retention import GcOptions
 from registry_server.store.store import Store
 from tests.registry_server.store.crash_writer import in_child, killed_at, publish, receive
 from tests.registry_server.store.images import check, image, layer, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,7 @@ def _prepare(place: Path) -> None:
     tag_image(repository, "2", b"two", b"shared")
     publish(repository, "gone", [b"first" * 2000, b"shared", b"last"], lambda _: None)
     repository.delete_tag(Tag("gone"))
-    path = repository.find_blob(layer(b"one").digest).path
+    path = file_of(repository, layer(b"one").digest)
     (place / "trash/1").mkdir(parents=True)
     path.rename(place / "trash/1" / layer(b"one").digest.replace(":", "-"))
     (place / "incoming" / layer(b"never").digest.replace(":", "-")).write_bytes(b"nev")

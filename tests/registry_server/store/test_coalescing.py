@@ -10,9 +10,11 @@ import pytest
 
 from registry_server.oci.errors import DigestMismatch
 from registry_server.store.errors import StoreLocked, WaitCancelled
-from registry_server.store.incoming_blob import wait_for_turn
+from registry_server.store.spool.incoming_blob import wait_for_turn
+from registry_server.store.spool.incoming_files import IncomingFiles
 from tests.registry_server.store.images import layer
 from tests.registry_server.store.receiving import BLOB, CONTENT, incoming_file, receive, tell
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,7 @@ def test_who_comes_second_takes_over_when_the_first_gives_up(nginx: Repository, 
         assert asked.wait(60)
     thread.join()
     assert results == [100]
-    assert other.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(other, BLOB.digest).read_bytes() == CONTENT
     assert not nginx.has_blob(BLOB.digest)
 
 
@@ -114,15 +116,17 @@ def take_turn(nginx: Repository, meanwhile: Callable[[], object], *, opened: boo
     """Ask for the turn; once, right before or after the incoming file is opened, `meanwhile` happens."""
     left = [meanwhile]
 
-    def open_file(path: str) -> int:
-        if left and not opened:
-            left.pop()()
-        fd = nginx._open_incoming(path)
-        if left and opened:
-            left.pop()()
-        return fd
+    class Watched(IncomingFiles):
+        def open(self, digest: Digest) -> int:
+            if left and not opened:
+                left.pop()()
+            fd = super().open(digest)
+            if left and opened:
+                left.pop()()
+            return fd
 
-    return wait_for_turn(nginx._pool, BLOB, open_file=open_file, cancelled=lambda: False, timeout=None)
+    files = Watched(nginx._root.spool)
+    return wait_for_turn(nginx._pool, files, BLOB, cancelled=lambda: False, timeout=None)
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["before-the-open", "after-the-open"])

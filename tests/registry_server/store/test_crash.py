@@ -19,6 +19,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, layer
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from registry_server.store.filesystem.durability import Durability
@@ -104,4 +105,4 @@ def test_after_a_kill_the_next_writer_hashes_what_is_there_and_continues(tmp_pat
         assert incoming.offset == 700_000 - torn
         incoming.write(content[incoming.offset :])
         incoming.commit()
-    assert repository.find_blob(blob.digest).path.read_bytes() == content
+    assert file_of(repository, blob.digest).read_bytes() == content

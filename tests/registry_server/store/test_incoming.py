@@ -11,6 +11,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch, SizeMismatch
 from tests.registry_server.store.images import files_below, layer
 from tests.registry_server.store.receiving import BLOB, CONTENT, incoming_file, receive
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from registry_server.store.repository import Repository
@@ -27,7 +28,7 @@ def test_a_blob_is_received_in_pieces_of_any_kind(
         assert not nginx.has_blob(BLOB.digest)
         incoming.commit()
         assert incoming.complete
-    assert nginx.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(nginx, BLOB.digest).read_bytes() == CONTENT
     assert not incoming_file(store).exists()
 
 
@@ -44,7 +45,7 @@ def test_what_is_left_behind_is_hashed_and_continued(store: Store, nginx: Reposi
         incoming.write(CONTENT[:1234])
     assert incoming_file(store).stat().st_mode & 0o777 == 0o600
     assert receive(nginx) == 1234
-    assert nginx.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(nginx, BLOB.digest).read_bytes() == CONTENT
 
 
 def test_what_an_error_left_behind_is_continued_by_another_repository(
@@ -83,7 +84,7 @@ def test_a_blob_that_was_whole_but_not_committed_needs_no_fetching(nginx: Reposi
 def test_leftovers_of_any_kind_end_well(store: Store, nginx: Repository, left: bytes, offset: int) -> None:
     incoming_file(store).write_bytes(left)
     assert receive(nginx) == offset
-    assert nginx.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(nginx, BLOB.digest).read_bytes() == CONTENT
 
 
 def test_leftovers_that_are_wrong_cost_one_attempt(store: Store, nginx: Repository) -> None:
@@ -100,7 +101,7 @@ def test_starting_over_forgets_what_was_there(store: Store, nginx: Repository) -
         assert incoming.offset == 0
         incoming.write(CONTENT)
         incoming.commit()
-    assert nginx.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(nginx, BLOB.digest).read_bytes() == CONTENT
 
 
 # Invariant 2: wrong bytes never get a name.
@@ -162,13 +163,13 @@ def test_a_descriptor_with_another_size_than_the_blob_of_its_digest_is_refused(n
     receive(nginx)
     with pytest.raises(SizeMismatch), nginx.receive_blob(replace(BLOB, size=1)):
         pass
-    assert nginx.find_blob(BLOB.digest).path.read_bytes() == CONTENT
+    assert file_of(nginx, BLOB.digest).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("damaged", [b"", CONTENT[:-1], CONTENT + b"!"], ids=["empty", "short", "long"])
 def test_a_damaged_blob_of_the_pool_is_fetched_again(nginx: Repository, damaged: bytes) -> None:
     receive(nginx)
-    path = nginx.find_blob(BLOB.digest).path
+    path = file_of(nginx, BLOB.digest)
     path.chmod(0o644)
     path.write_bytes(damaged)
     assert receive(nginx) == 0

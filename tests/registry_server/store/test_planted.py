@@ -11,6 +11,7 @@ from registry_server.oci.errors import BlobUnknown, ManifestUnknown, RepositoryU
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged
 from tests.registry_server.store.images import image, layer, put_image, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def secret(tmp_path: Path) -> Path:
 
 def test_a_link_in_the_pool_is_no_content_and_is_replaced(nginx: Repository, secret: Path) -> None:
     nginx.put_blob(layer(LAYER), LAYER)
-    path = nginx.find_blob(layer(LAYER).digest).path
+    path = file_of(nginx, layer(LAYER).digest)
     path.unlink()
     path.symlink_to(secret)
     assert not nginx.has_blob(layer(LAYER).digest)
@@ -43,7 +44,7 @@ def test_a_link_in_the_pool_is_no_content_and_is_replaced(nginx: Repository, sec
 
 def test_a_link_in_the_place_of_a_manifest_is_not_read(nginx: Repository, secret: Path) -> None:
     tag_image(nginx, "1", LAYER)
-    path = nginx.find_manifest(Tag("1")).path
+    path = file_of(nginx, Tag("1"))
     path.unlink()
     path.symlink_to(secret)
     with pytest.raises(ManifestUnknown):
@@ -67,7 +68,7 @@ def test_what_is_planted_among_incoming_blobs_is_not_written_to(
         assert incoming.offset == 0
         incoming.write(LAYER)
         incoming.commit()
-    assert nginx.find_blob(layer(LAYER).digest).path.read_bytes() == LAYER
+    assert file_of(nginx, layer(LAYER).digest).read_bytes() == LAYER
     assert secret.read_bytes() == b"secret"
     assert sorted(each.name for each in secret.parent.iterdir()) == ["secret", "store"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +14,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
 from tests.registry_server.store.images import image, index, layer, put_image, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from registry_server.store.repository import Repository
@@ -29,7 +30,7 @@ def test_a_manifest_is_found_by_tag_and_by_digest(nginx: Repository) -> None:
         found = nginx.find_manifest(reference)
         assert found.descriptor.digest == descriptor.digest
         assert found.descriptor.media_type == media_types.OCI_MANIFEST
-        assert found.descriptor.size == len(found.path.read_bytes())
+        assert found.descriptor.size == len(file_of(nginx, reference).read_bytes())
         assert nginx.read_manifest(reference) == (found.descriptor, image(LAYER).body)
 
 
@@ -45,14 +46,14 @@ def test_a_manifest_is_found_by_each_algorithm_it_was_put_under(nginx: Repositor
 def test_a_blob_is_a_file_that_cannot_be_written(nginx: Repository) -> None:
     nginx.put_blob(layer(LAYER), LAYER)
     found = nginx.find_blob(layer(LAYER).digest)
-    assert (found.size, found.path.read_bytes()) == (len(LAYER), LAYER)
-    assert found.path.stat().st_mode & 0o222 == 0
+    assert (found.size, found.read(100)) == (len(LAYER), LAYER)
+    assert file_of(nginx, found.digest).stat().st_mode & 0o222 == 0
 
 
 def test_a_manifest_counts_as_a_blob_too(nginx: Repository) -> None:
     descriptor = put_image(nginx, LAYER)
     assert nginx.has_blob(descriptor.digest)
-    assert nginx.find_blob(descriptor.digest).path.read_bytes() == image(LAYER).body
+    assert file_of(nginx, descriptor.digest).read_bytes() == image(LAYER).body
 
 
 def test_a_blob_is_no_manifest(nginx: Repository) -> None:
@@ -125,7 +126,7 @@ def test_a_failed_adoption_leaves_no_right_behind(nginx: Repository, other: Repo
 
 def test_a_tag_whose_manifest_was_deleted_is_unknown(nginx: Repository) -> None:
     descriptor = tag_image(nginx, "1", LAYER)
-    os.unlink(nginx._manifest_path(descriptor.digest))  # noqa: PTH108 - the path is a text
+    Path(nginx._objects.where, nginx._manifest_key(descriptor.digest)).unlink()
     with pytest.raises(ManifestUnknown):
         nginx.find_manifest(Tag("1"))
 
@@ -135,7 +136,7 @@ def test_a_tag_whose_manifest_was_deleted_is_unknown(nginx: Repository) -> None:
 
 def test_a_damaged_manifest_is_not_read_and_mended_by_the_next_put(nginx: Repository) -> None:
     descriptor = tag_image(nginx, "1", LAYER)
-    path = nginx.find_manifest(Tag("1")).path
+    path = file_of(nginx, Tag("1"))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"layer", b"LAYER"))
     with pytest.raises(StoreDamaged, match=descriptor.digest):
@@ -230,7 +231,7 @@ def test_a_referrer_goes_with_its_manifest_and_stays_in_its_repository(
     subject = image(LAYER).descriptor()
     descriptor = nginx.put_manifest(index(subject=subject.to_json()))
     assert other.referrers(subject.digest) == []
-    os.unlink(nginx._manifest_path(descriptor.digest))  # noqa: PTH108 - the path is a text
+    Path(nginx._objects.where, nginx._manifest_key(descriptor.digest)).unlink()
     assert nginx.referrers(subject.digest) == []
 
 
@@ -250,7 +251,7 @@ def test_missing_names_blobs_and_children_that_this_repository_does_not_hold(
 
 def test_a_marker_without_content_is_missing(nginx: Repository) -> None:
     put_image(nginx, LAYER)
-    nginx.find_blob(layer(LAYER).digest).path.unlink()
+    file_of(nginx, layer(LAYER).digest).unlink()
     assert [each.digest for each in nginx.missing(image(LAYER))] == [layer(LAYER).digest]
     with pytest.raises(BlobUnknown):
         nginx.find_blob(layer(LAYER).digest)

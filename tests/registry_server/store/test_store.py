@@ -215,8 +215,8 @@ def test_runs_for_some_images_do_not_displace_the_last_whole_run(store: Store) -
 
 @pytest.mark.parametrize("name", ["registry1:5000/library", "../../evil", "a b", "é"])
 def test_the_name_of_a_registry_entry_is_no_path(store: Store, name: str) -> None:
-    path = store.reports.save(name, {"name": name})
-    assert path.parent.parent == store.root / "reports"
+    store.reports.save(name, {"name": name})
+    assert len(list((store.root / "reports").glob("*/*.json"))) == 1
     assert store.reports.load_all(name) == [{"name": name}]
 
 
@@ -227,6 +227,8 @@ def test_reports_need_a_name(store: Store, name: str) -> None:
 
 
 def test_a_damaged_report_does_not_hide_the_others(store: Store) -> None:
-    store.reports.save("a", {}).write_text("not json")
+    store.reports.save("a", {})
+    (saved,) = (store.root / "reports/a").iterdir()
+    saved.write_text("not json")
     store.reports.save("a", {"good": True})
     assert store.reports.load_all() == [{"good": True}]

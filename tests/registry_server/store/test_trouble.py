@@ -20,6 +20,7 @@ from registry_server.store.records import PollRecord
 from registry_server.store.store import Store
 from tests.registry_server.store.disks import fill_up, mounted, read_only
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def test_a_full_disk_is_told_keeps_what_is_there_and_goes_on_when_there_is_space
         incoming.write(content[start:])
         incoming.commit()
     assert start > 0
-    assert nginx.find_blob(layer(content).digest).path.read_bytes() == content
+    assert file_of(nginx, layer(content).digest).read_bytes() == content
 
 
 def test_on_a_full_disk_every_small_write_says_so_and_the_old_tag_stays(small: Store) -> None:

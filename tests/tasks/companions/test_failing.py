@@ -10,6 +10,7 @@ from registry_server.oci.digest import Digest
 from tasks.publish_image.companions import lost_companions, retry_companions
 from tasks.results.outcomes import Outcome
 from tasks.run.errors import is_retryable
+from tests.support.stored_files import file_of
 from tests.support_misbehaving import answers, well_behaved
 from tests.tasks.companies import APP, SBOM, WithApi, WithoutApi, add_image, attach, listed, run
 from tests.tasks.runs import opened, rows, searched, store_of, visible
@@ -45,7 +46,7 @@ def _break(upstream: Holder, blob: bytes) -> Any:
         upstream.server.on(address, answers(500))
         return lambda: upstream.server.on(address, well_behaved)
     assert isinstance(upstream, WithApi)
-    path = upstream.registry.store.repository(APP).find_blob(Digest.of(blob)).path
+    path = file_of(upstream.registry.store.repository(APP), Digest.of(blob))
     away = path.with_name("away")
     path.rename(away)
     return lambda: away.rename(path)

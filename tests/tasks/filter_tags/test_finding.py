@@ -12,6 +12,7 @@ from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch
 from tasks.results.outcomes import Outcome
 from tasks.run.errors import StepFailed, is_retryable
+from tests.support.stored_files import file_of
 from tests.support_behaviours import answers, well_behaved
 from tests.tasks.runs import (
     asked,
@@ -102,7 +103,7 @@ def test_an_image_listed_by_digest_is_mended_when_a_part_of_it_went_away(
     rule = {"images": [f"{NAME}@{image.manifest.digest}"]}
     sync(tmp_path, upstream, rule, referrers=ALONE)
     repository = store_of(tmp_path).repository(RepositoryName(NAME))
-    repository.find_blob(image.layers[1].digest).path.unlink()
+    file_of(repository, image.layers[1].digest).unlink()
     asked(upstream)
     assert sync(tmp_path, upstream, rule, referrers=ALONE).message == "1 of 1 images"
     assert asked(upstream) == {"HEAD manifests": 1, "GET blobs": 1}

@@ -19,6 +19,7 @@ from tasks.manifests.manifest_tree import MAX_DEPTH, MAX_MANIFESTS, plan_image, 
 from tasks.run.errors import WrongContent
 from tasks.run.values import Image, ImagePlan
 from tasks.upstream.errors import Stopped
+from tests.support.stored_files import file_of
 from tests.tasks.runs import add_document, add_index, assert_complete, mirror, opened, sync
 from tests.tasks.things import LAYER_TYPE, image
 
@@ -223,7 +224,7 @@ def test_a_manifest_that_was_damaged_in_the_store_is_fetched_again(
     digest = upstream.add_image(NAME, "1.25").manifest.digest
     sync(tmp_path, upstream)
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        path = run.store.repository(RepositoryName(NAME)).find_blob(digest).path
+        path = file_of(run.store.repository(RepositoryName(NAME)), digest)
         path.chmod(0o644)
         path.write_bytes(path.read_bytes().replace(b"2", b"3", 1))
         plan_image(run, the_image(run))
@@ -236,7 +237,7 @@ def test_a_manifest_that_was_removed_from_the_store_is_fetched_again_by_the_next
     digest = upstream.add_image(NAME, "1.25").manifest.digest
     sync(tmp_path, upstream)
     with opened(tmp_path, f"http://{upstream.host}") as run:
-        run.store.repository(RepositoryName(NAME)).find_blob(digest).path.unlink()
+        file_of(run.store.repository(RepositoryName(NAME)), digest).unlink()
         assert mirror(run).message == "1 of 1 images"
         assert_complete(run.store, f"{NAME}:1.25")
 

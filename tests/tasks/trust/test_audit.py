@@ -17,6 +17,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from tasks.stored.audit import audit
 from tasks.stored.images import StoredImages
 from tasks.stored.policy_sweep import sweep
+from tests.support.stored_files import file_of
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened
 from tests.tasks.trust.attacker import (
@@ -133,12 +134,12 @@ def _signature(mirrored: Mirror) -> Path:
     """The payload that was signed."""
     repository = mirrored.store.repository(APP)
     _, body = repository.read_manifest(Tag(f"sha256-{mirrored.digest('v1').hex}.sig"))
-    return repository.find_blob(Digest(json.loads(body)["layers"][0]["digest"])).path
+    return file_of(repository, Digest(json.loads(body)["layers"][0]["digest"]))
 
 
 def _signature_manifest(mirrored: Mirror) -> Path:
     tag = Tag(f"sha256-{mirrored.digest('v1').hex}.sig")
-    return mirrored.store.repository(APP).find_manifest(tag).path
+    return file_of(mirrored.store.repository(APP), tag)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def _signature_manifest(mirrored: Mirror) -> Path:
         pytest.param(_signature, "its content is not what its digest promises", id="a signed payload"),
         pytest.param(_signature_manifest, "its manifest is damaged", id="the manifest of a signature"),
         pytest.param(
-            lambda mirrored: mirrored.store.repository(APP).find_manifest(Tag("v1")).path,
+            lambda mirrored: file_of(mirrored.store.repository(APP), Tag("v1")),
             "is damaged; remove that file",
             id="the manifest of the image",
         ),
@@ -167,7 +168,7 @@ def test_what_is_damaged_falls_short_and_its_neighbours_do_not(
 def test_a_damaged_platform_of_an_index_is_found(mirrored: Mirror) -> None:
     repository = mirrored.store.repository(APP)
     _, body = repository.read_manifest(Tag("index"))
-    damage(repository.find_manifest(Digest(json.loads(body)["manifests"][1]["digest"])).path, b"{}")
+    damage(file_of(repository, Digest(json.loads(body)["manifests"][1]["digest"])), b"{}")
     found = mirrored.audit(2, **policy())
     assert "is damaged" in found["app:index"]["reason"]
 
@@ -218,7 +219,7 @@ def move_signature(mirrored: Mirror, tag: str, name: RepositoryName) -> None:
     here, there = store.repository(APP), store.repository(name)
     manifest = parse_manifest(here.read_manifest(signature)[1])
     for blob in manifest.blobs:
-        there.put_blob(blob, here.find_blob(blob.digest).path.read_bytes())
+        there.put_blob(blob, file_of(here, blob.digest).read_bytes())
     there.put_manifest(manifest)
     record = here.tag(signature)
     assert record is not None

@@ -19,6 +19,7 @@ from registry_server.oci.reference import Tag
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.results.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
+from tests.support.stored_files import file_of
 from tests.tasks.runs import mirror, opened, rows, store_of, visible
 from tests.tasks.trust.enforced import APP, Upstream, bundled, cases, docker_registry, fill, policy
 
@@ -123,7 +124,7 @@ def test_verdicts_are_kept_beside_their_images_once(
         kept = [each for each in repository.referrers(digest) if each.artifact_type == ARTIFACT_TYPE]
         assert len(kept) == 1, tag
         manifest = json.loads(repository.read_manifest(kept[0].digest)[1])
-        content = json.loads(repository.find_blob(Digest(manifest["layers"][0]["digest"])).path.read_bytes())
+        content = json.loads(file_of(repository, Digest(manifest["layers"][0]["digest"])).read_bytes())
         assert content["outcome"] == "verified"
         assert content["subject"] == digest
         assert content["signatures"][0]["authorities"]

@@ -29,6 +29,7 @@ from tasks.planning import plan_entry
 from tasks.results.outcomes import Outcome
 from tasks.stored.images import Standing, StoredImages, count_by_entry
 from tasks.stored.policy_sweep import sweep
+from tests.support.stored_files import file_of
 from tests.tasks.companies import APP
 from tests.tasks.runs import mirror, opened, rows, store_of
 from tests.tasks.trust.attacker import (
@@ -281,7 +282,7 @@ def test_a_damaged_image_is_hidden_and_its_neighbours_are_judged(attack: Attack,
     sign(attack.upstream, image)
     fill(tmp_path, attack)
     profile, store = profile_of(tmp_path, attack, **policy())
-    path = store.repository(APP).find_manifest(attack.signed.digest).path
+    path = file_of(store.repository(APP), attack.signed.digest)
     path.chmod(0o644)
     path.write_bytes(b"{}")
     assert sweep(profile, store).judged == 2

@@ -13,6 +13,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.records import TagRecord
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
@@ -147,7 +148,7 @@ def test_a_repository_may_be_called_like_an_endpoint(registry: Registry, name: s
 
 def test_the_manifest_that_a_damaged_pool_holds_is_not_served(registry: Registry) -> None:
     made = registry.maker("library/damaged").image([layer("damaged", 10)])
-    path = registry.store.repository(RepositoryName("library/damaged")).find_manifest(made.digest).path
+    path = file_of(registry.store.repository(RepositoryName("library/damaged")), made.digest)
     path.chmod(0o600)
     path.write_bytes(path.read_bytes().replace(b"sha256", b"sha999", 1))
     answer = registry.client.get(f"/v2/library/damaged/manifests/{made.digest}")

@@ -14,7 +14,7 @@ from registry_server.http.pull_through.incoming_response import IncomingBlobResp
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.incoming_reader import IncomingAborted, IncomingReader, open_incoming
+from registry_server.store.spool.incoming_reader import IncomingAborted, IncomingReader, open_incoming
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ class Watch(Flusher):
 def watched(tmp_path: Path, durability: Durability) -> tuple[Repository, Watch]:
     store = Store.open(tmp_path / "store", durability=durability)
     watch = Watch(store, durability)
-    store._main.disk.flusher = watch
+    store._main.spool.flusher = watch
     return store.repository(RepositoryName("a")), watch
 
 

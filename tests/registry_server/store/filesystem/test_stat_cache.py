@@ -13,6 +13,7 @@ from registry_server.store.errors import StoreDamaged
 from registry_server.store.filesystem.stat_cache import StatCache
 from registry_server.store.store import Store
 from tests.registry_server.store.images import image, put_image, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +230,7 @@ def test_a_store_notices_what_others_change_under_what_it_remembers(tmp_path: Pa
     assert here.read_manifest(Tag("1"))[1] == image(b"second").body
     elsewhere.delete_manifest(first.digest)
     assert not here.has_blob(first.digest)
-    path = here.find_manifest(second.digest).path
+    path = file_of(here, second.digest)
     path.chmod(0o644)
     path.write_bytes(bytes(len(image(b"second").body)))
     with pytest.raises(StoreDamaged, match="is damaged"):

@@ -20,6 +20,7 @@ from tests.registry_server.store.images import (
     record,
     tag_image,
 )
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from registry_server.store.gc.gc_report import Removal
@@ -244,7 +245,7 @@ def test_a_collector_that_died_half_way_is_followed_by_one_that_looks_again(
     store: Store, nginx: Repository
 ) -> None:
     tag_image(nginx, "1", A)
-    path = nginx.find_blob(layer(A).digest).path
+    path = file_of(nginx, layer(A).digest)
     (store.root / "trash/7").mkdir(parents=True)
     path.rename(store.root / "trash/7" / layer(A).digest.replace(":", "-"))
     report = gc(store)

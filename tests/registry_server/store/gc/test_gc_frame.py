@@ -11,8 +11,8 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreLocked, StoreMissing
 from registry_server.store.gc.collector import collect, last_report
 from registry_server.store.gc.retention import GcOptions
+from registry_server.store.spool.upload_session_files import UploadUnknown
 from registry_server.store.store import Store
-from registry_server.store.upload_session_files import UploadUnknown
 from tests.registry_server.store.collecting import OPTIONS, A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     check,
@@ -21,6 +21,7 @@ from tests.registry_server.store.images import (
     put_image,
     tag_image,
 )
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def test_a_manifest_that_is_lost_leaves_everything_of_its_repository_alone(
     tag_image(other, "1", C)
     untag(nginx, "2")
     untag(other, "1")
-    nginx.find_manifest(lost.digest).path.unlink()
+    file_of(nginx, lost.digest).unlink()
     age(store)
     report = gc(store)
     assert len(report.problems) == 1
@@ -51,7 +52,7 @@ def test_a_manifest_that_is_lost_leaves_everything_of_its_repository_alone(
 def test_a_damaged_manifest_and_an_unreadable_tag_count_as_unknown(store: Store, nginx: Repository) -> None:
     tag_image(nginx, "1", A)
     put_image(nginx, B)
-    path = nginx.find_manifest(Tag("1")).path
+    path = file_of(nginx, Tag("1"))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"2", b"3", 1))
     age(store)

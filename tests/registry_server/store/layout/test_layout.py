@@ -18,6 +18,7 @@ from registry_server.store.layout.exporter import export_images
 from registry_server.store.layout.importer import LayoutInvalid, import_images
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, image, index, layer, put_image, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +103,7 @@ def test_an_export_that_fails_leaves_no_file_that_looks_whole(
     tag_image(nginx, "1", A)
     with pytest.raises(ManifestUnknown):
         export_images(store, names("library/nginx:nope"), target)
-    path = nginx.find_blob(layer(A).digest).path
+    path = file_of(nginx, layer(A).digest)
     path.chmod(0o644)
     path.write_bytes(A[::-1])
     with pytest.raises(StoreDamaged, match="mirrorflow store scrub"):
@@ -219,5 +220,5 @@ def test_skopeo_reads_what_we_write_and_we_read_what_skopeo_writes(
     assert import_images(fresh, theirs) == names("other/name:2")
     found = fresh.repository(RepositoryName("other/name"))
     assert found.find_manifest(Tag("2")).descriptor.digest == digest
-    assert found.find_blob(layer(A).digest).path.read_bytes() == A
+    assert file_of(found, layer(A).digest).read_bytes() == A
     assert check(fresh) == 1

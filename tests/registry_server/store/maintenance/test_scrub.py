@@ -15,6 +15,7 @@ from registry_server.store.errors import StoreLocked
 from registry_server.store.maintenance.scrub import Pace, find_missing, quarantined, scrub
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, image, index, layer, put_image, record, tag_image
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def test_a_corrupt_blob_is_put_aside_and_the_tags_that_need_it_are_named(
     tag_image(nginx, "1", A, B)
     tag_image(nginx, "2", B)
     tag_image(other, "1", A)
-    damage(nginx.find_blob(layer(A).digest).path)
+    damage(file_of(nginx, layer(A).digest))
     assert scrub(store).corrupt == [layer(A).digest]
     assert quarantined(store) == [layer(A).digest]
     with pytest.raises(BlobUnknown):
@@ -77,7 +78,7 @@ def test_a_corrupt_manifest_is_a_manifest_that_is_missing(store: Store, nginx: R
     child = put_image(nginx, A)
     both = nginx.put_manifest(index(image(A)))
     nginx.put_tag(Tag("all"), record(both))
-    corrupt(nginx.find_manifest(child.digest).path)
+    corrupt(file_of(nginx, child.digest))
     assert scrub(store).corrupt == [child.digest]
     assert [(each.descriptor.digest, each.is_manifest) for each in find_missing(store)] == [
         (child.digest, True)
@@ -136,7 +137,7 @@ def test_a_rate_is_kept_by_sleeping() -> None:
 
 def test_links_are_no_content_and_other_names_are_left_alone(store: Store, nginx: Repository) -> None:
     nginx.put_blob(layer(A), A)
-    shard = nginx.find_blob(layer(A).digest).path.parent
+    shard = file_of(nginx, layer(A).digest).parent
     (shard / "notes.txt").write_text("not ours")
     (shard / ("0" * 64)).symlink_to(shard / "notes.txt")
     assert scrub(store).corrupt == []
@@ -147,7 +148,7 @@ def test_one_scrub_at_a_time_and_all_roots(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "a", subpaths={"/kube": tmp_path / "b"}, durability="none")
     for name in ("library/nginx", "kube/proxy"):
         store.repository(RepositoryName(name)).put_blob(layer(A), A)
-    corrupt(store.repository(RepositoryName("kube/proxy")).find_blob(layer(A).digest).path)
+    corrupt(file_of(store.repository(RepositoryName("kube/proxy")), layer(A).digest))
     with store.claim("scrub"), pytest.raises(StoreLocked, match=str(os.getpid())):
         scrub(store)
     report = scrub(store)

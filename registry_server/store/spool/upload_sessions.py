@@ -22,7 +22,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from registry_server.store.errors import translated
 from registry_server.store.filesystem import disk as files
-from registry_server.store.upload_session_files import UploadFiles, UploadState, UploadUnknown
+from registry_server.store.spool.upload_session_files import UploadFiles, UploadState, UploadUnknown
 
 if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registry_server.oci.descriptor import Descriptor
-    from registry_server.store.blob_pool import Pool
+    from registry_server.store.pool.blob_pool import Pool
+    from registry_server.store.spool.incoming_files import IncomingFiles
 
 _POLL_SECONDS: Final = 0.05
 
@@ -34,13 +35,19 @@ class IncomingBlob:
     """
 
     def __init__(
-        self, pool: Pool, descriptor: Descriptor, fd: int | None, adopt: Callable[[], object]
+        self,
+        pool: Pool,
+        files: IncomingFiles,
+        descriptor: Descriptor,
+        fd: int | None,
+        adopt: Callable[[], object],
     ) -> None:
         self.descriptor = descriptor
         self.offset = descriptor.size if fd is None else 0
         self.complete = fd is None
         self._pool = pool
-        self._path = pool.incoming_path(descriptor.digest)
+        self._files = files
+        self._path = files.path(descriptor.digest)
         self._fd = fd
         self._adopt = adopt
         self._hasher = hashlib.new(descriptor.digest.algorithm)
@@ -79,7 +86,7 @@ class IncomingBlob:
         In another file: who follows the old one must not go on with bytes that may not fit to those before.
         """
         if os.fstat(self._open()).st_size:
-            fd = self._pool.new_incoming(self.descriptor.digest)
+            fd = self._files.replace(self.descriptor.digest)
             self._fd, old = fd, self._open()
             os.close(old)
         self.offset = 0
@@ -100,7 +107,7 @@ class IncomingBlob:
         if (actual := self._digest()) != self.descriptor.digest:
             self._discard()
             raise DigestMismatch(expected=self.descriptor.digest, actual=actual)
-        self._pool.adopt_file(self.descriptor.digest, fd, self._path)
+        self._pool.take_in(self.descriptor.digest, self._path, fd)
         self.complete = True
         self._adopt()
 
@@ -138,9 +145,9 @@ class IncomingBlob:
 
 def wait_for_turn(
     pool: Pool,
+    files: IncomingFiles,
     descriptor: Descriptor,
     *,
-    open_file: Callable[[str], int],
     cancelled: Callable[[], bool],
     timeout: float | None,
 ) -> int | None:
@@ -149,16 +156,18 @@ def wait_for_turn(
     Raises `WaitCancelled`, or `StoreLocked` after `timeout` seconds of somebody else filling it.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    while not _is_in(pool, descriptor):
-        fd = _try_turn(pool, descriptor, open_file)
-        if fd is not None:
-            return fd
+    while True:
+        if not files.is_being_written(descriptor.digest):  # while it is, the pool need not be asked
+            if _is_in(pool, descriptor):
+                return None
+            fd = _try_turn(pool, files, descriptor)
+            if fd is not None:
+                return fd
         if cancelled():
             raise WaitCancelled(f"cancelled while another writer was filling {descriptor.digest}")
         if deadline is not None and time.monotonic() >= deadline:
             raise StoreLocked(f"another writer has been filling {descriptor.digest} for {timeout:g} s")
         time.sleep(_POLL_SECONDS)
-    return None
 
 
 def _is_in(pool: Pool, descriptor: Descriptor) -> bool:
@@ -172,9 +181,9 @@ def _is_in(pool: Pool, descriptor: Descriptor) -> bool:
     return False  # damaged: fetch it, and the commit replaces it
 
 
-def _try_turn(pool: Pool, descriptor: Descriptor, open_file: Callable[[str], int]) -> int | None:
-    path = pool.incoming_path(descriptor.digest)
-    fd = open_file(path)
+def _try_turn(pool: Pool, files: IncomingFiles, descriptor: Descriptor) -> int | None:
+    path = files.path(descriptor.digest)
+    fd = files.open(descriptor.digest)
     try:
         # Moved into the pool, or thrown away, between our open and our lock: look again.
         if try_lock(fd) and is_same_file(fd, path):

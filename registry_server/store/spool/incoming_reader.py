@@ -6,23 +6,19 @@ any more when the content was thrown away, no lock when the writer is gone.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import stat
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import translated
+from registry_server.store.filesystem.locks import is_locked
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
 
 _WRITABLE: Final = 0o222
-_FLOCK: Final = "hhqqi4x"
-_WHOLE_FILE: Final = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class IncomingAborted(MirrorflowError):
@@ -55,9 +51,7 @@ class IncomingReader:
         return os.pread(self.fd, size, position)
 
     def is_being_written(self) -> bool:
-        """Whether somebody holds the file's lock. Looks without taking it: writers are not disturbed."""
-        found = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-        return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+        return is_locked(self.fd)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -69,14 +63,10 @@ def open_incoming(repository: Repository, digest: Digest) -> IncomingReader | No
 
     This looks at no marker: it is for who has been told that the repository may have the blob.
     """
-    pool = repository._pool  # noqa: SLF001 - a part of the store that reads what another part writes
+    pool, incoming = repository._pool, repository._incoming_files  # noqa: SLF001 - a part of the store
     # It may move from the one to the other place between two looks, but never back.
-    for path in (pool.path(digest), pool.incoming_path(digest), pool.path(digest)):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(os.fstat(fd).st_mode):
+    for opened in (pool.descriptor, incoming.open_to_read, pool.descriptor):
+        fd = opened(digest)
+        if fd is not None:
             return IncomingReader(fd)
-        os.close(fd)
     return None
