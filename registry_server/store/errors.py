@@ -8,6 +8,8 @@ StoreError
 ├── StoreNotShareable    its file system does not show in time what other hosts do
 ├── StoreDamaged         a file is not what mirrorflow wrote there
 ├── StoreLocked          somebody else holds it
+├── StoreUnreachable     object storage, or PostgreSQL, does not answer as it should
+├── TurnLost             a turn ended before its holder was done
 ├── WaitCancelled        who waited was told to stop
 ├── ClosureIncomplete    a tag was to be set on an image that is not here in full
 ├── StillNeeded          what was to be deleted is a part of a tagged image
@@ -70,6 +72,18 @@ class StoreLocked(StoreError):
     def __init__(self, message: str, *, holder: ProcessIdentity | None = None) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class StoreUnreachable(StoreError):
+    """Another attempt later may end differently."""
+
+    retryable = True
+
+
+class TurnLost(StoreError):
+    """What was done under the turn may not have been done alone."""
+
+    retryable = True
 
 
 class WaitCancelled(StoreError):
