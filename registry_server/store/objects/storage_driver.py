@@ -6,6 +6,7 @@ where the clouds' own libraries look: environment variables, the role of the mac
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
@@ -36,6 +37,7 @@ CREDENTIALS: Final = {
 }
 """Where the credentials of each kind come from, for messages."""
 
+_HOST: Final = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F:.]+")
 _HTTP: Final = ("http", "https")
 
 
@@ -87,12 +89,13 @@ class StorageDriver:
     @property
     def endpoint(self) -> str:
         """A URL without a slash at its end; "" for the cloud's own. Raises `StoreError`."""
-        text = self.regionendpoint.strip().rstrip("/")
-        if text and "://" not in text:
+        text = self.regionendpoint.strip()
+        if not text:
+            return ""
+        if "://" not in text:
             text = f"{'https' if self.secure else 'http'}://{text}"
-        if text:
-            _check_endpoint(text)
-        return text
+        _check_endpoint(text)
+        return text.rstrip("/")
 
     def client(self, *, retrying: bool) -> Client:
         """`retrying`: repeats by itself what failed. Connects when it is first used. Raises `StoreError`."""
@@ -188,7 +191,7 @@ def _check_endpoint(text: str) -> None:
     if (
         found is None
         or found.scheme not in _HTTP
-        or not found.hostname
+        or not _HOST.fullmatch(found.hostname or "")
         or port == 0
         or found.username is not None
         or found.query

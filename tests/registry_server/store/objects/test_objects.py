@@ -12,10 +12,9 @@ import pytest
 from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.objects import Conflict, Names
 from registry_server.store.objects.storage_driver import StorageDriver
-from tests.support.object_storage import ENVIRONMENT, running_s3
+from tests.support.object_storage import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from registry_server.store.objects.objects import Objects
@@ -24,17 +23,8 @@ if TYPE_CHECKING:
 LARGE = 20 << 20  # bytes: more than one part of an upload
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        server.make_bucket("bucket")
-        yield server
-
-
 @pytest.fixture(params=["s3"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     server: S3Server = request.getfixturevalue("s3")
     # A prefix of its own: nothing of another test is seen.
     return ObjectStorage(StorageDriver("s3", "bucket", f"tests/{tmp_path.name}", regionendpoint=server.url))
