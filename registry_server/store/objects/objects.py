@@ -27,10 +27,14 @@ class Conflict(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """`size` in bytes, `modified` in unix seconds by the clock of the storage."""
+    """`size` in bytes, `modified` in unix seconds by the clock of the storage.
+
+    `version` as of `StoredObject`, where a listing tells it; else "".
+    """
 
     size: int
     modified: float
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
