@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registry_server.http.auth.guard import Guard
     from registry_server.http.extension import Extension
     from registry_server.http.pull_through.on_miss import OnMiss
+    from registry_server.http.readiness import Readiness
     from registry_server.http.service_endpoints import ServiceEndpoint
     from registry_server.store.store import Store
 
@@ -83,17 +84,20 @@ def create_app(
     limits: PushLimits | None = None,
     on_miss: OnMiss | None = None,
     extension: Extension | None = None,
+    readiness: Readiness | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
     Without a `guard` everyone may do everything that the application can; `endpoints` are those outside of
     the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
-    `on_miss` fetches what is not here; `extension` answers paths that are not the server's own.
+    `on_miss` fetches what is not here; `readiness` keeps it from saying so while the store is not there;
+    `extension` answers paths that are not the server's own.
     """
     writing = _writing(limits or PushLimits()) if writable else {}
     return _Application(
-        store, on_request, guard, endpoints or {}, writing, on_miss=on_miss, extension=extension
-    )
+        store, on_request, guard, endpoints or {}, writing,
+        on_miss=on_miss, extension=extension, readiness=readiness,
+    )  # fmt: skip
 
 
 class _Application:
@@ -107,13 +111,14 @@ class _Application:
         *,
         on_miss: OnMiss | None,
         extension: Extension | None,
+        readiness: Readiness | None,
     ) -> None:
         self._store = store
         self._on_request = on_request
         self._guard = guard
         self._endpoints = endpoints
         self._writing = writing
-        self._on_miss = on_miss
+        self._on_miss, self._readiness = on_miss, readiness
         self._extension = extension
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +134,8 @@ class _Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = BodyReceiver(receive)
         response = await self._respond(Request(scope, body))
+        if self._readiness is not None:
+            response = await self._readiness.correct(response, scope.get(ROUTE))
         if response.status_code >= 400 and response.status_code != 408:
             await body.drain(expects_continue=b"expect" in dict(scope["headers"]))
         response.raw_headers.append(_API_VERSION)

@@ -17,7 +17,7 @@ from registry_server.oci.errors import (
     NotFound,
     SizeMismatch,
 )
-from registry_server.store.errors import ClosureIncomplete, StillNeeded, StoreFull, TagMoved
+from registry_server.store.errors import ClosureIncomplete, StillNeeded, StoreFull, StoreMissing, TagMoved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def response_to(error: MirrorflowError) -> Response:
                 headers=_headers(error),
             )
     # 503 rather than 500 where it may pass: clients of a mirror then go on to the next host.
-    status = 503 if error.retryable else 500
+    status = 503 if error.retryable or isinstance(error, StoreMissing) else 500
     return error_response(status, "UNKNOWN", "the registry cannot access its store; see its log")
 
 

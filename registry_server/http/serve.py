@@ -21,6 +21,7 @@ from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
 from registry_server.http.listener import BACKLOG, check_tls, is_local, listen, most_connections, url_of
 from registry_server.http.metrics.multiprocess_folder import shared_folder
+from registry_server.http.readiness import Readiness
 from registry_server.http.service_endpoints import service_endpoints
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.store import Store
@@ -121,7 +122,8 @@ def _app(options: ServerOptions) -> ASGIApp:
     # Late: prometheus-client decides at its import whether it shares a folder with other workers.
     from registry_server.http.metrics.prometheus import Metrics
 
-    store = Store.open(options.root, subpaths=options.subpaths)
+    # A worker that is replaced while the volume is unmounted must not begin a new store below it.
+    store = Store.open(options.root, subpaths=options.subpaths, create=False)
     metrics = Metrics({"/": options.root, **options.subpaths})
     reports = [metrics.observe]
     if options.access_log:
@@ -129,10 +131,11 @@ def _app(options: ServerOptions) -> ASGIApp:
     guard = _guard(options, store)
     extension = options.extension.load(store, guard) if options.extension else None
     metrics.add(extension.collectors() if extension else ())
-    endpoints = service_endpoints(store, guard, metrics)
+    readiness = Readiness(store.require_present)
+    endpoints = service_endpoints(readiness, guard, metrics)
     return create_app(
         store, on_request=to_all(*reports), guard=guard, endpoints=endpoints, writable=options.writable,
-        limits=options.limits, on_miss=_on_miss(options), extension=extension,
+        limits=options.limits, on_miss=_on_miss(options), extension=extension, readiness=readiness,
     )  # fmt: skip
 
 

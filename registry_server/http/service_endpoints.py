@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from registry_server.http.errors import error_response
-from registry_server.oci.errors import MirrorflowError
+from registry_server.http.readiness import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from registry_server.http.auth.guard import Guard
     from registry_server.http.metrics.prometheus import Metrics
-    from registry_server.store.store import Store
+    from registry_server.http.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +28,14 @@ class ServiceEndpoint:
     answer: Callable[[Request], Awaitable[Response]]
 
 
-def service_endpoints(store: Store, guard: Guard | None, metrics: Metrics) -> dict[str, ServiceEndpoint]:
+def service_endpoints(
+    readiness: Readiness, guard: Guard | None, metrics: Metrics
+) -> dict[str, ServiceEndpoint]:
     """Those that a server has, by path."""
     found = {
         "/metrics": ServiceEndpoint("metrics", partial(metrics.answer, guard)),
         "/livez": ServiceEndpoint("health", _alive),
-        "/readyz": ServiceEndpoint("health", partial(_ready, store)),
+        "/readyz": ServiceEndpoint("health", partial(_ready, readiness)),
     }
     if guard is not None and guard.authenticator.token_issuer is not None:
         from registry_server.http.auth import authentication, token_endpoint
@@ -49,17 +49,9 @@ async def _alive(_request: Request) -> Response:
     return _plain("ok")
 
 
-async def _ready(store: Store, _request: Request) -> Response:
-    """503 while the store cannot be read: a load balancer goes elsewhere then."""
-    try:
-        await asyncio.to_thread(_look, store)
-    except (MirrorflowError, OSError):
-        return error_response(503, "UNKNOWN", "the store cannot be read; see the log")
-    return _plain("ok")
-
-
-def _look(store: Store) -> None:
-    store.roots[0].require_present()
+async def _ready(readiness: Readiness, _request: Request) -> Response:
+    """503 while the store cannot be reached: a load balancer goes elsewhere then."""
+    return unreachable() if await readiness.problem() else _plain("ok")
 
 
 def _plain(text: str) -> Response:

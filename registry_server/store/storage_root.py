@@ -65,8 +65,13 @@ class StorageRoot:
         return self.spool.root
 
     def require_present(self) -> None:
-        """Raises `StoreMissing`, e.g. where a volume was unmounted."""
-        if self.objects.look(_FORMAT) is None or not self.objects.has_folder("repos"):
+        """Raises `StoreMissing` (a volume was unmounted), `StoreDamaged` (another store is in its place)."""
+        found = _read_format(self.objects)
+        if found is not None and found != self.uuid:
+            raise StoreDamaged(
+                f"{self.objects.where} is another store than at the start; restart this process, or mount it"
+            )
+        if found is None or not self.objects.has_folder("repos"):
             raise StoreMissing(
                 f"the store {self.objects.where} has disappeared; check that its volume is mounted"
             )

@@ -150,6 +150,12 @@ class Store:
                 held.enter_context(root.turns.lease())
             yield
 
+    @translated
+    def require_present(self) -> None:
+        """Raises `StoreError` where a storage root cannot be read, is gone, or is another one by now."""
+        for root in self._roots:
+            root.require_present()
+
     def require_shareable(self) -> None:
         """Raises `StoreNotShareable` where a collector or a push could lose content by cached attributes."""
         for root in self._roots:

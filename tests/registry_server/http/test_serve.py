@@ -230,6 +230,20 @@ def test_a_worker_that_cannot_start_again_says_why_and_the_server_ends(
     assert all(line.startswith("error: ") and "999" in line for line in complaints)
 
 
+def test_a_worker_that_is_replaced_begins_no_store_where_a_volume_is_unmounted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = ServerProcess(ServerOptions(tmp_path / "store", port=0))
+    assert httpx.get(f"{server.url}/v2/").status_code == 200  # the first worker has opened the store
+    (tmp_path / "store").rename(tmp_path / "volume")
+    (tmp_path / "store").mkdir()
+    _kill_worker(server)
+    assert server.wait(60) == 1
+    server.stop()
+    assert "there is no store" in capsys.readouterr().err
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 def test_what_the_server_complains_about_appears_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
