@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,14 +20,41 @@ def register(app: typer.Typer) -> None:
     app.command()(audit)
 
 
-def serve(profile: ProfilePath) -> None:
-    """Serve the store as a registry, without mirroring into it."""
+def serve(
+    profile: ProfilePath,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            max=256,
+            help="Processes that share the port; one uses one core. /metrics adds them up.",
+        ),
+    ] = 1,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Address to listen on. Default: http.address.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Default: http.port; 0: any that is free."),
+    ] = None,
+) -> None:
+    """Serve the store as a registry, without mirroring into it.
+
+    Any number of servers may serve one store, on one host or on several (docs/scaling.md).
+    """
+    from dataclasses import replace
+
     from flows.page.application import with_page
     from profiles.server_options import server_options
     from registry_server.http.serve import serve as serve_registry
 
+    given: dict[str, Any] = {"address": address, "port": port}
+    chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(profile)
     options = with_page(server_options(loaded.profile), loaded.profile, loaded.path)
+    options = replace(options, workers=workers, **chosen)
     serve_registry(
         options, on_listening=lambda url: say(f"serving {options.root} at {url}; press Ctrl-C to stop")
     )
