@@ -73,7 +73,7 @@ def _access(http: Http, sync: Sync) -> AccessOptions | None:
 
 def _tokens(auth: Auth) -> Tokens | None:
     bearer = auth.bearer
-    return Tokens(bearer.key_file, bearer.service, bearer.lifetime) if bearer.enable else None
+    return Tokens(auth.token_key_file, bearer.service, bearer.lifetime) if bearer.enable else None
 
 
 def _everyone_reads() -> AccessRules:

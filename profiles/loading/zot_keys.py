@@ -79,6 +79,7 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
         "writetimeout": _unused(),
     },
     "http.auth": {  # and http.auth.bearer
+        "keyfile": ForeignKey("the key has moved", "write http.auth.tokenKeyFile", refused=True),
         "ldap": _sign_in("signing in by LDAP"),
         "openid": _sign_in("signing in by OpenID"),
         "mtls": _sign_in("taking users from client certificates"),

@@ -61,14 +61,9 @@ class Bearer(ProfileModel):
     service: str = Field(
         default="mirrorflow",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
-        description="Whom the tokens are for; servers that share a key should have names of their own.",
+        description="Whom the tokens are for: the same in all servers of a registry, and another in every "
+        "other registry that has the same key.",
         examples=["registry.example"],
-    )
-    key_file: ProfilePath | None = Field(
-        default=None,
-        description="Private key that signs the tokens, made on first use with mode 0600. Default: "
-        "`access/token-key.pem` in `storage.rootDirectory`.",
-        examples=["/etc/mirrorflow/token-key.pem"],
     )
 
 
@@ -82,6 +77,14 @@ class Auth(ProfileModel):
         examples=["2s"],
     )
     bearer: Bearer = Field(default_factory=Bearer, description="Tokens that the server issues itself.")
+    token_key_file: ProfilePath | None = Field(
+        default=None,
+        description="Private Ed25519 key that signs the tokens (`openssl genpkey -algorithm ed25519`), for "
+        "servers that accept each other's tokens without sharing a store. Of several keys in the file the "
+        "first signs, and all are accepted. Read again when it changes. Default: `access/token-key.pem` in "
+        "`storage.rootDirectory`, made on first use.",
+        examples=["/etc/mirrorflow/token-key.pem"],
+    )
 
 
 class Action(StrEnum):

@@ -12,7 +12,7 @@ from registry_server.http.auth.auth_errors import denied, unauthorised
 from registry_server.http.auth.authentication import Caller, RequestAuthenticator
 from registry_server.http.auth.htpasswd import PasswordFile
 from registry_server.http.auth.password_checker import PasswordChecker
-from registry_server.http.auth.signing_key import signing_key
+from registry_server.http.auth.signing_key import KeyFile
 from registry_server.http.auth.token_scopes import CATALOG, grant_claims, required_scope
 from registry_server.http.auth.tokens import TokenIssuer
 from registry_server.http.auth.visible_store import VisibleStore
@@ -44,8 +44,10 @@ class Guard:
         if options.htpasswd is not None:
             passwords = PasswordChecker(PasswordFile(options.htpasswd), options.fail_delay)
             if options.tokens is not None:
-                key = signing_key(options.tokens.key or store.root / "access" / "token-key.pem")
-                token_issuer = TokenIssuer(key, options.tokens.service, options.tokens.lifetime)
+                named = options.tokens.key
+                keys = KeyFile(named or store.root / "access" / "token-key.pem", create=named is None)
+                tokens = options.tokens
+                token_issuer = TokenIssuer(keys.current, tokens.service, tokens.lifetime)
         self.authenticator = RequestAuthenticator(passwords, token_issuer, options.external_url)
 
     async def authorise(self, request: Request, route: routes.Route, store: Store) -> Store:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from registry_server.http.auth.access_options import AccessUnusable
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -29,7 +28,7 @@ class PasswordFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._seen = _identity(path.stat())
+            self._seen = file_identity(path)
             found = path.read_bytes()
         except OSError as error:
             raise AccessUnusable(f"cannot read the password file {path}: {error.strerror}") from error
@@ -47,7 +46,7 @@ class PasswordFile:
 
     def _refresh(self) -> None:
         try:
-            now = _identity(self._path.stat())
+            now = file_identity(self._path)
             if now == self._seen:
                 return
             self._seen = now  # also when it is broken: said once, and looked at again when it changes
@@ -61,7 +60,12 @@ class PasswordFile:
         self._hashes, self._dummy = hashes, _dummy_hash(hashes)
 
 
-def _identity(found: os.stat_result) -> tuple[int, ...]:
+def file_identity(path: Path) -> tuple[int, ...] | None:
+    """Another one for another file; None when it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,11 @@ from registry_server.oci.errors import MirrorflowError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from registry_server.http.auth.signing_key import KeyRing
 
 _ISSUER = "mirrorflow"
 _LONGEST = 16 * 1024
-_SKEW = 5  # seconds: workers share a clock, machines behind one key may not
+_SKEW = 5  # seconds: workers share a clock, hosts that share a key may not
 
 
 class TokenRefused(MirrorflowError):
@@ -41,17 +42,17 @@ class Bearer:
 
 
 class TokenIssuer:
-    """Issues tokens and recognises them."""
+    """Issues tokens and recognises them; `keys` are asked for each time, because they may be replaced."""
 
     def __init__(
         self,
-        key: Ed25519PrivateKey,
+        keys: Callable[[], KeyRing],
         service: str,
         lifetime: float,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._key, self._public = key, key.public_key()
+        self._keys = keys
         self.service, self._lifetime, self._clock = service, int(lifetime), clock
 
     def issue(self, user: str, claims: Claims) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class TokenIssuer:
             "access": claims.to_json(),
         }
         signed = _HEADER + b"." + _encode(json.dumps(payload).encode())
-        token = (signed + b"." + _encode(self._key.sign(signed))).decode()
+        token = (signed + b"." + _encode(self._keys().private.sign(signed))).decode()
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         # `access_token` is OAuth's name for it; clients read either.
         return {"token": token, "access_token": token, "expires_in": self._lifetime, "issued_at": issued}
@@ -93,13 +94,21 @@ class TokenIssuer:
         if header != _HEADER:
             raise TokenRefused("the token was not issued here")
         try:
-            self._public.verify(_decode(signature), signed)
+            self._check_signature(_decode(signature), signed)
             found = json.loads(_decode(payload))
         except (InvalidSignature, ValueError) as error:
             raise TokenRefused("the token was not issued here") from error
         if not isinstance(found, dict):
             raise TokenRefused("the token has no claims")
         return found
+
+    def _check_signature(self, signature: bytes, signed: bytes) -> None:
+        """Raises `InvalidSignature` when it is of none of the keys."""
+        for public in self._keys().public:
+            with suppress(InvalidSignature):
+                public.verify(signature, signed)
+                return
+        raise InvalidSignature
 
 
 def _encode(content: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +25,6 @@ from registry_server.http.auth.credentials import (
 )
 from registry_server.http.auth.htpasswd import PasswordFile
 from registry_server.http.auth.password_checker import PasswordChecker, TooManyAttempts
-from registry_server.http.auth.signing_key import signing_key
 from registry_server.http.server_process import ServerFailed
 from tests.conftest import require_program
 from tests.registry_server.http.auth.support import AUTH, USERS, auth_of, guarded, hashed, write_users
@@ -199,22 +197,6 @@ def test_challenges_cannot_be_broken_out_of() -> None:
         assert origin("http", host, "safe:1") == "http://safe:1"
     for host in ("h", "h:80", "[::1]:5000", "127.0.0.1", "a-b.example"):
         assert origin("https", host, "safe:1") == f"https://{host}"
-
-
-def test_the_key_is_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "key.pem"
-    made = signing_key(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert signing_key(path).private_bytes_raw() == made.private_bytes_raw()
-    assert list(path.parent.iterdir()) == [path]
-    path.chmod(0o640)
-    with pytest.raises(AccessUnusable, match="other users can read the token key"):
-        signing_key(path)
-    path.chmod(0o600)
-    path.write_text("not a key")
-    with pytest.raises(AccessUnusable, match="is not a PEM key"):
-        signing_key(path)
 
 
 @pytest.mark.parametrize(

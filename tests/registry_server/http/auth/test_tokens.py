@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry_server.http.auth.access_rules import ALL, READ
+from registry_server.http.auth.signing_key import KeyRing
 from registry_server.http.auth.token_scopes import Claims, grant_claims, required_scope
 from registry_server.http.auth.tokens import TokenIssuer, TokenRefused
 from tests.registry_server.http.auth.support import (
@@ -24,7 +25,7 @@ from tests.registry_server.http.auth.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.registries import Registry
@@ -179,6 +180,10 @@ def test_a_token_from_elsewhere_is_refused(registry: Registry, text: str) -> Non
         assert answer.status_code == 401
 
 
+def _ring(*keys: Ed25519PrivateKey) -> Callable[[], KeyRing]:
+    return lambda: KeyRing.of(*keys)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -189,12 +194,15 @@ class Clock:
 
 def test_tokens_are_for_one_service_and_for_a_while() -> None:
     key, clock = Ed25519PrivateKey.generate(), Clock()
-    token_issuer = TokenIssuer(key, "here", 300, clock=clock)
+    token_issuer = TokenIssuer(_ring(key), "here", 300, clock=clock)
     issued = token_issuer.issue("alice", Claims({"a": READ, "b": ALL}, catalog=True))
     assert (issued["expires_in"], issued["issued_at"]) == (300, "1970-01-12T13:46:40Z")
     found = token_issuer.authenticate(issued["token"])
     assert (found.user, found.claims) == ("alice", Claims({"a": READ, "b": ALL}, catalog=True))
-    for other in (TokenIssuer(key, "there", 300, clock=clock), TokenIssuer(_OTHER, "here", 300, clock=clock)):
+    for other in (
+        TokenIssuer(_ring(key), "there", 300, clock=clock),
+        TokenIssuer(_ring(_OTHER), "here", 300, clock=clock),
+    ):
         with pytest.raises(TokenRefused):
             other.authenticate(issued["token"])
     clock.now += 299
@@ -223,11 +231,13 @@ def test_a_token_with_odd_claims_is_refused_though_it_is_signed(claim: str, valu
     if (claim, value) in (("sub", "x"), ("nbf", 5), ("access", {})):
         return  # these are what they should be, or nothing at all
     with pytest.raises(TokenRefused):
-        TokenIssuer(key, "here", 300).authenticate(_forged({"alg": "EdDSA", "typ": "JWT"}, payload, key))
+        TokenIssuer(_ring(key), "here", 300).authenticate(
+            _forged({"alg": "EdDSA", "typ": "JWT"}, payload, key)
+        )
 
 
 def test_a_token_that_was_tampered_with_is_refused() -> None:
-    token_issuer = TokenIssuer(Ed25519PrivateKey.generate(), "here", 300)
+    token_issuer = TokenIssuer(_ring(Ed25519PrivateKey.generate()), "here", 300)
     text = token_issuer.issue("alice", Claims({}))["token"]
     header, payload, signature = text.split(".")
     other = _b64(base64.urlsafe_b64decode(payload + "==").replace(b"alice", b"admin"))
