@@ -16,6 +16,7 @@ from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.disk import Disk
 from registry_server.store.filesystem.shared_filesystem import (
     effective_durability,
+    is_shared_kind,
     mounted_on,
     sharing_problem,
 )
@@ -54,6 +55,7 @@ class StorageRoot:
     uuid: str
     pull_throttle: Throttle = field(default_factory=Throttle)
     sharing_problem: str = ""  # why hosts cannot share it; "" when nothing is wrong
+    may_lag: bool = False  # whether what another host has written may be seen some seconds later
 
     @property
     def incoming(self) -> IncomingFiles:
@@ -93,7 +95,13 @@ def open_root(
     _clean_staging(path)
     pool, turns = Pool(objects, FolderTrash(disk)), FolderTurns(disk)
     return StorageRoot(
-        objects, turns, disk, pool, found, sharing_problem=sharing_problem(path, mount, shared)
+        objects,
+        turns,
+        disk,
+        pool,
+        found,
+        sharing_problem=sharing_problem(path, mount, shared),
+        may_lag=mount is not None and is_shared_kind(mount) and shared != "exclusive",
     )
 
 

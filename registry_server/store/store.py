@@ -40,7 +40,7 @@ class Store:
         self._main = main
         self._by_segment = by_segment
         self._roots = list({each.folder: each for each in (main, *by_segment.values())}.values())
-        self._uploads = {root.folder: Uploads(root.spool) for root in self._roots}
+        self._uploads = {root.folder: Uploads(root.spool, may_lag=root.may_lag) for root in self._roots}
 
     @classmethod
     @translated

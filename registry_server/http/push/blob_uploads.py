@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import re
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import RepositoryName
+from registry_server.store.upload_session_files import UploadBehind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,6 +41,11 @@ _EXPIRE_EVERY = 60.0  # seconds
 _LOOK_AT_DISK_EVERY = 64 * 1024 * 1024  # bytes
 _CONTENT_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 _PIECE_BYTES = 1024 * 1024
+# In the Location that clients come back with, as distribution has it there: what they were told.
+_STATE = "_state"
+_LONGEST_STATE = 18  # digits
+_LAG_SECONDS = 5.0  # that a server waits to see it, on a file system that hosts share
+T = TypeVar("T")
 
 
 class UploadHandlers:
@@ -62,45 +69,43 @@ class UploadHandlers:
         session = await self._new_session(store, route, request, algorithm)
         opened = type(route)(route.repository, session)
         if digest is None:
-            return _accepted(opened, 0)
+            return _accepted(store, opened, 0)
         return await self._whole(store, opened, request, digest)
 
     async def append(self, store: Store, route: Route, request: Request) -> Response:
         """PATCH: a chunk with a Content-Range, or a stream (end-5)."""
-        async with self._opened(store, route) as upload:
+        async with self._opened(store, route, request) as upload:
             await self._receive(store, route, request, upload)
             await asyncio.to_thread(upload.publish)
-            return _accepted(route, upload.offset)
+            return _accepted(store, route, upload.offset)
 
     async def finish(self, store: Store, route: Route, request: Request) -> Response:
         """PUT: the last chunk, if any, and the digest of it all (end-6)."""
         digest = query_digest(request, "digest")
         if digest is None:
             raise Refused(400, "DIGEST_INVALID", "finish the upload with ?digest=<digest of the content>")
-        async with self._opened(store, route) as upload:
+        async with self._opened(store, route, request) as upload:
             await self._receive(store, route, request, upload)
             await asyncio.to_thread(upload.commit, store.repository(route.repository), digest)
         return blob_created(route.repository, digest)
 
-    async def status(self, store: Store, route: Route, _request: Request) -> Response:
+    async def status(self, store: Store, route: Route, request: Request) -> Response:
         """GET: how far it is (end-13)."""
-        state = await asyncio.to_thread(
-            store.uploads(route.repository).state, route.repository, route.session
-        )
-        return Response(status_code=204, headers=_progress(route, state.offset))
+        state = await _once_visible(request, partial(store.uploads(route.repository).state, *_names(route)))
+        return Response(status_code=204, headers=_progress(store, route, state.offset))
 
-    async def cancel(self, store: Store, route: Route, _request: Request) -> Response:
+    async def cancel(self, store: Store, route: Route, request: Request) -> Response:
         """DELETE: the client cancels the upload (end-14)."""
-        await asyncio.to_thread(store.uploads(route.repository).cancel, route.repository, route.session)
+        await _once_visible(request, partial(store.uploads(route.repository).cancel, *_names(route)))
         return Response(status_code=204, headers={"Docker-Upload-UUID": route.session})
 
     async def _whole(self, store: Store, route: Route, request: Request, digest: Digest) -> Response:
         """A blob in the POST itself. Without a body it announces the digest, unless it is that of nothing."""
         try:
-            async with self._opened(store, route) as upload:
+            async with self._opened(store, route, request) as upload:
                 received = await self._receive(store, route, request, upload)
                 if not received and digest != Digest.of(b"", digest.algorithm):
-                    return _accepted(route, 0)
+                    return _accepted(store, route, 0)
                 await asyncio.to_thread(upload.commit, store.repository(route.repository), digest)
         except BaseException:
             with contextlib.suppress(NotFound):
@@ -125,18 +130,19 @@ class UploadHandlers:
         return await asyncio.to_thread(uploads.begin, route.repository, algorithm=algorithm, owner=owner)
 
     @contextlib.asynccontextmanager
-    async def _opened(self, store: Store, route: Route) -> AsyncIterator[UploadSession]:
+    async def _opened(self, store: Store, route: Route, request: Request) -> AsyncIterator[UploadSession]:
         """The session, when no other request has it any more. Raises `Refused` with 409."""
-        upload = await self._turn(store, route)
+        upload = await self._turn(store, route, request)
         try:
             yield upload
         finally:
             await asyncio.to_thread(upload.close)
 
-    async def _turn(self, store: Store, route: Route) -> UploadSession:
-        uploads, deadline = store.uploads(route.repository), time.monotonic() + self._limits.busy_seconds
+    async def _turn(self, store: Store, route: Route, request: Request) -> UploadSession:
+        opening = partial(store.uploads(route.repository).open, *_names(route))
+        deadline = time.monotonic() + self._limits.busy_seconds
         while True:
-            upload = await asyncio.to_thread(uploads.open, route.repository, route.session)
+            upload = await _once_visible(request, opening)
             if upload is not None:
                 return upload
             if time.monotonic() >= deadline:
@@ -153,7 +159,7 @@ class UploadHandlers:
         length = declared_length(request)
         chunk = parse_content_range(request.headers.get("Content-Range"), length)
         if chunk is not None and chunk.start != upload.offset:
-            raise _out_of_order(route, upload.offset)
+            raise _out_of_order(store, route, upload.offset)
         self._check_free_space(store, route, length or 0)
         received = await stream_body(
             request, self._writer(store, route, upload),
@@ -189,22 +195,45 @@ class _Writer:
         self._upload.write(piece)
 
 
-def _accepted(route: Route, offset: int) -> Response:
-    return Response(status_code=202, headers=_progress(route, offset))
+def _names(route: Route) -> tuple[RepositoryName, str]:
+    return route.repository, route.session
 
 
-def _progress(route: Route, offset: int) -> dict[str, str]:
+async def _once_visible(request: Request, look: Callable[..., T]) -> T:
+    """What `look` finds, once it sees what the client was told. Raises `UploadUnknown`."""
+    acknowledged, deadline = _acknowledged(request), time.monotonic() + _LAG_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(look, acknowledged=acknowledged)
+        except UploadBehind:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _acknowledged(request: Request) -> int | None:
+    """From the Location that the client was given: how many bytes counted then. None: it does not say."""
+    text = request.query_params.get(_STATE, "")
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_STATE else None
+
+
+def _accepted(store: Store, route: Route, offset: int) -> Response:
+    return Response(status_code=202, headers=_progress(store, route, offset))
+
+
+def _progress(store: Store, route: Route, offset: int) -> dict[str, str]:
+    state = f"?{_STATE}={offset}" if store.uploads(route.repository).may_lag else ""
     return {
-        "Location": f"/v2/{route.repository}/blobs/uploads/{route.session}",
+        "Location": f"/v2/{route.repository}/blobs/uploads/{route.session}{state}",
         # No byte cannot be written down as a range: 0-0 is what distribution says for it.
         "Range": f"0-{max(offset - 1, 0)}",
         "Docker-Upload-UUID": route.session,
     }
 
 
-def _out_of_order(route: Route, offset: int) -> Refused:
+def _out_of_order(store: Store, route: Route, offset: int) -> Refused:
     message = f"the next byte of this upload is number {offset}: send chunks in order, each one once"
-    return Refused(416, "BLOB_UPLOAD_INVALID", message, _progress(route, offset))
+    return Refused(416, "BLOB_UPLOAD_INVALID", message, _progress(store, route, offset))
 
 
 def _too_many(whose: str) -> Refused:

@@ -32,6 +32,10 @@ class UploadUnknown(NotFound):
         super().__init__(f"{repository} has no such upload: it was finished, expired or never started")
 
 
+class UploadBehind(UploadUnknown):
+    """This host sees less of the session than its client was told: soon it may see the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class UploadState:
     """What is on record of a session: its first `offset` bytes count."""

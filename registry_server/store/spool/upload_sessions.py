@@ -3,7 +3,15 @@
 A session is the folder `uploads/<id>` with the bytes in `data` and, in `meta`, how many of them count. A
 request writes behind that offset and publishes a new one when its body was there in full, so a process that
 is killed in the middle leaves the session as it was. The lock on `data` makes one request at a time the
-writer, in whichever process it runs; and nothing of a session is only in memory.
+writer, in whichever process it runs; and nothing of a session is only in memory. The running hash is (see
+`_Hashers`): a process that does not have it reads the bytes again.
+
+So any server over the folder goes on with any session. A store whose sessions are known to one server only
+would raise `UploadUnknown` at the others, which clients see as 404: then the load balancer has to send all
+requests of a session, whose id is the last part of their path, to one server.
+
+A file system that hosts share may show for some seconds less than another host has written. A client says
+what it was told (`acknowledged`, in bytes), and nobody writes before he sees as much.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ import threading
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cachetools import LRUCache
 
@@ -22,21 +30,36 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from registry_server.store.errors import translated
 from registry_server.store.filesystem import disk as files
-from registry_server.store.spool.upload_session_files import UploadFiles, UploadState, UploadUnknown
+from registry_server.store.spool.upload_session_files import (
+    UploadBehind,
+    UploadFiles,
+    UploadState,
+    UploadUnknown,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.filesystem.disk import Disk
     from registry_server.store.repository import Repository
 
+Seen = TypeVar("Seen")
 _HASHERS_KEPT: Final = 256
+_PIECE: Final = 1 << 20  # bytes
+_LAG: Final = 5.0  # seconds that content may be behind
+_POLL: Final = 0.05  # seconds
 
 
 class Uploads:
-    """The sessions of one storage root. Safe to share between threads; other processes see the same ones."""
+    """The sessions of one storage root. Safe to share between threads; other processes see the same ones.
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    `may_lag`: what another host writes may be seen some seconds later. Then the methods that take
+    `acknowledged` raise `UploadBehind`, and are to be called again.
+    """
+
+    def __init__(self, disk: Disk, *, may_lag: bool = False) -> None:
+        self._disk, self.may_lag = disk, may_lag
         self._hashers = _Hashers()
 
     @translated
@@ -47,30 +70,55 @@ class Uploads:
         return session
 
     @translated
-    def state(self, repository: RepositoryName, session: str) -> UploadState:
-        """Also while another request writes. Raises `UploadUnknown`."""
-        return self._files(repository, session).state(repository)
+    def state(
+        self, repository: RepositoryName, session: str, *, acknowledged: int | None = None
+    ) -> UploadState:
+        """Also while another request writes. Raises `UploadUnknown`, `UploadBehind`."""
+        return self._seen(repository, acknowledged, self._files(repository, session).state)
 
     @translated
-    def open(self, repository: RepositoryName, session: str) -> UploadSession | None:
-        """The session, to be written to; None as long as another request has it. Raises `UploadUnknown`."""
+    def open(
+        self, repository: RepositoryName, session: str, *, acknowledged: int | None = None
+    ) -> UploadSession | None:
+        """The session, to be written to; None as long as another request has it.
+
+        Raises `UploadUnknown`, `UploadBehind`.
+        """
         there = self._files(repository, session)
-        there.state(repository)
-        fd = there.lock(repository)
+        self._seen(repository, acknowledged, there.state)
+        fd = self._seen(repository, acknowledged, there.lock)
         if fd is None:
             return None
         try:
             # Read again: the offset may have moved until we had the lock.
-            return UploadSession(session, there, fd, there.state(repository), self._hashers)
+            state = self._seen(repository, acknowledged, there.state)
+            return UploadSession(session, there, fd, state, self._hashers, lag=_LAG if self.may_lag else 0.0)
         except BaseException:
             os.close(fd)
             raise
 
+    def _seen(
+        self, repository: RepositoryName, acknowledged: int | None, look: Callable[[RepositoryName], Seen]
+    ) -> Seen:
+        """What `look` finds. Raises `UploadUnknown`, or `UploadBehind` if it may be there in a moment."""
+        if not self.may_lag or acknowledged is None:
+            return look(repository)
+        try:
+            found = look(repository)
+        except UploadUnknown as error:
+            raise UploadBehind(repository) from error
+        if isinstance(found, UploadState) and found.offset < acknowledged:
+            raise UploadBehind(repository)
+        return found
+
     @translated
-    def cancel(self, repository: RepositoryName, session: str) -> None:
-        """End a session; a request that is writing to it finds out. Raises `UploadUnknown`."""
+    def cancel(self, repository: RepositoryName, session: str, *, acknowledged: int | None = None) -> None:
+        """End a session; a request that is writing to it finds out.
+
+        Raises `UploadUnknown`, `UploadBehind`.
+        """
         there = self._files(repository, session)
-        there.state(repository)
+        self._seen(repository, acknowledged, there.state)
         there.forget()
 
     @translated
@@ -122,15 +170,24 @@ class UploadSession:
     """
 
     def __init__(
-        self, session: str, there: UploadFiles, fd: int, state: UploadState, hashers: _Hashers
+        self,
+        session: str,
+        there: UploadFiles,
+        fd: int,
+        state: UploadState,
+        hashers: _Hashers,
+        *,
+        lag: float = 0.0,
     ) -> None:
-        self.session = session
+        """`lag`: seconds that content which counts may be missing, because another host has written it."""
+        self.session, self._lag = session, lag
         self.position = state.offset
         self._files, self._state, self._hashers = there, state, hashers
         self._fd: int | None = fd
         # None when another worker had the bytes: then they are hashed again, when the digest is known.
         self._hasher = hashers.take(session, state)
-        if os.fstat(fd).st_size > state.offset:  # of a request that was cut short, or killed
+        # What a request left that was cut short, or killed. The size that is shown here may be an older one.
+        if lag or os.fstat(fd).st_size > state.offset:
             os.ftruncate(fd, state.offset)
 
     @property
@@ -190,9 +247,20 @@ class UploadSession:
         hasher = self._hasher
         if hasher is None or hasher.name != algorithm:
             hasher = hashlib.new(algorithm)
-            for piece in files.chunks(self._open(), self.position):
-                hasher.update(piece)
+            self._hash_again(hasher)
         return Digest(f"{algorithm}:{hasher.hexdigest()}")
+
+    def _hash_again(self, hasher: Any) -> None:
+        """Of content that another server received. Raises `UploadBehind` when it does not come."""
+        done, deadline = 0, time.monotonic() + self._lag
+        while done < self.position:
+            piece = os.pread(self._open(), min(_PIECE, self.position - done), done)
+            if not piece and time.monotonic() >= deadline:
+                raise UploadBehind(self._state.repository)
+            if not piece:
+                time.sleep(_POLL)
+            hasher.update(piece)
+            done += len(piece)
 
     def _open(self) -> int:
         if self._fd is None:
