@@ -114,7 +114,7 @@ class ReceiverProcess:
             url, secret = f"http://127.0.0.1:{port}/", secrets.token_urlsafe(32).encode()
         mark = mark_of(self._store_uuid)
         options = OnMissOptions(
-            url, secret, on_miss.timeout, profile.http.vhosts, on_miss.failures_per_minute, mark
+            (url,), secret, on_miss.timeout, profile.http.vhosts, on_miss.failures_per_minute, mark
         )
         self._home.mkdir(parents=True, exist_ok=True)
         path = self._home / "on-miss.json"

@@ -135,7 +135,7 @@ def _app(options: ServerOptions) -> ASGIApp:
     endpoints = service_endpoints(readiness, guard, metrics)
     return create_app(
         store, on_request=to_all(*reports), guard=guard, endpoints=endpoints, writable=options.writable,
-        limits=options.limits, on_miss=_on_miss(options), extension=extension, readiness=readiness,
+        limits=options.limits, on_miss=_on_miss(options, store), extension=extension, readiness=readiness,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def _check(options: ServerOptions) -> None:
     if options.writable:
         store.require_shareable()
     guard = _guard(options, store)
-    _on_miss(options)
+    _on_miss(options, store)
     if options.extension:
         options.extension.load(store, guard)
     if options.access_log:
@@ -174,13 +174,16 @@ def _guard(options: ServerOptions, store: Store) -> Guard | None:
     return Guard(options.access, store)
 
 
-def _on_miss(options: ServerOptions) -> OnMiss | None:
+def _on_miss(options: ServerOptions, store: Store) -> OnMiss | None:
     if options.on_miss is None:
         return None
     from registry_server.http.pull_through.on_miss import OnMiss
+    from registry_server.http.pull_through.receivers import ReceiverClient
     from registry_server.http.pull_through.webhook_client import OnMissOptions
 
-    return OnMiss(OnMissOptions.read(options.on_miss))
+    given = options.on_miss
+    call = given if isinstance(given, OnMissOptions) else OnMissOptions.read(given)
+    return OnMiss(ReceiverClient.of(call, store.receivers))
 
 
 def _load(options: ServerOptions, parent: int) -> ASGIApp:

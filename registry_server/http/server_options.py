@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_server.http.push.push_limits import PushLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from registry_server.http.auth.access_options import AccessOptions
     from registry_server.http.extension import ExtensionName
+    from registry_server.http.pull_through.webhook_client import OnMissOptions
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 
 
@@ -41,7 +42,8 @@ class ServerOptions:
     writable: bool = False  # whether clients may push and delete at all
     limits: PushLimits = field(default_factory=PushLimits)
     shared_file_system: SharedFileSystem = "auto"
-    on_miss: Path | None = None  # a file with `OnMissOptions` as JSON; None: what is not here is not here
+    # Or a file with that as JSON, for a child process. None: what is not here is not here.
+    on_miss: OnMissOptions | Path | None = None
     extension: ExtensionName | None = None
 
     @property
@@ -69,6 +71,7 @@ class ServerOptions:
             given += ["--limit", limit]
         if self.shared_file_system != "auto":
             given += ["--shared-file-system", self.shared_file_system]
+        assert self.on_miss is None or isinstance(self.on_miss, Path), "the secret is no argument"
         given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
         given += ["--extension", str(self.extension)] if self.extension else []
         return given

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, StoreNotShareable, translated
+from registry_server.store.mirror_state.receivers import ReceiverRecords
 from registry_server.store.mirror_state.run_reports import Reports
 from registry_server.store.repository import Repository
 from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
@@ -37,6 +38,7 @@ class Store:
         self.root = Path(main.folder)
         self.uuid = main.uuid
         self.reports = Reports(main.objects)
+        self.receivers = ReceiverRecords(main.objects)
         self._main = main
         self._by_segment = by_segment
         self._roots = list({each.folder: each for each in (main, *by_segment.values())}.values())

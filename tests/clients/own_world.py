@@ -131,7 +131,7 @@ def _mirror(settings: Settings) -> Iterator[Directly]:
     receiver = Receiver(listener, SECRET, service.answer, resolve=service.resolve)
     threading.Thread(target=receiver.serve, daemon=True).start()
     call = Path(settings.work) / "on-miss.json"
-    call.write_text(OnMissOptions(f"http://127.0.0.1:{listener.getsockname()[1]}/", SECRET, 20).to_json())
+    call.write_text(OnMissOptions((f"http://127.0.0.1:{listener.getsockname()[1]}/",), SECRET, 20).to_json())
     server = ServerProcess(replace(server_options(profile), on_miss=call))
     try:
         yield work

@@ -137,7 +137,7 @@ def mirroring(
         threading.Thread(target=receiver.serve, daemon=True).start()
         call = folder / "on-miss.json"
         limit = profile.http.on_miss.failures_per_minute
-        options = OnMissOptions(url, SECRET, timeout, profile.http.vhosts, limit, mark_of(store.uuid))
+        options = OnMissOptions((url,), SECRET, timeout, profile.http.vhosts, limit, mark_of(store.uuid))
         call.write_text(options.to_json())
         log = RequestLog(folder / "access.log")
         roots = profile.storage.roots()

@@ -125,7 +125,7 @@ def test_a_receiver_of_ones_own_is_called_and_not_started(tmp_path: Path) -> Non
     assert receiver.call_file is not None
     assert receiver.call_file.stat().st_mode & 0o777 == 0o600
     assert OnMissOptions.read(receiver.call_file) == OnMissOptions(
-        "http://127.0.0.1:1/miss", b"s3cret", 5.0, mark="mirrorflow-0"
+        ("http://127.0.0.1:1/miss",), b"s3cret", 5.0, mark="mirrorflow-0"
     )
     assert "s3cret" not in repr(OnMissOptions.read(receiver.call_file))
     receiver.stop()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cachetools import FIFOCache
 
 from registry_server.http.errors import MethodNotAllowed
-from registry_server.http.pull_through.webhook_client import ReceiverFailed, call
+from registry_server.http.pull_through.webhook_client import ReceiverFailed
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import RepositoryName
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from registry_server.http.pull_through.webhook_client import OnMissOptions
+    from registry_server.http.pull_through.receivers import ReceiverClient
 
 NAMESPACE = "ns"
 # In the scope of a request: the namespace that it named and that there is, and the name that it asked for.
@@ -47,8 +47,8 @@ class _LocalName:
 class NamespaceResolver:
     """Gives a route our own name of the repository."""
 
-    def __init__(self, options: OnMissOptions, clock: Callable[[], float]) -> None:
-        self._options = options
+    def __init__(self, receivers: ReceiverClient, clock: Callable[[], float]) -> None:
+        self._receivers, self._options = receivers, receivers.options
         self._clock = clock
         self._local_names: FIFOCache[tuple[str, str, RepositoryName], _LocalName] = FIFOCache(_MOST)
 
@@ -85,7 +85,7 @@ class NamespaceResolver:
         kind, value, name = key
         question = {"kind": "resolve", kind: value[:300], "repository": name}
         try:
-            found = await call(self._options, question, min(_RECEIVER_TIMEOUT, self._options.timeout))
+            found = await self._receivers.call(question, min(_RECEIVER_TIMEOUT, self._options.timeout))
         except ReceiverFailed:
             return None
         try:

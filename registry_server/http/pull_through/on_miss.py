@@ -26,7 +26,7 @@ from registry_server.http.pull_through.miss_rate_limit import MissRateLimit
 from registry_server.http.pull_through.miss_responses import NONSENSE, refused, stale, unavailable
 from registry_server.http.pull_through.namespaces import FOUND, NamespaceResolver
 from registry_server.http.pull_through.on_demand_lists import OnDemandLists
-from registry_server.http.pull_through.webhook_client import ReceiverFailed, call, marks_in
+from registry_server.http.pull_through.webhook_client import ReceiverFailed, marks_in
 from registry_server.http.routes import BlobOf, ManifestOf, Referrers, Tags
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from registry_server.http.pull_through.webhook_client import OnMissOptions
+    from registry_server.http.pull_through.receivers import ReceiverClient
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.store import Store
 
@@ -68,15 +68,15 @@ class _Known:
 class OnMiss:
     """Stands between the routes and the handlers of one application."""
 
-    def __init__(self, options: OnMissOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._options = options
+    def __init__(self, receivers: ReceiverClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._receivers, self._options = receivers, receivers.options
         self._clock = clock
         self._known: FIFOCache[tuple[RepositoryName, Tag], _Known] = FIFOCache(_MOST_FRESH)
         self._receiver_down_until = 0.0
-        self._namespaces = NamespaceResolver(options, clock)
+        self._namespaces = NamespaceResolver(receivers, clock)
         self._queue = CallQueue()
         self._lists = OnDemandLists(self._call, clock)
-        self._limit = MissRateLimit(options.failures_per_minute, clock)
+        self._limit = MissRateLimit(self._options.failures_per_minute, clock)
 
     async def resolve_namespace(self, route: Any, request: Request) -> Any:
         """The route with our own name in it (namespaces.py). Raises `NamespaceUnknown`."""
@@ -196,7 +196,7 @@ class OnMiss:
         group = question["repository"].partition("/")[0]
         same = tuple(question.get(key) for key in ("kind", "repository", "reference", "last"))
         async with self._queue.turn(same, group, is_here=is_here):
-            return await call(self._options, question | {"timeout": seconds}, seconds, **more)
+            return await self._receivers.call(question, seconds, **more)
 
     def _is_ours(self, request: Request) -> bool:
         """We ask ourselves, directly or around a ring: the answer is what is here, else it would be us."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MARK = "mirrorflow-"
 _MARKS = re.compile(rf"{_MARK}[0-9A-Za-z-]{{1,64}}")
 _MOST_MARKS = 8
-_LONGEST_ANSWER = 64 * 1024  # bytes
+LONGEST_ANSWER = 64 * 1024  # bytes
 
 
 class ReceiverFailed(MirrorflowError):
@@ -33,9 +33,12 @@ class ReceiverFailed(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class OnMissOptions:
-    """Whom to call. `timeout` in seconds, for the whole call."""
+    """Whom to call. `timeout` in seconds, for the whole call.
 
-    url: str
+    Without `urls`: the receivers that have a record in the store.
+    """
+
+    urls: tuple[str, ...]
     secret: bytes
     timeout: float = 60.0
     vhosts: Mapping[str, str] = field(default_factory=dict)  # host -> the registry entry that it stands for
@@ -43,18 +46,18 @@ class OnMissOptions:
     mark: str = ""  # what is in the `Via` of the mirror's own requests to upstream registries
 
     def __repr__(self) -> str:
-        return f"OnMissOptions(url={self.url!r}, timeout={self.timeout!r})"
+        return f"OnMissOptions(urls={self.urls!r}, timeout={self.timeout!r})"
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From a file of JSON, `{"url", "secret", "timeout"}`. Raises OSError, `ReceiverFailed`."""
+        """From a file of JSON, `{"url" or "urls", "secret", "timeout"}`. Raises OSError, `ReceiverFailed`."""
         try:
             found = json.loads(path.read_text())
-            url, secret, timeout = str(found["url"]), str(found["secret"]).encode(), float(found["timeout"])
+            urls = found["urls"] if "urls" in found else [found["url"]]
             return cls(
-                url,
-                secret,
-                timeout,
+                tuple(map(str, urls)),
+                str(found["secret"]).encode(),
+                float(found["timeout"]),
                 dict(found.get("vhosts", {})),
                 int(found.get("failuresPerMinute", 0)),
                 str(found.get("mark", "")),
@@ -65,7 +68,7 @@ class OnMissOptions:
             ) from error
 
     def to_json(self) -> str:
-        document = {"url": self.url, "secret": self.secret.decode(), "timeout": self.timeout}
+        document = {"urls": self.urls, "secret": self.secret.decode(), "timeout": self.timeout}
         document |= {"failuresPerMinute": self.failures_per_minute, "mark": self.mark}
         return json.dumps(document | {"vhosts": dict(self.vhosts)})
 
@@ -81,49 +84,63 @@ def marks_in(via: str) -> list[str]:
 
 
 async def call(
-    options: OnMissOptions,
+    url: str,
+    secret: bytes,
     question: dict[str, Any],
     timeout: float,  # noqa: ASYNC109 - callers have different timeouts
     *,
-    longest: int = _LONGEST_ANSWER,
+    connect: float,
+    longest: int = LONGEST_ANSWER,
 ) -> dict[str, Any]:
-    """Ask, and return the answer's JSON, of at most `longest` bytes. Raises `ReceiverFailed`."""
+    """Ask, and return the answer's JSON, of at most `longest` bytes. Raises `ReceiverFailed`.
+
+    `connect`: the part of `timeout` in which the connection must be made.
+    """
     try:
         async with asyncio.timeout(timeout):
-            return _read_answer(await _exchange(options, question, longest))
+            return _read_answer(await _exchange(url, _request(url, secret, question), connect, longest))
     except TimeoutError:
-        raise ReceiverFailed(f"no answer from {options.url} within {timeout:g} s") from None
+        raise ReceiverFailed(f"no answer from {url} within {timeout:g} s") from None
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise ReceiverFailed(f"no answer from {options.url}: {error}") from error
+        raise ReceiverFailed(f"no answer from {url}: {error}") from error
 
 
-async def _exchange(options: OnMissOptions, question: dict[str, Any], longest: int) -> bytes:
-    parts = urlsplit(options.url)
-    secure = ssl.create_default_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if secure else 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure, limit=_LONGEST_ANSWER)
+async def _exchange(url: str, request: bytes, connect: float, longest: int) -> bytes:
+    reader, writer = await _connected(url, connect)
     try:
-        writer.write(_request(options, question))
+        writer.write(request)
         await writer.drain()
         # `Connection: close`: the answer ends where the connection does.
         answer = bytearray()
-        while piece := await reader.read(_LONGEST_ANSWER):
+        while piece := await reader.read(LONGEST_ANSWER):
             answer += piece
             if len(answer) > longest:
-                raise ReceiverFailed(f"the answer of {options.url} is longer than {longest} bytes")
+                raise ReceiverFailed(f"the answer of {url} is longer than {longest} bytes")
         return bytes(answer)
     finally:
         writer.close()
 
 
-def _request(options: OnMissOptions, question: dict[str, Any]) -> bytes:
-    parts = urlsplit(options.url)
+async def _connected(url: str, seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises OSError, `ReceiverFailed`."""
+    parts = urlsplit(url)
+    secure = ssl.create_default_context() if parts.scheme == "https" else None
+    port = parts.port or (443 if secure else 80)
+    opening = asyncio.open_connection(parts.hostname, port, ssl=secure, limit=LONGEST_ANSWER)
+    try:
+        return await asyncio.wait_for(opening, seconds)
+    except TimeoutError:
+        raise ReceiverFailed(f"no connection to {url} within {seconds:g} s") from None
+
+
+def _request(url: str, secret: bytes, question: dict[str, Any]) -> bytes:
+    parts = urlsplit(url)
     body = json.dumps({"version": 1, "id": secrets.token_hex(16), **question}).encode()
     timestamp = f"{time.time():.3f}"
     head = (
         f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"{TIMESTAMP}: {timestamp}\r\n{SIGNATURE}: {sign(options.secret, timestamp, body)}\r\n\r\n"
+        f"{TIMESTAMP}: {timestamp}\r\n{SIGNATURE}: {sign(secret, timestamp, body)}\r\n\r\n"
     )
     return head.encode("ascii") + body
 

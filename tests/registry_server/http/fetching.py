@@ -71,7 +71,7 @@ def fetching(store: Store, folder: Path) -> Iterator[Fetching]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         url = f"http://127.0.0.1:{server.server_port}/"
-        found.options.write_text(OnMissOptions(url, b"only for this test", 20.0).to_json())
+        found.options.write_text(OnMissOptions((url,), b"only for this test", 20.0).to_json())
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield found
