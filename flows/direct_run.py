@@ -35,8 +35,9 @@ class _Terminal:
     def not_saved(self, reason: str) -> None:
         complain(reason)
 
-    def abandoned(self, report: Report) -> None:
+    def abandoned(self, report: Report) -> bool:
         complain(f"{report.registry}: {report.message}")
+        return False
 
 
 def run_direct(

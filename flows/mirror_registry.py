@@ -9,7 +9,6 @@ file by its path.
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.entries import part_name
-from flows.lifecycle.parent_death import die_with_parent
+from flows.lifecycle.engine_process import prepare_engine_process
 from flows.mirroring import mirror_entry
 from flows.reporting.artifacts import RunArtifacts, current_run_name, final_state
 from profiles.values.shard import SHARD_PATTERN, Shard
@@ -55,8 +54,7 @@ def mirror_registry(
         only: Images or repositories to look at, e.g. `library/nginx:1.25`; all if left out.
         shard: Part of the repositories, e.g. `2/4` for the second of four; all of them if left out.
     """
-    if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a runner: when that is killed, so are we
-        die_with_parent(os.getppid())
+    prepare_engine_process()
     try:
         part = Shard.parse(shard) if shard else None
         display = RunArtifacts(part_name(registry, part))

@@ -58,8 +58,11 @@ class Display(Protocol):
         """The store has no report of this run."""
         ...
 
-    def abandoned(self, report: Report) -> None:
-        """Steps do not end although they were asked to; the process exits next. Any thread may call."""
+    def abandoned(self, report: Report) -> bool:
+        """Steps do not end although they were asked to; the process exits next. Any thread may call.
+
+        Whether the Prefect server knows how the run has ended.
+        """
         ...
 
 

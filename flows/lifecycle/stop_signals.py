@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from flows.lifecycle.engine_process import forced_exit_code
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,7 +18,6 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 # A task that waits for its retry sleeps in Prefect, where nothing can wake it: `retryDelay: 5m` would hold
 # the exit for minutes. The runner of `up` kills after 10 s; who runs here leaves a little earlier.
 GRACE_SECONDS: Final = 8.0
-_INTERRUPTED: Final = 130
 
 
 @dataclass(slots=True)
@@ -24,12 +25,15 @@ class StopSignal:
     """`event` is what the steps look at."""
 
     event: threading.Event = field(default_factory=threading.Event)
-    _on_forced_exit: list[Callable[[], None]] = field(default_factory=list)
+    _on_forced_exit: list[Callable[[], bool]] = field(default_factory=list)
     _timer: threading.Timer | None = None
 
     @contextmanager
-    def on_forced_exit_do(self, work: Callable[[], None]) -> Iterator[None]:
-        """`work` is called, in another thread, when the block does not end in time."""
+    def on_forced_exit_do(self, work: Callable[[], bool]) -> Iterator[None]:
+        """`work` is called, in another thread, when the block does not end in time.
+
+        It returns whether the Prefect server knows how the run has ended.
+        """
         self._on_forced_exit.append(work)
         try:
             yield
@@ -50,12 +54,14 @@ class StopSignal:
             self._timer.cancel()
 
     def _force_exit(self) -> None:
+        known: list[bool] = []
         try:
             for each in tuple(self._on_forced_exit):
                 with suppress(Exception):  # the others have something to save, too
-                    each()
+                    known.append(each())
         finally:
-            os._exit(_INTERRUPTED)  # sleeping threads cannot be ended in any other way; the store bears it
+            code = forced_exit_code(is_known=bool(known) and all(known))
+            os._exit(code)  # sleeping threads cannot be ended in any other way; the store bears it
 
 
 @contextmanager

@@ -15,13 +15,23 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.entries import part_name, run_name
+from flows.lifecycle.engine_process import is_engine_process
 from flows.reporting.console import complain
 from profiles.values.shard import Shard, ShardInvalid
 from registry_server.human_units import human_bytes, human_seconds
+from tasks.engines.prefect_tasks import STOPPED
 from tasks.results.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ log = logging.getLogger("mirrorflow")
 
 # A table of thousands of rows is a wall; the JSON report in the store has them all.
 _ROWS: Final = 500
+_UNFINISHED: Final = TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
 
 
 def current_run_name() -> str:
@@ -87,15 +98,23 @@ class RunArtifacts:
         """The store is full, or read-only."""
         log.error("%s", reason)
 
-    def abandoned(self, report: Report) -> None:
+    def abandoned(self, report: Report) -> bool:
         """The process has to exit with the run unfinished."""
-        complain(f"{report.registry}: {report.message}")
+        (log.warning if is_engine_process() else complain)(f"{report.registry}: {report.message}")
         if self.run_id:
-            self._context.run(self._cancel, report.message)
+            self._context.run(cancel_now, UUID(self.run_id), report.message)
+        return bool(self.run_id)
 
-    def _cancel(self, message: str) -> None:
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(self.run_id), Cancelled(message=message), force=True)
+
+def cancel_now(run: UUID, message: str) -> None:
+    """The run and the task runs that it leaves unfinished; the run first, for it is what others wait for."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Cancelled(message=message), force=True)
+        for task_run in client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])),
+            task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=_UNFINISHED)),
+        ):
+            client.set_task_run_state(task_run.id, Cancelled(message=STOPPED), force=True)
 
 
 def final_state(report: Report) -> State[None]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tasks.engines.direct_engine import Call
     from tasks.on_demand.work import WorkStep
 
+STOPPED: Final = "the run was asked to stop"
 # The store is the cache: a run that is tried again must look at it and at the upstream, not at an old answer.
 NO_REMEMBERING: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
 
@@ -108,7 +109,7 @@ def _carry_out(step: str, key: str, label: str, *inputs: Any, known: Output[Any]
     before = running.tried.pop(this, None)
     output = known if known and not before else running.call(step, values, before)
     if output.error is not None and is_stop(output.error):
-        return Cancelled(message="the run was asked to stop", data=output)
+        return Cancelled(message=STOPPED, data=output)
     if output.error is not None:
         running.tried[this] = output
         return Failed(message=str(output.error), data=output)

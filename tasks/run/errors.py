@@ -192,5 +192,13 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def is_stop(error: BaseException) -> bool:
-    """Whether it only says that the run was asked to end, which is nobody's failure."""
+    """Whether it only says that the run was asked to end, which is nobody's failure.
+
+    Of several errors, and of one with a cause: whether all of it does.
+    """
+    if isinstance(error, StepFailed):
+        return all(is_stop(each) for each in error.failures.values())
+    if isinstance(error, BlobNotCopied | CompanionNotCopied):
+        cause = error.args[1]
+        return cause is not None and is_stop(cause)
     return isinstance(error, (Stopped, WaitCancelled))

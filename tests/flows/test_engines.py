@@ -302,7 +302,8 @@ def test_a_bug_of_an_engine_ends_the_run_with_a_report(tmp_path: Path, upstream:
 
         def not_saved(self, reason: str) -> None: ...
 
-        def abandoned(self, report: Any) -> None: ...
+        def abandoned(self, report: Any) -> bool:
+            raise NotImplementedError
 
     broken = Broken()
     report = mirror_entry(

@@ -11,6 +11,7 @@ from registry_server.oci.errors import ManifestInvalid, MirrorflowError
 from registry_server.store.errors import StoreFull, StoreLocked, WaitCancelled
 from tasks.run.errors import (
     BlobNotCopied,
+    CompanionNotCopied,
     NoPlatform,
     NotWanted,
     StepFailed,
@@ -96,7 +97,18 @@ def test_an_error_is_one_sentence_also_after_prefect_has_pickled_it(
     assert str(again) == words
 
 
-def test_to_be_stopped_is_nobodys_failure() -> None:
-    assert is_stop(Stopped())
-    assert is_stop(WaitCancelled("cancelled while another writer was filling it"))
-    assert not is_stop(BUSY)
+@pytest.mark.parametrize(
+    ("error", "stopped"),
+    [
+        pytest.param(Stopped(), True, id="stopped"),
+        pytest.param(WaitCancelled("cancelled while another writer was filling it"), True, id="waited"),
+        pytest.param(BUSY, False, id="the upstream"),
+        pytest.param(StepFailed({"a": Stopped(), "b": Stopped()}, of=3), True, id="all that did not pass"),
+        pytest.param(StepFailed({"a": Stopped(), "b": BUSY}, of=3), False, id="one failed before"),
+        pytest.param(BlobNotCopied(BLOB, Stopped()), True, id="a blob that was on its way"),
+        pytest.param(BlobNotCopied(BLOB, None), False, id="a blob that nobody has"),
+        pytest.param(CompanionNotCopied("a signature", Stopped()), True, id="a companion"),
+    ],
+)
+def test_to_be_stopped_is_nobodys_failure(error: MirrorflowError, *, stopped: bool) -> None:
+    assert is_stop(error) is stopped
