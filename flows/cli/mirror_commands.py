@@ -147,7 +147,7 @@ def deploy(
     ] = None,
 ) -> None:
     """Register the deployments with an existing Prefect server (PREFECT_API_URL)."""
-    from flows.orchestration.deploy import deploy_profile
+    from flows.orchestration.work_pools.deploy import deploy_profile
 
     for line in deploy_profile(load(profile), work_pool):
         out.print(line, markup=False)

@@ -6,7 +6,9 @@
   final state gives its slot back; a slot that still counts as taken afterwards is reset.
 - Runs that were due in the meantime: one of them is enough.
 
-Only for who holds the store's claim: nobody else then runs flows of these deployments.
+Only for who holds the store's claim: nobody else then runs flows of these deployments. Those of a work pool
+are left alone: workers run them, on whatever host, and automations look after them
+(work_pools/crash_detection.py).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class CleanupResult:
 
 def clear_leftovers(client: SyncPrefectClient, store_uuid: str) -> CleanupResult:
     """Mend what is left over of this store's deployments; safe to repeat."""
-    deployments = our_deployments(client, store_uuid)
+    deployments = [each for each in our_deployments(client, store_uuid) if each.work_pool_name is None]
     if not deployments:
         return CleanupResult()
     ids = [deployment.id for deployment in deployments]

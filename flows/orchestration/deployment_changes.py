@@ -86,7 +86,7 @@ def changed_fields(live: DeploymentResponse, wanted: Mapping[str, Any], last: La
     parameters = {name: value for name, value in live.parameters.items() if name in known}
     fields = {
         **{name: wanted[name] for name in ("description", "entrypoint", "parameter_openapi_schema")},
-        "parameters": parameters | wanted["parameters"],
+        "parameters": parameters | _changed_parameters(live, wanted),
         "tags": merge_tags(live.tags, last.tags, wanted["tags"]),
         "job_variables": merge_variables(live.job_variables, last.job_variables, wanted["job_variables"]),
     }
@@ -94,6 +94,13 @@ def changed_fields(live: DeploymentResponse, wanted: Mapping[str, Any], last: La
         fields["paused"] = False
     changed = {name: value for name, value in fields.items() if value != getattr(live, name)}
     return changed | _changed_queue(live, wanted)
+
+
+def _changed_parameters(live: DeploymentResponse, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """`up` has no say in where the workers of a pool find the profile: `deploy` has told them."""
+    by_up = live.work_pool_name is not None and wanted["work_pool_name"] is None
+    kept = {"profile"} & live.parameters.keys() if by_up else set()
+    return {name: value for name, value in wanted["parameters"].items() if name not in kept}
 
 
 def _changed_queue(live: DeploymentResponse, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.entries import part_name
 from flows.orchestration.deployments import Definition
+from flows.orchestration.work_pools.crash_detection import with_heartbeat
 from profiles.values.shard import Shard
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _definition(entry: RegistryEntry, shard: Shard | None, path: Path) -> Defini
         timing=entry.timing,
         parameters=parameters | ({"shard": str(shard)} if shard else {}),
         tags=entry.deployment.tags,
-        job_variables=entry.deployment.job_variables,
+        job_variables=with_heartbeat(entry.deployment.job_variables),
         work_queue=entry.deployment.work_queue,
     )
 

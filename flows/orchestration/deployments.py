@@ -155,11 +155,12 @@ def pause_deployments(client: SyncPrefectClient, store_uuid: str) -> None:
     """Stop the schedules of those that run. Prefect then also forgets the runs that it had planned, so that
     nothing waits to be made up for when the mirror comes back: applying the definitions resumes them. A
     tag tells them from those that a user paused; it is set in the same request, so a crash parts them not.
+    Those of a work pool go on: its workers run them.
     """
     from prefect.client.schemas.actions import DeploymentUpdate
 
     for deployment in our_deployments(client, store_uuid):
-        if not deployment.paused:
+        if not deployment.paused and deployment.work_pool_name is None:
             tags = deployment_changes.merge_tags(deployment.tags, (), (PAUSED_TAG,))
             client.update_deployment(deployment.id, DeploymentUpdate(paused=True, tags=tags))
 

@@ -142,7 +142,7 @@ class RunnerProcess:
                 first_runs=first_runs,
             )
         )
-        for applied in changes.applied:
+        for applied in [each for each in changes.applied if each.work_pool is None]:  # others have workers
             stand_in = cast("RunnerDeployment", _Registered(applied.id, applied.name))
             await runner.aadd_deployment(stand_in)
         self._ids = {applied.id: applied.name for applied in changes.applied}

@@ -19,13 +19,15 @@ _SHOWN: Final = 5
 @dataclass(frozen=True, slots=True)
 class EntrySchedule:
     """A deployment: `timing` in words ("" without a schedule), `due` its next run by schedule in unix
-    seconds (None without one), `started` whether a run begins now, `paused` whether a user has paused it."""
+    seconds (None without one), `started` whether a run begins now, `paused` whether a user has paused it.
+    `work_pool` is the pool whose workers run it; "": `up` does."""
 
     name: str
     timing: str
     due: float | None
     started: bool
     paused: bool = False
+    work_pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class DeploymentsApplied:
                     each.due.timestamp() if each.due else None,
                     each.started,
                     each.paused,
+                    each.work_pool or "",
                 )
                 for each in changes.applied
             )

@@ -29,6 +29,7 @@ from flows.orchestration.prefect_server import PrefectServer, end_process, kill_
 from flows.orchestration.runner import GRACE, RunnerOptions
 from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, RunnerFailed, read_event
 from flows.orchestration.user_server import require_server
+from flows.orchestration.work_pools.crash_detection import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
 from flows.page.application import with_page
 from flows.receiver.child_process import ReceiverProcess
 from flows.settings import client_environment, own_server_wanted, prefect_home
@@ -308,9 +309,15 @@ class Supervisor:
 
 
 def runner_environment(environment: Mapping[str, str], api_url: str, home: Path) -> dict[str, str]:
-    """Of the runner and its runs: what Prefect has to say below a warning goes to its API only."""
-    quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
-    return {**quiet, **client_environment(environment, api_url=api_url, home=home)}
+    """Of the runner and its runs: what Prefect has to say below a warning goes to its API only.
+
+    The runs send heartbeats as often as the automation of `deploy` expects: it looks after all of a store.
+    """
+    ours = {
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        HEARTBEAT_VARIABLE: str(HEARTBEAT_SECONDS),
+    }
+    return {**ours, **client_environment(environment, api_url=api_url, home=home)}
 
 
 def run_up(

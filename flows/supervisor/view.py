@@ -147,8 +147,8 @@ def schedule_table(entries: Iterable[EntrySchedule]) -> Table:
     for heading in ("registry entry", "schedule", "next run"):
         table.add_column(heading, header_style="bold")
     for entry in entries:
-        rhythm = entry.timing or "no schedule"
-        table.add_row(Text(entry.name), rhythm, _next_run(entry))
+        where = f", by workers of {entry.work_pool}" if entry.work_pool else ""
+        table.add_row(Text(entry.name), Text(f"{entry.timing or 'no schedule'}{where}"), _next_run(entry))
     return table
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from flows.direct_run import run_direct
 from flows.lifecycle.stop_signals import StopSignal
-from flows.orchestration.deploy import database_note
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployment_runs import Run
 from flows.orchestration.deployments import our_deployments
+from flows.orchestration.work_pools.deploy import database_note
 from flows.processes import share_of
 from profiles.loader import load_profile, parse_profile
 from profiles.values.shard import Shard

@@ -11,10 +11,11 @@ from flows.entries import open_store
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import DeploymentError, apply_definitions
 from flows.orchestration.user_server import named_prefect_errors, require_server
+from flows.orchestration.work_pools import crash_detection
 from flows.settings import client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -48,13 +49,21 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
         if work_pool is not None:
             _require_work_pool(client, work_pool)
         changes = apply_definitions(client, wanted, store_uuid=store.uuid, home=home, work_pool=work_pool)
-        note = database_note(client, loaded.profile)
+        _apply_automations(client, store.uuid, wanted)
+        notes = (database_note(client, loaded.profile), crash_detection.triggers_note(client))
     for applied, definition in zip(changes.applied, wanted, strict=True):
         yield from _lines(applied, definition)
     for name in changes.removed:
         yield f"removed   mirror_registry/{name}"
-    if note:
-        yield f"note      {note}"
+    yield from (f"note      {note}" for note in notes if note)
+
+
+def _apply_automations(client: SyncPrefectClient, store_uuid: str, wanted: Sequence[Definition]) -> None:
+    automations = crash_detection.automations(store_uuid, crash_detection.silence_allowed(wanted))
+    if wanted:
+        crash_detection.apply_automations(client, automations)
+    else:
+        crash_detection.remove_automations(client, automations)
 
 
 def database_note(client: SyncPrefectClient, profile: Profile) -> str:
