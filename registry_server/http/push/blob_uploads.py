@@ -22,7 +22,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.upload_session_files import UploadBehind
+from registry_server.store.spool.upload_session_files import UploadBehind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
