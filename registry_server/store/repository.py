@@ -78,9 +78,7 @@ class Repository(RepositoryReader):
         if len(content) != descriptor.size:
             raise SizeMismatch(expected=descriptor.size, actual=len(content))
         _check_digest(content, descriptor.digest)
-        self._pool.put(descriptor.digest, content)
-        self._objects.mark(self._blob_key(descriptor.digest))
-        self._pool.put(descriptor.digest, content)  # again: a collector may not have seen the marker
+        self._pool.put(descriptor.digest, content, partial(self._mark_received, descriptor.digest))
 
     @translated
     def adopt_upload(self, digest: Digest, fd: int, path: str) -> None:
@@ -102,9 +100,8 @@ class Repository(RepositoryReader):
         descriptor = manifest.descriptor(digest.algorithm if digest else "sha256")
         if digest is not None and descriptor.digest != digest:
             raise DigestMismatch(expected=digest, actual=descriptor.digest)
-        self._pool.put(descriptor.digest, manifest.body)
-        self._record_manifest(manifest, descriptor)
-        self._pool.put(descriptor.digest, manifest.body)  # again: a collector may not have seen the record
+        record = partial(self._record_manifest, manifest, descriptor)
+        self._pool.put(descriptor.digest, manifest.body, record)
         return descriptor
 
     @translated

@@ -29,6 +29,8 @@ from registry_server.store.spool.incoming_files import IncomingFiles
 from registry_server.store.turns.folder import FolderTurns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from registry_server.store.filesystem.durability import Durability
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
     from registry_server.store.objects.objects import Objects
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 _FOLDERS: Final = ("blobs", "incoming", "locks", "repos", "staging")
-_FORMAT: Final = "format.json"
+FORMAT: Final = "format.json"
 STALE_SECONDS: Final = 3600.0
 
 
@@ -54,6 +56,10 @@ class StorageRoot:
     pool: Pool
     uuid: str
     pull_throttle: Throttle = field(default_factory=Throttle)
+    is_local: bool = True
+    """Whether to ask the objects takes no longer than to read a file."""
+    redirect_seconds: float = 0.0
+    """How long an address is good for that a client is sent to for a blob; 0: it is sent to none."""
     sharing_problem: str = ""  # why hosts cannot share it; "" when nothing is wrong
     may_lag: bool = False  # whether what another host has written may be seen some seconds later
 
@@ -68,7 +74,7 @@ class StorageRoot:
 
     def require_present(self) -> None:
         """Raises `StoreMissing` (a volume was unmounted), `StoreDamaged` (another store is in its place)."""
-        found = _read_format(self.objects)
+        found = read_format(self.objects)
         if found is not None and found != self.uuid:
             raise StoreDamaged(
                 f"{self.objects.where} is another store than at the start; restart this process, or mount it"
@@ -86,13 +92,13 @@ def open_root(
     mount = mounted_on(path)
     disk = Disk(path, effective_durability(durability, mount))
     objects = FolderObjects(disk)
-    found = _read_format(objects)
+    found = read_format(objects)
     if found is None and not create:
         raise StoreMissing(f"there is no store in {path} (no format.json); check storage.rootDirectory")
     if found is None:
-        _make_folders(disk)
-        found = _create(objects)
-    _clean_staging(path)
+        make_folders(disk, _FOLDERS)
+        found = create_format(objects)
+    clean_staging(path)
     pool, turns = Pool(objects, FolderTrash(disk)), FolderTurns(disk)
     return StorageRoot(
         objects,
@@ -105,17 +111,22 @@ def open_root(
     )
 
 
-def _read_format(objects: Objects) -> str | None:
+def read_format(objects: Objects) -> str | None:
     """The uuid of the store; None when there is none."""
-    held = objects.get(_FORMAT)
+    held = objects.get(FORMAT)
     if held is None:
         return None
     try:
         body = json.loads(held.content)
+        if "spool" in body:
+            raise StoreMissing(
+                f"{objects.where} is the local folder of the store in {body['objects']}; "
+                "add storage.storageDriver to the profile, or name another storage.rootDirectory"
+            )
         version, identity = int(body["version"]), str(body["uuid"])
     except (ValueError, LookupError, TypeError) as error:
         raise StoreDamaged(
-            f"{objects.where}/{_FORMAT} cannot be read; "
+            f"{objects.where}/{FORMAT} cannot be read; "
             f'write {{"version": {VERSION}, "uuid": "<any uuid>"}} into it'
         ) from error
     if version > VERSION:
@@ -126,26 +137,26 @@ def _read_format(objects: Objects) -> str | None:
     return identity
 
 
-def _make_folders(disk: Disk) -> None:
+def make_folders(disk: Disk, folders: Iterable[str]) -> None:
     path = Path(disk.root)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
-    for folder in _FOLDERS:
+    for folder in folders:
         disk.make_first_folder(f"{disk.root}/{folder}")
 
 
-def _create(objects: Objects) -> str:
+def create_format(objects: Objects) -> str:
     document = {"version": VERSION, "uuid": str(uuid.uuid4()), "created": time.time()}
     # Of several processes that create the store at once, one wins.
     with contextlib.suppress(Conflict):
-        objects.put(_FORMAT, records.encode(document), new=True)
-    found = _read_format(objects)
+        objects.put(FORMAT, records.encode(document), new=True)
+    found = read_format(objects)
     if found is None:
-        raise StoreDamaged(f"{objects.where}/{_FORMAT} is not a regular file; remove it")
+        raise StoreDamaged(f"{objects.where}/{FORMAT} is not a regular file; remove it")
     return found
 
 
-def _clean_staging(root: str) -> None:
+def clean_staging(root: str) -> None:
     """Small files that a killed process was writing: nobody will ever name them."""
     before = time.time() - STALE_SECONDS
     for name in files.names(f"{root}/staging"):

@@ -15,6 +15,7 @@ from registry_server.oci.reference import RepositoryName
 from registry_server.store.errors import StoreError, StoreNotShareable, translated
 from registry_server.store.mirror_state.receivers import ReceiverRecords
 from registry_server.store.mirror_state.run_reports import Reports
+from registry_server.store.remote_root import open_remote_root
 from registry_server.store.repository import Repository
 from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
 from registry_server.store.spool.upload_sessions import Uploads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from registry_server.store.filesystem.process_identity import ProcessIdentity
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
     from registry_server.store.objects.objects import Objects
+    from registry_server.store.remote_root import RemoteStorage
 
 
 class Store:
@@ -54,12 +56,16 @@ class Store:
         durability: Durability = "batch",
         create: bool = True,
         shared_file_system: SharedFileSystem = "auto",
+        remote: RemoteStorage | None = None,
     ) -> Store:
         """Open the store in `root`, and make it if `create`.
 
         `subpaths`: "/kube-proxy" -> another root, for repositories whose first part is `kube-proxy`; it holds
         them under their full names. `shared_file_system`: what the operator says of the file system (see
-        `require_shareable`). Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`.
+        `require_shareable`). `remote`: where the store is if not in `root`, which then is the local folder of
+        what is on its way in; there are no subpaths then.
+
+        Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`, `StoreUnreachable`.
         """
         opened: dict[str, StorageRoot] = {}
 
@@ -69,6 +75,8 @@ class Store:
                 opened[real] = open_root(real, durability, create=create, shared=shared_file_system)
             return opened[real]
 
+        if remote is not None:
+            return cls(open_remote_root(os.path.realpath(root), remote, create=create), {})
         main = once(root)
         return cls(main, {_segment(key): once(path) for key, path in (subpaths or {}).items()})
 

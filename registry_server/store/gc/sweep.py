@@ -105,7 +105,7 @@ class Sweep:
         self.report.purged_bytes += (trash.size if self.care.dry_run else trash.purge)(useless)
 
     def _restore(self, digest: Digest) -> None:
-        self.report.restored += self.root.pool.restore(digest)
+        self.report.restored += self.root.pool.trash.give_back(digest)
 
     def _unneeded(self) -> Iterator[tuple[Digest, int]]:
         for key, found in self.root.objects.walk("blobs"):

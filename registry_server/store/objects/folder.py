@@ -199,9 +199,7 @@ class FolderObjects:
         self._disk.flusher.phase()
 
     def now(self) -> float:
-        probe = f"{self._base}staging"
-        os.utime(probe)
-        return os.stat(probe).st_mtime
+        return files.clock(f"{self._base}staging")
 
 
 def _info(entry: os.DirEntry[str]) -> ObjectInfo:

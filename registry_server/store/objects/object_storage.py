@@ -138,6 +138,10 @@ class ObjectStorage:
         """See `Objects`."""
         return next(self._bucket.below(folder), None) is not None
 
+    def has_objects(self, folder: str) -> bool:
+        """See `Objects`."""
+        return self.has_folder(folder)
+
     def folder_version(self, folder: str) -> str:
         """See `Objects`."""
         names = sorted(key for key, _ in self._bucket.directly_in(folder))
@@ -216,6 +220,11 @@ class ObjectStorage:
 
     def _remove_at_once(self, keys: list[str]) -> None:
         self._bucket.ask(keys[0], lambda client: client.delete(keys))
+
+    def move(self, key: str, target: str) -> None:
+        """See `Objects`: copied within the bucket, then removed. S3 copies up to 5 GB."""
+        self._bucket.demand(key, lambda client: client.copy(key, target))
+        self.remove(key)
 
     def take_in(self, key: str, path: str, fd: int) -> None:
         """See `Objects`. By a multipart upload, if it is large; one that ends early is aborted.

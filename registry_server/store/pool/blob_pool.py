@@ -10,7 +10,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from registry_server.store.objects.objects import Objects
 
@@ -54,6 +54,13 @@ class Trash(Protocol):
     Raises OSError or `StoreError`.
     """
 
+    has_content: bool
+    """Whether what is missing in the pool may be here."""
+
+    def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
+        """Put content into the pool, and call `mark`, which marks it: a collector sees that in time."""
+        ...
+
     def adopt(self, digest: Digest, marker: str) -> bool:
         """Put the marker of a blob that the pool has; False when it has not, and nothing is marked then.
 
@@ -62,7 +69,7 @@ class Trash(Protocol):
         ...
 
     def give_back(self, digest: Digest) -> bool:
-        """Put a blob back into the pool; False when it is not in the trash."""
+        """Keep a blob in the pool, or put it back; False when it is not in the trash."""
         ...
 
     def holds(self, digest: Digest) -> bool: ...
@@ -79,7 +86,7 @@ class Trash(Protocol):
         """Bytes of these."""
         ...
 
-    def take(self, blobs: Iterable[Digest]) -> set[Digest]:
+    def take(self, blobs: Collection[Digest]) -> set[Digest]:
         """Move blobs of the pool here; gives those that were taken."""
         ...
 
@@ -112,7 +119,7 @@ class Pool:
 
     def restore(self, digest: Digest) -> bool:
         """Get a blob that is missing out of the trash, if it is there."""
-        return self.trash.give_back(digest)
+        return self.trash.has_content and self.trash.give_back(digest)
 
     def descriptor(self, digest: Digest) -> int | None:
         """An open file of the content; None when it is not here, or is no file."""
@@ -126,10 +133,12 @@ class Pool:
         found = self.objects.get(blob_key(digest))
         return None if found is None else found.content
 
-    def put(self, digest: Digest, content: bytes) -> None:
-        """Small content that was checked in memory; it replaces a damaged object of that name."""
-        if self.size(digest) != len(content) or self.read(digest) != content:
-            self.objects.put(blob_key(digest), content, immutable=True)
+    def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
+        """Small content that was checked in memory; it replaces a damaged object of that name.
+
+        `mark` is called to mark it, once it is there.
+        """
+        self.trash.put(digest, content, mark)
 
     def take_in(self, digest: Digest, path: str, fd: int) -> None:
         """Make the verified local file `path`, open as `fd`, the content of `digest`; it is gone then."""

@@ -14,11 +14,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from registry_server.store.filesystem.disk import file_size, is_file, names, remove, touch
+from registry_server.store.filesystem.disk import file_size, is_file, names, read, remove, touch
 from registry_server.store.pool.blob_pool import Trashed, blob_key, digest_of, file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from registry_server.oci.digest import Digest
     from registry_server.store.filesystem.disk import Disk
@@ -32,6 +32,14 @@ class FolderTrash:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._folder = f"{disk.root}/trash"
+
+    has_content = True
+
+    def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
+        """Twice: a collector that had not seen the mark may have taken it away in between."""
+        self._put(digest, content)
+        mark()
+        self._put(digest, content)
 
     def adopt(self, digest: Digest, marker: str) -> bool:
         """The intent is on record before the look, so that a collector sees the one or the other.
@@ -49,6 +57,11 @@ class FolderTrash:
         self._disk.place(intent, path)
         return True
 
+    def _put(self, digest: Digest, content: bytes) -> None:
+        path = self._path(digest)
+        if not self._is_in_pool(digest) or read(path) != content:
+            self._disk.write(path, content, mode=0o444, immutable=True)
+
     def intents(self) -> Iterator[Digest]:
         for name in names(f"{self._disk.root}/staging"):
             digest = digest_of(name.partition(".")[2])
@@ -60,7 +73,7 @@ class FolderTrash:
             for name in names(f"{self._folder}/{epoch}"):
                 yield Trashed(f"{self._folder}/{epoch}/{name}", digest_of(name))
 
-    def take(self, blobs: Iterable[Digest]) -> set[Digest]:
+    def take(self, blobs: Collection[Digest]) -> set[Digest]:
         folder = f"{self._folder}/{max(self._epochs(), default=0) + 1}"
         os.makedirs(folder, exist_ok=True)
         taken = set()

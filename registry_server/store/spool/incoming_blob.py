@@ -107,6 +107,7 @@ class IncomingBlob:
         if (actual := self._digest()) != self.descriptor.digest:
             self._discard()
             raise DigestMismatch(expected=self.descriptor.digest, actual=actual)
+        os.fchmod(fd, 0o444)  # who follows it is told that it is whole before it is elsewhere
         self._pool.take_in(self.descriptor.digest, self._path, fd)
         self.complete = True
         self._adopt()

@@ -21,7 +21,7 @@ from registry_server.store.filesystem.locks import is_locked, lock_alone, lock_a
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from registry_server.store.filesystem.disk import Disk
@@ -32,8 +32,9 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 class FolderTurns:
     """`Turns` on the files of a disk. Methods raise OSError, but for `claim` and `lease`: `StoreError`."""
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    def __init__(self, disk: Disk, now: Callable[[], float] | None = None) -> None:
+        """`now`: the clock of the objects, where that is not the clock of the disk."""
+        self._disk, self._now = disk, now
 
     def alone(self, name: str) -> AbstractContextManager[None]:
         return lock_alone(self._disk, f"{self._disk.root}/{name}")
@@ -79,7 +80,11 @@ class FolderTurns:
         """Leases of processes that are gone are removed."""
         folder = f"{self._disk.root}/leases"
         began = [_began(f"{folder}/{name}") for name in files.names(folder)]
-        return min((each for each in began if each is not None), default=None)
+        oldest = min((each for each in began if each is not None), default=None)
+        if oldest is None or self._now is None:
+            return oldest
+        now = self._now()  # before the other clock is read: rather too early than too late
+        return now - (files.clock(f"{self._disk.root}/staging") - oldest)
 
     def _path(self, role: str) -> str:
         return f"{self._disk.root}/locks/{quote(role, safe='')}"
