@@ -23,7 +23,7 @@ SECRET_KEY: Final = "not-for-messages"
 ENVIRONMENT: Final = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 """What a process needs to reach the server: set it with `monkeypatch.setenv`, or give it to a child."""
 _REQUEST: Final = re.compile(r" s3_(\w+) (\S+) /")
-_GO_FOLDERS: Final = ("/tmp/gobin", "~/go/bin")  # noqa: S108 - where `go install` puts it
+_GO_FOLDERS: Final = (os.environ.get("GOBIN", ""), "~/go/bin")  # of `go install`
 
 
 @dataclass
