@@ -64,7 +64,7 @@ class ObjectStorage:
 
     def check(self) -> None:
         """Raises `StoreError` where the bucket cannot be listed: the question that costs least."""
-        self.has_folder(_CLOCK)
+        self.has_objects(_CLOCK)
 
     # Reading
 
@@ -134,13 +134,13 @@ class ObjectStorage:
         """See `Objects`."""
         return self._bucket.below(folder)
 
-    def has_folder(self, folder: str) -> bool:
+    def has_objects(self, folder: str) -> bool:
         """See `Objects`."""
         return next(self._bucket.below(folder), None) is not None
 
-    def has_objects(self, folder: str) -> bool:
+    def has_folder(self, folder: str) -> bool:
         """See `Objects`."""
-        return self.has_folder(folder)
+        return self.has_objects(folder)
 
     def folder_version(self, folder: str) -> str:
         """See `Objects`."""
@@ -222,8 +222,14 @@ class ObjectStorage:
         self._bucket.ask(keys[0], lambda client: client.delete(keys))
 
     def move(self, key: str, target: str) -> None:
-        """See `Objects`: copied within the bucket, then removed. S3 copies up to 5 GB."""
-        self._bucket.demand(key, lambda client: client.copy(key, target))
+        """See `Objects`. Copied within the bucket, which Amazon does up to 5 GiB."""
+
+        def copied(client: Client) -> bool:
+            client.copy(key, target)
+            return True
+
+        if not self._bucket.ask(key, copied):
+            raise FileNotFoundError(f"{self.where}/{key}")
         self.remove(key)
 
     def take_in(self, key: str, path: str, fd: int) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry_server.store.errors import StoreLocked
+from registry_server.store.filesystem.disk import Disk
+from registry_server.store.turns.folder import FolderTurns
 from registry_server.store.turns.postgres import PostgresTurns
 from tests.registry_server.store.turns.holder import counting, holding
 from tests.support.postgres_server import running_postgres
@@ -27,6 +29,13 @@ WAIT = 0.3
 """Seconds after which a thread that waits is taken to wait for ever."""
 
 
+_FOLDER = """
+from registry_server.store.filesystem.disk import Disk
+from registry_server.store.turns.folder import FolderTurns
+turns = FolderTurns(Disk({root!r}, "none"))
+"""
+
+
 @dataclass(frozen=True)
 class Place:
     """Turns of this process, and the code by which another one makes its own."""
@@ -41,8 +50,13 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["postgres"])
+@pytest.fixture(params=["folder", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "folder":
+        disk = Disk(str(tmp_path / "store"), "none")
+        disk.make_first_folder(disk.root)
+        (tmp_path / "store" / "format.json").touch()
+        return Place(FolderTurns(disk), _FOLDER.format(root=disk.root))
     server: PostgresServer = request.getfixturevalue("postgres")
     code = (
         "import time\n"
@@ -87,7 +101,7 @@ class Taking:
         pytest.param("alone", "among_others", "a", True, id="among others after alone"),
         pytest.param("among_others", "alone", "a", True, id="alone after among others"),
         pytest.param("among_others", "among_others", "a", False, id="two among others"),
-        pytest.param("alone", "alone", "a/b", False, id="another name"),
+        pytest.param("alone", "alone", "b", False, id="another name"),
     ],
 )
 def test_who_waits_for_whom(turns: Turns, first: str, second: str, name: str, *, waits: bool) -> None:
