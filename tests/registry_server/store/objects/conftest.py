@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registry_server.store.filesystem.disk import Disk
+from registry_server.store.objects.folder import FolderObjects
 from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.storage_driver import RetryLimits, StorageDriver
 from tests.support import s3_trouble as trouble
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from registry_server.store.objects.objects import Objects
     from tests.support.object_storage import S3Server
     from tests.support.s3_trouble import TroubledS3
 
@@ -47,5 +50,17 @@ def driver(network: TroubledS3, tmp_path: Path) -> StorageDriver:
 
 
 @pytest.fixture
-def objects(driver: StorageDriver) -> ObjectStorage:
+def remote(driver: StorageDriver) -> ObjectStorage:
     return ObjectStorage(driver)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    if request.param == "folder":
+        disk = Disk(str(tmp_path / "store"), "none")
+        disk.make_first_folder(f"{disk.root}/staging")
+        (tmp_path / "store" / "format.json").touch()
+        return FolderObjects(disk)
+    server: S3Server = request.getfixturevalue("s3")
+    # A prefix of its own: nothing of another test is seen.
+    return ObjectStorage(StorageDriver("s3", "bucket", f"tests/{tmp_path.name}", regionendpoint=server.url))

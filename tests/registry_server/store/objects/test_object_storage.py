@@ -27,23 +27,23 @@ HERE = Path(__file__).resolve().parents[4]
 
 
 def test_an_upload_that_fails_leaves_nothing(
-    objects: ObjectStorage, network: TroubledS3, s3: S3Server, tmp_path: Path
+    remote: ObjectStorage, network: TroubledS3, s3: S3Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "spooled"
     path.write_bytes(os.urandom(20 << 20))
     network.plan = lambda method, number: trouble.BROKEN if method == "PUT" and number else ""
     fd = os.open(path, os.O_RDWR)
     with pytest.raises(StoreUnreachable):
-        objects.take_in("blobs/x", str(path), fd)
+        remote.take_in("blobs/x", str(path), fd)
     os.close(fd)
     assert path.exists()
     network.plan = lambda _method, _number: ""
-    assert objects.look("blobs/x") is None
+    assert remote.look("blobs/x") is None
     assert s3.uploads("bucket") == 0
 
 
 def test_an_upload_of_a_file_that_becomes_shorter_leaves_nothing(
-    objects: ObjectStorage, network: TroubledS3, tmp_path: Path
+    remote: ObjectStorage, network: TroubledS3, tmp_path: Path
 ) -> None:
     path = tmp_path / "spooled"
     path.write_bytes(os.urandom(80 << 20))
@@ -56,9 +56,9 @@ def test_an_upload_of_a_file_that_becomes_shorter_leaves_nothing(
 
     network.plan = cut
     with pytest.raises(StoreError, match="became shorter"):
-        objects.take_in("blobs/x", str(path), fd)
+        remote.take_in("blobs/x", str(path), fd)
     os.close(fd)
-    assert objects.look("blobs/x") is None
+    assert remote.look("blobs/x") is None
 
 
 UPLOAD = """
@@ -72,7 +72,7 @@ objects.take_in("blobs/x", sys.argv[3], os.open(sys.argv[3], os.O_RDWR))
 
 
 def test_an_upload_whose_process_is_killed_is_never_seen(
-    objects: ObjectStorage, driver: StorageDriver, network: TroubledS3, tmp_path: Path
+    remote: ObjectStorage, driver: StorageDriver, network: TroubledS3, tmp_path: Path
 ) -> None:
     path = tmp_path / "spooled"
     path.write_bytes(os.urandom(40 << 20))
@@ -86,13 +86,13 @@ def test_an_upload_whose_process_is_killed_is_never_seen(
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     network.delay = 0.0
-    assert objects.look("blobs/x") is None
-    assert [*objects.walk("blobs")] == []
+    assert remote.look("blobs/x") is None
+    assert [*remote.walk("blobs")] == []
 
 
-def test_a_presigned_url_can_be_read_by_anybody_in_parts(objects: ObjectStorage, s3: S3Server) -> None:
-    objects.put("blobs/x", b"0123456789")
-    url = objects.url("blobs/x", 60)
+def test_a_presigned_url_can_be_read_by_anybody_in_parts(remote: ObjectStorage, s3: S3Server) -> None:
+    remote.put("blobs/x", b"0123456789")
+    url = remote.url("blobs/x", 60)
     assert url is not None
     assert SECRET_KEY not in url
     with urllib.request.urlopen(url) as response:
@@ -102,36 +102,36 @@ def test_a_presigned_url_can_be_read_by_anybody_in_parts(objects: ObjectStorage,
         assert (response.status, response.read()) == (206, b"345")
 
 
-def test_an_unchanged_object_is_parsed_without_being_sent_again(objects: ObjectStorage, s3: S3Server) -> None:
-    objects.put("a", b"x" * 1000)
-    first = objects.parsed("a", bytes.decode)
+def test_an_unchanged_object_is_parsed_without_being_sent_again(remote: ObjectStorage, s3: S3Server) -> None:
+    remote.put("a", b"x" * 1000)
+    first = remote.parsed("a", bytes.decode)
     s3.new_requests()
-    assert objects.parsed("a", bytes.decode) is first
+    assert remote.parsed("a", bytes.decode) is first
     assert len(s3.new_requests()) == 1
 
 
-def test_contents_that_did_not_change_cost_one_listing(objects: ObjectStorage, network: TroubledS3) -> None:
+def test_contents_that_did_not_change_cost_one_listing(remote: ObjectStorage, network: TroubledS3) -> None:
     for number in range(20):
-        objects.put(f"tags/{number}", b"content")
-    before = dict(objects.contents("tags"))
+        remote.put(f"tags/{number}", b"content")
+    before = dict(remote.contents("tags"))
     network.seen.clear()
-    assert dict(objects.contents("tags")) == before
+    assert dict(remote.contents("tags")) == before
     assert network.seen == ["GET"]
 
 
 def test_a_page_costs_one_request_however_many_names_there_are(
-    objects: ObjectStorage, network: TroubledS3
+    remote: ObjectStorage, network: TroubledS3
 ) -> None:
-    objects.mark(*(f"tags/{number:04}" for number in range(2_100)))
+    remote.mark(*(f"tags/{number:04}" for number in range(2_100)))
     network.seen.clear()
-    assert objects.page("tags", bool, last="0050", limit=3) == ["0051", "0052", "0053"]
+    assert remote.page("tags", bool, last="0050", limit=3) == ["0051", "0052", "0053"]
     assert network.seen == ["GET"]
 
 
-def test_several_removals_cost_one_request(objects: ObjectStorage, network: TroubledS3) -> None:
-    objects.mark(*(f"m/{number}" for number in range(50)))
+def test_several_removals_cost_one_request(remote: ObjectStorage, network: TroubledS3) -> None:
+    remote.mark(*(f"m/{number}" for number in range(50)))
     network.seen.clear()
-    objects.remove(*(f"m/{number}" for number in range(50)))
+    remote.remove(*(f"m/{number}" for number in range(50)))
     assert network.seen == ["POST"]
 
 
@@ -160,10 +160,10 @@ def forked(driver: StorageDriver, network: TroubledS3, how: str) -> str:
 
 
 def test_a_child_that_is_forked_before_the_first_use_works(
-    objects: ObjectStorage, driver: StorageDriver, network: TroubledS3
+    remote: ObjectStorage, driver: StorageDriver, network: TroubledS3
 ) -> None:
     assert forked(driver, network, "unused") == ""
-    assert (found := objects.get("a")) is not None
+    assert (found := remote.get("a")) is not None
     assert found.content == b"of the child"
 
 

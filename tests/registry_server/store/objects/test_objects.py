@@ -9,32 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry_server.store.filesystem.disk import Disk
-from registry_server.store.objects.folder import FolderObjects
-from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.objects import Conflict, Names
-from registry_server.store.objects.storage_driver import StorageDriver
 from tests.support.object_storage import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.store.objects.objects import Objects
-    from tests.support.object_storage import S3Server
 
 LARGE = 20 << 20  # bytes: more than one part of an upload
-
-
-@pytest.fixture(params=["folder", "s3"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    if request.param == "folder":
-        disk = Disk(str(tmp_path / "store"), "none")
-        disk.make_first_folder(f"{disk.root}/staging")
-        (tmp_path / "store" / "format.json").touch()
-        return FolderObjects(disk)
-    server: S3Server = request.getfixturevalue("s3")
-    # A prefix of its own: nothing of another test is seen.
-    return ObjectStorage(StorageDriver("s3", "bucket", f"tests/{tmp_path.name}", regionendpoint=server.url))
 
 
 def spooled(tmp_path: Path, content: bytes) -> tuple[str, int]:
@@ -248,70 +231,6 @@ def test_an_object_is_moved(objects: Objects) -> None:
         objects.move("f/a", "quarantine/b")
 
 
-def test_objects_and_folders_of_a_folder_are_told_apart(objects: Objects) -> None:
-    for key in ("f/a", "f/b", "f/sub/c", "f/sub/deep/d", "f2/e"):
-        objects.put(key, b"")
-    found = objects.names("f")
-    assert ({*found.objects}, {*found.folders}) == ({"a", "b"}, {"sub"})
-    top = objects.names("")
-    assert {"f", "f2"} <= {*top.folders}
-    for has in (objects.has_folder, objects.has_objects):
-        assert has("f/sub")
-        assert not has("f/su")
-
-
-def test_a_walk_gives_everything_below(objects: Objects) -> None:
-    contents = {"w/a": b"1", "w/b/c": b"22", "w/b/d/e": b"", "w2/f": b"4444"}
-    for key, content in contents.items():
-        objects.put(key, content)
-    sizes = {key: info.size for key, info in objects.walk("w")}
-    assert sizes == {"w/a": 1, "w/b/c": 2, "w/b/d/e": 0}
-
-
-def test_a_walk_has_the_version_that_a_look_has(objects: Objects) -> None:
-    objects.put("w/a", b"1")
-    assert dict(objects.walk("w")) == {"w/a": objects.look("w/a")}
-
-
-def test_contents_are_those_of_now_in_order(objects: Objects) -> None:
-    for name in ("b", "a", "C", "10", "9"):
-        objects.put(f"tags/{name}", name.encode())
-    objects.put("tags/sub/x", b"of a folder")
-    assert [*objects.contents("tags")] == [(name, name.encode()) for name in ("10", "9", "C", "a", "b")]
-    objects.put("tags/a", b"changed")
-    objects.remove("tags/b")
-    assert dict(objects.contents("tags")) == {"10": b"10", "9": b"9", "C": b"C", "a": b"changed"}
-
-
-@pytest.mark.parametrize(
-    ("last", "limit", "expected"),
-    [
-        pytest.param("", None, ["1.0", "1.1", "2", "A", "a"], id="all"),
-        pytest.param("", 2, ["1.0", "1.1"], id="the first page"),
-        pytest.param("1.1", 2, ["2", "A"], id="the second page"),
-        pytest.param("a", 2, [], id="after the last"),
-        pytest.param("1.5", None, ["2", "A", "a"], id="after one that is not there"),
-        pytest.param("", 0, [], id="none"),
-    ],
-)
-def test_pages_of_names(objects: Objects, last: str, limit: int | None, expected: list[str]) -> None:
-    for name in ("2", "1.1", "a", "1.0", "A", "-unwanted"):
-        objects.put(f"tags/{name}", b"")
-    objects.put("tags2/0", b"")
-    assert objects.page("tags", lambda name: name[0] != "-", last=last, limit=limit) == expected
-
-
-def test_the_version_of_a_folder_tells_of_objects_that_come_and_go(objects: Objects) -> None:
-    seen = [objects.folder_version("f")]
-    objects.put("f/a", b"")
-    seen.append(objects.folder_version("f"))
-    objects.put("f/b", b"")
-    seen.append(objects.folder_version("f"))
-    objects.remove("f/a")
-    seen.append(objects.folder_version("f"))
-    assert len({*seen}) == 4
-
-
 def test_parsed_makes_the_same_value_until_the_object_changes(objects: Objects) -> None:
     made = []
 
@@ -339,14 +258,6 @@ def test_many_are_removed_at_once(objects: Objects) -> None:
     objects.mark(*keys, "many/kept")
     objects.remove(*keys)
     assert [key for key, _ in objects.walk("many")] == ["many/kept"]
-
-
-def test_listings_are_whole_beyond_a_page(objects: Objects) -> None:
-    names = sorted(f"{number:05}" for number in range(2_300))
-    objects.mark(*(f"many/{name}" for name in names))
-    assert len([*objects.walk("many")]) == 2_300
-    assert len(objects.names("many").objects) == 2_300
-    assert objects.page("many", bool, last="01999", limit=2) == ["02000", "02001"]
 
 
 def test_its_clock_is_that_of_its_objects(objects: Objects) -> None:

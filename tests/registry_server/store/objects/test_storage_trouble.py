@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tests.support.s3_trouble import TroubledS3
 
 
-def content_of(objects: ObjectStorage, key: str) -> bytes | None:
-    found = objects.get(key)
+def content_of(remote: ObjectStorage, key: str) -> bytes | None:
+    found = remote.get(key)
     return found.content if found else None
 
 
@@ -38,75 +38,73 @@ PASSING = [trouble.SLOW_DOWN, trouble.TOO_MANY, trouble.BROKEN, trouble.UNHEARD,
 
 @pytest.mark.parametrize("what", [*PASSING, trouble.SILENT])
 def test_a_request_that_changes_nothing_is_repeated(
-    objects: ObjectStorage, network: TroubledS3, what: str
+    remote: ObjectStorage, network: TroubledS3, what: str
 ) -> None:
-    objects.put("a", b"content")
+    remote.put("a", b"content")
     network.do(what, what, method="GET")
-    assert content_of(objects, "a") == b"content"
+    assert content_of(remote, "a") == b"content"
     assert network.seen.count("GET") == 3
 
 
 @pytest.mark.parametrize("what", [*PASSING, trouble.SILENT])
-def test_a_put_is_repeated(objects: ObjectStorage, network: TroubledS3, what: str) -> None:
+def test_a_put_is_repeated(remote: ObjectStorage, network: TroubledS3, what: str) -> None:
     network.do(what, what)
-    objects.put("a", b"content")
+    remote.put("a", b"content")
     assert network.seen.count("PUT") == 3
-    assert content_of(objects, "a") == b"content"
+    assert content_of(remote, "a") == b"content"
 
 
 @pytest.mark.parametrize("what", [*PASSING, trouble.SILENT, trouble.BUSY])
-def test_a_new_object_is_put_through_trouble(objects: ObjectStorage, network: TroubledS3, what: str) -> None:
+def test_a_new_object_is_put_through_trouble(remote: ObjectStorage, network: TroubledS3, what: str) -> None:
     network.do(what)
-    objects.put("a", b"content", new=True)
-    assert content_of(objects, "a") == b"content"
+    remote.put("a", b"content", new=True)
+    assert content_of(remote, "a") == b"content"
     with pytest.raises(Conflict):
-        objects.put("a", b"other", new=True)
+        remote.put("a", b"other", new=True)
 
 
 @pytest.mark.parametrize("what", [*PASSING, trouble.SILENT, trouble.BUSY])
-def test_an_object_is_replaced_through_trouble(
-    objects: ObjectStorage, network: TroubledS3, what: str
-) -> None:
-    objects.put("a", b"1")
-    found = objects.get("a")
+def test_an_object_is_replaced_through_trouble(remote: ObjectStorage, network: TroubledS3, what: str) -> None:
+    remote.put("a", b"1")
+    found = remote.get("a")
     assert found is not None
     network.do(what)
-    objects.put("a", b"2", instead_of=found.version)
-    assert content_of(objects, "a") == b"2"
+    remote.put("a", b"2", instead_of=found.version)
+    assert content_of(remote, "a") == b"2"
 
 
 @pytest.mark.parametrize("what", [*PASSING, trouble.BUSY])
 def test_who_was_too_late_is_told_so_through_trouble(
-    objects: ObjectStorage, network: TroubledS3, what: str
+    remote: ObjectStorage, network: TroubledS3, what: str
 ) -> None:
-    objects.put("a", b"of another writer")
+    remote.put("a", b"of another writer")
     network.do(what)
     with pytest.raises(Conflict):
-        objects.put("a", b"ours", new=True)
-    assert content_of(objects, "a") == b"of another writer"
+        remote.put("a", b"ours", new=True)
+    assert content_of(remote, "a") == b"of another writer"
 
 
-def test_a_conditional_put_ends_with_its_limits(objects: ObjectStorage, network: TroubledS3) -> None:
+def test_a_conditional_put_ends_with_its_limits(remote: ObjectStorage, network: TroubledS3) -> None:
     network.plan = lambda method, _: trouble.SLOW_DOWN if method == "PUT" else ""
     with pytest.raises(StoreUnreachable, match="SlowDown 503"):
-        objects.put("a", b"content", new=True)
+        remote.put("a", b"content", new=True)
     assert network.seen.count("PUT") == LIMITS.times + 1
 
 
 REQUESTS: dict[str, Callable[[ObjectStorage], object]] = {
-    "get": lambda objects: objects.get("a"),
-    "parsed": lambda objects: objects.parsed("a", bytes.decode),
-    "look": lambda objects: objects.look("a"),
-    "pieces": lambda objects: [*objects.pieces("a")],
-    "names": lambda objects: objects.names("f"),
-    "walk": lambda objects: [*objects.walk("f")],
-    "put": lambda objects: objects.put("a", b"x"),
-    "new": lambda objects: objects.put("a", b"x", new=True),
-    "mark": lambda objects: objects.mark("a", "b"),
-    "renew": lambda objects: objects.renew("a", "b"),
-    "remove": lambda objects: objects.remove("a"),
-    "remove several": lambda objects: objects.remove("a", "b"),
-    "check": lambda objects: objects.check(),
+    "get": lambda remote: remote.get("a"),
+    "parsed": lambda remote: remote.parsed("a", bytes.decode),
+    "look": lambda remote: remote.look("a"),
+    "pieces": lambda remote: [*remote.pieces("a")],
+    "names": lambda remote: remote.names("f"),
+    "walk": lambda remote: [*remote.walk("f")],
+    "put": lambda remote: remote.put("a", b"x"),
+    "new": lambda remote: remote.put("a", b"x", new=True),
+    "mark": lambda remote: remote.mark("a", "b"),
+    "renew": lambda remote: remote.renew("a", "b"),
+    "remove": lambda remote: remote.remove("a"),
+    "remove several": lambda remote: remote.remove("a", "b"),
+    "check": lambda remote: remote.check(),
 }
 
 
@@ -130,10 +128,10 @@ def test_each_request_says_what_is_wrong(
     what: str,
     expected: tuple[type[StoreError], str],
 ) -> None:
-    objects = ObjectStorage(replace(driver, limits=replace(LIMITS, times=1)))
+    remote = ObjectStorage(replace(driver, limits=replace(LIMITS, times=1)))
     network.plan = lambda _method, _number: what
     with pytest.raises(expected[0], match=expected[1]) as raised:
-        ask(objects)
+        ask(remote)
     message = str(raised.value)
     assert message.startswith(driver.where)
     assert "\n" not in message
@@ -143,9 +141,9 @@ def test_each_request_says_what_is_wrong(
 @pytest.mark.parametrize("request_name", [name for name in REQUESTS if name != "look"])
 def test_a_missing_bucket_is_not_an_empty_one(driver: StorageDriver, request_name: str) -> None:
     """`look` is the exception: the answer to HEAD has no body that could tell."""
-    objects = ObjectStorage(replace(driver, bucket="nothing"))
+    remote = ObjectStorage(replace(driver, bucket="nothing"))
     with pytest.raises(StoreMissing, match=r"there is no bucket 'nothing'; make it"):
-        REQUESTS[request_name](objects)
+        REQUESTS[request_name](remote)
 
 
 @pytest.mark.parametrize("request_name", [name for name in REQUESTS if name != "look"])
@@ -161,19 +159,19 @@ def test_wrong_credentials_are_not_an_empty_bucket(
 ) -> None:
     for name, value in changed.items():
         monkeypatch.setenv(name, value)
-    objects = ObjectStorage(driver)
+    remote = ObjectStorage(driver)
     with pytest.raises(StoreUnwritable, match=r"access denied .* check AWS_ACCESS_KEY_ID") as raised:
-        REQUESTS[request_name](objects)
+        REQUESTS[request_name](remote)
     message = str(raised.value)
     assert not [each for each in (*changed.values(), SECRET_KEY, "StringToSign") if each in message]
 
 
 def test_an_answer_of_another_web_server_is_not_an_absent_object(
-    objects: ObjectStorage, network: TroubledS3
+    remote: ObjectStorage, network: TroubledS3
 ) -> None:
     network.plan = lambda _method, _number: trouble.HTML_404
     with pytest.raises(StoreMissing):
-        objects.get("a")
+        remote.get("a")
 
 
 @pytest.mark.parametrize(
@@ -184,9 +182,9 @@ def test_an_answer_of_another_web_server_is_not_an_absent_object(
     ],
 )
 def test_an_endpoint_that_is_not_there(driver: StorageDriver, endpoint: str, told: str) -> None:
-    objects = ObjectStorage(replace(driver, regionendpoint=endpoint, limits=replace(LIMITS, times=1)))
+    remote = ObjectStorage(replace(driver, regionendpoint=endpoint, limits=replace(LIMITS, times=1)))
     with pytest.raises(StoreUnreachable, match=told) as raised:
-        objects.check()
+        remote.check()
     assert endpoint in str(raised.value)
     assert raised.value.retryable
 
@@ -196,6 +194,6 @@ def test_without_credentials_the_error_says_where_they_come_from(
 ) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name)
-    objects = ObjectStorage(replace(driver, limits=RetryLimits(times=0, seconds=1.0, connect=0.2, read=0.2)))
+    remote = ObjectStorage(replace(driver, limits=RetryLimits(times=0, seconds=1.0, connect=0.2, read=0.2)))
     with pytest.raises(StoreUnwritable, match="AWS_SECRET_ACCESS_KEY, or the role of the machine"):
-        objects.check()
+        remote.check()
