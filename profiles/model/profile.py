@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from profiles.errors import Refusals
 from profiles.model import tag_rename
+from profiles.model.bundles import Bundles
 from profiles.model.own_address import contradictions
 from profiles.model.server.http import Http, Log, Ui
 from profiles.model.server.storage import Storage
@@ -31,10 +32,18 @@ class Profile(VerificationPart):
         default_factory=Sync,
         description="What is mirrored. zot's files have it as `extensions.sync`, which is taken too.",
     )
+    bundles: Bundles | None = Field(
+        default=None,
+        description="What comes over an air gap. Default: nothing does.",
+    )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        refusals = (*contradictions(self.sync, self.http), *tag_rename.contradictions(self))
+        refusals = (
+            *contradictions(self.sync, self.http),
+            *tag_rename.contradictions(self),
+            *(self.bundles.missing_trust(self.trust) if self.bundles else ()),
+        )
         if refusals:
             raise Refusals(refusals)
         return self

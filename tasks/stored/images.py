@@ -122,6 +122,10 @@ class StoredImages:
             if image is not None:
                 yield image
 
+    def described(self, name: RepositoryName, tag: Tag, record: TagRecord) -> StoredImage | None:
+        """What the tag would be here; None where no entry of the profile brings it."""
+        return self._image(name, tag, record)
+
     def is_due(self, name: RepositoryName, tag: Tag) -> bool:
         """Whether the tag is here, and by another policy than today's."""
         record = self.store.repository(name).tag(tag) if self else None

@@ -79,6 +79,11 @@ class Policies:
         for number, rule in enumerate(self.verify.rules if self.verify else ()):
             self._policy(number, rule)
 
+    def authority(self, signer: Signer) -> Authority:
+        """Whoever the signer names. Raises `TrustBroken`."""
+        with self._lock:
+            return self._authority(signer)
+
     def _policy(self, number: int, rule: VerifyRule) -> Policy:
         with self._lock:
             if number not in self._made:

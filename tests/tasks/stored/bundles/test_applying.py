@@ -1,0 +1,387 @@
+"""What the far side lets in, by its own rules and policies, and what it makes of the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from registry_server.oci import conversion, media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.forms import Form
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.records import Origin, TagRecord
+from tasks.manifests.verdict_record import ARTIFACT_TYPE
+from tasks.stored.bundles.statements import NotTrusted
+from tests.registry_server.store.images import check, image, index, layer, manifest, put_image
+from tests.tasks.stored.bundles.applying import applied, bundled, inventory_of, reasons, resigned
+from tests.tasks.stored.bundles.sides import ENFORCED, TEAM, Gap, gap
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.store.repository import Repository
+
+APP = RepositoryName("team/app")
+TAR = "application/vnd.oci.image.layer.v1.tar+gzip"
+STRANGER = ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Gap:
+    """The far side takes only what the team has signed."""
+    return gap(tmp_path, policy=ENFORCED)
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Gap:
+    """The far side has no policy."""
+    return gap(tmp_path)
+
+
+def near(sides: Gap) -> Repository:
+    return sides.near.store.repository(APP)
+
+
+def far(sides: Gap) -> Repository:
+    return sides.far.store.repository(APP)
+
+
+def tags(sides: Gap) -> set[str]:
+    return set(sides.far.digests())
+
+
+def test_what_nobody_signed_stays_out_and_its_neighbour_comes_in(strict: Gap) -> None:
+    signed = strict.near.put("team/app:signed", b"one")
+    strict.near.sign("team/app", signed)
+    strict.near.put("team/app:unsigned", b"two")
+    strict.near.sign("team/app", strict.near.put("team/app:by-a-stranger", b"three"), STRANGER)
+    found = applied(strict.far, bundled(strict))
+    why = {name: reason for name, reason in reasons(found).items() if not name.endswith(".sig")}
+    assert why.pop("team/app:unsigned") == "it has no signature"
+    assert "its signature does not count; team: the signature is not by key" in why.pop(
+        "team/app:by-a-stranger"
+    )
+    assert why == {}
+    assert tags(strict) == {"team/app:signed", f"team/app:sha256-{signed.digest.hex}.sig"}
+    assert not far(strict).has_blob(Digest.of(b"two"))
+    record = far(strict).tag(Tag("signed"))
+    assert record is not None
+    assert record.verdict.startswith("verified: key sha256:")
+    assert record.judged_by
+    assert found.verdicts["team/app:signed"] == record.verdict
+
+
+def test_the_other_sides_verdict_counts_for_nothing(strict: Gap) -> None:
+    made = put_image(near(strict), b"layer")
+    strict.near.tag("team/app:v1", made, verdict="verified: anybody", judged_by="any policy")
+    assert reasons(applied(strict.far, bundled(strict))) == {"team/app:v1": "it has no signature"}
+
+
+def test_a_signature_that_the_far_side_has_already_counts_for_what_comes_later(strict: Gap) -> None:
+    """The second bundle leaves out the signature's blob."""
+    made = strict.near.put("team/app:v1", b"layer")
+    strict.near.sign("team/app", made)
+    applied(strict.far, bundled(strict))
+    strict.near.tag("team/app:again", made)
+    second = bundled(strict, "second", inventory=inventory_of(strict.far))
+    document = json.loads((second / "bundle.json").read_bytes())
+    assert [each["tag"] for each in document["images"]] == ["again"]
+    assert all("mediaType" in each for each in document["contents"]), "manifests, and no blob"
+    assert reasons(applied(strict.far, second)) == {}
+    assert "team/app:again" in tags(strict)
+
+
+def test_a_signature_that_came_later_is_attached_to_the_image_that_is_here(plain: Gap) -> None:
+    made = plain.near.put("team/app:v1", b"layer")
+    applied(plain.far, bundled(plain))
+    plain.near.sign("team/app", made)
+    found = applied(plain.far, bundled(plain, "second", inventory=inventory_of(plain.far)))
+    assert list(found.applied) == [f"team/app:sha256-{made.digest.hex}.sig"]
+    assert tags(plain) == {"team/app:v1", f"team/app:sha256-{made.digest.hex}.sig"}
+
+
+def test_a_signature_of_an_image_that_is_not_here_stays_out(strict: Gap) -> None:
+    made = strict.near.put("team/app:v1", b"layer")
+    strict.near.sign("team/app", made, STRANGER)
+    found = reasons(applied(strict.far, bundled(strict)))
+    assert "there is no repository team/app in this store" in found[f"team/app:sha256-{made.digest.hex}.sig"]
+    assert tags(strict) == set()
+
+
+def _attached(
+    sides: Gap, subject: Descriptor, kind: str, content: bytes, config: bytes = b"{}"
+) -> Descriptor:
+    repository = near(sides)
+    for each in (config, content):
+        repository.put_blob(layer(each), each)
+    empty = layer(config, media_types.OCI_EMPTY).to_json()
+    document = {
+        "mediaType": media_types.OCI_MANIFEST,
+        "artifactType": kind,
+        "config": empty,
+        "layers": [layer(content, kind).to_json()],
+        "subject": subject.to_json(),
+    }
+    return repository.put_manifest(manifest(document))
+
+
+def test_only_known_formats_follow_an_image_under_a_policy(strict: Gap) -> None:
+    """What a runtime could run is no companion, whoever attached it."""
+    made = strict.near.put("team/app:v1", b"layer")
+    strict.near.sign("team/app", made)
+    report = _attached(strict, made, "application/spdx+json", b'{"spdxVersion": "SPDX-2.3"}')
+    attack = _attached(strict, made, TAR, b"\x1f\x8b\x00\x00")
+    assert reasons(applied(strict.far, bundled(strict))) == {}
+    assert {each.digest for each in far(strict).referrers(made.digest)} == {report.digest}
+    assert not far(strict).has_blob(attack.digest)
+    assert not far(strict).has_blob(Digest.of(b"\x1f\x8b\x00\x00"))
+
+
+def test_companions_of_all_kinds_follow_where_there_is_no_policy(plain: Gap) -> None:
+    made = plain.near.put("team/app:v1", b"layer")
+    found = {
+        _attached(plain, made, "application/vnd.acme.thing", content).digest for content in (b"one", b"two")
+    }
+    applied(plain.far, bundled(plain))
+    assert {each.digest for each in far(plain).referrers(made.digest)} == found
+
+
+def test_records_of_verdicts_are_made_here_and_never_carried(tmp_path: Path) -> None:
+    policy = {"verify": {**ENFORCED["verify"], "recordVerdicts": True}}
+    sides = gap(tmp_path, policy=policy)
+    made = sides.near.put("team/app:v1", b"layer")
+    sides.near.sign("team/app", made)
+    forged = _attached(sides, made, ARTIFACT_TYPE, b'{"outcome": "verified"}')
+    applied(sides.far, bundled(sides))
+    (record,) = far(sides).referrers(made.digest)
+    assert record.artifact_type == ARTIFACT_TYPE
+    assert record.digest != forged.digest
+
+
+def test_an_image_that_is_said_to_be_another_one_stays_out(strict: Gap) -> None:
+    """The signature is for the digest of the origin, and another one would be served."""
+    signed = strict.near.put("team/app:good", b"good")
+    strict.near.sign("team/app", signed)
+    evil = put_image(near(strict), b"evil")
+    origin = Origin("hub", "team/app", signed.digest)
+    record = TagRecord(evil.digest, evil.media_type, evil.size, 1.5, origin)
+    near(strict).put_tag(Tag("evil"), record)
+    found = reasons(applied(strict.far, bundled(strict)))
+    assert found == {"team/app:evil": f"it is said to be {signed.digest}, and is {evil.digest}"}
+    assert not far(strict).has_blob(Digest.of(b"evil"))
+
+
+def _docker(repository: Repository, content: bytes) -> tuple[Descriptor, Descriptor]:
+    """An image of Docker's types, and what the mirror converts it to; both are stored."""
+    config = layer(b'{"os": "linux"}', media_types.DOCKER_CONFIG)
+    zipped = layer(content, "application/vnd.docker.image.rootfs.diff.tar.gzip")
+    for each, body in ((config, b'{"os": "linux"}'), (zipped, content)):
+        repository.put_blob(each, body)
+    original = manifest(
+        {
+            "mediaType": media_types.DOCKER_MANIFEST,
+            "config": config.to_json(),
+            "layers": [zipped.to_json()],
+        }
+    )
+    converted = conversion.changed(original, oci=True, renamed={})
+    return repository.put_manifest(original), repository.put_manifest(converted)
+
+
+def _convert(sides: Gap, tag: str, original: Descriptor, converted: Descriptor, form: Form) -> None:
+    origin = Origin("hub", "team/app", original.digest, form)
+    record = TagRecord(converted.digest, converted.media_type, converted.size, 1.5, origin)
+    near(sides).put_tag(Tag(tag), record)
+
+
+def test_a_converted_image_comes_in_by_the_signature_of_its_original(strict: Gap) -> None:
+    original, converted = _docker(near(strict), b"layer")
+    strict.near.sign("team/app", original)
+    _convert(strict, "v1", original, converted, Form(oci=True))
+    assert reasons(applied(strict.far, bundled(strict))) == {}
+    record = far(strict).tag(Tag("v1"))
+    assert record is not None
+    assert (record.digest, record.upstream_digest) == (converted.digest, original.digest)
+    assert check(strict.far.store) == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        pytest.param(Form(oci=True), "it is said to be converted from", id="another image"),
+        pytest.param(Form(oci=True, version=99), "converted by another version", id="another version"),
+    ],
+)
+def test_a_conversion_that_is_none_stays_out(strict: Gap, form: Form, words: str) -> None:
+    original, _ = _docker(near(strict), b"layer")
+    strict.near.sign("team/app", original)
+    evil = put_image(near(strict), b"evil")
+    _convert(strict, "v1", original, evil, form)
+    assert words in reasons(applied(strict.far, bundled(strict)))["team/app:v1"]
+    assert tags(strict) == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "origin", "words"),
+    [
+        pytest.param([{"prefix": "**"}], "team/app", "", id="under its own name"),
+        pytest.param(
+            [{"prefix": "upstream/*", "destination": "team", "stripPrefix": True}],
+            "upstream/app",
+            "",
+            id="under another name",
+        ),
+        pytest.param(
+            [{"prefix": "upstream/*", "destination": "team", "stripPrefix": True}],
+            "elsewhere/app",
+            "no registry entry of the profile puts elsewhere/app of hub under this name",
+            id="a name that the rules give to another repository",
+        ),
+        pytest.param([{"prefix": "other/**"}], "team/app", "no registry entry", id="no rule takes it"),
+    ],
+)
+def test_an_image_comes_in_under_a_rule_of_the_far_side_alone(
+    tmp_path: Path, content: list[dict[str, Any]], origin: str, words: str
+) -> None:
+    sides = gap(tmp_path, content=content)
+    sides.near.put("team/app:v1", b"layer", origin=origin)
+    found = reasons(applied(sides.far, bundled(sides)))
+    assert words in found.get("team/app:v1", "")
+    assert bool(found) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("bundles", "content", "words"),
+    [
+        pytest.param({}, [{"prefix": "other/**"}], "'bundles.pushed: accept' lets it in", id="by default"),
+        pytest.param({"pushed": "accept"}, [{"prefix": "other/**"}], "", id="accepted"),
+        pytest.param(
+            {"pushed": "accept"},
+            [{"prefix": "**"}],
+            "brings what is under this name",
+            id="a name of an entry",
+        ),
+    ],
+)
+def test_what_a_client_pushed_on_the_other_side(
+    tmp_path: Path, bundles: dict[str, Any], content: list[dict[str, Any]], words: str
+) -> None:
+    sides = gap(tmp_path, bundles=bundles, content=content)
+    made = put_image(near(sides), b"layer")
+    near(sides).put_tag(Tag("v1"), TagRecord(made.digest, made.media_type, made.size, 1.5))
+    found = reasons(applied(sides.far, bundled(sides)))
+    assert words in found.get("team/app:v1", "")
+    assert ("team/app:v1" in tags(sides)) is not bool(words)
+
+
+def test_an_index_with_all_its_platforms_is_applied(plain: Gap) -> None:
+    children = [image(b"one"), image(b"two")]
+    for content in (b"one", b"two"):
+        put_image(near(plain), content)
+    listed = near(plain).put_manifest(index(*children))
+    plain.near.tag("team/app:v1", listed)
+    assert reasons(applied(plain.far, bundled(plain))) == {}
+    assert check(plain.far.store) == 1
+    assert all(far(plain).has_blob(each.descriptor().digest) for each in children)
+
+
+def test_an_index_without_a_platform_that_it_does_not_declare_stays_out(plain: Gap) -> None:
+    here, absent = image(b"one"), image(b"two").descriptor().digest
+    put_image(near(plain), b"one")
+    listed = near(plain).put_manifest(index(here, image(b"two")))
+    plain.near.tag("team/app:v1", listed, sparse=(absent,))
+    folder = bundled(plain)
+    resigned(plain, folder, lambda found: found["images"][0]["record"].pop("sparse"))
+    assert reasons(applied(plain.far, folder)) == {
+        "team/app:v1": f"the bundle lacks {absent}, which its index lists"
+    }
+
+
+def test_an_image_whose_layer_was_lost_here_is_not_shown(plain: Gap) -> None:
+    """Between the inventory and the bundle: the tag stays away, and the reason says what helps."""
+    plain.near.put("team/app:v1", b"shared")
+    applied(plain.far, bundled(plain))
+    held = inventory_of(plain.far)
+    plain.near.put("team/app:v2", b"shared", b"new")
+    second = bundled(plain, "second", inventory=held)
+    far(plain).find_blob(Digest.of(b"shared")).path.unlink()
+    found = reasons(applied(plain.far, second))
+    assert (
+        f"it needs {Digest.of(b'shared')}, which neither the bundle nor this store has"
+        in found["team/app:v2"]
+    )
+    assert "team/app:v2" not in tags(plain)
+
+
+def test_a_layer_that_another_storage_root_has_is_copied_from_there(tmp_path: Path) -> None:
+    sides = gap(tmp_path)
+    sides.far.sub_paths = {"/other": {"rootDirectory": str(tmp_path / "other")}}
+    sides.near.put("team/app:v1", b"shared")
+    applied(sides.far, bundled(sides))
+    held = inventory_of(sides.far)
+    sides.near.put("other/app:v1", b"shared")
+    second = bundled(sides, "second", inventory=held)
+    assert reasons(applied(sides.far, second)) == {}
+    assert sides.far.store.repository(RepositoryName("other/app")).has_blob(Digest.of(b"shared"))
+
+
+def test_a_manifest_that_lies_about_a_size_keeps_its_image_out(plain: Gap) -> None:
+    near(plain).put_blob(layer(b"{}"), b"{}")
+    near(plain).put_blob(layer(b"layer"), b"layer")
+    lying = json.loads(image(b"layer").body)
+    lying["layers"][0]["size"] = 4
+    made = near(plain).put_manifest(parse_manifest(json.dumps(lying).encode()))
+    plain.near.tag("team/app:v1", made)
+    plain.near.put("team/app:v2", b"good")
+    found = applied(plain.far, bundled(plain))
+    assert reasons(found) == {"team/app:v1": "expected 4 bytes, got at least 5"}
+    assert tags(plain) == {"team/app:v2"}
+
+
+def test_indexes_within_indexes_end_somewhere(plain: Gap) -> None:
+    put_image(near(plain), b"layer")
+    found = image(b"layer")
+    for _ in range(20):
+        near(plain).put_manifest(found)
+        found = index(found)
+    plain.near.tag("team/app:v1", near(plain).put_manifest(found))
+    assert "its manifests are deeper than 16" in reasons(applied(plain.far, bundled(plain)))["team/app:v1"]
+
+
+def test_a_tag_that_another_entry_brought_is_not_moved(tmp_path: Path) -> None:
+    sides = gap(tmp_path)
+    sides.far.more_entries = [
+        {"name": "other", "urls": ["https://other.example"], "content": [{"prefix": "**"}]}
+    ]
+    held = put_image(far(sides), b"from elsewhere")
+    origin = Origin("other", "team/app", held.digest)
+    far(sides).put_tag(Tag("v1"), TagRecord(held.digest, held.media_type, held.size, 1.5, origin))
+    sides.near.put("team/app:v1", b"layer")
+    assert (
+        "the tag is here from other: team/app" in reasons(applied(sides.far, bundled(sides)))["team/app:v1"]
+    )
+    assert sides.far.digests()["team/app:v1"] == held.digest
+
+
+def test_applying_twice_changes_nothing(strict: Gap) -> None:
+    made = strict.near.put("team/app:v1", b"layer")
+    strict.near.sign("team/app", made)
+    folder = bundled(strict)
+    first = applied(strict.far, folder)
+    before = strict.far.digests()
+    assert applied(strict.far, folder).applied == first.applied
+    assert strict.far.digests() == before
+
+
+def test_the_key_of_the_team_signs_images_and_no_bundle(tmp_path: Path) -> None:
+    """Whoever may sign images may not, for that, fill the store."""
+    sides = gap(tmp_path)
+    sides.near.put("team/app:v1", b"layer")
+    sides.near.key = TEAM
+    with pytest.raises(NotTrusted, match=r"nobody whom 'bundles\.from' of the profile names has signed it"):
+        applied(sides.far, bundled(sides))
