@@ -12,7 +12,14 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import client_commands, mirror_commands, profile_commands, status_commands, store_commands
+from flows.cli import (
+    bundle_commands,
+    client_commands,
+    mirror_commands,
+    profile_commands,
+    status_commands,
+    store_commands,
+)
 from flows.cli.usage import PlainTyper
 from flows.reporting.console import complain, err
 from registry_server.oci.errors import MirrorflowError
@@ -51,7 +58,15 @@ def _options(
         raise typer.Exit
 
 
-for group in (profile_commands, mirror_commands, status_commands, store_commands, client_commands):
+_GROUPS = (
+    profile_commands,
+    mirror_commands,
+    status_commands,
+    store_commands,
+    bundle_commands,
+    client_commands,
+)
+for group in _GROUPS:
     group.register(app)
 
 

@@ -179,13 +179,13 @@ class Attestation:
     def by(cls, key: str, output: Path, sigstore: Path | None = None) -> Attestation:
         """`key`: a file, whose password is in the environment, or `KEYLESS`; `sigstore` is for that one.
 
-        Raises `StatementNotWritten`, and what `_signer` raises.
+        Raises `StatementNotWritten`, and what `signer_for` raises.
         """
         if not output.parent.is_dir():
             raise StatementNotWritten(
                 f"{output}: there is no folder {output.parent}; make it, or name another file with --output"
             )
-        return cls(_signer(key, sigstore), output)
+        return cls(signer_for(key, sigstore), output)
 
     def write(self, statement: bytes) -> None:
         """An older file stays until the new one is whole. Raises `StatementNotWritten`."""
@@ -199,8 +199,11 @@ class Attestation:
         say(f"the signed statement is in {self.output}")
 
 
-def _signer(key: str, sigstore: Path | None) -> Signer:
-    """Raises `SigningKeyUnusable`, `IdentityUnusable`, `KeylessFailed`."""
+def signer_for(key: str, sigstore: Path | None = None) -> Signer:
+    """Whoever signs: `key` and `sigstore` as of `Attestation.by`.
+
+    Raises `SigningKeyUnusable`, `IdentityUnusable`, `KeylessFailed`.
+    """
     if key == KEYLESS:
         from tasks.trust.sigstore.keyless_signing import KeylessSigner
 

@@ -66,7 +66,7 @@ def stored_tags(store: Store, patterns: Sequence[str] = ()) -> Iterator[StoredTa
 
     Raises `PatternInvalid`, `StoreError`.
     """
-    globs = [_glob(pattern) for pattern in patterns]
+    globs = repository_globs(patterns)
     served, hidden = store.repositories(), store.hiding()
     for name in sorted({*served, *hidden}):
         if globs and not any(glob.matches(name) for glob in globs):
@@ -75,6 +75,11 @@ def stored_tags(store: Store, patterns: Sequence[str] = ()) -> Iterator[StoredTa
             yield from _tags_of(store.repository(name), name, hidden=False)
         if name in hidden:
             yield from _tags_of(store.hidden(name), name, hidden=True)
+
+
+def repository_globs(patterns: Sequence[str]) -> list[Glob]:
+    """Raises `PatternInvalid`."""
+    return [_glob(pattern) for pattern in patterns]
 
 
 def _glob(pattern: str) -> Glob:
