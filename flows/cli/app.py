@@ -15,6 +15,7 @@ import typer
 from flows.cli import (
     bundle_commands,
     client_commands,
+    cover_commands,
     mirror_commands,
     profile_commands,
     status_commands,
@@ -30,7 +31,7 @@ app = PlainTyper(
     "A profile says which repositories and tags of which upstream registries to keep. Begin with "
     "`mirrorflow demo`, or copy the commented starter: `mirrorflow starter > profile.yaml`, then "
     "`check` it, `plan` it, and leave `mirrorflow up profile.yaml` running.\n\n"
-    "Exit codes: 0 all is well, 1 something failed, 2 there is something to do (plan, status, audit).",
+    "Exit codes: 0 all is well, 1 something failed, 2 there is something to do (plan, status, audit, cover).",
     no_args_is_help=True,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
@@ -65,6 +66,7 @@ _GROUPS = (
     store_commands,
     bundle_commands,
     client_commands,
+    cover_commands,
 )
 for group in _GROUPS:
     group.register(app)

@@ -130,18 +130,20 @@ def _judge(last: LastRun, timing: PollTiming | None, now: datetime) -> tuple[Ent
         return state, message
     if report["state"] != "complete":
         message = f"{message}; in place since, by later runs"
-    if timing is not None and _is_overdue(timing, report, now):
+    if timing is not None and is_overdue(timing, _moment(report["started"]), report["seconds"], now):
         age = human_seconds((now - _moment(report["ended"])).total_seconds())
         return EntryState.OVERDUE, f"overdue: the last success is {age} old, polled {timing}; {message}"
     return EntryState.COMPLETE, message
 
 
-def _is_overdue(timing: PollTiming, report: Mapping[str, Any], now: datetime) -> bool:
-    """A poll may take as long as the last one did, and begin a little late."""
+def is_overdue(timing: PollTiming, last: datetime, seconds: float, now: datetime) -> bool:
+    """Whether `last` is longer ago than the schedule allows.
+
+    A poll may take as long as the last one did (`seconds`), and begin a little late.
+    """
     following = timing.next_due(now, now)
     between = timing.next_due(now, following) - following
-    allowed = between * _GRACE + timedelta(seconds=report["seconds"])
-    return timing.is_overdue(_moment(report["started"]), now - allowed)
+    return timing.is_overdue(last, now - between * _GRACE - timedelta(seconds=seconds))
 
 
 def new_repositories(store: Store, entry: RegistryEntry) -> Iterator[TagStatus]:

@@ -11,7 +11,7 @@ from registry_server.store.mirror_state.withheld_digests import all_withheld, wi
 from tasks.cooldown import words
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.mirror_state.withheld_digests import Withheld
@@ -58,9 +58,10 @@ def tag_statuses(
     *,
     short: Iterable[StoredImage] = (),
     entries: Container[str] | None = None,
+    only: Collection[RepositoryName] | None = None,
     now: float | None = None,
 ) -> Iterator[TagStatus]:
-    """Every tag of every mirrored repository, in order; of one registry entry, or of all.
+    """Every tag of every mirrored repository (or of `only`), in order; of one registry entry, or of all.
 
     `short`: images that are not as today's policies want them (`StoredImages.shortfalls`). `entries`: the
     registry entries of the profile; what others withheld is not shown. `now` in unix seconds.
@@ -69,7 +70,8 @@ def tag_statuses(
     left: dict[RepositoryName, list[StoredImage]] = defaultdict(list)
     for each in short:
         left[each.repository].append(each)
-    for name in sorted({*store.repositories(), *store.polled(), *withholding(store), *left}):
+    known = {*store.repositories(), *store.polled(), *withholding(store), *left} if only is None else {*only}
+    for name in sorted(known):
         rows = repository_tags(store, name, short=left[name], entries=entries, now=now)
         yield from (row for row in rows if registry in (None, row.registry))
 

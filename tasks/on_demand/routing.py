@@ -92,7 +92,9 @@ def resolve(sync: Sync, namespace: str, name: str) -> RepositoryName | None:
         return None
     entries = sorted(sync.registries, key=lambda entry: not entry.on_demand) if sync.enable else ()
     for entry in entries:
-        for ours in (ours for url in entry.urls if url.registry == registry for ours in _named(url, name)):
+        for ours in (
+            ours for url in entry.urls if url.registry == registry for ours in names_by_url(url, name)
+        ):
             found = _local(entry, ours)
             if found is not None:
                 return found
@@ -111,10 +113,10 @@ def resolve_entry(sync: Sync, name: str, repository: str) -> RepositoryName | No
 
 def upstream_names(entry: RegistryEntry, repository: str) -> tuple[str, ...]:
     """What the entry's rules may call a repository of its registry: without the path of a url."""
-    return tuple(dict.fromkeys(ours for url in entry.urls for ours in _named(url, repository)))
+    return tuple(dict.fromkeys(ours for url in entry.urls for ours in names_by_url(url, repository)))
 
 
-def _named(url: UpstreamUrl, name: str) -> tuple[str, ...]:
+def names_by_url(url: UpstreamUrl, name: str) -> tuple[str, ...]:
     """What an entry with this url calls the repository: without the path of the url."""
     if url.path_prefix:
         rest = name.removeprefix(f"{url.path_prefix}/")

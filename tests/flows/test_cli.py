@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
 
 COMMANDS = [
     *("check", "schema", "starter", "plan", "explain", "sync"),
-    *("serve", "up", "status", "audit", "rerun", "demo", "deploy", "verify", "client", "doctor"),
+    *("serve", "up", "status", "audit", "rerun", "demo", "deploy", "verify", "client", "doctor", "cover"),
 ]
 
 

@@ -1,0 +1,3 @@
+{{- define "ingress.image" -}}
+{{ .registry }}/{{ .image }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
