@@ -46,7 +46,7 @@ def serve(
     """
     from dataclasses import replace
 
-    from flows.page.application import with_page
+    from flows.reporting.page.application import with_page
     from profiles.server_options import server_options
     from registry_server.http.serve import serve as serve_registry
 

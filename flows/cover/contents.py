@@ -147,7 +147,7 @@ def _platform(repository: Repository, manifest: Manifest) -> Platform | None:
     if config is None or config.media_type not in {OCI_CONFIG, DOCKER_CONFIG} or config.size > _MOST_CONFIG:
         return None
     try:
-        document: Any = json.loads(repository.find_blob(config.digest).path.read_bytes())
+        document: Any = json.loads(repository.find_blob(config.digest).read(_MOST_CONFIG))
     except (MirrorflowError, OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or not isinstance(document.get("architecture"), str):

@@ -30,8 +30,8 @@ from flows.orchestration.runner import GRACE, RunnerOptions
 from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, RunnerFailed, read_event
 from flows.orchestration.user_server import require_server
 from flows.orchestration.work_pools.crash_detection import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
-from flows.page.application import with_page
 from flows.receiver.child_process import ReceiverProcess
+from flows.reporting.page.application import with_page
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.supervisor.arriving import ArrivingBlobs
 from flows.supervisor.view import SupervisorView

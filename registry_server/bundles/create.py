@@ -16,7 +16,7 @@ from registry_server.bundles.document import BundleBase, BundledImage, BundleDoc
 from registry_server.bundles.document_reading import parse_document
 from registry_server.bundles.errors import BundleInvalid, BundleUnwritable
 from registry_server.bundles.inventory import canonical
-from registry_server.bundles.parts import PIECE, BundleFolder, as_parts
+from registry_server.bundles.parts import BundleFolder, as_parts
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from registry_server.bundles.inventory import Inventory
     from registry_server.bundles.tar_stream import Segment
     from registry_server.oci.reference import Tag
-    from registry_server.store.records import TagRecord
+    from registry_server.store.records import StoredBlob, TagRecord
     from registry_server.store.store import Store
 
 SMALLEST_SPLIT: Final = 1 << 20
@@ -291,23 +291,22 @@ class _Writing:
         yield from self._content(segment)
 
     @translated
-    def _open(self, content: Content) -> Any:
+    def _held(self, content: Content) -> StoredBlob:
         holder = self.plan.holders[self.plan.document.places[content.digest] - 2]
-        return self.store.repository(holder).find_blob(content.digest).path.open("rb")
+        return self.store.repository(holder).find_blob(content.digest)
 
     def _content(self, segment: Segment) -> Iterator[bytes]:
         """From the byte `skipped` on; all of it is hashed, and nothing follows on what is damaged."""
         content = self.plan.document.content(segment.number)
         hasher, skipped, size = hashlib.new(content.digest.algorithm), segment.skipped, 0
-        with self._open(content) as file:
-            while piece := file.read(PIECE):
-                hasher.update(piece)
-                size += len(piece)
-                if size == content.size:
-                    self._check(hasher.hexdigest(), content)
-                if skipped < len(piece):
-                    yield piece[skipped:]
-                skipped = max(0, skipped - len(piece))
+        for piece in self._held(content).pieces():
+            hasher.update(piece)
+            size += len(piece)
+            if size == content.size:
+                self._check(hasher.hexdigest(), content)
+            if skipped < len(piece):
+                yield piece[skipped:]
+            skipped = max(0, skipped - len(piece))
         if size != content.size:
             self._check("", content)
 

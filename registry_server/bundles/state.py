@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from registry_server.oci.digest import Digest
 from registry_server.store import records
 from registry_server.store.errors import translated
-from registry_server.store.filesystem import disk as files
+from registry_server.store.objects.objects import content_of
 
 if TYPE_CHECKING:
+    from registry_server.store.objects.objects import Objects
     from registry_server.store.store import Store
 
 ROLE: Final = "bundle"
@@ -95,21 +96,21 @@ def note_issued(store: Store, issued: Issued) -> None:
 @translated
 def find_issued(store: Store, inventory: Digest) -> Issued | None:
     """Raises `StoreError`."""
-    return records.decoded(files.read(_path(store, "issued", inventory)), _issued)
+    return records.decoded(content_of(_objects(store), _key("issued", inventory)), _issued)
 
 
 @translated
 def note_applied(store: Store, applied: AppliedBundle) -> None:
     """Raises `StoreError`."""
     _write(store, "applied", applied.bundle, applied.to_json())
-    store.roots[0].disk.flusher.phase()
+    _objects(store).settle()
 
 
 @translated
 def last_applied(store: Store) -> AppliedBundle | None:
     """The one that was begun last; None: there was none. Raises `StoreError`."""
-    folder = f"{store.root}/{_FOLDER}/applied"
-    found = (records.decoded(files.read(f"{folder}/{name}"), _applied) for name in files.names(folder))
+    contents = _objects(store).contents(f"{_FOLDER}/applied")
+    found = (records.decoded(content, _applied) for _, content in contents)
     return max((each for each in found if each is not None), key=lambda each: each.begun, default=None)
 
 
@@ -136,8 +137,12 @@ def _applied(body: Any) -> AppliedBundle:
 
 
 def _write(store: Store, kind: str, name: Digest, document: dict[str, Any]) -> None:
-    store.roots[0].disk.write(_path(store, kind, name), json.dumps(document, indent=1).encode() + b"\n")
+    _objects(store).put(_key(kind, name), json.dumps(document, indent=1).encode() + b"\n")
 
 
-def _path(store: Store, kind: str, name: Digest) -> str:
-    return f"{store.root}/{_FOLDER}/{kind}/{name.algorithm}-{name.hex}.json"
+def _key(kind: str, name: Digest) -> str:
+    return f"{_FOLDER}/{kind}/{name.algorithm}-{name.hex}.json"
+
+
+def _objects(store: Store) -> Objects:
+    return store.roots[0].objects

@@ -24,6 +24,7 @@ from registry_server.store.store import Store
 from tests.cover.clusters import node, pod, serve_cluster, write_kubeconfig
 from tests.flows.test_cli import mirrorflow
 from tests.support.registries import Registry, running_registry
+from tests.support.stored_files import file_of
 from tests.support_behaviours import answers
 from tests.support_misbehaving import Misbehaving
 
@@ -207,7 +208,7 @@ def test_a_platform_that_the_image_itself_lacks_is_only_a_note(mirrored: World) 
 def test_a_lost_blob_is_found(world: World) -> None:
     repository = world.store.repository(RepositoryName("kept/shop/db"))
     _, body = repository.read_manifest(Tag("single"))
-    repository.find_blob(parse_manifest(body).layers[0].digest).path.unlink()
+    file_of(repository, parse_manifest(body).layers[0].digest).unlink()
     state, reason = world.state("shop/db:single")
     assert (state, "there is no blob" in reason) == ("incomplete", True)
 
@@ -215,14 +216,14 @@ def test_a_lost_blob_is_found(world: World) -> None:
 def test_a_blob_that_was_cut_short_is_found(world: World) -> None:
     repository = world.store.repository(RepositoryName("kept/shop/db"))
     _, body = repository.read_manifest(Tag("single"))
-    path = repository.find_blob(parse_manifest(body).layers[0].digest).path
+    path = file_of(repository, parse_manifest(body).layers[0].digest)
     path.chmod(0o600)
     path.write_bytes(b"short")
     assert "has 5 bytes here" in world.state("shop/db:single")[1]
 
 
 def test_a_damaged_manifest_is_found(world: World) -> None:
-    path = world.store.repository(RepositoryName("kept/shop/db")).find_manifest(Tag("v1.0.0")).path
+    path = file_of(world.store.repository(RepositoryName("kept/shop/db")), Tag("v1.0.0"))
     path.chmod(0o600)
     path.write_bytes(b"{}")
     state, reason = world.state("shop/db:v1.0.0")
@@ -249,7 +250,7 @@ def test_a_tag_that_moved_and_could_not_be_fetched_is_stale(world: World) -> Non
     maker.tag(maker.image([layer("new", 900)]), "v1")
     upstream = world.upstream.store.repository(RepositoryName("shop/late"))
     _, body = upstream.read_manifest(Tag("v1"))
-    upstream.find_blob(parse_manifest(body).layers[0].digest).path.unlink()
+    file_of(upstream, parse_manifest(body).layers[0].digest).unlink()
     assert mirrorflow("sync", world.profile).returncode == 1
     state, reason = world.state("shop/late:v1")
     assert (state, "404" in reason) == ("stale", True), reason

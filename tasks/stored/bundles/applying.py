@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tasks.stored.bundles.admission import AdmittedImage
     from tasks.stored.bundles.contents import ImageTree
 
-_PIECE: Final = 1 << 20
 _MOST_STEPS: Final = 10_000  # companions of one image
 # What is wrong with one image alone; an error of the store ends the whole.
 _OF_THE_IMAGE: Final = (BundleError, ContentError, NotFound, ClosureIncomplete)
@@ -176,10 +175,10 @@ class _Work:
                 "and create the bundle for that"
             )
         held = self.store.repository(holder).find_blob(blob.digest)
-        with held.path.open("rb") as source, repository.receive_blob(blob) as incoming:
-            source.seek(incoming.offset)
-            while not incoming.complete and (piece := source.read(_PIECE)):
-                incoming.write(piece)
+        with repository.receive_blob(blob) as incoming:
+            if not incoming.complete:
+                for piece in held.pieces(incoming.offset):
+                    incoming.write(piece)
             incoming.commit()
 
     def _companions(

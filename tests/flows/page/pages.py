@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from flows.direct_run import run_direct
-from flows.page.application import with_page
+from flows.reporting.page.application import with_page
 from profiles.loader import load_profile
 from profiles.server_options import server_options
 from registry_server.http.server_process import ServerProcess

@@ -30,6 +30,7 @@ from tests.registry_server.store.images import (
     record,
     tag_image,
 )
+from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +161,7 @@ def test_an_inventory_lists_only_images_that_are_whole(store: Store, app: Reposi
     """Then the next bundle brings what is lost."""
     tag_image(app, "v1", b"lost")
     tag_image(app, "v2", b"kept")
-    app.find_blob(Digest.of(b"lost")).path.unlink()
+    file_of(app, Digest.of(b"lost")).unlink()
     found = take_inventory(store, CREATED)
     assert list(found.images) == ["team/app:v2"]
     assert Digest.of(b"lost") not in found.contents
@@ -170,7 +171,7 @@ def test_an_image_that_is_not_whole_here_is_an_error_that_names_it(
     store: Store, app: Repository, tmp_path: Path
 ) -> None:
     tag_image(app, "v1", b"lost")
-    app.find_blob(Digest.of(b"lost")).path.unlink()
+    file_of(app, Digest.of(b"lost")).unlink()
     with pytest.raises(BundleUnwritable, match="team/app:v1 is not whole in this store"):
         create(store, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
@@ -180,7 +181,7 @@ def test_a_blob_that_is_damaged_here_is_never_in_a_finished_part(
     store: Store, app: Repository, tmp_path: Path
 ) -> None:
     tag_image(app, "v1", bytes(3_000_000))
-    path = app.find_blob(Digest.of(bytes(3_000_000))).path
+    path = file_of(app, Digest.of(bytes(3_000_000)))
     path.chmod(0o600)
     path.write_bytes(bytes(2_999_999) + b"x")
     with pytest.raises(StoreDamaged, match="then the next 'bundle create' goes on"):

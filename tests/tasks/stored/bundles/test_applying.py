@@ -17,6 +17,7 @@ from registry_server.store.records import Origin, TagRecord
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.stored.bundles.statements import NotTrusted
 from tests.registry_server.store.images import check, image, index, layer, manifest, put_image
+from tests.support.stored_files import file_of
 from tests.tasks.stored.bundles.applying import applied, bundled, inventory_of, reasons, resigned
 from tests.tasks.stored.bundles.sides import ENFORCED, TEAM, Gap, gap
 
@@ -309,7 +310,7 @@ def test_an_image_whose_layer_was_lost_here_is_not_shown(plain: Gap) -> None:
     held = inventory_of(plain.far)
     plain.near.put("team/app:v2", b"shared", b"new")
     second = bundled(plain, "second", inventory=held)
-    far(plain).find_blob(Digest.of(b"shared")).path.unlink()
+    file_of(far(plain), Digest.of(b"shared")).unlink()
     found = reasons(applied(plain.far, second))
     assert (
         f"it needs {Digest.of(b'shared')}, which neither the bundle nor this store has"

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.page.lists import run_key
+from flows.reporting.page.lists import run_key
 from registry_server.human_units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("flows.page", "templates"),
+        loader=PackageLoader("flows.reporting.page", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
     from starlette.requests import Request
 
-    from flows.page.snapshot import Snapshots
+    from flows.reporting.page.snapshot import Snapshots
     from profiles.model.profile import Profile
     from registry_server.http.auth.guard import Guard
     from registry_server.http.server_options import ServerOptions
@@ -56,14 +56,14 @@ class MirrorPage:
 
     def collectors(self) -> Iterable[Collector]:
         """The state of the registry entries for `/metrics`."""
-        from flows.page.metrics import MirrorCollector
+        from flows.reporting.page.metrics import MirrorCollector
 
         return (MirrorCollector(self.snapshots),)
 
     def snapshots(self) -> Snapshots:
         """Made when somebody looks: a server that is only pulled from does without what they need."""
         if self._snapshots is None:
-            from flows.page.snapshot import Snapshots
+            from flows.reporting.page.snapshot import Snapshots
 
             self._snapshots = Snapshots(self._profile)
         return self._snapshots
@@ -95,7 +95,7 @@ class MirrorPage:
         return (lambda name: "read" in guard.rights(caller, name)), caller.user
 
     async def _show(self, request: Request, may_see: Callable[[str], bool], user: str) -> Response:
-        from flows.page.views import Visit, view_at
+        from flows.reporting.page.views import Visit, view_at
 
         snapshot = await (await asyncio.to_thread(self.snapshots)).get()
         visit = Visit(request, self._store, snapshot, may_see, user)
@@ -114,12 +114,12 @@ def with_page(options: ServerOptions, profile: Profile, path: Path) -> ServerOpt
 def _asset(name: str) -> Response:
     if name not in _ASSETS:
         return _html("message", 404, title="Not found", message="there is no such file")
-    content = resources.files("flows.page").joinpath("static", name).read_bytes()
+    content = resources.files("flows.reporting.page").joinpath("static", name).read_bytes()
     return Response(content, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "max-age=300"})
 
 
 def _html(template: str, status: int = 200, **values: Any) -> Response:
-    from flows.page.rendering import render
+    from flows.reporting.page.rendering import render
 
     body = render(f"{template}.html", values)
     return Response(body, status, media_type="text/html", headers=dict(_HEADERS))

@@ -13,8 +13,8 @@ from registry_server.human_units import human_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flows.page.snapshot import Snapshot, Summary
     from flows.reporting.entry_status import EntryState, EntryStatus
+    from flows.reporting.page.snapshot import Snapshot, Summary
     from flows.reporting.tag_status import TagStatus
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry

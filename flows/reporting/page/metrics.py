@@ -14,7 +14,7 @@ from registry_server.oci.errors import MirrorflowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flows.page.snapshot import Snapshot, Snapshots
+    from flows.reporting.page.snapshot import Snapshot, Snapshots
 
 _COUNTS = {
     "images": "Images of the entry that are stored.",

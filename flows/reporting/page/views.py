@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from flows.orchestration.server_record import read_record
-from flows.page import lists
-from flows.page.image import image_view, tag_rows
-from flows.page.overview import overview
 from flows.reporting.mirror_status import tags_of
+from flows.reporting.page import lists
+from flows.reporting.page.image import image_view, tag_rows
+from flows.reporting.page.overview import overview
 from flows.settings import prefect_home
 from registry_server.http.auth.credentials import origin
 from registry_server.oci.errors import NotFound
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from flows.page.snapshot import Snapshot
+    from flows.reporting.page.snapshot import Snapshot
     from flows.reporting.tag_status import TagStatus
     from registry_server.store.store import Store
 

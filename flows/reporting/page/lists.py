@@ -11,7 +11,7 @@ from tasks.run.only import repository_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flows.page.snapshot import Summary
+    from flows.reporting.page.snapshot import Summary
     from flows.reporting.tag_status import TagStatus
 
 PAGE: Final = 100
