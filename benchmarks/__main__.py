@@ -34,6 +34,7 @@ NAMES: Final = (
     "on_demand",
     "orchestration",
     "growth",
+    "paths",
 )
 
 
