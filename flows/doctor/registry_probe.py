@@ -13,9 +13,9 @@ from tasks.upstream.budget import Ledger
 from tasks.upstream.connection.tls import Contexts, standard_dirs
 from tasks.upstream.connection.waits import Waits
 from tasks.upstream.connection.wire import Wire
-from tasks.upstream.counting import Counts
+from tasks.upstream.endpoints import Call, Endpoint
 from tasks.upstream.errors import Where
-from tasks.upstream.exchange import Call, Endpoint, Exchanger
+from tasks.upstream.exchange import Exchanger
 from tasks.upstream.options import UpstreamOptions
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RegistryProbe:
         self.url = url
         contexts = Contexts(cert_dir, verify=tls_verify, hosts=[url.host], standard=standard_dirs())
         self._wire = Wire(contexts, options, waits)
-        self._exchanger = Exchanger(self._wire, Counts(), Ledger(waits))
+        self._exchanger = Exchanger(self._wire, Ledger(waits))
         self._endpoint = _Endpoint(url, credentials, waits, token_services)
 
     def __enter__(self) -> Self:

@@ -14,8 +14,8 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag, parse_reference
 from tasks.upstream import bodies
 from tasks.upstream.budget import read_budget
+from tasks.upstream.endpoints import is_refused_head
 from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamNotFound
-from tasks.upstream.heads import is_refused_head
 from tasks.upstream.lists.paging import names
 from tasks.upstream.lists.referrers import NO_API
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from tasks.upstream.endpoints import Call
 from tasks.upstream.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable, Where
-from tasks.upstream.exchange import Call
 from tasks.upstream.login.realm import is_plain
 
 if TYPE_CHECKING:
     from tasks.upstream.blob import Transfer
-    from tasks.upstream.exchange import Endpoint, Exchanger
+    from tasks.upstream.endpoints import Endpoint
+    from tasks.upstream.exchange import Exchanger
 
 _MOST_URLS: Final = 4  # of one layer
 _MOST_TRIES: Final = 10  # of one of them; each but the last brought bytes

@@ -20,7 +20,7 @@ from tasks.upstream.connection.bandwidth import Bandwidth
 from tasks.upstream.connection.tls import Contexts, standard_dirs
 from tasks.upstream.connection.waits import Waits
 from tasks.upstream.connection.wire import Answer, Wire
-from tasks.upstream.counting import Counts
+from tasks.upstream.endpoints import Call, Endpoint, Endpoints, is_refused_head
 from tasks.upstream.errors import (
     UpstreamContentError,
     UpstreamError,
@@ -30,10 +30,8 @@ from tasks.upstream.errors import (
     UpstreamSchema1,
     Where,
 )
-from tasks.upstream.exchange import Call, Endpoint, Exchanger
-from tasks.upstream.failover import Endpoints
+from tasks.upstream.exchange import Exchanger
 from tasks.upstream.foreign import fetch_foreign
-from tasks.upstream.heads import Heads, is_refused_head
 from tasks.upstream.lists.listing import Lister, repositories
 from tasks.upstream.lists.referrers import NO_API, fallback_tag, parse_list
 
@@ -90,10 +88,12 @@ class UpstreamRegistry:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`mark`: see via.py. `remark` takes what the user should know and what is no failure."""
+        """`mark`: what this mirror is called in `Via`.
+
+        `remark` takes what the user should know and what is no failure.
+        """
         self.name = options.urls[0].registry
         waits = Waits(cancelled, clock=clock, sleep=sleep)
-        self._counts = Counts()
         self._bandwidth = bandwidth or Bandwidth()
         contexts = Contexts(
             options.cert_dir,
@@ -103,11 +103,10 @@ class UpstreamRegistry:
         )
         self._wire = Wire(contexts, options, waits, mark=mark)
         self._ledger = Ledger(waits)
-        self._exchanger = Exchanger(self._wire, self._counts, self._ledger)
+        self._exchanger = Exchanger(self._wire, self._ledger)
         services = options.token_services
         endpoints = [Endpoint(url, credentials, waits, services) for url in options.urls]
         self._endpoints = Endpoints(endpoints, waits)
-        self._heads = Heads(clock)
         self._perhaps_cut: set[str] = set()  # repositories
         self._lister = Lister(self._exchanger, remark)
 
@@ -122,7 +121,7 @@ class UpstreamRegistry:
 
     def requests(self) -> dict[str, int]:
         """So far: {"HEAD manifest": n, "GET manifest": n, "GET blob": n, "GET tags": n, "bytes": n, …}."""
-        return self._counts.snapshot()
+        return self._exchanger.counts()
 
     def budget(self) -> Budget | None:
         """What is left of a pull limit; None where none was met."""
@@ -178,10 +177,10 @@ class UpstreamRegistry:
 
     def _head_or_get(self, repository: str, reference: str, endpoint: Endpoint) -> Head:
         status = None
-        if asked := self._heads.are_asked(endpoint):
+        if asked := endpoint.asks_head():
             try:
                 if found := self._head(_manifest_call("HEAD", repository, reference), endpoint):
-                    self._heads.worked(endpoint)
+                    endpoint.head_worked()
                     return found
             except UpstreamError as error:
                 if not is_refused_head(error):
@@ -191,7 +190,7 @@ class UpstreamRegistry:
         with self._spend(repository, reference):
             fetched = self._manifest(call, None, endpoint)
         if asked:
-            self._heads.were_useless(endpoint, status)
+            endpoint.head_was_useless(status)
         return Head(fetched.digest, fetched.media_type, len(fetched.body))
 
     def _head(self, call: Call, endpoint: Endpoint) -> Head | None:
@@ -200,7 +199,8 @@ class UpstreamRegistry:
             length = answer.headers.get("Content-Length", "")
         if digest is None:
             return None
-        _check_digest(digest, call.reference, answer)
+        if ":" in call.reference:
+            _check_digest(digest, Digest(call.reference), answer)
         return Head(digest, _media_type(answer), int(length) if length.isdecimal() else -1)
 
     def _spend(self, repository: str, reference: str) -> AbstractContextManager[None]:
@@ -260,7 +260,7 @@ class UpstreamRegistry:
         A broken connection is resumed as long as bytes come. The digest is the sink's to check.
         """
         name = RepositoryName(repository)
-        transfer = Transfer(descriptor, sink, partial(self._counts.add, "bytes"), self._bandwidth)
+        transfer = Transfer(descriptor, sink, partial(self._exchanger.count, "bytes"), self._bandwidth)
         if not transfer.done:
             try:
                 self._endpoints.run(
@@ -309,8 +309,8 @@ def _media_type(answer: Answer) -> str:
     return media_type
 
 
-def _check_digest(digest: Digest, reference: str, answer: Answer) -> None:
-    if ":" in reference and digest != reference and digest.algorithm == Digest(reference).algorithm:
+def _check_digest(digest: Digest, wanted: Digest, answer: Answer) -> None:
+    if digest != wanted and digest.algorithm == wanted.algorithm:
         raise UpstreamContentError(answer.where, f"it says that this is {digest}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.on_demand.answers import Miss
 from tasks.on_demand.work import Answering, Work, WorkStep
-from tasks.upstream.connection.via import on_behalf_of
+from tasks.upstream.connection.wire import on_behalf_of
 from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
-"""One request and its answer: a slot of the host, a client, timeouts, and exceptions made ours."""
+"""One request and its answer: a slot of the host, a connection, timeouts, and exceptions made ours."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib import metadata
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -11,11 +13,9 @@ import httpx
 
 from registry_server.human_units import human_seconds
 from tasks.upstream.connection.addresses import Nearness, check_address, nearness, watch_connect
-from tasks.upstream.connection.clients import Clients
 from tasks.upstream.connection.error_mapping import mapped
-from tasks.upstream.connection.limits import HostLimits
+from tasks.upstream.connection.hosts import HostLimits, Transports
 from tasks.upstream.connection.proxies import Proxies, Proxy
-from tasks.upstream.connection.via import via
 from tasks.upstream.errors import UpstreamLimited
 
 if TYPE_CHECKING:
@@ -32,30 +32,45 @@ _PATIENCE = 1.0  # seconds for them
 
 USER_AGENT = f"mirrorflow/{metadata.version('mirrorflow')}"
 
+_behind: ContextVar[tuple[str, ...]] = ContextVar("behind", default=())
+
+
+@contextmanager
+def on_behalf_of(mirrors: tuple[str, ...]) -> Iterator[None]:
+    """Requests from within name these mirrors in `Via` too (RFC 9110, 7.6.3): theirs was the question.
+
+    Mirrors that mirror one another would otherwise wait for each other. Each finds in the requests that it
+    gets whether it asked for them itself, however many stand in between, and then answers with what it has.
+    """
+    token = _behind.set(mirrors)
+    try:
+        yield
+    finally:
+        _behind.reset(token)
+
 
 class Answer:
-    """A response whose body has not been read."""
+    """A response whose body has not been read. `limits` are those of the host that it came from.
+
+    `url` is the one that answered: behind redirects, not the one that was asked for.
+    """
 
     def __init__(
-        self, response: httpx.Response, where: Where, options: RegistryOptions, waits: Waits
+        self,
+        response: httpx.Response,
+        where: Where,
+        options: RegistryOptions,
+        waits: Waits,
+        limits: HostLimits,
     ) -> None:
         self.response = response
+        self.status = response.status_code
+        self.headers = response.headers
+        self.url = response.request.url
         self.where = where
         self.options = options
         self.waits = waits
-
-    @property
-    def status(self) -> int:
-        return self.response.status_code
-
-    @property
-    def headers(self) -> httpx.Headers:
-        return self.response.headers
-
-    @property
-    def url(self) -> httpx.URL:
-        """The one that answered: behind redirects, not the one that was asked for."""
-        return self.response.request.url
+        self.limits = limits
 
     def chunks(self) -> Generator[bytes]:
         """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
@@ -69,18 +84,33 @@ class Answer:
             yield chunk
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """What requests to one host need."""
+
+    limits: HostLimits
+    transports: Transports
+    proxy: str  # the host of the proxy on the way to it, "" for none
+
+
 class Wire:
     def __init__(self, contexts: Contexts, options: RegistryOptions, waits: Waits, *, mark: str = "") -> None:
-        """`mark` is what our requests are marked with (via.py)."""
+        """`mark` is what this mirror is called in the `Via` of its requests; "" for one that has no name."""
         self._mark = mark
         self._contexts = contexts
         self._options = options
         self._waits = waits
-        self._limits: dict[str, HostLimits] = {}
-        self._clients: dict[ssl.SSLContext, Clients] = {}
+        self._hosts: dict[tuple[str, bytes], _Host] = {}
+        self._limits: dict[bytes, HostLimits] = {}
+        self._transports: dict[tuple[ssl.SSLContext, httpx.URL | None], Transports] = {}
         self._homes: dict[str, Nearness] = {}
         self._proxies = Proxies.read()
-        self._proxy_of: dict[tuple[str, bytes], Proxy | None] = {}
+        self._timeouts = httpx.Timeout(
+            connect=options.connect_timeout,
+            read=options.response_header_timeout,
+            write=options.read_timeout,
+            pool=None,
+        ).as_dict()
         self._lock = Lock()
 
     @contextmanager
@@ -91,44 +121,40 @@ class Wire:
 
         `home`: the registry. Another host gets a connection only if it may (addresses.py).
         """
-        request.headers.setdefault("User-Agent", USER_AGENT)
-        if self._mark:
-            request.headers["Via"] = via(self._mark)
-        # A compressed answer would have another digest and no Content-Length (RFC 9110, 14.2).
-        request.headers["Accept-Encoding"] = "identity"
-        request.extensions = {"timeout": self._timeouts()}
-        if request.url.host != home.host:
+        elsewhere = request.url.host if request.url.host != home.host else ""
+        self._complete(request)
+        if elsewhere:
             self._guard(request, home, where)
-        limits = self.limits(request.url)
-        if left := limits.closed_for():
+        host = self._host(request.url)
+        if left := host.limits.closed_for():
             reason = f"{request.url.host} asked us to wait, for {human_seconds(left)} more (429, Retry-After)"
             raise UpstreamLimited(where, reason, 429, retry_after=left)
         with ExitStack() as held:
-            held.enter_context(limits.slot(bulk=bulk))
-            client = held.enter_context(self._clients_for(request.url).borrow())
-            elsewhere = request.url.host if request.url.host != home.host else ""
-            proxy = self._proxy(request.url)
-            with mapped(where, self._options, elsewhere=elsewhere, proxy=proxy.url.host if proxy else ""):
-                response = client.send(request, proxy)
+            held.enter_context(host.limits.slot(bulk=bulk))
+            transport = held.enter_context(host.transports.borrow())
+            with mapped(where, self._options, elsewhere=elsewhere, proxy=host.proxy):
+                response = transport.handle_request(request)
+            response.request = request
             held.callback(_close, response)
             # httpcore reads this when the first byte of the body is asked for.
-            response.request.extensions["timeout"]["read"] = self._options.read_timeout
-            if request.url.host == home.host:
+            request.extensions["timeout"]["read"] = self._options.read_timeout
+            # A proxy's address says nothing about the registry.
+            if not (elsewhere or host.proxy or home.host in self._homes):
                 self._remember(home, response)
-            yield Answer(response, where, self._options, self._waits)
+            yield Answer(response, where, self._options, self._waits, host.limits)
 
     def close(self) -> None:
         with self._lock:
-            for clients in self._clients.values():
-                clients.close()
+            for transports in self._transports.values():
+                transports.close()
 
-    def _clients_for(self, url: httpx.URL) -> Clients:
-        context = self._contexts.for_host(url.netloc.decode())
-        with self._lock:
-            if context not in self._clients:
-                keep = self._options.max_idle_conns_per_host or self._options.req_concurrent
-                self._clients[context] = Clients(context, keep=keep)
-            return self._clients[context]
+    def _complete(self, request: httpx.Request) -> None:
+        request.headers.setdefault("User-Agent", USER_AGENT)
+        if self._mark:
+            request.headers["Via"] = ", ".join(f"1.1 {each}" for each in (*_behind.get(), self._mark))
+        # A compressed answer would have another digest and no Content-Length (RFC 9110, 14.2).
+        request.headers["Accept-Encoding"] = "identity"
+        request.extensions = {"timeout": dict(self._timeouts)}
 
     def _guard(self, request: httpx.Request, home: httpx.URL, where: Where) -> None:
         host, near = request.url.host, self._homes.get(home.host, Nearness.PUBLIC)
@@ -136,41 +162,38 @@ class Wire:
         request.extensions["trace"] = watch_connect(host, near, where)
 
     def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
-        """How near the registry is, by the address that answered: a proxy's says nothing about it."""
-        if home.host in self._homes or self._proxy(home):
-            return
+        """How near the registry is, by the address that answered."""
         with suppress(OSError):  # it may be gone already
             address = response.extensions["network_stream"].get_extra_info("server_addr")
             self._homes[home.host] = nearness(str(address[0]))
 
-    def _proxy(self, url: httpx.URL) -> Proxy | None:
-        """Decided once a host. Raises `ProxyInvalid`."""
-        key = (url.scheme, url.netloc)
-        if key not in self._proxy_of:
-            proxy = self._proxies.proxy_for(url)
-            self._proxy_of[key] = Proxy(proxy, self._proxy_context(proxy)) if proxy else None
-        return self._proxy_of[key]
-
-    def _proxy_context(self, proxy: httpx.URL) -> ssl.SSLContext | None:
-        return self._contexts.for_host(proxy.netloc.decode()) if proxy.scheme == "https" else None
-
-    def limits(self, url: httpx.URL) -> HostLimits:
+    def _host(self, url: httpx.URL) -> _Host:
+        """Raises `ProxyInvalid`, `CertificatesInvalid`."""
         with self._lock:
-            key = url.netloc.decode()
-            if key not in self._limits:
-                self._limits[key] = HostLimits(
-                    self._waits, concurrent=self._options.req_concurrent, per_second=self._options.req_per_sec
-                )
-            return self._limits[key]
+            found = self._hosts.get((url.scheme, url.netloc))
+            if found is None:
+                found = self._hosts[url.scheme, url.netloc] = self._new_host(url)
+            return found
 
-    def _timeouts(self) -> dict[str, float | None]:
-        options = self._options
-        return httpx.Timeout(
-            connect=options.connect_timeout,
-            read=options.response_header_timeout,
-            write=options.read_timeout,
-            pool=None,
-        ).as_dict()
+    def _new_host(self, url: httpx.URL) -> _Host:
+        proxy = self._proxy(url)
+        context = self._contexts.for_host(url.netloc.decode())
+        options, key = self._options, (context, proxy.url if proxy else None)
+        if key not in self._transports:
+            keep = options.max_idle_conns_per_host or options.req_concurrent
+            self._transports[key] = Transports(context, proxy, keep=keep)
+        if url.netloc not in self._limits:
+            self._limits[url.netloc] = HostLimits(
+                self._waits, concurrent=options.req_concurrent, per_second=options.req_per_sec
+            )
+        return _Host(self._limits[url.netloc], self._transports[key], proxy.url.host if proxy else "")
+
+    def _proxy(self, url: httpx.URL) -> Proxy | None:
+        proxy = self._proxies.proxy_for(url)
+        if proxy is None:
+            return None
+        context = self._contexts.for_host(proxy.netloc.decode()) if proxy.scheme == "https" else None
+        return Proxy(proxy, context)
 
 
 def _close(response: httpx.Response) -> None:

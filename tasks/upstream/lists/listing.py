@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tasks.upstream import bodies
+from tasks.upstream.endpoints import Call
 from tasks.upstream.errors import (
     UpstreamDenied,
     UpstreamError,
@@ -14,7 +15,6 @@ from tasks.upstream.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from tasks.upstream.exchange import Call
 from tasks.upstream.lists.paging import (
     MAX_BYTES,
     MAX_ENTRIES,
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
+    from tasks.upstream.endpoints import Endpoint
     from tasks.upstream.errors import Where
-    from tasks.upstream.exchange import Endpoint, Exchanger
+    from tasks.upstream.exchange import Exchanger
 
 T = TypeVar("T")
 # What a registry may say to a page size above its own; distribution: 400, PAGINATION_NUMBER_INVALID.

@@ -10,7 +10,7 @@ import pytest
 from profiles.model.sync import RegistryEntry
 from profiles.values.upstream_url import UpstreamUrl
 from tasks.upstream.connection.waits import Waits
-from tasks.upstream.counting import Counts
+from tasks.upstream.endpoints import Call, Endpoint
 from tasks.upstream.errors import (
     UpstreamContentError,
     UpstreamDenied,
@@ -19,7 +19,6 @@ from tasks.upstream.errors import (
     UpstreamUnavailable,
     Where,
 )
-from tasks.upstream.exchange import Call, Endpoint
 from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.registry import UpstreamRegistry
 
@@ -105,9 +104,11 @@ def test_places_are_named_as_people_write_them(where: Where, text: str) -> None:
     assert str(where) == text
 
 
-def test_a_snapshot_of_the_counts_stays_as_it_is() -> None:
-    counts = Counts()
-    counts.add("bytes", 5)
-    before = counts.snapshot()
-    counts.add("bytes", 5)
-    assert (before, counts.snapshot()) == ({"bytes": 5}, {"bytes": 10})
+def test_a_snapshot_of_the_counts_stays_as_it_is(upstream: Misbehaving) -> None:
+    upstream.add_image("library/nginx", "1.25")
+    entry = RegistryEntry.model_validate({"urls": [f"http://{upstream.host}"]})
+    with UpstreamRegistry(entry, NoCredentials()) as registry:
+        registry.head("library/nginx", "1.25")
+        before = registry.requests()
+        registry.head("library/nginx", "1.25")
+        assert (before["HEAD manifest"], registry.requests()["HEAD manifest"]) == (1, 2)

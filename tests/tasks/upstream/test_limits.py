@@ -11,7 +11,7 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from tasks.upstream.budget import Budget, read_budget
-from tasks.upstream.connection.limits import HostLimits
+from tasks.upstream.connection.hosts import HostLimits
 from tasks.upstream.connection.waits import Waits
 from tasks.upstream.errors import Stopped, UpstreamLimited
 from tasks.upstream.hints import retry_after

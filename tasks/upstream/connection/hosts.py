@@ -1,14 +1,19 @@
-"""How much of one host we use at a time: slots, request rate, and pauses that the host asks for."""
+"""How much of one host we use at a time: slots, request rate, pauses that it asks for, and connections."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections import deque
+from contextlib import ExitStack, contextmanager
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
+import httpx
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
+    from tasks.upstream.connection.proxies import Proxy
     from tasks.upstream.connection.waits import Waits
 
 # After a 429 everybody at once is what brought the 429: requests go out one by one, with this many
@@ -17,6 +22,8 @@ MAX_WAIT = 60.0  # seconds of Retry-After that are waited; for longer ones the p
 _LONGEST_CLOSED = 3600.0  # seconds that a host is believed that it is not to be asked
 _PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
 _FIRST_GAP, _LONGEST_GAP, _SHRINK, _NO_GAP = 0.05, 5.0, 0.8, 0.005
+# Keep-alive for the registry, its token service and its blob host; longer than the pauses in a poll.
+_KEPT = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
 
 
 class HostLimits:
@@ -36,20 +43,12 @@ class HostLimits:
     @contextmanager
     def slot(self, *, bulk: bool = False) -> Iterator[None]:
         """Hold one of the host's slots, `bulk` for what may take long. Raises `Stopped`."""
-        with self._held(self._bulk if bulk else None), self._held(self._slots):
+        with ExitStack() as held:
+            for semaphore in (self._bulk, self._slots) if bulk else (self._slots,):
+                self._waits.acquire(semaphore)
+                held.callback(semaphore.release)
             self._waits.sleep(self._turn())
             yield
-
-    @contextmanager
-    def _held(self, semaphore: BoundedSemaphore | None) -> Iterator[None]:
-        if semaphore is None:
-            yield
-            return
-        self._waits.acquire(semaphore)
-        try:
-            yield
-        finally:
-            semaphore.release()
 
     def _turn(self) -> float:
         """Seconds until this request may go out; the next one comes after it."""
@@ -82,3 +81,47 @@ class HostLimits:
         if self._gap:
             with self._lock:
                 self._gap = self._gap * _SHRINK if self._gap > _NO_GAP else 0.0
+
+
+class Transports:
+    """Connections to hosts, some kept for further requests. Thread-safe.
+
+    A transport that many threads share costs twice the CPU (its pool is searched under a lock), so each
+    exchange borrows one. Borrowing, unlike `threading.local`, keeps as many as there are exchanges at a time,
+    however many threads come and go.
+    """
+
+    def __init__(self, verify: ssl.SSLContext, proxy: Proxy | None, *, keep: int) -> None:
+        """`keep`: how many idle transports, and so idle connections to a host, are kept."""
+        self._verify = verify
+        self._proxy = httpx.Proxy(proxy.url, ssl_context=proxy.context) if proxy else None
+        self._keep = keep
+        self._idle: deque[httpx.HTTPTransport] = deque()
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[httpx.HTTPTransport]:
+        """It sends requests as they are: no redirects, no cookies, nothing added.
+
+        That costs four fifths of the CPU of an `httpx.Client`. httpx must not read the environment: it
+        refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
+        """
+        try:
+            transport = self._idle.pop()  # the one used last: its connections are the freshest
+        except IndexError:
+            transport = httpx.HTTPTransport(
+                verify=self._verify, limits=_KEPT, proxy=self._proxy, trust_env=False
+            )
+        try:
+            yield transport
+        finally:
+            if self._closed or len(self._idle) >= self._keep:
+                transport.close()
+            else:
+                self._idle.append(transport)
+
+    def close(self) -> None:
+        """Close all that are idle; those on loan close when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,209 @@
+"""The urls of a registry entry: calls to one, which of them to ask, and whether to ask again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+import httpx
+from cachetools import LRUCache
+
+from tasks.upstream.connection.hosts import MAX_WAIT
+from tasks.upstream.errors import (
+    UpstreamLimited,
+    UpstreamLoginDenied,
+    UpstreamUnavailable,
+    UpstreamUntrusted,
+    Where,
+)
+from tasks.upstream.login.auth import Authenticator
+from tasks.upstream.redirects import keeps_login
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+
+    from tasks.upstream.answers import Reply
+    from tasks.upstream.connection.waits import Waits
+    from tasks.upstream.errors import UpstreamError
+    from tasks.upstream.login.auth import Ask
+    from tasks.upstream.login.credentials import Credentials
+    from tasks.upstream.options import EndpointUrl
+
+T = TypeVar("T")
+_MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blobs may be many
+# A single failure must not turn a poll into GETs, each of which Docker Hub counts as a pull.
+_USELESS_HEADS = 3
+_HEAD_AGAIN = 3600.0  # seconds after which HEAD is tried once more: a receiver runs for weeks
+_NOT_IMPLEMENTED = frozenset({405, 501})  # RFC 9110, 15.5.6 and 15.6.2: of the method itself
+_PAUSES = (0.2, 1.0)  # seconds before the second and the third try
+_LIMITED_PAUSES = (1.0, 3.0)  # the same after a 429 that does not say how long
+_MAX_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`kind` is what it is counted as: "HEAD manifest". `tail` follows `/v2/REPOSITORY/`; `page` is the
+    whole URL of a further page instead."""
+
+    kind: str
+    tail: str
+    repository: str = ""
+    reference: str = ""
+    page: httpx.URL | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bulk(self) -> bool:
+        return self.kind in ("GET blob", "GET foreign blob")
+
+
+class Endpoint:
+    """One of the entry's `urls`, with what we know about talking to it. Thread-safe."""
+
+    def __init__(
+        self,
+        url: EndpointUrl,
+        credentials: Credentials,
+        waits: Waits,
+        token_services: Collection[str] = (),
+    ) -> None:
+        self.url = url
+        self._token_services = token_services
+        self.base = httpx.URL(f"{url.scheme}://{url.host}")
+        self.root = f"{str(self.base).rstrip('/')}/{url.api_path}".rstrip("/")  # `/v2/` follows
+        self._credentials = credentials
+        self._waits = waits
+        self._authenticators: LRUCache[tuple[object, ...], Authenticator] = LRUCache(_MOST_ORIGINS)
+        self._home = (self.base.scheme, self.base.netloc)
+        self._useless_heads = 0  # in a row
+        self._no_head_until = float("-inf")
+        self._lock = Lock()
+
+    def request(self, call: Call) -> httpx.Request:
+        repository = f"{self.url.repository(call.repository)}/" if call.repository else ""
+        url = call.page or f"{self.root}/v2/{repository}{call.tail}"  # `join` would take it apart twice
+        return httpx.Request(call.kind.partition(" ")[0], url, headers=dict(call.headers))
+
+    def scope(self, call: Call) -> str:
+        if not call.repository:
+            return "registry:catalog:*"
+        return f"repository:{self.url.repository(call.repository)}:pull"
+
+    def where(self, call: Call) -> Where:
+        return Where(self.url.registry, call.repository, call.reference)
+
+    def login(self, call: Call, request: httpx.Request, where: Where) -> Generator[Ask, Reply, None]:
+        """`request`, signed for the origin that it goes to (`Authenticator.flow`).
+
+        Challenge, token and credentials belong to one origin. Credentials may differ by namespace
+        (containers-auth.json), so there is an authenticator for each credential. Where the registry sends us
+        to another origin, we are anonymous.
+        """
+        place = (request.url.scheme, request.url.netloc)
+        with self._lock:
+            ours = place == self._home or keeps_login(self.base, request.url)
+            repository = self.url.repository(call.repository) if call.repository else ""
+            credential = self._credentials.find(self.url.registry, repository) if ours else None
+            found = self._authenticators.get((credential, place))
+            if found is None:
+                home = request.url.join(httpx.URL(self.root).path if ours else "/")
+                found = Authenticator(home, credential, self._waits, self._token_services, elsewhere=not ours)
+                self._authenticators[credential, place] = found
+        return found.flow(request, self.scope(call), where)
+
+    def asks_head(self) -> bool:
+        """Whether its answers to HEAD are of use; where they were not, it is asked by GET at once."""
+        return self._no_head_until <= self._waits.clock()
+
+    def head_worked(self) -> None:
+        self._useless_heads = 0
+
+    def head_was_useless(self, status: int | None) -> None:
+        """A GET answered what a HEAD did not; `status` is the HEAD's, None where it only had no digest."""
+        with self._lock:
+            self._useless_heads += 1
+            if status in _NOT_IMPLEMENTED or self._useless_heads >= _USELESS_HEADS:
+                self._no_head_until = self._waits.clock() + _HEAD_AGAIN
+
+
+def is_refused_head(error: UpstreamError) -> bool:
+    """Whether a GET may be answered better. It is not where we are asked to wait, or were not let in.
+
+    Some registries, and places that they redirect to, answer GET alone.
+    """
+    if error.status is None or isinstance(error, (UpstreamLimited, UpstreamLoginDenied)):
+        return False
+    if isinstance(error, UpstreamUnavailable):
+        return error.status >= 500 and error.retry_after is None
+    return error.status != 401
+
+
+class Endpoints:
+    """The urls in the listed order; what works is stayed with for the run. Thread-safe."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], waits: Waits) -> None:
+        self._endpoints = tuple(endpoints)
+        self._waits = waits
+        self._current = 0
+        self._lock = Lock()
+
+    @property
+    def current(self) -> Endpoint:
+        """The one that works, as far as is known."""
+        return self._endpoints[self._current]
+
+    def run(self, operation: Callable[[Endpoint], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Do `operation` with the first endpoint that answers.
+
+        Tries again, a few times, where seconds may help; a try during which `progress()` grew does not
+        count as failed. Raises the `UpstreamError` of the first endpoint in the last round.
+        """
+        failed = 0
+        for _ in range(_MAX_TRIES - 1):
+            before = progress()
+            try:
+                return self._round(operation)
+            except UpstreamUnavailable as error:
+                failed = 0 if progress() > before else failed + 1
+                pause = _pause(error, failed)
+                if pause is None:
+                    raise
+            self._waits.sleep(pause)
+        return self._round(operation)
+
+    def _round(self, operation: Callable[[Endpoint], T]) -> T:
+        failures: list[UpstreamError] = []
+        start = self._current
+        for step in range(len(self._endpoints)):
+            number = (start + step) % len(self._endpoints)
+            try:
+                result = operation(self._endpoints[number])
+            except UpstreamLimited:
+                raise
+            except (UpstreamUnavailable, UpstreamUntrusted) as error:
+                failures.append(error)
+                continue
+            with self._lock:
+                self._current = number
+            return result
+        raise _blamed(failures)
+
+
+def _blamed(failures: Sequence[UpstreamError]) -> UpstreamError:
+    """The first url's error; what the others said stands behind it."""
+    first, *others = failures
+    if others:
+        said = "; ".join(f"{each.registry}: {each.reason}" for each in others)
+        first.explain(f"{first.reason} (the other urls failed too: {said})")
+    return first
+
+
+def _pause(error: UpstreamUnavailable, failed: int) -> float | None:
+    """Seconds to wait before another try; None: this is for the profile's own retries."""
+    if failed > len(_PAUSES):
+        return None
+    if error.retry_after is not None:
+        return error.retry_after if error.retry_after <= MAX_WAIT else None
+    pauses = _LIMITED_PAUSES if isinstance(error, UpstreamLimited) else _PAUSES
+    return pauses[max(failed - 1, 0)] if error.at_once else None
