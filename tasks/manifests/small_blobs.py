@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
 from tasks.manifests.reading import blamed
-from tasks.upstream.in_memory import InMemory
+from tasks.upstream.blob import InMemory
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor

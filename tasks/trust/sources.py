@@ -10,8 +10,8 @@ from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged, translated
 from tasks.trust.errors import Refused, in_short
+from tasks.upstream.blob import InMemory
 from tasks.upstream.errors import BROKEN, UpstreamNotFound
-from tasks.upstream.in_memory import InMemory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

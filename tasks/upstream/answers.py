@@ -1,9 +1,13 @@
-"""What an HTTP answer that is not the wanted one means."""
+"""What an HTTP answer that is not the wanted one means, and how long it asks us to wait."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -17,7 +21,6 @@ from tasks.upstream.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from tasks.upstream.hints import retry_after
 
 if TYPE_CHECKING:
     from tasks.upstream.errors import UpstreamError, Where
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 _SHOWN = 300  # characters of their message
 # 502 to 504 come from a proxy before a registry that restarts; a 500 is a bug that a second may not mend.
 _AT_ONCE = frozenset({408, 502, 503, 504})
+# `retry-after: 880.092µs, allowed: 44000/minute` (GHCR); a Go duration.
+_GHCR = re.compile(r"retry-after:\s*((?:\d+(?:\.\d+)?(?:ns|us|µs|μs|ms|s|m|h))+)", re.IGNORECASE)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|μs|ms|s|m|h)", re.IGNORECASE)
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +107,32 @@ def _errors(text: str) -> str:
         return ": ".join(each for each in found if isinstance(each, str) and each)
     found = [document.get(key) for key in ("details", "detail", "message", "error_description", "error")]
     return next((each for each in found if isinstance(each, str) and each), "")
+
+
+def retry_after(headers: httpx.Headers, text: str = "", *, now: datetime | None = None) -> float | None:
+    """Seconds, never negative; None when nothing usable is said. RFC 9110 10.2.3: seconds or a date."""
+    header = headers.get("Retry-After", "").strip()
+    if header:
+        found = _number(header)
+        return found if found is not None else _until(header, now or datetime.now(UTC))
+    if match := _GHCR.search(text):
+        return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(match[1]))
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _until(text: str, now: datetime) -> float | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:  # "-0000": UTC without knowing where one is
+        date = date.replace(tzinfo=UTC)
+    return max((date - now).total_seconds(), 0.0)

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.errors import SizeMismatch
@@ -196,3 +197,20 @@ def fast_chunks(answer: Answer, length: int) -> Generator[bytes | memoryview]:
     sock = answer.response.extensions["network_stream"].get_extra_info("socket")
     yield from received(answer, sock, length - len(first))
     del raw
+
+
+@dataclass(slots=True)
+class InMemory:
+    """Keeps what arrives. The caller has looked at the blob's size, and checks its digest."""
+
+    content: bytearray = field(default_factory=bytearray)
+
+    @property
+    def offset(self) -> int:
+        return len(self.content)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.content += data
+
+    def restart(self) -> None:
+        self.content.clear()

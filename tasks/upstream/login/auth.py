@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from tasks.upstream.answers import Reply, failure
-from tasks.upstream.errors import UpstreamLoginDenied, UpstreamNotFound
+from tasks.upstream.errors import UpstreamLoginDenied, UpstreamNotFound, UpstreamProtocolError
 from tasks.upstream.login.challenge import Challenge, choose, parse_challenges
 from tasks.upstream.login.realm import check_realm
-from tasks.upstream.login.tokens import Token, parse_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping
@@ -27,6 +28,37 @@ if TYPE_CHECKING:
 
 CLIENT_ID = "mirrorflow"
 TOKEN, PING = "GET token", "GET ping"
+_DEFAULT_LIFE = 60  # seconds; the floor that all clients keep too
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`expires` on our own clock, a little early: the server's clock may be wrong."""
+
+    value: str = field(repr=False)
+    expires: float
+
+
+def parse_token(body: bytes, now: float, where: Where) -> Token:
+    """Raises `UpstreamProtocolError`."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise UpstreamProtocolError(where, "its token service answered something that is not a JSON object")
+    value = answer.get("token") or answer.get("access_token")
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise UpstreamProtocolError(where, "its token service answered without a token")
+    life = _life(answer)
+    return Token(value, now + life - max(life * 0.1, 10))
+
+
+def _life(answer: dict[str, Any]) -> float:
+    life = answer.get("expires_in")
+    if not isinstance(life, int | float) or isinstance(life, bool) or not math.isfinite(life):
+        return _DEFAULT_LIFE
+    return min(max(life, _DEFAULT_LIFE), 24 * 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +67,6 @@ class Ask:
 
     request: httpx.Request
     kind: str = ""
-
-    @property
-    def token(self) -> bool:
-        """Of a token service, whose answer is small."""
-        return self.kind == TOKEN
 
 
 class Authenticator:

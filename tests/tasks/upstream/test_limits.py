@@ -10,11 +10,11 @@ import pytest
 
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
+from tasks.upstream.answers import retry_after
 from tasks.upstream.budget import Budget, read_budget
 from tasks.upstream.connection.hosts import HostLimits
 from tasks.upstream.connection.waits import Waits
 from tasks.upstream.errors import Stopped, UpstreamLimited
-from tasks.upstream.hints import retry_after
 from tests.support_behaviours import answers, says
 from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, client
