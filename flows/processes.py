@@ -23,8 +23,7 @@ from flows.entries import find_entry, open_store
 from flows.lifecycle.accepted_profile import load_accepted
 from registry_server.oci.errors import MirrorflowError
 from tasks.context.mirror_run import MirrorRun, open_run
-from tasks.engines.broken_steps import broken
-from tasks.engines.steps import run_step
+from tasks.engines.steps import broken, run_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.companions.fetching import with_companions
 from tasks.copy_blob import lacking_blobs
 from tasks.manifests.manifest_tree import plan_image
-from tasks.manifests.schema1 import schema1_reason
-from tasks.run.errors import LeftOut
+from tasks.run.errors import LeftOut, schema1_reason
 from tasks.run.values import ImagePlan
 from tasks.upstream.errors import UpstreamSchema1
 

@@ -12,9 +12,8 @@ from tasks.filter_tags.changes import find_changes
 from tasks.list_catalog import wanted_repositories
 from tasks.manifests.manifest_tree import walk
 from tasks.manifests.reading import fetch, held_body, parsed
-from tasks.manifests.schema1 import schema1_reason
 from tasks.run.dropped_tags import DroppedTags
-from tasks.run.errors import LeftOut, NotAdmitted, is_stop
+from tasks.run.errors import LeftOut, NotAdmitted, is_stop, schema1_reason
 from tasks.run.values import ImagePlan
 from tasks.stored.pruning import decide
 from tasks.upstream.errors import UpstreamSchema1

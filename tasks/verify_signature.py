@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from profiles.image_parts import is_surely_blob, wanted_children
 from profiles.matching import has_min_age, source_name
 from profiles.model.trust.fingerprint import BY_ONLY_SIGNED
 from registry_server.oci import media_types
@@ -18,7 +19,6 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.companions.admission import subject_in_store, why_left_out
 from tasks.context.verification import policy_of, tag_in
-from tasks.manifests.platforms import is_surely_blob, wanted_children
 from tasks.manifests.reading import fetch, parsed
 from tasks.run.errors import CompanionNotAdmitted, NotAdmitted, NotSigned
 from tasks.run.values import NO_POLICY, Admission

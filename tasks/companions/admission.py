@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.companions.formats import LARGEST, why_not_allowed
-from tasks.manifests.small_blobs import fetch_small_blob
+from tasks.manifests.reading import fetch_small_blob
 from tasks.run.values import Subject
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.engines.broken_steps import broken
+from tasks.engines.steps import broken
 from tasks.run.errors import Unexpected, is_retryable
 
 if TYPE_CHECKING:

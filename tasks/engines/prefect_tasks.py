@@ -17,8 +17,8 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
-from tasks.engines.broken_steps import broken
 from tasks.engines.direct_engine import DirectEngine, direct_engine, retry_delays
+from tasks.engines.steps import broken
 from tasks.run.errors import Unexpected, is_retryable, is_stop
 from tasks.run.output import Output
 

@@ -13,15 +13,14 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.changes import find_companions, following
 from tasks.cooldown import held_back, note_time, settle, settle_others
-from tasks.filter_tags.declined import declined_before, why_declined
 from tasks.filter_tags.gone import gone_tags
 from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists, note_of
+from tasks.filter_tags.selection import declined_before, why_declined
 from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.manifests.reading import with_type
-from tasks.manifests.schema1 import SCHEMA1
 from tasks.manifests.up_to_date import is_up_to_date, moves
-from tasks.run.errors import LeftOut, is_retryable, is_stop
+from tasks.run.errors import SCHEMA1, LeftOut, is_retryable, is_stop
 from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import Findings, Image
 from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1

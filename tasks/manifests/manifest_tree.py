@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from profiles.image_parts import is_surely_blob, wanted_children
 from registry_server.oci import conversion, media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, ManifestInvalid
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES
-from tasks.manifests.platforms import is_surely_blob, wanted_children
 from tasks.manifests.reading import blamed, fetch, held_body, parsed
 from tasks.run.errors import NoPlatform, WrongContent
 from tasks.run.values import ImagePlan

@@ -1,4 +1,7 @@
-"""One manifest at a time: from the run's memory, from the store, or from the upstream, and validated."""
+"""One manifest or small blob at a time: from the run's memory, the store, or the upstream, and validated.
+
+Small blobs are configs and signatures: `select` reads configs, and the allow-list of companions reads both.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import ContentError, NotFound, SizeMismatch
+from registry_server.oci.errors import ContentError, DigestMismatch, NotFound, SizeMismatch
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from registry_server.store.errors import translated
 from tasks.manifests.verdict_record import OWN_TYPE, is_own
 from tasks.run.errors import ReservedType, TagMoved, WrongContent
+from tasks.upstream.blob import InMemory
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamSchema1, Where
 
 if TYPE_CHECKING:
@@ -126,3 +130,20 @@ def held_body(repository: Repository, digest: Digest) -> bytes | None:
     except (NotFound, FileNotFoundError):
         return None
     return body if Digest.of(body, digest.algorithm) == digest else None
+
+
+def fetch_small_blob(run: MirrorRun, image: Image, descriptor: Descriptor) -> bytes:
+    """From the upstream; the caller has looked at its size. Nothing is stored.
+
+    Raises `WrongContent`: a decision must not rest on what somebody else wrote. Raises `UpstreamError`.
+    """
+    if descriptor.data is not None:
+        return descriptor.data
+    sink = InMemory()
+    run.upstream.blob(image.source, descriptor, sink)
+    content = bytes(sink.content)
+    actual = Digest.of(content, descriptor.digest.algorithm)
+    if actual != descriptor.digest:
+        with blamed(run, image, descriptor.digest):
+            raise DigestMismatch(expected=descriptor.digest, actual=actual)
+    return content

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.image_parts import ALL_PARTS
+from profiles.image_parts import ALL_PARTS, wanted_children
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import NotFound
 from registry_server.oci.forms import KEPT
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreDamaged
-from tasks.manifests.platforms import wanted_children
 
 if TYPE_CHECKING:
     from collections.abc import Collection

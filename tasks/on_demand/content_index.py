@@ -16,12 +16,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from profiles.image_parts import ALL_PARTS
+from profiles.image_parts import ALL_PARTS, wanted_children
 from registry_server.oci import media_types
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.repository_reader import held_manifests, manifests_changed
-from tasks.manifests.platforms import wanted_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

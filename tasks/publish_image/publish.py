@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from profiles.image_parts import wanted_children
 from registry_server.oci.conversion import may_be_readdressed, readdressed
 from registry_server.oci.errors import ContentError, NotFound
 from registry_server.oci.manifest import parse_manifest
@@ -15,7 +16,6 @@ from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
 from tasks.cooldown import settle
 from tasks.copy_blob import ensure_blob, put_manifests
-from tasks.manifests.platforms import wanted_children
 from tasks.publish_image.companions import publish_companions, record_verdict
 from tasks.run.errors import LeftOut
 from tasks.run.tag_conflicts import conflicting_source

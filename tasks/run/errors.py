@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registry_server.oci.descriptor import Descriptor, Platform
-    from tasks.run.values import Admission
-    from tasks.upstream.errors import Where
+    from tasks.run.values import Admission, Image
+    from tasks.upstream.errors import UpstreamSchema1, Where
 
 _SHOWN = 3
+SCHEMA1 = (
+    "is in Docker's schema 1 format, whose digest does not cover its bytes: it cannot be verified or kept"
+)
 
 
 class StepFailed(MirrorflowError):
@@ -202,3 +205,9 @@ def is_stop(error: BaseException) -> bool:
         cause = error.args[1]
         return cause is not None and is_stop(cause)
     return isinstance(error, (Stopped, WaitCancelled))
+
+
+def schema1_reason(image: Image, error: UpstreamSchema1) -> str:
+    """Why an image is left out: it, or a manifest that its index lists, is in this format."""
+    own = error.reference in (image.digest, image.reference)
+    return SCHEMA1 if own else f"lists {error.reference}, which {SCHEMA1}"

@@ -10,9 +10,9 @@ import pytest
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from tasks.manifests.schema1 import SCHEMA1
 from tasks.planning import plan_entry
 from tasks.results.outcomes import Outcome
+from tasks.run.errors import SCHEMA1
 from tests.in_the_wild import odd_content as odd
 from tests.in_the_wild.odd_content import APP, OCTETS, TAG
 from tests.on_demand.mirrors import document, mirroring

@@ -14,10 +14,9 @@ import pytest
 from prefect.states import Completed, Failed
 
 from registry_server.oci.errors import ManifestInvalid
-from tasks.engines.broken_steps import broken
 from tasks.engines.direct_engine import DirectEngine, retry_delays
 from tasks.engines.prefect_tasks import retry_options
-from tasks.engines.steps import STEPS, run_step
+from tasks.engines.steps import STEPS, broken, run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch, advance, failure_of
 from tasks.run.errors import LeftOut, NotWanted, StepFailed, Unexpected

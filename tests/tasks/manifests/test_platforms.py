@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from profiles.image_parts import ImageParts
+from profiles.image_parts import ImageParts, wanted_children
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.digest import Digest
-from tasks.manifests.platforms import wanted_children
 from tests.tasks.things import index
 
 NAMES = ("amd64", "arm64", "armv6", "armv7", "windows", "attested", "attested-arm64", "nested", "stray")
