@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from profiles.model.registry_entry import RegistryEntry
     from profiles.values.shard import Shard
     from tasks.engines.direct_engine import Call
-    from tasks.run.output import Output
+    from tasks.run.values import Output
 
 
 class ProcessLost(MirrorflowError):

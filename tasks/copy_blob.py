@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from registry_server.store.spool.incoming_blob import IncomingBlob
-    from tasks.context.mirror_run import MirrorRun
-    from tasks.run.live import Live
+    from tasks.context.mirror_run import Live, MirrorRun
     from tasks.run.values import ImagePlan
 
     KnownErrors = Mapping[tuple[Digest, str], MirrorflowError]

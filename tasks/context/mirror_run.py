@@ -8,22 +8,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from profiles.model.own_address import without_own_addresses
 from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
-from tasks.context.recent_manifests import RecentManifests
 from tasks.context.referrer_lists import ReferrerLists
 from tasks.context.verification import Verification
 from tasks.run.errors import Unexpected
-from tasks.run.keyed_locks import KeyedLocks
-from tasks.run.live import Live
-from tasks.run.transfers import Transfers
+from tasks.run.transfers import KeyedLocks, Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
 from tasks.upstream.login.credential_sources import StandardCredentials
@@ -35,12 +32,72 @@ if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry, Sync
     from profiles.values.shard import Shard
+    from registry_server.oci.digest import Digest
     from registry_server.store.store import Store
+    from tasks.upstream.registry import Fetched
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 log = logging.getLogger("mirrorflow.run")
+_MOST_BYTES: Final = 32 * 1024 * 1024  # of manifests that are remembered
+
+
+@dataclass
+class Live:
+    """What the steps say while they run: bytes that arrive, and remarks for the report. Thread-safe."""
+
+    bytes_moved: int = 0
+    _remarks: dict[str, None] = field(default_factory=dict)  # in order, each once
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def remark(self, text: str) -> None:
+        """What the reader of the report should know, and what is no failure: `Report.notes`. One sentence."""
+        with self._lock:
+            self._remarks.setdefault(text)
+
+    def take_remarks(self) -> tuple[str, ...]:
+        """Those since the last call."""
+        with self._lock:
+            taken, self._remarks = tuple(self._remarks), {}
+            return taken
+
+    def moved(self, digest: Digest, count: int) -> None:  # noqa: ARG002 - subclasses need it
+        """`count` more bytes of a blob arrived."""
+        with self._lock:
+            self.bytes_moved += count
+
+    def copied(self, digest: Digest) -> None:
+        """The blob is in the store."""
+
+    def copy_failed(self, digest: Digest, error: MirrorflowError) -> None:
+        """The blob did not arrive."""
+
+
+@dataclass(slots=True)
+class RecentManifests:
+    """What `select` has looked at, so that copying it later in the run costs no second GET.
+
+    Bounded by bytes: what was forgotten is asked for again. Keys hold the upstream repository.
+    """
+
+    limit: int = _MOST_BYTES
+    _held: OrderedDict[tuple[str, Digest], Fetched] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find(self, source: str, digest: Digest) -> Fetched | None:
+        with self._lock:
+            return self._held.get((source, digest))
+
+    def keep(self, source: str, fetched: Fetched) -> None:
+        with self._lock:
+            if (source, fetched.digest) in self._held:
+                return
+            self._held[source, fetched.digest] = fetched
+            self._bytes += len(fetched.body)
+            while self._bytes > self.limit:
+                self._bytes -= len(self._held.popitem(last=False)[1].body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from tasks.context.recent_manifests import RecentManifests
+    from tasks.context.mirror_run import RecentManifests
     from tasks.upstream.registry import UpstreamRegistry
 
 _MOST_KEPT: Final = 20_000  # descriptors that are remembered

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from registry_server.oci.digest import Digest
     from tasks.context.mirror_run import MirrorRun
-    from tasks.run.output import Output
     from tasks.run.record import RunRecord
-    from tasks.run.values import Catalog, Findings, SourceRepository
+    from tasks.run.values import Catalog, Findings, Output, SourceRepository
 
 log = logging.getLogger("mirrorflow.run")
 

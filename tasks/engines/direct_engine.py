@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from profiles.model.registry_entry import RegistryEntry
     from tasks.context.mirror_run import MirrorRun
     from tasks.engines.dag import Handle
-    from tasks.run.output import Output
+    from tasks.run.values import Output
 
     Call = Callable[[str, Sequence[Any], Output[Any] | None], Output[Any]]
 

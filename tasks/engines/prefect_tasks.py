@@ -20,7 +20,7 @@ from prefect.utilities.annotations import quote
 from tasks.engines.direct_engine import DirectEngine, direct_engine, retry_delays
 from tasks.engines.steps import broken
 from tasks.run.errors import Unexpected, is_retryable, is_stop
-from tasks.run.output import Output
+from tasks.run.values import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -19,8 +19,7 @@ from tasks.filter_tags.search import filter_repositories
 from tasks.list_catalog import wanted_repositories
 from tasks.run.errors import Unexpected, is_retryable, is_stop
 from tasks.run.only import own_items
-from tasks.run.output import Output
-from tasks.run.values import BlobOutcome, Catalog, Findings, Page, Step
+from tasks.run.values import BlobOutcome, Catalog, Findings, Output, Page, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

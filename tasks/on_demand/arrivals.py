@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.run.live import Live
+from tasks.context.mirror_run import Live
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.reference import RepositoryName
-    from tasks.run.output import Output
-    from tasks.run.values import BlobCopy, BlobOutcome, Findings
+    from tasks.run.values import BlobCopy, BlobOutcome, Findings, Output
 
 
 @dataclass(frozen=True, slots=True)

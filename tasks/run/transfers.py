@@ -1,13 +1,16 @@
-"""The threads that talk to upstream: as many as the entry allows, for everything that its run does."""
+"""The threads of a run, as many as the entry allows, and the locks that they take by key."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,3 +51,31 @@ class Transfers:
         """Wait for the items that are being done; those that have not begun are dropped."""
         self._closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(slots=True)
+class _Held:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+
+
+@dataclass(slots=True)
+class KeyedLocks:
+    """Who comes second for a key waits, and then finds what the first one did. Forgets keys nobody wants."""
+
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        with self._lock:
+            held = self._held.setdefault(key, _Held())
+            held.users += 1
+        try:
+            with held.lock:
+                yield
+        finally:
+            with self._lock:
+                held.users -= 1
+                if not held.users:
+                    del self._held[key]

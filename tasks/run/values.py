@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from profiles.image_parts import ALL_PARTS, ImageParts
 from registry_server.oci.forms import KEPT, Form
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NO_POLICY: Final = "no policy"
 """`Admission.verdict` of an image that no policy covers."""
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,3 +279,37 @@ class Page:
 
     images: tuple[Progress, ...]
     lists: Mapping[str, ListedReferrers] = field(default_factory=dict)
+
+
+class Output(Generic[V]):
+    """Picklable. Not a dataclass, because Prefect searches those for futures, and draws arrows between the
+    tasks that it finds equal strings in.
+
+    Partial failure is a value too: `value` has the members that passed and those that failed, `error` says
+    what failed. `summary` is one line for the UI. `remarks` and `requests` are those since the last output of
+    this process; `budget` is the upstream's rate limit in words.
+    """
+
+    __slots__ = ("budget", "error", "remarks", "requests", "summary", "value")
+
+    def __init__(
+        self,
+        value: V,
+        *,
+        error: MirrorflowError | None = None,
+        summary: str = "",
+    ) -> None:
+        self.value, self.error, self.summary = value, error, summary
+        self.remarks: tuple[str, ...] = ()
+        self.requests: Mapping[str, int] = {}
+        self.budget = ""
+
+    def __repr__(self) -> str:
+        return "<Output>"  # Prefect logs it beside the message of the state
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)

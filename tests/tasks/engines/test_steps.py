@@ -20,8 +20,7 @@ from tasks.engines.steps import STEPS, broken, run_step
 from tasks.list_catalog import wanted_repositories
 from tasks.pipeline import Batch, advance, failure_of
 from tasks.run.errors import LeftOut, NotWanted, StepFailed, Unexpected
-from tasks.run.output import Output
-from tasks.run.values import BlobCopy, BlobOutcome, Catalog, Findings, Page, Progress, Step
+from tasks.run.values import BlobCopy, BlobOutcome, Catalog, Findings, Output, Page, Progress, Step
 from tasks.upstream.errors import Stopped, UpstreamDenied, UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.support_misbehaving import well_behaved

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.run.keyed_locks import KeyedLocks
+from tasks.run.transfers import KeyedLocks
 
 
 def test_of_many_who_want_the_same_only_the_first_does_the_work() -> None:

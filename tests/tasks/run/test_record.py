@@ -7,9 +7,8 @@ from dataclasses import replace
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import ImageName
 from tasks.run.errors import NotWanted
-from tasks.run.output import Output
 from tasks.run.record import RunRecord
-from tasks.run.values import BlobCopy, BlobOutcome, Findings, Image, Progress, Step
+from tasks.run.values import BlobCopy, BlobOutcome, Findings, Image, Output, Progress, Step
 from tests.tasks.things import blob, image, source
 
 ONE, TWO, THREE = (image(f"library/nginx:{number}") for number in (1, 2, 3))

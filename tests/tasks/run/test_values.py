@@ -21,7 +21,6 @@ from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from tasks.run.companion_values import CompanionPlan, CompanionSet, CompanionStatus, Followed, Following
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.errors import NoPlatform, NotAdmitted, NotSigned, StepFailed, Unexpected
-from tasks.run.output import Output
 from tasks.run.values import (
     Admission,
     BlobCopy,
@@ -30,6 +29,7 @@ from tasks.run.values import (
     Findings,
     ImagePlan,
     ListedReferrers,
+    Output,
     Page,
     Progress,
     Step,
