@@ -21,8 +21,8 @@ from tasks.manifests.reading import parsed
 from tasks.on_demand.answers import Local
 from tasks.on_demand.content_index import led
 from tasks.on_demand.context import FIRST_PATIENCE, patience_of
+from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.on_demand.resolve import NOT_THERE
 from tasks.on_demand.routing import route_of
 from tasks.publish_image.publish import converted_digests, copy_referrers

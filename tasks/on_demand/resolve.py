@@ -1,4 +1,4 @@
-"""What upstream has under a tag or digest, and whether the filters that need upstream let it pass."""
+"""What upstream has under a tag or digest, whether the filters let it pass, and the manifest that is kept."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 from profiles.matching import matches_selection, wanted_form
 from profiles.tag_filter import choose_tags
 from registry_server.oci.companion_tags import is_companion_tag, is_referrers_list, may_be_referrers_list
+from registry_server.oci.conversion import may_change
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
+from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from tasks.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.filter_tags.selection import describe
-from tasks.manifests.reading import parsed, with_type
+from tasks.manifests.manifest_tree import plan_image
+from tasks.manifests.reading import held_body, parsed, with_type
 from tasks.manifests.up_to_date import is_made_of
 from tasks.on_demand.limits.breaker import NotAskedNow
 from tasks.on_demand.limits.bulkhead import UpstreamBusy
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.run.errors import NotAdmitted, NotSigned, StillNotAdmitted
+from tasks.run.errors import BlobNotCopied, NoPlatform, NotAdmitted, NotSigned, StillNotAdmitted
 from tasks.run.values import Image, Subject
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, UpstreamSchema1
 from tasks.verify_signature import verify_image
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.records import TagRecord
     from tasks.context.mirror_run import MirrorRun
+    from tasks.on_demand.content_index import ContentIndex
     from tasks.on_demand.limits.bulkhead import Bulkhead
     from tasks.on_demand.routing import Candidate
     from tasks.upstream.registry import Fetched
@@ -223,3 +227,29 @@ def _key(run: MirrorRun, image: Image) -> RefusedImage:
 
 def _unsized(image: Image) -> Descriptor:
     return Descriptor(image.media_type, image.digest, -1)
+
+
+def put_in_form(run: MirrorRun, found: Resolved, families: ContentIndex) -> Descriptor:
+    """Keep the manifest, and what is made of it; what the tag will name.
+
+    The digest of a converted index is only known when its children are converted: then these come at once,
+    their blobs do not. Raises `NotTaken`, and what `plan_image` raises.
+    """
+    image, manifest = found.image, found.manifest
+    assert manifest is not None, "there is nothing to keep of what is here already"
+    repository = run.store.repository(image.local)
+    if not may_change(manifest, image.form):
+        families.add(image.local, image.digest, manifest, found.candidate)
+        return repository.put_manifest(manifest, image.digest)
+    try:
+        plan = plan_image(run, image)
+    except NoPlatform as reason:
+        raise NotTaken(f"{image.upstream_name} {reason}") from reason
+    for descriptor in plan.manifests:
+        body = held_body(repository, descriptor.digest)
+        if body is None:
+            raise BlobNotCopied(descriptor, None)
+        child = parse_manifest(body, descriptor.media_type)
+        repository.put_manifest(child, descriptor.digest)
+        families.add(image.local, descriptor.digest, child, found.candidate)
+    return plan.root

@@ -33,13 +33,12 @@ from tasks.on_demand.complete_image import Pending
 from tasks.on_demand.content_index import led
 from tasks.on_demand.context import OnDemandContext, patience_of
 from tasks.on_demand.early_refusal import early_refusal
+from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.on_demand.pushes import PushedTags
 from tasks.on_demand.referrers import ReferrerFetcher
-from tasks.on_demand.resolve import NO_FAILURE, ManifestResolver, Resolved
+from tasks.on_demand.resolve import NO_FAILURE, ManifestResolver, Resolved, put_in_form
 from tasks.on_demand.routing import Candidate, Route, candidates, resolve, resolve_entry, route_of
-from tasks.on_demand.store_manifest import put_in_form
 from tasks.on_demand.tag_lists import TagLists
 from tasks.stored.policy_sweep import Swept, sweep_repository
 

@@ -11,8 +11,8 @@ from registry_server.oci.errors import MirrorflowError, RepositoryUnknown
 from registry_server.oci.reference import Tag
 from tasks.on_demand.answers import Local, TheTags
 from tasks.on_demand.context import FIRST_PATIENCE, patience_of
+from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
-from tasks.on_demand.limits.waiting import NotChecked, in_time
 from tasks.on_demand.resolve import NOT_THERE
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.trust.candidates import Candidate
-    from tasks.trust.source import SignatureSource
+    from tasks.trust.sources import SignatureSource
 
     _Later = Callable[[], Iterator[Candidate]]
 

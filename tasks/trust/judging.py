@@ -1,4 +1,4 @@
-"""The one entry point: may this image be admitted?"""
+"""May this image be admitted? The one entry point, and how many authorities are satisfied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.errors import ManifestInvalid, MirrorflowError
 from registry_server.oci.media_types import may_list_manifests
 from tasks.trust.candidates import SigningTarget
-from tasks.trust.counting import most_pairs
 from tasks.trust.discovery import Search, discover
 from tasks.trust.policy import Mode, Policy
 from tasks.trust.presence import look
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from registry_server.oci.digest import Digest
-    from tasks.trust.source import SignatureSource
+    from tasks.trust.sources import SignatureSource
     from tasks.trust.weighing import Weighed
 
 MOST_CHILDREN: Final = 4096  # manifests of one image, as in tasks/manifests/manifest_tree.py
@@ -144,3 +143,27 @@ def _verdict(weighed: list[Weighed], policy: Policy) -> Verdict:
     if reasons:
         outcome = VerdictOutcome.WARNED if policy.mode is Mode.WARN else VerdictOutcome.REFUSED
     return Verdict(outcome, reasons, tuple(one.found for one in weighed), policy.name, policy.fingerprint)
+
+
+def most_pairs(edges: Iterable[tuple[str, str]]) -> int:
+    """The most (authority, signer) pairs in which no authority and no signer stands twice.
+
+    One signer that fits two authorities counts once; a key that signs twice counts once. A maximum matching
+    by augmenting paths; there are at most a few dozen of each.
+    """
+    signers: dict[str, list[str]] = {}
+    for authority, signer in edges:
+        signers.setdefault(authority, []).append(signer)
+    taken: dict[str, str] = {}
+    return sum(_augment(authority, signers, taken, set()) for authority in signers)
+
+
+def _augment(authority: str, signers: dict[str, list[str]], taken: dict[str, str], seen: set[str]) -> bool:
+    for signer in signers[authority]:
+        if signer in seen:
+            continue
+        seen.add(signer)
+        if signer not in taken or _augment(taken[signer], signers, taken, seen):
+            taken[signer] = authority
+            return True
+    return False

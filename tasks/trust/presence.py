@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 from tasks.trust.candidates import CosignLayer, NotationSignature, SigstoreBundle, Unusable
 from tasks.trust.discovery import discover
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.formats.cosign_layer import signature_of
 from tasks.trust.formats.dsse import read_statement
 from tasks.trust.formats.signature_bundle import read_bundle
-from tasks.trust.formats.simple_signing import read_claims
+from tasks.trust.formats.simple_signing import read_claims, signature_of
 from tasks.trust.verdict import FoundSignature, Verdict, VerdictOutcome
 
 if TYPE_CHECKING:
     from tasks.trust.candidates import Candidate, SigningTarget
     from tasks.trust.discovery import Search
     from tasks.trust.policy import Policy
-    from tasks.trust.source import SignatureSource
+    from tasks.trust.sources import SignatureSource
 
 
 def look(source: SignatureSource, search: Search, policy: Policy, image: SigningTarget) -> Verdict:

@@ -15,8 +15,7 @@ from tasks.on_demand import context
 from tasks.on_demand.answers import Local, Miss, Push, Refusal
 from tasks.on_demand.limits import breaker
 from tasks.on_demand.limits.breaker import Breaker, NotAskedNow
-from tasks.on_demand.limits.bulkhead import Bulkhead
-from tasks.on_demand.limits.waiting import NotChecked, in_time
+from tasks.on_demand.limits.bulkhead import Bulkhead, NotChecked, in_time
 from tasks.upstream.errors import UpstreamNotFound, UpstreamUnavailable, Where
 from tests.on_demand.mirrors import document, minding, mirroring
 from tests.support_misbehaving import Misbehaving, answers, hangs, misbehaving, resets, well_behaved

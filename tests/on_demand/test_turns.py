@@ -12,7 +12,7 @@ from tasks.on_demand.limits.bulkhead import Bulkhead
 
 if TYPE_CHECKING:
     from registry_server.oci.errors import MirrorflowError
-    from tasks.on_demand.limits.turn import Turn
+    from tasks.on_demand.limits.bulkhead import Turn
 
 ENTRY: Final = RegistryEntry.model_validate({"name": "r", "urls": ["https://r"], "reqConcurrent": 1})
 OTHER: Final = ENTRY.model_copy(update={"name": "other"})

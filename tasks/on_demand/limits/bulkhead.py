@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.on_demand.limits.turn import Turn, held_turn
+from tasks.cooldown import HeldBack
+from tasks.run.errors import NotAdmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +29,9 @@ T = TypeVar("T")
 
 QUESTIONS: Final = 256  # to one upstream: those that are being asked, and those that wait for their turn
 CALLERS: Final = 1024  # clients that wait for one upstream, of which several may ask the same
+_HELD: ContextVar[Turn | None] = ContextVar("turn", default=None)
+# Seconds for an upstream that is left alone: enough for who tries whether it is back, if it is.
+_LEFT_ALONE = 0.02
 
 
 class UpstreamBusy(MirrorflowError):
@@ -184,3 +190,59 @@ class Bulkhead:
                 question.start(None)
             else:
                 question.refuse(refusal)
+
+
+class Turn:
+    """Good for one request to one upstream; `give_back` is called when it is not used for that."""
+
+    def __init__(self, upstream: str, give_back: Callable[[], None]) -> None:
+        self._upstream, self._give_back = upstream, give_back
+        self._is_left, self._lock = True, Lock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For the thread that asks. A second one, a retry for example, finds the turn used."""
+        token = _HELD.set(self)
+        try:
+            yield
+        finally:
+            _HELD.reset(token)
+            self.take("")
+
+    def take(self, upstream: str) -> bool:
+        """Whether it is left and for this upstream. One for another upstream is given back."""
+        with self._lock:
+            was_left, self._is_left = self._is_left, False
+        if was_left and upstream != self._upstream:
+            self._give_back()
+        return was_left and upstream == self._upstream
+
+
+def held_turn() -> Turn | None:
+    """That of this thread."""
+    return _HELD.get()
+
+
+class NotChecked(Exception):
+    """Upstream did not say; the text is for the client's Warning."""
+
+
+def in_time(future: Future[T], seconds: float, entry: RegistryEntry, bulkhead: Bulkhead) -> T:
+    """What upstream said. Raises `NotChecked`; an upstream that takes longer is left alone for a while."""
+    # The question may be one that somebody asked before that, and that still waits for its answer.
+    breaker = bulkhead.breaker
+    alone = breaker.reason(entry.name)
+    try:
+        return bulkhead.result(future, min(seconds, _LEFT_ALONE) if alone else seconds, entry)
+    except TimeoutError:
+        if alone:
+            raise NotChecked(f"not checked: {alone}") from None
+        reason = f"{entry.name} did not answer within {seconds:g} s"
+        breaker.failed(entry.name, reason, began=breaker.clock() - seconds)
+        raise NotChecked(f"not checked: {reason}") from None
+    except HeldBack as error:
+        raise NotChecked(str(error)) from error
+    except NotAdmitted as error:
+        raise NotChecked(f"refused: {error}") from error
+    except MirrorflowError as error:
+        raise NotChecked(f"not checked: {error}") from error

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from registry_server.oci.errors import MirrorflowError
     from tasks.context.mirror_run import MirrorRun
     from tasks.on_demand.answers import TagPage
-    from tasks.on_demand.limits.bulkhead import Bulkhead
-    from tasks.on_demand.limits.turn import Turn
+    from tasks.on_demand.limits.bulkhead import Bulkhead, Turn
     from tasks.on_demand.routing import Candidate
     from tasks.on_demand.work import Executor
 

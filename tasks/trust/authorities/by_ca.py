@@ -18,8 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tasks.trust.authorities.keys import TrustedKey, usable
 from tasks.trust.candidates import CosignLayer
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.formats.cosign_layer import CHAIN, certificate_of, signature_of
-from tasks.trust.formats.simple_signing import read_claims
+from tasks.trust.formats.simple_signing import CHAIN, certificate_of, read_claims, signature_of
 from tasks.trust.verdict import Evidence
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from sigstore_models.common.v1 import HashAlgorithm
 from tasks.trust.authorities.certificate_identity import read_identity
 from tasks.trust.candidates import AttestationLayer, CosignLayer, SigstoreBundle
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.formats.cosign_layer import REKOR, certificate_of, signature_of, timestamp_of
 from tasks.trust.formats.dsse import DsseEnvelope, read_statement
 from tasks.trust.formats.signature_bundle import read_bundle
-from tasks.trust.formats.simple_signing import read_claims
+from tasks.trust.formats.simple_signing import REKOR, certificate_of, read_claims, signature_of, timestamp_of
 from tasks.trust.sigstore.adapter import (
     AnyCertificate,
     CheckedBundle,

@@ -17,11 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 from tasks.trust.authorities.keys import spki
 from tasks.trust.candidates import AttestationLayer, CosignLayer, SigstoreBundle
 from tasks.trust.errors import Refused, refusing
-from tasks.trust.formats.cosign_layer import REKOR, signature_of
 from tasks.trust.formats.dsse import read_envelope, read_statement
 from tasks.trust.formats.log_body import Signed, match_body
 from tasks.trust.formats.signature_bundle import entry_json, read_bundle
-from tasks.trust.formats.simple_signing import read_claims
+from tasks.trust.formats.simple_signing import REKOR, read_claims, signature_of
 from tasks.trust.formats.texts import json_object
 from tasks.trust.verdict import Evidence
 

@@ -1,24 +1,28 @@
-(
-    """Cosign's payload for images ("simple signing"): what it must say of the image.
+"""Cosign's signatures of images: the annotations of a layer, and the payload ("simple signing").
 
-Cosign, SIGNATURE_SPEC.md "Payloads"; containers/image, containers-signature(5).
+Cosign, SIGNATURE_SPEC.md "Object Types" and "Payloads"; containers/image, containers-signature(5).
 """
-    ""
-)
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.trust.errors import Refused
-from tasks.trust.formats.texts import expect, json_object
+from tasks.trust.formats.texts import expect, json_object, unbase64
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from registry_server.oci.digest import Digest
 
 MEDIA_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 _TYPE = "cosign container image signature"
+SIGNATURE: Final = "dev.cosignproject.cosign/signature"
+CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
+CHAIN: Final = "dev.sigstore.cosign/chain"
+REKOR: Final = "dev.sigstore.cosign/bundle"
+TIMESTAMP: Final = "dev.sigstore.cosign/rfc3161timestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,25 @@ def read_claims(payload: bytes, image: Digest) -> Claims:
         expect(identity.get("docker-reference"), str, "docker-reference"),
         {} if optional is None else expect(optional, dict, "optional"),
     )
+
+
+def signature_of(annotations: Mapping[str, str]) -> bytes:
+    """The signature over the payload; cosign and others may have broken its base64 into lines."""
+    return unbase64(annotations.get(SIGNATURE), "the signature annotation", lines=True)
+
+
+def timestamp_of(annotations: Mapping[str, str]) -> bytes | None:
+    """The TimeStampResp in DER."""
+    text = annotations.get(TIMESTAMP)
+    if not text:
+        return None
+    document = json_object(text, "the timestamp annotation")
+    return unbase64(document.get("SignedRFC3161Timestamp"), "the timestamp")
+
+
+def certificate_of(annotations: Mapping[str, str]) -> bytes:
+    """The PEM of the signing certificate."""
+    text = annotations.get(CERTIFICATE)
+    if not text:
+        raise Refused("it comes without a certificate")
+    return text.encode()

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from profiles.patterns.regex import IdentityPattern
-from tasks.trust.counting import most_pairs
+from tasks.trust.judging import most_pairs
 from tasks.trust.policy import Mode
 from tasks.trust.verdict import VerdictOutcome
 from tests.tasks.trust.material import BUNDLE_TYPE, NetworkDown, subject_of

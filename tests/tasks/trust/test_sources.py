@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.store.store import Store
-    from tasks.trust.source import SignatureSource
+    from tasks.trust.sources import SignatureSource
     from tests.support.registries import Registry
 
 NAME = "acme/app"
