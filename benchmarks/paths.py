@@ -30,6 +30,7 @@ from flows.receiver.webhook import Receiver
 from profiles.loader import load_profile
 from registry_server.http.app import create_app
 from registry_server.http.pull_through.on_miss import OnMiss
+from registry_server.http.pull_through.receivers import ReceiverClient
 from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
@@ -184,9 +185,10 @@ class _Paths:
             listener, _SECRET, service.answer, resolve=service.resolve, refusal=service.refusal
         )
         threading.Thread(target=receiver.serve, daemon=True).start()
+        options = OnMissOptions((url,), _SECRET, mark=mark_of(store.uuid))
         try:
             yield (
-                create_app(store, on_miss=OnMiss(OnMissOptions(url, _SECRET, mark=mark_of(store.uuid)))),
+                create_app(store, on_miss=OnMiss(ReceiverClient.of(options, store.receivers))),
                 work,
             )
         finally:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from profiles.loading.key_names import KeyPath
 
 
 class ProfileError(MirrorflowError):
@@ -105,3 +107,16 @@ class Refusals(ValueError):
     def __init__(self, refusals: tuple[Refusal, ...]) -> None:
         super().__init__("; ".join(map(str, refusals)))
         self.refusals = refusals
+
+
+class Finding(NamedTuple):
+    """Where, what was found there, what to write instead."""
+
+    path: KeyPath
+    found: str
+    write: str
+    severity: Severity = Severity.ADVICE
+
+    @classmethod
+    def takes_nothing(cls, path: KeyPath, found: str, write: str) -> Finding:
+        return cls(path, found, write, Severity.TAKES_NOTHING)

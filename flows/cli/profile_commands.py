@@ -88,7 +88,7 @@ def check(
 
 def schema() -> None:
     """Print the JSON Schema of profiles, for editors."""
-    from profiles.docs.json_schema import json_schema
+    from profiles.docs.reference import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

@@ -1,12 +1,17 @@
-"""Asking a Prefect server for flow runs, in one place: its client leaves out defaults that the server
-then insists on (`sort`, `limit`), and hands out 200 at a time."""
+"""Asking a Prefect server for flow runs, in one place, and naming those that it plans.
+
+Its client leaves out defaults that the server then insists on (`sort`, `limit`), and hands out 200 at a time.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
+
+from flows.entries import run_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 _PAGE = 200
+_RANDOM_NAME: Final = re.compile(r"[a-z]+-[a-z]+")
 
 
 def find_flow_runs(
@@ -69,3 +75,18 @@ def find_flow_runs(
         if len(page) < size:
             break
     return found
+
+
+def name_planned_runs(client: SyncPrefectClient, registries: Mapping[UUID, str]) -> int:
+    """Name the planned runs of these deployments after their registry entries; how many there were.
+
+    Prefect's scheduler gives each a random name of two words, which the UI would show until the run starts. A
+    run that a user has asked for, or has named, keeps its name.
+    """
+    named = 0
+    for run in find_flow_runs(client, list(registries), types=["SCHEDULED"]):
+        name = run_name(registries[run.deployment_id]) if run.deployment_id else run.name
+        if run.auto_scheduled and run.name != name and _RANDOM_NAME.fullmatch(run.name):
+            client.update_flow_run(run.id, name=name)
+            named += 1
+    return named

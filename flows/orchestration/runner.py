@@ -28,8 +28,7 @@ from flows.lifecycle.profile_watch import ProfileWatch
 from flows.orchestration.crash_cleanup import clear_leftovers
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import ENTRYPOINT, apply_definitions, pause_deployments
-from flows.orchestration.flow_run_query import find_flow_runs
-from flows.orchestration.planned_runs import name_planned_runs
+from flows.orchestration.flow_run_query import find_flow_runs, name_planned_runs
 from flows.orchestration.runner_events import (
     DeploymentsApplied,
     EventWriter,

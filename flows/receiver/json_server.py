@@ -12,11 +12,11 @@ import json
 import logging
 import threading
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import h11
 
-from flows.receiver.daemon_threads import DaemonThreads
 from flows.receiver.options import BACKLOG
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Reply = tuple[int, dict[str, Any]]  # status and document
     Waiting = Callable[[], Reply]
-    # Target (path and query), headers with names in lower case, body; the reply, or what waits for it.
     Answer = Callable[[str, dict[str, str], bytes], Reply | Waiting]
 
 log = logging.getLogger("mirrorflow.receiver")
@@ -205,3 +204,25 @@ class _Call(asyncio.Protocol):
         if self._is_inside:
             self._is_inside = False
             self._server.leave()
+
+
+class DaemonThreads:
+    """One caller submits work. Unlike those of concurrent.futures, the threads are not joined at the exit."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self.started = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """`work` raises nothing. Raises RuntimeError when the machine gives no further thread."""
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            self.started += 1
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+            self._idle.release()

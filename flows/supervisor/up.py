@@ -33,8 +33,7 @@ from flows.orchestration.work_pools.crash_detection import HEARTBEAT_SECONDS, HE
 from flows.receiver.child_process import ReceiverProcess
 from flows.reporting.page.application import with_page
 from flows.settings import client_environment, own_server_wanted, prefect_home
-from flows.supervisor.arriving import ArrivingBlobs
-from flows.supervisor.view import SupervisorView
+from flows.supervisor.view import ArrivingBlobs, SupervisorView
 from profiles.loader import load_profile
 from profiles.server_options import server_options
 from registry_server.http.server_process import ServerProcess

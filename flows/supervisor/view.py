@@ -1,9 +1,11 @@
-"""What `up` shows: where everything is, when what runs next, and a line for each thing that happens."""
+"""What `up` shows: where everything is, when what runs next, what arrives, and what happens."""
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -19,8 +21,9 @@ from flows.orchestration.runner_events import (
     RunEnded,
     RunnerFailed,
 )
+from flows.reporting.transfer_rate import TransferRate
 from registry_server.counted import counted
-from registry_server.human_units import human_seconds
+from registry_server.human_units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 _NEXT_RUNS: Final = 3  # of many entries, those that are named
 _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Cancelled": "yellow"}
+# A file that has not grown for so long is what an interrupted transfer left, for the next one to resume.
+_ACTIVE_SECONDS: Final = 5.0
 
 
 class SupervisorView:
@@ -186,3 +191,33 @@ def changed_words(report: ProfileChanged) -> str:
     ]
     words = "profile applied: " + ("; ".join(parts) or "schedules and rules unchanged")
     return f"{words}; {report.note}" if report.note else words
+
+
+@dataclass(slots=True)
+class ArrivingBlobs:
+    """Looks at the folders of incoming blobs; a process of its own needs no other way to know."""
+
+    folders: Sequence[str]
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _received: int = 0
+    _rate: TransferRate = field(default_factory=TransferRate)
+
+    def look(self, now: float) -> str:
+        """E.g. `3 blobs, 120.4 MB so far, 45.0 MB/s`; "" when nothing arrives. `now` in Unix seconds."""
+        found = {entry.path: status for entry, status in self._files()}
+        sizes = {path: status.st_size for path, status in found.items()}
+        self._received += sum(max(0, size - self._sizes.get(path, 0)) for path, size in sizes.items())
+        self._sizes = sizes
+        self._rate.add(self._received, now)
+        active = [each.st_size for each in found.values() if each.st_mtime >= now - _ACTIVE_SECONDS]
+        if not active:
+            return ""
+        blobs = f"{len(active):,} blob{'s' * (len(active) != 1)}, {human_bytes(sum(active))} so far"
+        return ", ".join(filter(None, (blobs, self._rate.words(0))))
+
+    def _files(self) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+        for folder in self.folders:
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # it is whole, and in the pool
+                        yield entry, entry.stat()

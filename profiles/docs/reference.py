@@ -1,4 +1,4 @@
-"""docs/profile.md, made from the models: what a field says about itself is said once."""
+"""docs/profile.md and the JSON Schema, made from the models: what a field says is said once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from profiles.loading.key_names import sections
 from profiles.model.fields import ProfileModel
+from profiles.model.profile import Profile
 from profiles.patterns.select_expression import DOCUMENT
 from profiles.values.durations import format_duration
 
@@ -78,6 +79,7 @@ Without such an ending the content decides: a list of referrers is left out, an 
 Expressions are those of zot (RE2), and take linear time.
 """,
 }
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def render_reference() -> str:
@@ -172,3 +174,20 @@ double quotes, texts in single quotes), `contains(platforms, 'linux/arm64')`, ``
 `` (numbers in backquotes), `!(…)`, `&&`, `||`. An expression that gives anything but true, or cannot be
 evaluated, takes nothing; `mirrorflow explain` shows what it gave.
 """
+
+
+def json_schema() -> dict[str, Any]:
+    """For editors. Profiles in camelCase; `extensions.sync` is described like `sync`."""
+    schema = Profile.model_json_schema(by_alias=True, mode="validation")
+    sync = schema["properties"]["sync"]
+    schema["properties"]["extensions"] = {
+        "type": "object",
+        "description": "zot's place for `sync`.",
+        "properties": {"sync": sync},
+    }
+    # Editors look here, and a profile may say which schema it follows in a comment only.
+    return {
+        "$schema": _DIALECT,
+        "title": "mirrorflow profile",
+        **{k: v for k, v in schema.items() if k != "title"},
+    }

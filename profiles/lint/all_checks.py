@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from profiles.errors import Finding
 from profiles.lint import access, content_rules, conversion, credentials, registry_entries, retention
 from profiles.lint.collisions import collisions
-from profiles.lint.finding import Finding
 from profiles.loading.key_names import Diagnostic
 from profiles.model.own_address import is_own_address
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from profiles.lint.finding import Finding
+from profiles.errors import Finding
 from profiles.patterns.globs import sample_names
 from profiles.patterns.zot_regex import differs_from_full_match, to_full_match, to_search
 

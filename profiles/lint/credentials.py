@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from profiles.errors import Refusal, Severity
-from profiles.lint.finding import Finding
+from profiles.errors import Finding, Refusal, Severity
 from profiles.values.upstream_url import UpstreamUrl
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from profiles.errors import Severity
-from profiles.lint.finding import Finding
+from profiles.errors import Finding, Severity
 from profiles.matching import needs_catalog
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from registry_server.http.pull.byte_ranges import RangeNotSatisfiable
+from registry_server.http.pull.conditional_requests import RangeNotSatisfiable
 from registry_server.http.pull.paging import PageInvalid
 from registry_server.oci.errors import (
     ContentError,

@@ -14,8 +14,7 @@ from flows.orchestration.deployments import (
     our_deployments,
     pause_deployments,
 )
-from flows.orchestration.flow_run_query import find_flow_runs
-from flows.orchestration.planned_runs import name_planned_runs
+from flows.orchestration.flow_run_query import find_flow_runs, name_planned_runs
 from profiles.values.poll_timing import PollInterval, PollSchedule
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import pytest
 from rich.console import Console
 
 from flows.orchestration.runner_events import EntrySchedule
-from flows.supervisor.arriving import ArrivingBlobs
-from flows.supervisor.view import SupervisorView, footer, upcoming
+from flows.supervisor.view import ArrivingBlobs, SupervisorView, footer, upcoming
 from profiles.values.poll_timing import PollInterval, PollSchedule, PollTiming
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.receiver.webhook import MAX_BODY, Receiver
-from registry_server.http.pull_through.webhook_signature import SIGNATURE, TIMESTAMP, sign
+from registry_server.http.pull_through.webhook_client import SIGNATURE, TIMESTAMP, sign
 from registry_server.oci.reference import RepositoryName
 from tasks.on_demand.answers import Local, Refusal, TheRepository
 

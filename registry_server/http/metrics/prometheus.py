@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
@@ -20,10 +22,9 @@ from starlette.responses import Response
 
 from registry_server.http.auth.auth_errors import denied, unauthorised
 from registry_server.http.auth.credentials import basic_challenge
-from registry_server.http.metrics.pool_size import PoolSize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -50,6 +51,9 @@ _MAINTENANCE = {
         "corrupt": "Blobs whose content did not match their digest.",
     },
 }
+
+_WALK_SECONDS = 60.0  # between two walks through the pool, at least
+_WALK_SHARE = 100  # at most one part in so many of the time is spent walking
 
 # This module is loaded in the worker that counts. By default the library asks for the process id at each
 # count, five times a request, to see whether it was forked: 8 % of what a small answer costs.
@@ -212,3 +216,49 @@ def _entries(folder: Path) -> int:
             return sum(1 for _ in entries)
     except FileNotFoundError:
         return 0
+
+
+class PoolSize:
+    """How many bytes one storage root has: a walk through all blobs, so one at a time, and not too often.
+
+    Thread-safe. `clock` gives seconds.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool, self._clock = root / "blobs", clock
+        self._walking = threading.Lock()
+        self._found: int | None = None
+        self._next = 0.0
+
+    def bytes(self) -> int | None:
+        """As of the last walk, which is up to a minute old or, in a very large store, older.
+
+        None as long as the first one is under way elsewhere, and when the pool cannot be read.
+        """
+        if self._clock() >= self._next and self._walking.acquire(blocking=False):
+            try:
+                self._walk()
+            finally:
+                self._walking.release()
+        return self._found
+
+    def _walk(self) -> None:
+        began = self._clock()
+        try:
+            self._found = sum(_sizes(self._pool))
+        except OSError:  # /readyz says so
+            self._found = None
+        now = self._clock()
+        self._next = now + max(_WALK_SECONDS, _WALK_SHARE * (now - began))
+
+
+def _sizes(folder: os.PathLike[str]) -> Iterator[int]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes(entry)
+                continue
+            try:
+                yield entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:  # collected meanwhile
+                continue

@@ -1,14 +1,23 @@
-"""Conditional requests (RFC 9110, section 13). The entity tag of all content is its quoted digest."""
+"""Conditional requests and ranges (RFC 9110, sections 13 and 14), as far as registries need them.
+
+The entity tag of all content is its quoted digest. One range of bytes is served at a time.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from registry_server.oci.digest import Digest
     from registry_server.store.records import TagRecord
+
+_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,20})-([0-9]{0,20})\s*", re.ASCII | re.IGNORECASE)
+_LONGEST = 128  # characters; what is longer is many ranges, which are ignored anyway
 
 
 def entity_tag(digest: Digest) -> str:
@@ -52,3 +61,38 @@ def range_applies(if_range: str | None, digest: Digest) -> bool:
 def _opaque(tag: str) -> str:
     """Weak comparison (RFC 9110, 8.8.3.2): without `W/` and quotes."""
     return tag.strip().removeprefix("W/").strip('"')
+
+
+class RangeNotSatisfiable(MirrorflowError):
+    """Answered with 416 and `Content-Range: bytes */size`."""
+
+    def __init__(self, header: str, size: int) -> None:
+        super().__init__(f"the range {header[:_LONGEST]!r} does not fit content of {size} bytes")
+        self.size = size
+
+
+def parse_range(header: str | None, size: int) -> range | None:
+    """The positions to send of `size` bytes, or None for all of them.
+
+    Several ranges, other units and what is no range at all are ignored, as RFC 9110 allows. An end before
+    its start is refused (the conformance suite wants that), and so is a range without a byte in it. Empty
+    content has no range that could be written down: it is sent as it is, like Go's file server does.
+    Raises `RangeNotSatisfiable`.
+    """
+    if header is None or size == 0 or len(header) > _LONGEST:
+        return None
+    match = _ONE_RANGE.fullmatch(header)
+    if match is None or match[1] == match[2] == "":
+        return None
+    start, stop = _bounds(match[1], match[2], size)
+    if start >= stop:
+        raise RangeNotSatisfiable(header, size)
+    return range(start, stop)
+
+
+def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
+    if not first:  # the last N bytes
+        return max(0, size - int(last)), size
+    if not last:
+        return int(first), size
+    return int(first), min(int(last) + 1, size)

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from registry_server.http.pull.byte_ranges import parse_range
-from registry_server.http.pull.conditional_requests import entity_tag, is_unchanged, range_applies
+from registry_server.http.pull.conditional_requests import (
+    entity_tag,
+    is_unchanged,
+    parse_range,
+    range_applies,
+)
 from registry_server.http.pull.file_response import FileRangeResponse
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import BlobUnknown

@@ -17,8 +17,7 @@ from starlette.responses import Response
 
 from registry_server.http.access_log import MISSED
 from registry_server.http.auth.visible_store import VisibleStore
-from registry_server.http.pull.byte_ranges import parse_range
-from registry_server.http.pull.conditional_requests import is_unchanged, range_applies
+from registry_server.http.pull.conditional_requests import is_unchanged, parse_range, range_applies
 from registry_server.http.pull.content import identity
 from registry_server.http.pull_through.call_queue import CallQueue
 from registry_server.http.pull_through.incoming_response import IncomingBlobResponse, wait_for_start

@@ -1,18 +1,25 @@
-"""One signed POST to the receiver of misses, and its answer: asyncio streams, no HTTP library."""
+"""Signed calls of the server to the receiver of its misses, and the answers (docs/on-demand.md).
+
+Sent by asyncio streams, without an HTTP library. The signature covers the time and the body, and the body has
+an `id` that is never used twice: nobody can change what was overheard, or send it again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import re
 import secrets
 import ssl
+import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from registry_server.http.pull_through.webhook_signature import SIGNATURE, TIMESTAMP, sign
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -23,6 +30,49 @@ _MARK = "mirrorflow-"
 _MARKS = re.compile(rf"{_MARK}[0-9A-Za-z-]{{1,64}}")
 _MOST_MARKS = 8
 LONGEST_ANSWER = 64 * 1024  # bytes
+TIMESTAMP = "X-Mirrorflow-Timestamp"  # unix seconds, a decimal number
+SIGNATURE = "X-Mirrorflow-Signature"  # sha256=<hex>
+TOLERANCE = 60.0  # seconds that the clocks of both sides may differ
+_MOST_IDS = 100_000
+
+
+class CallRefused(MirrorflowError):
+    """Not signed with our secret, too old, or sent before. Says nothing that would help a forger."""
+
+
+def sign(secret: bytes, timestamp: str, body: bytes) -> str:
+    """The value of `SIGNATURE`: HMAC-SHA256 over `<timestamp>.<body>`."""
+    return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def check(secret: bytes, timestamp: str, signature: str, body: bytes, *, now: float) -> None:
+    """Raises `CallRefused`. `now` in unix seconds. The id in the body is `NonceCache`'s business."""
+    expected = sign(secret, timestamp, body)
+    if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
+        raise CallRefused("wrong signature: both sides must have the same secret")
+    try:
+        difference = abs(now - float(timestamp))
+    except ValueError:
+        raise CallRefused("the timestamp is not a number") from None
+    if not difference <= TOLERANCE:
+        raise CallRefused("the timestamp is too far from this machine's clock")
+
+
+class NonceCache:
+    """Remembers ids for as long as their timestamps are good. Thread-safe, and bounded."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def is_first_use(self, name: str, *, now: float) -> bool:
+        with self._lock:
+            while self._until and (next(iter(self._until.values())) < now or len(self._until) >= _MOST_IDS):
+                self._until.popitem(last=False)
+            if name in self._until:
+                return False
+            self._until[name] = now + 2 * TOLERANCE
+            return True
 
 
 class ReceiverFailed(MirrorflowError):

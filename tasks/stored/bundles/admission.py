@@ -15,7 +15,7 @@ from registry_server.bundles.errors import BundleError
 from registry_server.oci import conversion, forms
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from tasks.manifests.platforms import wanted_children
+from  import wanted_children
 from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import NO_POLICY
 from tasks.stored.bundles.contents import BundleSource

@@ -8,8 +8,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from profiles.docs.json_schema import json_schema
-from profiles.docs.reference import render_reference
+from profiles.docs.reference import json_schema, render_reference
 from profiles.loading.key_names import sections
 from profiles.matching import local_name
 from profiles.model.profile import Profile

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from profiles.docs.json_schema import json_schema
+from profiles.docs.reference import json_schema
 from profiles.image_parts import ImageParts
 from profiles.matching import manifest_format_of, platforms_of, wanted_form
 from registry_server.oci.descriptor import Platform

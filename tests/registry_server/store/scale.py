@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_server.http.metrics.pool_size import PoolSize
+from registry_server.http.metrics.prometheus import PoolSize
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.gc.collector import Care, collect
 from registry_server.store.gc.retention import GcOptions

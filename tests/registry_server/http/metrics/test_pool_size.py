@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registry_server.http.metrics.pool_size import PoolSize
+from registry_server.http.metrics.prometheus import PoolSize
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_server.http.pull.byte_ranges import RangeNotSatisfiable, parse_range
+from registry_server.http.pull.conditional_requests import RangeNotSatisfiable, parse_range
 
 SIZE = 10_000
 
