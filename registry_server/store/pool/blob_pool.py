@@ -30,8 +30,8 @@ def digest_of(file: str) -> Digest | None:
 
 def blob_key(digest: Digest) -> str:
     """Where content is: `blobs/sha256/ab/<hex>`."""
-    encoded = digest.hex
-    return f"blobs/{digest.algorithm}/{encoded[:2]}/{encoded}"
+    algorithm, _, encoded = digest.partition(":")
+    return f"blobs/{algorithm}/{encoded[:2]}/{encoded}"
 
 
 def blob_of(key: str) -> Digest | None:

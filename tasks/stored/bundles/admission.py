@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from profiles.image_parts import wanted_children
 from profiles.matching import has_min_age, sources
 from registry_server.bundles.errors import BundleError
 from registry_server.oci import conversion, forms
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from  import wanted_children
 from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import NO_POLICY
 from tasks.stored.bundles.contents import BundleSource
