@@ -16,8 +16,8 @@ from tasks.upstream import bodies
 from tasks.upstream.budget import read_budget
 from tasks.upstream.endpoints import is_refused_head
 from tasks.upstream.errors import UpstreamDenied, UpstreamError, UpstreamNotFound
+from tasks.upstream.lists.listing import NO_API
 from tasks.upstream.lists.paging import names
-from tasks.upstream.lists.referrers import NO_API
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.digest import Digest
+from registry_server.oci.reference import Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _COMPANION: Final = re.compile(
     r"(?P<subject>sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})\.(?:sig|att|sbom)", re.ASCII
 )
-# The referrers tag schema cuts what follows the algorithm off after 64 characters.
+# sha512 is cut (`fallback_tag`); some clients do not cut it.
 _LIST: Final = re.compile(r"sha256-[0-9a-f]{64}|sha512-[0-9a-f]{64}(?:[0-9a-f]{64})?", re.ASCII)
 _UNKNOWN: Final = "unknown"
 
@@ -40,6 +41,14 @@ def subject_of(tag: str) -> Digest | None:
 def may_be_referrers_list(tag: str) -> bool:
     """Whether a list of referrers could be under this tag: `sha256-<hex>`."""
     return _LIST.fullmatch(tag) is not None
+
+
+def fallback_tag(subject: Digest) -> Tag:
+    """Where clients keep the list of what refers to `subject`, where there is no API: `sha256-<hex>`.
+
+    distribution-spec, "Referrers Tag Schema": the algorithm is cut after 32 characters, the rest after 64.
+    """
+    return Tag(f"{subject.algorithm[:32]}-{subject.hex[:64]}")
 
 
 def is_named_after(tag: str, digest: Digest) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from registry_server.oci import media_types
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
@@ -20,7 +21,6 @@ from tasks.manifests.up_to_date import is_up_to_date
 from tasks.manifests.verdict_record import OWN_TYPE
 from tasks.run.companion_values import CompanionSet, CompanionStatus, Followed
 from tasks.run.errors import is_stop
-from tasks.upstream.lists.referrers import fallback_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
+from registry_server.oci.companion_tags import fallback_tag, is_companion_tag, may_be_referrers_list
 from tasks.run.values import ListedReferrers
 from tasks.upstream.errors import UpstreamDenied, UpstreamNotFound, Where
-from tasks.upstream.lists.referrers import fallback_tag, parse_list
+from tasks.upstream.lists.listing import parse_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

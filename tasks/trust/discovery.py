@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import ContentError, InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_entries, parse_manifest
@@ -145,7 +146,7 @@ def _referrers(source: SignatureSource, image: Digest) -> tuple[Sequence[Descrip
 
 def _fallback(source: SignatureSource, image: Digest) -> tuple[Sequence[Descriptor], str]:
     """distribution-spec, "Referrers Tag Schema": an index under a tag made of the digest."""
-    tag = f"{image.algorithm[:32]}-{image.hex[:64]}"
+    tag = fallback_tag(image)
     known = source.tags()
     try:
         body = source.manifest(tag) if known is None or tag in known else None

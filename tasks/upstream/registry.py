@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from registry_server.oci import media_types
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
@@ -32,8 +33,7 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.exchange import Exchanger
 from tasks.upstream.foreign import fetch_foreign
-from tasks.upstream.lists.listing import Lister, repositories
-from tasks.upstream.lists.referrers import NO_API, fallback_tag, parse_list
+from tasks.upstream.lists.listing import NO_API, Lister, parse_list, repositories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import TagRecord
-from tasks.upstream.lists.referrers import fallback_tag
 from tests.support.registries import running_registry
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import mirror, opened, store_of

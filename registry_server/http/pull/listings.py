@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from registry_server.http.pull.paging import Page
 from registry_server.http.pull_through.namespaces import ASKED, FOUND, NAMESPACE
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.errors import MirrorflowError, RepositoryUnknown
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.media_types import OCI_INDEX
-from registry_server.oci.reference import Tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
-    from registry_server.oci.reference import RepositoryName
+    from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
 
@@ -121,11 +121,6 @@ def _json(body: dict[str, Any], headers: dict[str, str], *, media_type: str = "a
 
 # Referrers as clients keep them where a registry has no list (distribution-spec, "Referrers Tag Schema").
 # Images that came from such a registry, with that tag, are found by it; what is pushed here needs none.
-
-
-def fallback_tag(subject: Digest) -> Tag:
-    """`sha256-<hex>`, cut to what a tag may have."""
-    return Tag(f"{subject.algorithm[:32]}-{subject.hex[:64]}")
 
 
 def fallback_referrers(repository: Repository, subject: Digest) -> list[Descriptor]:

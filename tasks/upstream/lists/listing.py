@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from registry_server.oci.errors import ManifestInvalid
+from registry_server.oci.manifest import parse_entries
 from tasks.upstream import bodies
 from tasks.upstream.endpoints import Call
 from tasks.upstream.errors import (
@@ -26,7 +29,6 @@ from tasks.upstream.lists.paging import (
     next_link,
     query_after,
 )
-from tasks.upstream.lists.referrers import parse_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +50,9 @@ _NO_CATALOG = (
     "this registry does not list its repositories; name them literally in `prefix` "
     "(prefix: library/nginx), or mirror it onDemand"
 )
+log = logging.getLogger("mirrorflow.upstream")
+# Answers of registries that do not have the API: 404 by the specification, the others by observation.
+NO_API: Final = frozenset({400, 404, 405, 406})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +226,17 @@ def _names(key: str, body: bytes, where: Where) -> dict[str, str]:
 
 def _descriptors(body: bytes, where: Where) -> dict[str, Descriptor]:
     return {str(each.digest): each for each in parse_list(body, where)}
+
+
+def parse_list(body: bytes, where: Where) -> tuple[Descriptor, ...]:
+    """The descriptors of an index; one that cannot be read is logged and left out.
+
+    Raises `UpstreamProtocolError` for what is no index.
+    """
+    try:
+        found, problems = parse_entries(body)
+    except ManifestInvalid as error:
+        raise UpstreamProtocolError(where, f"its list of referrers is none: {error}") from error
+    if problems:
+        log.warning("%s: %d referrers are left out: %s", where, len(problems), problems[0])
+    return found

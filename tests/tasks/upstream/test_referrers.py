@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from tasks.upstream.errors import UpstreamDenied, UpstreamProtocolError
-from tasks.upstream.lists.referrers import fallback_tag
 from tests.support_misbehaving import Misbehaving, answers
 from tests.tasks.upstream.clients import client
 
