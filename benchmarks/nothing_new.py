@@ -166,7 +166,14 @@ def _ours(profile: Path, upstream: Bundled) -> Round:
 
 
 def bare_heads(paths: Path, upstream: Bundled) -> Round:
-    command = [sys.executable, "-m", "benchmarks.harness.bare_heads", upstream.host, str(WIDTH), str(paths)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.harness.programs.bare_heads",
+        upstream.host,
+        str(WIDTH),
+        str(paths),
+    ]
     done = run(command, environment=environment())
     found = json.loads(done.output)
     return Round(found["wall"], found["cpu"], done.usage.peak, upstream.asked())

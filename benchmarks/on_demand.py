@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.harness import pulls
 from benchmarks.harness.content import image, put
 from benchmarks.harness.layouts import to_distribution
-from benchmarks.harness.memory import touch_memory
 from benchmarks.harness.ours import MIRRORFLOW, environment
 from benchmarks.harness.peers import docker_registry, free_port
+from benchmarks.harness.place import touch_memory
 from benchmarks.harness.processes import await_quiet, most_resident, run
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.proxy import Proxy, proxied

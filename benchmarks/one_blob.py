@@ -158,6 +158,8 @@ def _other(name: str, program: str, turns: _Turns, target: Path) -> list[str]:
 
 
 def _copy(*arguments: str) -> Round:
-    done = run([sys.executable, "-m", "benchmarks.harness.copies", *arguments], environment=environment())
+    done = run(
+        [sys.executable, "-m", "benchmarks.harness.programs.copies", *arguments], environment=environment()
+    )
     found = json.loads(done.output)
     return Round(found["wall"], done.usage.wall, found["cpu"], done.usage.peak)

@@ -117,7 +117,7 @@ def _push(skopeo: str, source: str, blob: Path, host: str, pid: int) -> Round:
     command = [
         sys.executable,
         "-m",
-        "benchmarks.harness.pushing",
+        "benchmarks.harness.programs.pushing",
         host,
         "push/big",
         str(blob),

@@ -64,5 +64,13 @@ def wrk(
 def heads(url: str, path: str, *, clients: int, seconds: int) -> Load:
     """The same with HEAD, which wrk cannot."""
     host = url.partition("//")[2]
-    command = [sys.executable, "-m", "benchmarks.harness.heads", host, path, str(clients), str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.harness.programs.heads",
+        host,
+        path,
+        str(clients),
+        str(seconds),
+    ]
     return Load(json.loads(run(command, environment=environment()).output)["requests"], 0)

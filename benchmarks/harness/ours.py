@@ -37,12 +37,12 @@ def environment(**more: str) -> dict[str, str]:
 
 def sync_plainly(profile: Path) -> Synced:
     """Through the plain functions. Raises `CommandFailed` when not all is in place at the end."""
-    return _synced([sys.executable, "-m", "benchmarks.harness.plain", str(profile)], environment())
+    return _synced([sys.executable, "-m", "benchmarks.harness.programs.plain", str(profile)], environment())
 
 
 def sync_by_flow(profile: Path, prefect_url: str) -> Synced:
     """Through Prefect, whose server runs already."""
-    command = [sys.executable, "-m", "benchmarks.harness.flow", str(profile)]
+    command = [sys.executable, "-m", "benchmarks.harness.programs.flow", str(profile)]
     more = {"PREFECT_API_URL": prefect_url, "PREFECT_HOME": str(profile.parent / "prefect")}
     return _synced(command, environment(**more))
 

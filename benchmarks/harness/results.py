@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.machine import sentence
-from benchmarks.harness.plots import draw
 from benchmarks.harness.reasons import reasons
 from benchmarks.harness.table import headlines, markdown
 
@@ -21,6 +20,8 @@ RESULTS: Final = Path(__file__).parents[1] / "results"
 README: Final = Path(__file__).parents[2] / "README.md"
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TABLE: Final = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
+# By the first word of the verdict.
+_COLORS: Final = {"met": "#5aa469", "missed": "#d9534f", "": "#9aa5b1"}
 
 
 def document(
@@ -53,3 +54,62 @@ def _upstreams(machine: Mapping[str, str]) -> str:
 def in_place(text: str, table: str) -> str:
     """`text` with the table between its two marks."""
     return _TABLE.sub(lambda _: table, text)
+
+
+def draw(name: str, rows: Sequence[Row], machine: Mapping[str, str], path: Path) -> bool:
+    """An SVG of the rows that have a ratio; False when none has one."""
+    shown = [row for row in rows if row.ratio is not None][::-1]
+    if not shown:
+        return False
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "mirrorflow"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 1.4 + 0.42 * len(shown)), layout="constrained")
+    for place, row in enumerate(shown):
+        _bar(axes, place, row)
+    axes.set_yticks(range(len(shown)), [f"{row.what}\nagainst {row.against}" for row in shown], fontsize=7)
+    axes.axvline(1, color="black", linewidth=0.8)
+    _scale(axes)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel("times as good as the peer; black: the rounds; blue: the budget; grey: none")
+    axes.set_title(name, loc="left")
+    figure.text(0.01, -0.02, _machine(machine), fontsize=6, va="top")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return True
+
+
+def _scale(axes: Any) -> None:
+    """Twice as good is as far from 1 as half as good, and noise around 1 looks like noise."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, 0.5), max(right, 2))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _bar(on: Any, place: int, row: Row) -> None:
+    assert row.ratio is not None
+    assert row.ratios is not None
+    color = _COLORS[row.verdict.split(" ")[0].rstrip(":")]
+    on.plot([1, row.ratio], [place, place], color=color, linewidth=7, solid_capstyle="butt")
+    on.plot([min(row.ratios.values), max(row.ratios.values)], [place, place], color="black", linewidth=1)
+    on.annotate(f"  {row.ratio:.2f} x", (max(*row.ratios.values, 1), place), fontsize=7, va="center")
+    wanted = getattr(row.budget, "ratio", None)
+    if wanted is not None:
+        on.plot([wanted], [place], marker="|", markersize=14, color="tab:blue")
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    from textwrap import fill
+
+    from benchmarks.harness.machine import sentence
+
+    return fill(sentence(machine), 150)

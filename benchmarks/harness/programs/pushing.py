@@ -1,6 +1,6 @@
 """Pushing one blob in one piece (distribution-spec, "POST then PUT"), as quickly as a socket goes.
 
-`python -m benchmarks.harness.pushing HOST REPOSITORY FILE DIGEST`; prints the seconds.
+`python -m benchmarks.harness.programs.pushing HOST REPOSITORY FILE DIGEST`; prints the seconds.
 """
 
 from __future__ import annotations

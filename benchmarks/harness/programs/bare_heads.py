@@ -1,6 +1,7 @@
 """The limit for a poll: the same HEADs by a bare pool of threads, `http.client`, one connection a thread.
 
-`python -m benchmarks.harness.bare_heads HOST WIDTH FILE`: FILE has one path a line; prints the seconds.
+`python -m benchmarks.harness.programs.bare_heads HOST WIDTH FILE`: FILE has one path a line. It prints the
+seconds.
 """
 
 from __future__ import annotations

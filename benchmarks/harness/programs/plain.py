@@ -1,7 +1,7 @@
 """One sync without Prefect: the DAG on threads of one process.
 
-`python -m benchmarks.harness.plain PROFILE` does it in a process of its own, which is what is measured, and
-prints what it found as JSON.
+`python -m benchmarks.harness.programs.plain PROFILE` does it in a process of its own, which is what is
+measured. It prints what it found as JSON.
 """
 
 from __future__ import annotations

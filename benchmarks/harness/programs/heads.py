@@ -1,6 +1,6 @@
 """HEAD requests from one thread over many connections: wrk waits for the body that a HEAD does not have.
 
-`python -m benchmarks.harness.heads HOST PATH CLIENTS SECONDS`; prints the requests a second.
+`python -m benchmarks.harness.programs.heads HOST PATH CLIENTS SECONDS`; prints the requests a second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One sync through Prefect, as `mirrorflow sync` does it, with a clock around the flow alone.
 
-`python -m benchmarks.harness.flow PROFILE`, with PREFECT_API_URL set; prints what it found as JSON.
+`python -m benchmarks.harness.programs.flow PROFILE`, with PREFECT_API_URL set; prints what it found as JSON.
 """
 
 from __future__ import annotations

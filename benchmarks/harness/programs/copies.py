@@ -1,7 +1,9 @@
 """One blob into a file: by a bare socket, which is the limit, or by ours, each in a process of its own.
 
-`python -m benchmarks.harness.copies raw HOST PATH FILE [CA]` and `... ours PROFILE REPOSITORY DIGEST SIZE`;
-prints seconds of wall and CPU, without the start of Python.
+`python -m benchmarks.harness.programs.copies raw HOST PATH FILE [CA]`
+`python -m benchmarks.harness.programs.copies ours PROFILE REPOSITORY DIGEST SIZE`
+
+It prints seconds of wall and CPU, without the start of Python.
 """
 
 from __future__ import annotations
