@@ -47,9 +47,8 @@ class _Endpoint(Endpoint):
         super().__init__(url, credentials, waits, token_services)
         self.scopes: dict[str, str] = {}
 
-    def scope(self, call: Call) -> str:
-        local = self.scopes.get(call.repository)
-        return super().scope(call) if local is None else f"repository:{local}:pull"
+    def scope(self, repository: str, name: str) -> str:
+        return super().scope(repository, self.scopes.get(repository, name))
 
 
 class RegistryProbe:

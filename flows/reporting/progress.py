@@ -1,13 +1,15 @@
-"""Showing how far a run is while it runs: one timer thread, never one update an image."""
+"""How far a run is, and how fast bytes arrive: one timer thread, never one update an image."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registry_server.human_units import human_bytes
+from registry_server.human_units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ _INTERVAL_SECONDS: Final = 1.0
 
 # Set by a command that runs a flow in its own process and draws bars for it.
 listener: ContextVar[Callable[[str, Totals], None] | None] = ContextVar("listener", default=None)
+_WINDOW_SECONDS: Final = 15.0
 
 
 class ProgressSink(Protocol):
@@ -72,3 +75,31 @@ def words(totals: Totals) -> str:
     parts += [f"{totals.skipped:,} left out"] if totals.skipped else []
     parts += [f"{totals.unchanged:,} unchanged"] if totals.unchanged else []
     return ", ".join(parts)
+
+
+@dataclass(slots=True)
+class TransferRate:
+    """Told from time to time how many bytes there are; moments in seconds of any clock."""
+
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, total: int, now: float) -> None:
+        self._seen.append((now, total))
+        while self._seen[0][0] < now - _WINDOW_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """0.0 while nothing arrives, and before two looks."""
+        if not self._seen:
+            return 0.0
+        (begun, first), (now, last) = self._seen[0], self._seen[-1]
+        return max(0.0, (last - first) / (now - begun)) if now > begun else 0.0
+
+    def words(self, left: int) -> str:
+        """E.g. `45.0 MB/s, 2 min left`, with `left` bytes to come; "" while nothing arrives."""
+        rate = self.per_second
+        if not rate:
+            return ""
+        speed = f"{human_bytes(rate)}/s"
+        return f"{speed}, {human_seconds(max(1.0, left / rate))} left" if left > 0 else speed

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flows.reporting.console import err, say
-from flows.reporting.progress import listener, percent, words
-from flows.reporting.transfer_rate import TransferRate
+from flows.reporting.progress import TransferRate, listener, percent, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

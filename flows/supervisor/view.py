@@ -21,7 +21,7 @@ from flows.orchestration.runner_events import (
     RunEnded,
     RunnerFailed,
 )
-from flows.reporting.transfer_rate import TransferRate
+from flows.reporting.progress import TransferRate
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes, human_seconds
 

@@ -36,6 +36,7 @@ _MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blob
 _USELESS_HEADS = 3
 _HEAD_AGAIN = 3600.0  # seconds after which HEAD is tried once more: a receiver runs for weeks
 _NOT_IMPLEMENTED = frozenset({405, 501})  # RFC 9110, 15.5.6 and 15.6.2: of the method itself
+_BULK = frozenset({"GET blob", "GET foreign blob"})
 _PAUSES = (0.2, 1.0)  # seconds before the second and the third try
 _LIMITED_PAUSES = (1.0, 3.0)  # the same after a 429 that does not say how long
 _MAX_TRIES = 10
@@ -53,9 +54,20 @@ class Call:
     page: httpx.URL | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def bulk(self) -> bool:
-        return self.kind in ("GET blob", "GET foreign blob")
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call as one endpoint is asked. `repository` is what the endpoint calls it, `scope` that of its token.
+
+    `bulk`: it may take long.
+    """
+
+    request: httpx.Request
+    kind: str
+    repository: str
+    scope: str
+    where: Where
+    bulk: bool
 
 
 class Endpoint:
@@ -80,21 +92,23 @@ class Endpoint:
         self._no_head_until = float("-inf")
         self._lock = Lock()
 
-    def request(self, call: Call) -> httpx.Request:
-        repository = f"{self.url.repository(call.repository)}/" if call.repository else ""
-        url = call.page or f"{self.root}/v2/{repository}{call.tail}"  # `join` would take it apart twice
-        return httpx.Request(call.kind.partition(" ")[0], url, headers=dict(call.headers))
+    def asked(self, call: Call) -> Asked:
+        repository = self.url.repository(call.repository) if call.repository else ""
+        tail = f"{repository}/{call.tail}" if repository else call.tail
+        url = call.page or f"{self.root}/v2/{tail}"  # `join` would take it apart twice
+        request = httpx.Request(call.kind.partition(" ")[0], url, headers=dict(call.headers))
+        scope = self.scope(call.repository, repository)
+        return Asked(request, call.kind, repository, scope, self.where(call), call.kind in _BULK)
 
-    def scope(self, call: Call) -> str:
-        if not call.repository:
-            return "registry:catalog:*"
-        return f"repository:{self.url.repository(call.repository)}:pull"
+    def scope(self, repository: str, name: str) -> str:
+        """Of the token that the endpoint wants for a repository, which it calls `name`."""
+        return f"repository:{name}:pull" if repository else "registry:catalog:*"
 
     def where(self, call: Call) -> Where:
         return Where(self.url.registry, call.repository, call.reference)
 
-    def login(self, call: Call, request: httpx.Request, where: Where) -> Generator[Ask, Reply, None]:
-        """`request`, signed for the origin that it goes to (`Authenticator.flow`).
+    def login(self, asked: Asked, request: httpx.Request) -> Generator[Ask, Reply, None]:
+        """`request` of a call, signed for the origin that it goes to (`Authenticator.flow`).
 
         Challenge, token and credentials belong to one origin. Credentials may differ by namespace
         (containers-auth.json), so there is an authenticator for each credential. Where the registry sends us
@@ -103,14 +117,13 @@ class Endpoint:
         place = (request.url.scheme, request.url.netloc)
         with self._lock:
             ours = place == self._home or keeps_login(self.base, request.url)
-            repository = self.url.repository(call.repository) if call.repository else ""
-            credential = self._credentials.find(self.url.registry, repository) if ours else None
+            credential = self._credentials.find(self.url.registry, asked.repository) if ours else None
             found = self._authenticators.get((credential, place))
             if found is None:
                 home = request.url.join(httpx.URL(self.root).path if ours else "/")
                 found = Authenticator(home, credential, self._waits, self._token_services, elsewhere=not ours)
                 self._authenticators[credential, place] = found
-        return found.flow(request, self.scope(call), where)
+        return found.flow(request, asked.scope, asked.where)
 
     def asks_head(self) -> bool:
         """Whether its answers to HEAD are of use; where they were not, it is asked by GET at once."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tasks.upstream.budget import Ledger
     from tasks.upstream.connection.wire import Answer, Wire
-    from tasks.upstream.endpoints import Call, Endpoint
+    from tasks.upstream.endpoints import Asked, Call, Endpoint
     from tasks.upstream.errors import Where
     from tasks.upstream.login.auth import Ask
 
@@ -50,49 +50,47 @@ class Exchanger:
 
         Raises an `UpstreamError`, `CredentialsInvalid` or `Stopped`.
         """
-        where, request = endpoint.where(call), endpoint.request(call)
+        asked = endpoint.asked(call)
+        request = asked.request
         with ExitStack() as held:
-            for hop in range(MAX_REDIRECTS + 1):
-                counted = call.kind if hop == 0 else ""  # a call that is redirected is one request upstream
-                answer = self._signed(endpoint, call, request, counted, held)
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = self._signed(endpoint, asked, request, held)
                 if not answer.response.has_redirect_location:
                     yield answer
                     return
-                request = redirected(request, answer.response, where)
+                request = redirected(request, answer.response, asked.where)
                 held.pop_all().close()  # gives back the slot before another one is taken
-            raise _too_many_redirects(where)
+            raise _too_many_redirects(asked.where)
 
-    def _signed(
-        self, endpoint: Endpoint, call: Call, request: httpx.Request, counted: str, held: ExitStack
-    ) -> Answer:
+    def _signed(self, endpoint: Endpoint, asked: Asked, request: httpx.Request, held: ExitStack) -> Answer:
         """The answer of the origin of `request`, which may be a redirect."""
-        where = endpoint.where(call)
-        login = endpoint.login(call, request, where)
+        counted = asked.kind if request is asked.request else ""  # what is redirected is one request upstream
+        login = endpoint.login(asked, request)
         try:
             ask = next(login)
             while True:
                 with ExitStack() as attempt:
                     if kind := ask.kind or counted:
                         self.count(kind)
-                    answer = self._ask(ask, call, endpoint.base, where, attempt)
+                    answer = self._ask(ask, asked, endpoint.base, attempt)
                     reply = self._reply(answer, token=ask.kind == TOKEN)
-                    if not ask.kind and call.kind.endswith(" manifest"):
+                    if not ask.kind and asked.kind.endswith(" manifest"):
                         self._ledger.read(reply.headers)
                     try:
                         ask = login.send(reply)
                     except StopIteration:
                         if not (200 <= reply.status < 300 or answer.response.has_redirect_location):
-                            raise failure(where, reply) from None
+                            raise failure(asked.where, reply) from None
                         held.push(attempt.pop_all())
                         return answer
         finally:
             login.close()  # gives back the locks of a login that did not come to its end
 
-    def _ask(self, ask: Ask, call: Call, home: httpx.URL, where: Where, held: ExitStack) -> Answer:
-        """Redirects of the login are followed within its origin, those of `call` by `open`."""
-        request, bulk = ask.request, call.bulk and not ask.kind
+    def _ask(self, ask: Ask, asked: Asked, home: httpx.URL, held: ExitStack) -> Answer:
+        """Redirects of the login are followed within its origin, those of the call by `open`."""
+        request, bulk = ask.request, asked.bulk and not ask.kind
         for _ in range(MAX_REDIRECTS):
-            answer = held.enter_context(self._wire.send(request, home, where, bulk=bulk))
+            answer = held.enter_context(self._wire.send(request, home, asked.where, bulk=bulk))
             further = None
             if ask.kind:
                 further = redirected_within(request, answer.response, token=ask.kind == TOKEN)
@@ -100,7 +98,7 @@ class Exchanger:
                 return answer
             request = further
             held.pop_all().close()
-        raise _too_many_redirects(where)
+        raise _too_many_redirects(asked.where)
 
     @contextmanager
     def open_foreign(self, endpoint: Endpoint, call: Call) -> Iterator[Answer]:
@@ -108,11 +106,12 @@ class Exchanger:
 
         It may be no nearer to us than the registry is (addresses.py). Raises an `UpstreamError` or `Stopped`.
         """
-        where, request = endpoint.where(call), endpoint.request(call)
-        self.count(call.kind)
+        asked = endpoint.asked(call)
+        request, where = asked.request, asked.where
+        self.count(asked.kind)
         with ExitStack() as held:
             for _ in range(MAX_REDIRECTS + 1):
-                answer = held.enter_context(self._wire.send(request, endpoint.base, where, bulk=call.bulk))
+                answer = held.enter_context(self._wire.send(request, endpoint.base, where, bulk=asked.bulk))
                 if not answer.response.has_redirect_location:
                     reply = self._reply(answer, token=False)
                     if not 200 <= reply.status < 300:

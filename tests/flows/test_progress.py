@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.reporting.progress import TransferRate
 from flows.reporting.progress_bars import ProgressLines
-from flows.reporting.transfer_rate import TransferRate
 from tasks.run.record import Totals
 from tests.flows.test_cli import COMMAND, mirrorflow, write_profile
 from tests.support_misbehaving import Misbehaving

@@ -60,16 +60,16 @@ def test_an_entry_of_a_profile_is_all_that_the_client_needs(upstream: Misbehavin
 )
 def test_requests_go_where_the_url_says(url: str, name: str, target: str, scope: str) -> None:
     endpoint = Endpoint(UpstreamUrl.parse(url), NoCredentials(), Waits())
-    call = Call("GET tags", "tags/list", name)
-    assert str(endpoint.request(call).url) == target
-    assert endpoint.scope(call) == scope
+    asked = endpoint.asked(Call("GET tags", "tags/list", name))
+    assert str(asked.request.url) == target
+    assert asked.scope == scope
 
 
 def test_the_catalog_has_a_scope_of_its_own() -> None:
     endpoint = Endpoint(UpstreamUrl.parse("https://docker.io/library"), NoCredentials(), Waits())
-    call = Call("GET catalog", "_catalog?n=1000")
-    assert endpoint.scope(call) == "registry:catalog:*"
-    assert str(endpoint.where(call)) == "docker.io"
+    asked = endpoint.asked(Call("GET catalog", "_catalog?n=1000"))
+    assert asked.scope == "registry:catalog:*"
+    assert str(asked.where) == "docker.io"
 
 
 @pytest.mark.parametrize(
