@@ -11,6 +11,8 @@ from registry_server.http.extension import ExtensionInvalid, ExtensionName
 from registry_server.http.push.push_limits import LimitInvalid, PushLimits
 from registry_server.http.server_options import ServerOptions, Tls
 from registry_server.oci.errors import MirrorflowError
+from registry_server.store.errors import StoreError
+from registry_server.store.remote_storage import RemoteStorage
 
 _DESCRIPTION = """\
 Serve a folder as an OCI registry, for docker, containerd, podman, skopeo, helm and oras.
@@ -108,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         "--extension", metavar="MODULE:CALLABLE=ARGUMENT",
         help="what answers paths outside of /v2/; mirrorflow gives its page",
     )  # fmt: skip
+    add(
+        "--object-storage", type=_remote, metavar="JSON",
+        help="the bucket that the store is in, with `driver` as in a profile; --root is a local folder then",
+    )  # fmt: skip
     add("--print-url", action="store_true", help="print the URL on stdout once clients can connect")
     add("--end-with-stdin", action="store_true", help="end when stdin is closed, for parents that may die")
     return parser
@@ -136,6 +142,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         writable=given.writable,
         limits=limits,
         shared_file_system=given.shared_file_system,
+        remote=given.object_storage,
         on_miss=given.on_miss,
         extension=extension,
     )
@@ -146,6 +153,13 @@ def _subpath(text: str) -> tuple[str, Path]:
     if not separator or not name.startswith("/") or not folder:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form /NAME=DIR, e.g. /tools=/srv/tools")
     return name, Path(folder)
+
+
+def _remote(text: str) -> RemoteStorage:
+    try:
+        return RemoteStorage.from_json(text)
+    except StoreError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _at_least_one(text: str) -> int:

@@ -24,11 +24,13 @@ from registry_server.http.metrics.multiprocess_folder import shared_folder
 from registry_server.http.readiness import Readiness
 from registry_server.http.service_endpoints import service_endpoints
 from registry_server.oci.errors import MirrorflowError
+from registry_server.store.errors import StoreError
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
     from starlette.types import ASGIApp
 
@@ -123,8 +125,8 @@ def _app(options: ServerOptions) -> ASGIApp:
     from registry_server.http.metrics.prometheus import Metrics
 
     # A worker that is replaced while the volume is unmounted must not begin a new store below it.
-    store = Store.open(options.root, subpaths=options.subpaths, create=False)
-    metrics = Metrics({"/": options.root, **options.subpaths})
+    store = _open(options, create=False)
+    metrics = Metrics({"/": options.root, **options.subpaths}, store)
     reports = [metrics.observe]
     if options.access_log:
         reports.append(AccessLog.open(options.access_log))
@@ -139,9 +141,47 @@ def _app(options: ServerOptions) -> ASGIApp:
     )  # fmt: skip
 
 
+def _open(options: ServerOptions, *, create: bool = True) -> Store:
+    return Store.open(
+        options.root,
+        create=create,
+        subpaths=options.subpaths,
+        shared_file_system=options.shared_file_system,
+        remote=options.remote,
+    )
+
+
 def _check(options: ServerOptions) -> None:
     """For its errors: each worker opens its own."""
-    store = Store.open(options.root, subpaths=options.subpaths, shared_file_system=options.shared_file_system)
+    if options.remote is None:
+        _check_here(options)
+        return
+    # In a child: the client of object storage has threads, which the workers that are forked would lack.
+    fork = multiprocessing.get_context("fork")
+    told, tell = fork.Pipe(duplex=False)
+    child = fork.Process(target=_check_and_tell, args=(options, tell))
+    child.start()
+    tell.close()
+    try:
+        found = told.recv()
+    except EOFError:
+        found = "the store could not be opened; see standard error"
+    child.join()
+    if found:
+        raise StoreError(found)
+
+
+def _check_and_tell(options: ServerOptions, tell: Connection) -> None:
+    try:
+        _check_here(options)
+    except (MirrorflowError, OSError) as error:
+        tell.send(str(error))
+    else:
+        tell.send("")
+
+
+def _check_here(options: ServerOptions) -> None:
+    store = _open(options)
     if options.writable:
         store.require_shareable()
     guard = _guard(options, store)

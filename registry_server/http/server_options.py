@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registry_server.http.extension import ExtensionName
     from registry_server.http.pull_through.webhook_client import OnMissOptions
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
+    from registry_server.store.remote_storage import RemoteStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class ServerOptions:
     writable: bool = False  # whether clients may push and delete at all
     limits: PushLimits = field(default_factory=PushLimits)
     shared_file_system: SharedFileSystem = "auto"
+    remote: RemoteStorage | None = None  # where the store is, if not in `root`
     # Or a file with that as JSON, for a child process. None: what is not here is not here.
     on_miss: OnMissOptions | Path | None = None
     extension: ExtensionName | None = None
@@ -71,6 +73,7 @@ class ServerOptions:
             given += ["--limit", limit]
         if self.shared_file_system != "auto":
             given += ["--shared-file-system", self.shared_file_system]
+        given += ["--object-storage", self.remote.to_json()] if self.remote else []
         assert self.on_miss is None or isinstance(self.on_miss, Path), "the secret is no argument"
         given += ["--on-miss", str(self.on_miss)] if self.on_miss else []
         given += ["--extension", str(self.extension)] if self.extension else []

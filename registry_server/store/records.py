@@ -42,6 +42,10 @@ class StoredBlob:
         """Its bytes from `start` up to `stop`."""
         return self.objects.pieces(self.key, start, stop)
 
+    def url(self, seconds: float) -> str | None:
+        """Where anybody may fetch it for so long; None where that is nowhere, or `seconds` is 0."""
+        return self.objects.url(self.key, seconds) if seconds else None
+
     def read(self, at_most: int) -> bytes:
         """Its bytes up to so many: a damaged one may have more than `size`."""
         return b"".join(self.objects.pieces(self.key, 0, at_most))

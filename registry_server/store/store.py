@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
+from registry_server.store import records
 from registry_server.store.errors import StoreError, StoreNotShareable, translated
 from registry_server.store.mirror_state.receivers import ReceiverRecords
 from registry_server.store.mirror_state.run_reports import Reports
+from registry_server.store.objects.objects import content_of
 from registry_server.store.remote_root import open_remote_root
 from registry_server.store.repository import Repository
 from registry_server.store.repository_reader import AREAS, HIDDEN, VISIBLE
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from registry_server.store.filesystem.process_identity import ProcessIdentity
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
     from registry_server.store.objects.objects import Objects
-    from registry_server.store.remote_root import RemoteStorage
+    from registry_server.store.remote_storage import RemoteStorage
 
 
 class Store:
@@ -171,6 +173,28 @@ class Store:
         for root in self._roots:
             if root.sharing_problem:
                 raise StoreNotShareable(root.sharing_problem)
+
+    def maintenance_report(self, kind: str) -> dict[str, Any] | None:
+        """What the last one left on record; `kind` is `gc` or `scrub`. Never fails."""
+        try:
+            return records.decoded(content_of(self._main.objects, f"{kind}.json"), dict)
+        except (OSError, StoreError):
+            return None
+
+    @property
+    def where(self) -> str:
+        """The place of the main root, for messages."""
+        return self._main.objects.where
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is made of files, so that to ask it takes no time."""
+        return self._main.is_local
+
+    @property
+    def redirect_seconds(self) -> float:
+        """How long the address of a blob is good for that a client is sent to; 0: none is sent."""
+        return self._main.redirect_seconds
 
     @property
     def roots(self) -> tuple[StorageRoot, ...]:

@@ -7,7 +7,6 @@ Workers write their counts to small files that they map into memory, and whichev
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 import time
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from registry_server.http.access_log import RequestRecord
     from registry_server.http.auth.guard import Guard
+    from registry_server.store.store import Store
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -74,9 +74,10 @@ class _Series(NamedTuple):
 class Metrics:
     """The counts of one worker; `roots` are the folders of the store by the first segment they are for."""
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
-        self._roots = roots
-        self._pools = {name: PoolSize(root) for name, root in roots.items()}
+    def __init__(self, roots: Mapping[str, Path], store: Store) -> None:
+        self._roots, self._store = roots, store
+        # To list a bucket takes long and costs money; its provider has that figure.
+        self._pools = {name: PoolSize(root) for name, root in roots.items()} if store.is_local else {}
         self._collectors: list[Collector] = []
         self._series: dict[tuple[str, str, int, bool], _Series] = {}
         own = CollectorRegistry()  # not the one of all: an application has one of these, a test many
@@ -148,7 +149,7 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # untyped in the library
         registry.register(_Disks(self._roots, self._pools))
-        registry.register(_Maintenance(self._roots["/"]))
+        registry.register(_Maintenance(self._store))
         for collector in self._collectors:
             registry.register(collector)
         return generate_latest(registry)
@@ -174,7 +175,7 @@ class _Disks(Collector):
             "mirrorflow_store_bytes", "Bytes of all blobs and manifests of a storage root.", labels=["root"]
         )
         for name, root in self._roots.items():
-            if (found := self._pools[name].bytes()) is not None:
+            if name in self._pools and (found := self._pools[name].bytes()) is not None:
                 held.add_metric([name], found)
             try:
                 disk = os.statvfs(root)
@@ -189,25 +190,17 @@ class _Disks(Collector):
 class _Maintenance(Collector):
     """What the last garbage collection and the last scrub left on record in the store."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         for name, figures in _MAINTENANCE.items():
-            found = _document(self._root / f"{name}.json")
+            found = self._store.maintenance_report(name) or {}
             for key, meaning in figures.items():
                 value = found.get(key)
                 number = len(value) if isinstance(value, list) else value
                 if isinstance(number, int | float):
                     yield GaugeMetricFamily(f"mirrorflow_{name}_last_{key}", meaning, value=number)
-
-
-def _document(path: Path) -> dict[str, object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _entries(folder: Path) -> int:

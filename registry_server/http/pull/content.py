@@ -13,10 +13,13 @@ from registry_server.http.pull.conditional_requests import (
     range_applies,
 )
 from registry_server.http.pull.file_response import FileRangeResponse
+from registry_server.http.pull.stored_response import StoredBlobResponse, ask
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import BlobUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
     from registry_server.http.routes import BlobOf, ManifestOf
@@ -29,17 +32,20 @@ _IMMUTABLE = "max-age=31536000, immutable"
 
 async def manifest(store: Store, route: ManifestOf, request: Request) -> Response:
     """The exact bytes that were stored, under the exact media type that they were stored with."""
-    repository = store.repository(route.repository)
-    body = b""
-    if request.method == "GET":
-        descriptor, body = repository.read_manifest(route.reference)
-        repository.note_pull(route.reference)
-    else:
-        descriptor = repository.find_manifest(route.reference).descriptor
+    descriptor, body = await ask(store, _look_up, store, route, request.method)
     headers = identity(descriptor.digest, immutable=isinstance(route.reference, Digest))
     if is_unchanged(request.headers.get("If-None-Match"), descriptor.digest):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers | _entity(descriptor))
+
+
+def _look_up(store: Store, route: ManifestOf, method: str) -> tuple[Descriptor, bytes]:
+    repository = store.repository(route.repository)
+    if method != "GET":
+        return repository.find_manifest(route.reference).descriptor, b""
+    found = repository.read_manifest(route.reference)
+    repository.note_pull(route.reference)
+    return found
 
 
 def _entity(descriptor: Descriptor) -> dict[str, str]:
@@ -48,31 +54,43 @@ def _entity(descriptor: Descriptor) -> dict[str, str]:
 
 
 async def blob(store: Store, route: BlobOf, request: Request) -> Response:
-    """A whole blob or one range of it; HEAD looks at the size only and never opens the file."""
-    found = store.repository(route.repository).find_blob(route.digest)
+    """A whole blob or one range of it; HEAD looks at the size only and never opens the file.
+
+    From object storage by 307 (RFC 9110, 15.4.8): the client repeats its request there, with its Range.
+    """
+    found = await ask(store, store.repository(route.repository).find_blob, route.digest)
     headers = identity(route.digest, immutable=True) | {"Accept-Ranges": "bytes"}
     if is_unchanged(request.headers.get("If-None-Match"), route.digest):
         return Response(status_code=304, headers=headers)
     headers["Content-Type"] = "application/octet-stream"
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(found.size)})
+    if address := await ask(store, found.url, store.redirect_seconds):
+        return Response(status_code=307, headers=_redirected(headers, address))
     asked = request.headers.get("Range")
     part = None
     if range_applies(request.headers.get("If-Range"), route.digest):
         part = parse_range(asked, found.size)
     if part is None:
-        return FileRangeResponse(_open(found), range(found.size), 200, headers)
+        return _sent(found, range(found.size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.size}"
-    return FileRangeResponse(_open(found), part, 206, headers)
+    return _sent(found, part, 206, headers)
 
 
-def _open(blob: StoredBlob) -> int:
+def _redirected(headers: Mapping[str, str], address: str) -> dict[str, str]:
+    """An address is good for a while only: nobody may remember it."""
+    kept = {name: text for name, text in headers.items() if name not in ("Content-Type", "Cache-Control")}
+    return kept | {"Location": address, "Content-Length": "0", "Cache-Control": "no-store"}
+
+
+def _sent(blob: StoredBlob, positions: range, status: int, headers: Mapping[str, str]) -> Response:
     try:
         fd = blob.descriptor()
     except FileNotFoundError:
         raise BlobUnknown(f"the blob {blob.digest} was removed a moment ago") from None
-    assert fd is not None, "so far, every store is made of files"
-    return fd
+    if fd is None:
+        return StoredBlobResponse(blob, positions, status, headers)
+    return FileRangeResponse(fd, positions, status, headers)
 
 
 def identity(digest: Digest, *, immutable: bool) -> dict[str, str]:

@@ -19,6 +19,7 @@ from registry_server.http.access_log import MISSED
 from registry_server.http.auth.visible_store import VisibleStore
 from registry_server.http.pull.conditional_requests import is_unchanged, parse_range, range_applies
 from registry_server.http.pull.content import identity
+from registry_server.http.pull.stored_response import ask
 from registry_server.http.pull_through.call_queue import CallQueue
 from registry_server.http.pull_through.incoming_response import IncomingBlobResponse, wait_for_start
 from registry_server.http.pull_through.miss_rate_limit import MissRateLimit
@@ -92,7 +93,7 @@ class OnMiss:
     async def _answer(self, handler: Handler, store: Store, route: Any, request: Request) -> Response:
         if request.method in ("GET", "HEAD") and _may_read(store, route) and not self._is_ours(request):
             if isinstance(route, Tags | Referrers):
-                if not store.repository(route.repository).exists:
+                if not await ask(store, _exists, store, route):
                     self._limit.take(request)
                 return await self._lists.answer(handler, store, route, request)
             if isinstance(route, ManifestOf) and not isinstance(route.reference, Digest):
@@ -106,10 +107,10 @@ class OnMiss:
         key = (route.repository, route.reference)
         known = self._known.get(key)
         if known is not None and known.until > self._clock():
-            digest = known.digest if _stored(store, route) == known.stored else None
+            digest = known.digest if await ask(store, _stored, store, route) == known.stored else None
             with suppress(NotFound):  # it may have been deleted, or evicted, meanwhile
                 return await _by_digest(handler, store, route, request, digest)
-        held = store.repository(route.repository).tag(route.reference) is not None
+        held = await ask(store, store.repository(route.repository).tag, route.reference) is not None
         if not held:
             self._limit.take(request)
         if held and self._receiver_down_until > self._clock():
@@ -131,12 +132,12 @@ class OnMiss:
         try:
             match found["outcome"]:
                 case "local":
-                    self._remember(store, route, None, found)
+                    await ask(store, self._remember, store, route, None, found)
                     response = await handler(store, route, request)
                     return stale(response, found["warning"]) if found.get("warning") else response
                 case "manifest":
                     digest = Digest(found["digest"])
-                    self._remember(store, route, digest, found)
+                    await ask(store, self._remember, store, route, digest, found)
                     return await _by_digest(handler, store, route, request, digest)
         except (KeyError, TypeError, InvalidName) as error:
             return unavailable(ReceiverFailed(f"{NONSENSE}: {error}"))
@@ -212,6 +213,10 @@ class OnMiss:
             )
 
 
+def _exists(store: Store, route: Tags | Referrers) -> bool:
+    return store.repository(route.repository).exists
+
+
 def _stored(store: Store, route: ManifestOf) -> Digest | None:
     assert not isinstance(route.reference, Digest)
     record = store.repository(route.repository).tag(route.reference)
@@ -251,7 +256,7 @@ async def _incoming_response(
     applies = range_applies(request.headers.get("If-Range"), route.digest)
     part = parse_range(request.headers.get("Range"), size) if applies else None
     positions = range(size) if part is None else part
-    file = open_incoming(store.repository(route.repository), route.digest)
+    file = await ask(store, open_incoming, store.repository(route.repository), route.digest)
     if file is None:
         raise IncomingAborted("the incoming blob was discarded")
     try:
