@@ -1,4 +1,4 @@
-"""Commands that mirror: sync, rerun, up, deploy, demo."""
+"""Commands that mirror: sync, rerun, up, receive, deploy, demo."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sync)
     app.command()(rerun)
     app.command()(up)
+    app.command()(receive)
     app.command()(deploy)
     app.command()(demo)
 
@@ -137,6 +138,40 @@ def up(
 
     load(profile)
     run_up(profile, prefect_port=prefect_port, console=err)
+
+
+def receive(
+    profile: ProfilePath,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Address to listen on. Default: http.onMiss.receiver.address."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Default: http.onMiss.receiver.port; 0: any that is free."
+        ),
+    ] = None,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", metavar="URL", help="How registry servers reach it. Default: http://, its host and port."
+        ),
+    ] = "",
+    notifications: Annotated[
+        bool, typer.Option("--notifications", help="Take push notifications (sync.notifications) as well.")
+    ] = False,
+) -> None:
+    """Fetch what clients of registry servers miss (onDemand), without schedules and without a server.
+
+    Any number of receivers may run over one store, on any hosts: servers (`serve`, `up`) find them in the
+    store, or in http.onMiss.urls. Each repository belongs to one, and the others stand in for one that is
+    down. With PREFECT_API_URL set, their work is shown there.
+    """
+    from flows.receiver.standalone import Place, run_receiver
+
+    loaded = load_to_ask(profile).profile
+    run_receiver(profile, loaded, Place(address, port, url), notifications=notifications, say=say)
 
 
 def deploy(

@@ -42,10 +42,13 @@ def serve(
 ) -> None:
     """Serve the store as a registry, without mirroring into it.
 
-    Any number of servers may serve one store, on one host or on several (docs/scaling.md).
+    Receivers (`mirrorflow receive`) fetch what is not there, if http.onMiss says how to call them. Any number
+    of servers may serve one store, on one host or on several (docs/scaling.md).
     """
     from dataclasses import replace
 
+    from flows.entries import open_store
+    from flows.receiver.call_options import call_options
     from flows.reporting.page.application import with_page
     from profiles.server_options import server_options
     from registry_server.http.serve import serve as serve_registry
@@ -53,8 +56,9 @@ def serve(
     given: dict[str, Any] = {"address": address, "port": port}
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(profile)
+    call = call_options(loaded.profile, open_store(loaded.profile).uuid)
     options = with_page(server_options(loaded.profile), loaded.profile, loaded.path)
-    options = replace(options, workers=workers, **chosen)
+    options = replace(options, workers=workers, on_miss=call, **chosen)
     serve_registry(
         options, on_listening=lambda url: say(f"serving {options.root} at {url}; press Ctrl-C to stop")
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows.client_config import buildkit, containerd, docker, k3s, podman
 from flows.client_config.model import Mirror
 from flows.client_config.routes import upstream_hosts
-from flows.receiver.child_process import is_wanted
+from flows.receiver.call_options import is_wanted
 from profiles.server_options import server_options
 from registry_server.oci.errors import MirrorflowError
 

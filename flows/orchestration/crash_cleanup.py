@@ -58,14 +58,14 @@ def clear_leftovers(client: SyncPrefectClient, store_uuid: str) -> CleanupResult
     )
 
 
-def clear_on_demand(client: SyncPrefectClient, store_uuid: str) -> int:
-    """End the runs that a receiver which was killed left Running; how many.
+def clear_on_demand(client: SyncPrefectClient, name: str) -> int:
+    """End the runs that the receiver of this name left Running when it was killed; how many.
 
-    Only for a receiver that has opened none yet: a store has one receiver at a time.
+    Only for the receiver itself, before it has opened any. A store may have several receivers.
     """
     found = find_flow_runs(client, flow=ON_DEMAND, types=_UNFINISHED)
     # By a parameter, and not by a tag: task runs inherit tags, and ask the server for a slot of each.
-    ours = [run for run in found if str(run.parameters.get("feed", "")).startswith(f"{store_uuid}/")]
+    ours = [run for run in found if str(run.parameters.get("feed", "")).startswith(f"{name}/")]
     return _crash(client, ours)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,28 +16,27 @@ from typing import TYPE_CHECKING
 
 from flows.lifecycle.parent_death import ends_with_parent
 from flows.orchestration.prefect_server import end_process
+from flows.receiver.call_options import (
+    call_options,
+    is_wanted,
+    listen,
+    listen_for_others,
+    notification_secret,
+    url_of,
+    with_urls,
+)
 from flows.receiver.options import BACKLOG, PUSHES, ReceiverOptions
-from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
-from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
     from pathlib import Path
 
     from profiles.model.profile import Profile
-    from profiles.model.sync import Notifications
 
 _GRACE = 9.0  # seconds
 _PAUSE = 1.0  # seconds between two starts
 _BACKLOG = 512  # of notifications
-
-
-class SecretUnusable(MirrorflowError):
-    """The file of a secret cannot be read, or is empty."""
-
-
-class CannotListen(MirrorflowError):
-    """The address of sync.notifications is in use, or not ours."""
 
 
 class ReceiverProcess:
@@ -55,18 +53,22 @@ class ReceiverProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._environment: Mapping[str, str] = {}
         self._started = 0.0
+        self._url = ""  # of a receiver that registry servers of other hosts find in the store
         if is_wanted(profile):
             self.call_file = self._prepare(profile)
         if profile.sync.enable and profile.sync.notifications is not None:
-            self._notifications = _listen(profile.sync.notifications)
+            notifications = profile.sync.notifications
+            notification_secret(notifications)  # what is wrong with it is said now
+            self._notifications = listen(
+                notifications.address, notifications.port, key="sync.notifications", backlog=_BACKLOG
+            )
 
     @property
     def notifications_url(self) -> str:
         """Where upstream registries say what was pushed; "" for a profile without that."""
         if self._notifications is None:
             return ""
-        host, port = self._notifications.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{PUSHES}"
+        return url_of(self._notifications, path=PUSHES)
 
     @property
     def log(self) -> Path:
@@ -105,17 +107,13 @@ class ReceiverProcess:
                 self._child.kill()
 
     def _prepare(self, profile: Profile) -> Path:
-        on_miss = profile.http.on_miss
-        if on_miss.url and on_miss.secret_file is not None:
-            url, secret = on_miss.url, read_secret(on_miss.secret_file, "http.onMiss.secretFile")
-        else:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-            port = self._listener.getsockname()[1]
-            url, secret = f"http://127.0.0.1:{port}/", secrets.token_urlsafe(32).encode()
-        mark = mark_of(self._store_uuid)
-        options = OnMissOptions(
-            (url,), secret, on_miss.timeout, profile.http.vhosts, on_miss.failures_per_minute, mark
-        )
+        options = call_options(profile, self._store_uuid)
+        if options is None:
+            self._listener = listen("127.0.0.1", 0, key="http.onMiss", backlog=BACKLOG)
+            secret = secrets.token_urlsafe(32).encode()
+            options = with_urls(profile, self._store_uuid, (url_of(self._listener),), secret)
+        elif not options.urls:
+            self._listener, self._url = listen_for_others(profile.http.on_miss)
         self._home.mkdir(parents=True, exist_ok=True)
         path = self._home / "on-miss.json"
         path.unlink(missing_ok=True)
@@ -128,7 +126,8 @@ class ReceiverProcess:
         misses, pushes = (
             -1 if each is None else each.fileno() for each in (self._listener, self._notifications)
         )
-        options = ReceiverOptions(str(self._path), misses, str(self.call_file or ""), pushes)
+        call = str(self.call_file or "")
+        options = ReceiverOptions(str(self._path), misses, call, pushes, url=self._url)
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 ends_with_parent([sys.executable, *options.arguments()], signal.SIGTERM),
@@ -141,38 +140,3 @@ class ReceiverProcess:
                 start_new_session=True,
             )
         self.pid = self._child.pid
-
-
-def is_wanted(profile: Profile) -> bool:
-    """Whether anything is to be fetched on demand, or a name of another registry to be found here."""
-    on_demand = any(entry.on_demand for entry in profile.sync.registries)
-    return profile.sync.enable and (on_demand or bool(profile.http.vhosts))
-
-
-def notification_secret(notifications: Notifications) -> bytes:
-    """Raises `SecretUnusable`."""
-    return read_secret(notifications.secret_file, "sync.notifications.secretFile", shortest=16)
-
-
-def _listen(notifications: Notifications) -> socket.socket:
-    notification_secret(notifications)  # what is wrong with it is said now
-    address = notifications.address, notifications.port
-    family = socket.AF_INET6 if ":" in notifications.address else socket.AF_INET
-    try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {address[0]}:{address[1]} (sync.notifications): {error.strerror}"
-        ) from error
-
-
-def read_secret(path: Path, key: str, *, shortest: int = 1) -> bytes:
-    """Raises `SecretUnusable`; `key` is the profile's."""
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise SecretUnusable(f"cannot read {key} {path}: {error.strerror}") from error
-    if len(secret) < shortest:
-        found = f"has {len(secret)} characters, which is too short" if secret else "is empty"
-        raise SecretUnusable(f"{key} {path} {found}; write some 32 random characters")
-    return secret

@@ -116,11 +116,13 @@ _feeds: dict[str, tuple[Feed, FlowRunExecutor]] = {}
 class FlowRunExecutor:
     """Does work, and gives it to an open flow run to be shown; opens one when there is none.
 
-    `open_run(key)` calls the flow, and returns when it has ended; it may raise anything. `name` is the first
-    part of the key.
+    `open_run(key)` calls the flow, and returns when it has ended; it may raise anything. None: nothing is
+    shown. `name` is the first part of the key.
     """
 
-    def __init__(self, open_run: Callable[[str], object], *, name: str = "", idle: float = IDLE) -> None:
+    def __init__(
+        self, open_run: Callable[[str], object] | None, *, name: str = "", idle: float = IDLE
+    ) -> None:
         self._open_run, self._name = open_run, name
         self.idle = idle
         self._asked: dict[int, float] = {}  # questions that wait for upstream, and since when
@@ -184,18 +186,21 @@ class FlowRunExecutor:
 
     def _current(self) -> Feed | None:
         """The feed of a run that is open or about to be; the lock is held."""
-        if self._feed is None and time.monotonic() >= self._not_before and not self.stopping.is_set():
+        open_run = self._open_run
+        may_open = open_run is not None and time.monotonic() >= self._not_before
+        if self._feed is None and may_open and not self.stopping.is_set():
             self._feed = Feed()
-            thread = threading.Thread(target=self._run, args=[self._feed], name="on-demand-run", daemon=True)
+            work = [self._feed, open_run]
+            thread = threading.Thread(target=self._run, args=work, name="on-demand-run", daemon=True)
             self.threads = [each for each in self.threads if each.is_alive()] + [thread]
             thread.start()
         return self._feed
 
-    def _run(self, feed: Feed) -> None:
+    def _run(self, feed: Feed, open_run: Callable[[str], object]) -> None:
         key = f"{self._name}/{uuid4().hex}"
         _feeds[key] = feed, self
         try:
-            self._open_run(key)
+            open_run(key)
         except BaseException as error:  # noqa: BLE001 - whatever Prefect raises: work goes on without it
             log.warning("misses are served without a flow run: %s", str(error) or type(error).__name__)
             if not feed.opened:

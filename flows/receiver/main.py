@@ -1,7 +1,8 @@
-"""The long-lived process behind misses: `python -m flows.receiver.main OPTIONS` (JSON), a child of `up`.
+"""The long-lived process behind misses: `python -m flows.receiver.main OPTIONS` (JSON), a child of `up`; or
+`mirrorflow receive`.
 
-It takes the calls of the registry server on a socket that `up` holds, fetches for the client, and does the
-rest in flow runs (`mirror_on_demand`). It follows the profile; a bad one is not taken over.
+It takes the calls of registry servers on a socket that it is given, fetches for the client, and does the rest
+in flow runs (`mirror_on_demand`). It follows the profile; a bad one is not taken over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,11 @@ from flows.entries import open_store
 from flows.lifecycle.profile_watch import ProfileWatch
 from flows.orchestration.crash_cleanup import clear_on_demand
 from flows.orchestration.prefect_server import START_TIMEOUT
-from flows.receiver.child_process import notification_secret
+from flows.receiver.call_options import notification_secret, on_miss_secret
 from flows.receiver.flow_run_executor import FlowRunExecutor
 from flows.receiver.options import ReceiverOptions
 from flows.receiver.push_notifications import PushReceiver
+from flows.receiver.registration import Registration
 from flows.receiver.webhook import Receiver
 from profiles.loader import load_profile
 from registry_server.http.pull_through.webhook_client import OnMissOptions
@@ -32,7 +35,7 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.on_demand.service import OnDemand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from profiles.model.profile import Profile
 
@@ -44,24 +47,22 @@ _SWITCH = 0.0005
 _GRACE = 8.0  # seconds: a retry that sleeps in Prefect cannot be woken
 
 
-def run(options: ReceiverOptions, stop: threading.Event) -> None:
-    """Until `stop`. Raises MirrorflowError when it cannot begin."""
+def run(options: ReceiverOptions, stop: threading.Event, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Until `stop`; `on_ready` is called once servers find it. Raises MirrorflowError if it cannot begin."""
     path = Path(options.profile)
     profile = load_profile(path).profile
     store = open_store(profile)
-    executor = FlowRunExecutor(RunOpener(options.profile, store.uuid, stop).open, name=store.uuid)
+    name = f"{store.uuid}/{options.name}"
+    opener = RunOpener(options.profile, name, stop) if options.shown else None
+    executor = FlowRunExecutor(opener.open if opener else None, name=name)
     service = OnDemand(profile, store, executor)
-    watch = ProfileWatch(path)
-    watch.accepted(profile)
     receivers = list(_receivers(options, profile, service))
     for receiver in receivers:
         threading.Thread(target=receiver.serve, name="receiver", daemon=True).start()
-    refused = ""
-    while not stop.wait(_WATCH):
-        if watch.changed():
-            before, refused = refused, _take_over(service, watch, path, profile)
-            if refused and refused != before:
-                log.warning("the changed profile is not applied: %s", refused)
+    is_found = bool(options.url) and options.registered
+    with Registration(store.receivers, options.url) if is_found else nullcontext():
+        on_ready()
+        _follow(path, profile, service, stop)
     for receiver in receivers:
         receiver.close()
     service.stop()
@@ -69,17 +70,37 @@ def run(options: ReceiverOptions, stop: threading.Event) -> None:
     service.close()
 
 
+def _follow(path: Path, profile: Profile, service: OnDemand, stop: threading.Event) -> None:
+    """Take over what changes in the profile, until `stop`."""
+    watch = ProfileWatch(path)
+    watch.accepted(profile)
+    refused = ""
+    while not stop.wait(_WATCH):
+        if watch.changed():
+            before, refused = refused, _take_over(service, watch, path, profile)
+            if refused and refused != before:
+                log.warning("the changed profile is not applied: %s", refused)
+
+
 def _receivers(
     options: ReceiverOptions, profile: Profile, service: OnDemand
 ) -> Iterator[Receiver | PushReceiver]:
     """Of misses, and of notifications. Raises `SecretUnusable`, `ReceiverFailed`."""
     if options.listener >= 0:
-        secret = OnMissOptions.read(Path(options.call)).secret
+        secret = _secret(options, profile)
         listener = socket.socket(fileno=options.listener)
         yield Receiver(listener, secret, service.answer, resolve=service.resolve, refusal=service.refusal)
     if options.notifications >= 0 and profile.sync.notifications is not None:
         listener = socket.socket(fileno=options.notifications)
         yield PushReceiver(listener, notification_secret(profile.sync.notifications), service.pushed)
+
+
+def _secret(options: ReceiverOptions, profile: Profile) -> bytes:
+    """Raises `SecretUnusable`, `ReceiverFailed`."""
+    if options.call:
+        return OnMissOptions.read(Path(options.call)).secret
+    assert profile.http.on_miss.secret_file is not None
+    return on_miss_secret(profile.http.on_miss.secret_file)
 
 
 def _take_over(service: OnDemand, watch: ProfileWatch, path: Path, first: Profile) -> str:
@@ -98,8 +119,9 @@ def _take_over(service: OnDemand, watch: ProfileWatch, path: Path, first: Profil
 class RunOpener:
     """Calls the flow. Prefect is imported in a thread: that takes two seconds, in which misses are served."""
 
-    def __init__(self, profile: str, store_uuid: str, stop: threading.Event) -> None:
-        self._profile, self._store_uuid, self._stop = profile, store_uuid, stop
+    def __init__(self, profile: str, name: str, stop: threading.Event) -> None:
+        """`name` is the first part of the keys of its runs' feeds."""
+        self._profile, self._name, self._stop = profile, name, stop
         self._ready = threading.Thread(target=self._prepare, name="prefect", daemon=True)
         self._ready.start()
 
@@ -125,7 +147,7 @@ class RunOpener:
             from prefect.client.orchestration import get_client
 
             with get_client(sync_client=True) as client:
-                if cleared := clear_on_demand(client, self._store_uuid):
+                if cleared := clear_on_demand(client, self._name):
                     log.warning("%d flow runs of an earlier receiver were ended", cleared)
         except Exception as error:  # noqa: BLE001 - whatever Prefect raises: misses are served without it
             return str(error) or type(error).__name__
@@ -136,6 +158,16 @@ def main() -> int:
     """0 after a stop that was asked for, 1 after an error, with a line on stderr."""
     sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     options = ReceiverOptions(**json.loads(sys.argv[1]))
+    try:
+        run_until_stopped(options)
+    except MirrorflowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def run_until_stopped(options: ReceiverOptions, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Until SIGTERM or SIGINT. For the main thread. Raises MirrorflowError when it cannot begin."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     stop = threading.Event()
 
@@ -147,12 +179,7 @@ def main() -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
-    try:
-        run(options, stop)
-    except MirrorflowError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    run(options, stop, on_ready)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from flows.receiver.child_process import ReceiverProcess, SecretUnusable
+from flows.receiver.call_options import SecretUnusable
+from flows.receiver.child_process import ReceiverProcess
 from profiles.loader import load_profile
 from registry_server.http.pull_through.webhook_client import OnMissOptions
 from registry_server.http.server_process import running_server

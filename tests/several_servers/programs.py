@@ -89,6 +89,12 @@ class Program:
         self._news.put(None)
 
 
+def receiving(*arguments: object) -> tuple[Program, str]:
+    """`mirrorflow receive` on a free port, and the URL that servers find in the store."""
+    program = Program("receive", *arguments, "--port", 0)
+    return program, program.said(r"at (http://\S+); press")[1]
+
+
 def serving(*arguments: object) -> tuple[Program, str]:
     """`mirrorflow serve` on a free port, and its URL."""
     program = Program("serve", *arguments, "--port", 0)
