@@ -47,8 +47,8 @@ class _Endpoint(Endpoint):
         super().__init__(url, credentials, waits, token_services)
         self.scopes: dict[str, str] = {}
 
-    def scope(self, repository: str, name: str) -> str:
-        return super().scope(repository, self.scopes.get(repository, name))
+    def scope(self, call: Call, name: str) -> str:
+        return super().scope(call, self.scopes.get(call.repository, name))
 
 
 class RegistryProbe:

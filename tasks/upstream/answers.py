@@ -45,6 +45,12 @@ class Reply:
 
 def failure(where: Where, reply: Reply, *, speaker: str = "") -> UpstreamError:
     """The error that an answer other than 2xx and 3xx is."""
+    found = _failure(where, reply, speaker)
+    found.code = error_code(reply)
+    return found
+
+
+def _failure(where: Where, reply: Reply, speaker: str) -> UpstreamError:
     status = reply.status
     said = message(reply)
     reason = f"{f'{speaker}: ' if speaker else ''}{_phrase(status)}{f': {said}' if said else ''}"
@@ -91,6 +97,16 @@ def message(reply: Reply) -> str:
     said = _errors(text) or ("" if text.lstrip().startswith(("{", "<")) else text)
     line = " ".join("".join(each if each.isprintable() else " " for each in said).split())
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
+
+
+def error_code(reply: Reply) -> str:
+    """The first code of an OCI error body; "" where there is none."""
+    try:
+        errors = json.loads(reply.body or b"{}")["errors"]
+        code = errors[0]["code"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    return code if isinstance(code, str) else ""
 
 
 def _errors(text: str) -> str:

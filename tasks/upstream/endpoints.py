@@ -21,7 +21,7 @@ from tasks.upstream.login.auth import Authenticator
 from tasks.upstream.redirects import keeps_login
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 
     from tasks.upstream.answers import Reply
     from tasks.upstream.connection.waits import Waits
@@ -36,7 +36,7 @@ _MOST_ORIGINS = 100  # whose challenges and tokens are remembered: hosts of blob
 _USELESS_HEADS = 3
 _HEAD_AGAIN = 3600.0  # seconds after which HEAD is tried once more: a receiver runs for weeks
 _NOT_IMPLEMENTED = frozenset({405, 501})  # RFC 9110, 15.5.6 and 15.6.2: of the method itself
-_BULK = frozenset({"GET blob", "GET foreign blob"})
+_BULK = frozenset({"GET blob", "GET foreign blob", "PUT blob", "PATCH blob"})
 _PAUSES = (0.2, 1.0)  # seconds before the second and the third try
 _LIMITED_PAUSES = (1.0, 3.0)  # the same after a 429 that does not say how long
 _MAX_TRIES = 10
@@ -45,7 +45,11 @@ _MAX_TRIES = 10
 @dataclass(frozen=True, slots=True)
 class Call:
     """`kind` is what it is counted as: "HEAD manifest". `tail` follows `/v2/REPOSITORY/`; `page` is the
-    whole URL of a further page instead."""
+    whole URL of a further page, or of an upload, instead.
+
+    `content` can be sent again after a login, `stream` cannot: then a 401 is raised when the new token is
+    there. `mount_from` is a repository that has to be read too.
+    """
 
     kind: str
     tail: str
@@ -53,13 +57,16 @@ class Call:
     reference: str = ""
     page: httpx.URL | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    stream: Iterator[bytes] | None = None
+    mount_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A call as one endpoint is asked. `repository` is what the endpoint calls it, `scope` that of its token.
 
-    `bulk`: it may take long.
+    `bulk`: it may take long. `once`: its body cannot be sent again.
     """
 
     request: httpx.Request
@@ -68,6 +75,7 @@ class Asked:
     scope: str
     where: Where
     bulk: bool
+    once: bool
 
 
 class Endpoint:
@@ -79,8 +87,11 @@ class Endpoint:
         credentials: Credentials,
         waits: Waits,
         token_services: Collection[str] = (),
+        actions: str = "pull",
     ) -> None:
+        """`actions`: what tokens are asked for: "pull,push" to write."""
         self.url = url
+        self._actions = actions
         self._token_services = token_services
         self.base = httpx.URL(f"{url.scheme}://{url.host}")
         self.root = f"{str(self.base).rstrip('/')}/{url.api_path}".rstrip("/")  # `/v2/` follows
@@ -96,13 +107,21 @@ class Endpoint:
         repository = self.url.repository(call.repository) if call.repository else ""
         tail = f"{repository}/{call.tail}" if repository else call.tail
         url = call.page or f"{self.root}/v2/{tail}"  # `join` would take it apart twice
-        request = httpx.Request(call.kind.partition(" ")[0], url, headers=dict(call.headers))
-        scope = self.scope(call.repository, repository)
-        return Asked(request, call.kind, repository, scope, self.where(call), call.kind in _BULK)
+        content = call.content if call.stream is None else call.stream
+        method = call.kind.partition(" ")[0]
+        request = httpx.Request(method, url, headers=dict(call.headers), content=content)
+        scope, bulk, once = self.scope(call, repository), call.kind in _BULK, call.stream is not None
+        return Asked(request, call.kind, repository, scope, self.where(call), bulk, once)
 
-    def scope(self, repository: str, name: str) -> str:
+    def scope(self, call: Call, name: str) -> str:
         """Of the token that the endpoint wants for a repository, which it calls `name`."""
-        return f"repository:{name}:pull" if repository else "registry:catalog:*"
+        if not call.repository:
+            return "registry:catalog:*"
+        actions = "delete" if call.kind == "DELETE manifest" else self._actions
+        scope = f"repository:{name}:{actions}"
+        if call.mount_from:
+            scope = f"{scope} repository:{self.url.repository(call.mount_from)}:pull"
+        return scope
 
     def where(self, call: Call) -> Where:
         return Where(self.url.registry, call.repository, call.reference)

@@ -43,6 +43,7 @@ class UpstreamError(MirrorflowError):
     is worth it, without the delays of the profile."""
 
     at_once = False
+    code = ""  # of the OCI error body, where there is one: "MANIFEST_BLOB_UNKNOWN"
 
     def __init__(self, where: Where, reason: str, status: int | None = None) -> None:
         # All of it in `args`: Prefect pickles the errors of tasks.

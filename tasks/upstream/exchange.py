@@ -66,9 +66,12 @@ class Exchanger:
         """The answer of the origin of `request`, which may be a redirect."""
         counted = asked.kind if request is asked.request else ""  # what is redirected is one request upstream
         login = endpoint.login(asked, request)
+        refused: Reply | None = None
         try:
             ask = next(login)
             while True:
+                if asked.once and refused is not None and not ask.kind:
+                    raise failure(asked.where, refused)  # it is half sent already
                 with ExitStack() as attempt:
                     if kind := ask.kind or counted:
                         self.count(kind)
@@ -76,6 +79,7 @@ class Exchanger:
                     reply = self._reply(answer, token=ask.kind == TOKEN)
                     if not ask.kind and asked.kind.endswith(" manifest"):
                         self._ledger.read(reply.headers)
+                    refused = refused if ask.kind else reply
                     try:
                         ask = login.send(reply)
                     except StopIteration:

@@ -23,7 +23,14 @@ def keeps_login(source: httpx.URL, target: httpx.URL) -> bool:
 
 
 def redirected(request: httpx.Request, response: httpx.Response, where: Where) -> httpx.Request:
-    """The request that a redirect asks for, without our credentials when it leads to another origin."""
+    """The request that a redirect asks for, without our credentials when it leads to another origin.
+
+    What we send is sent to where the profile says, or where the registry says that an upload goes.
+    """
+    if request.method not in ("GET", "HEAD"):
+        raise UpstreamProtocolError(
+            where, f"it redirects a {request.method} ({response.status_code}); refused"
+        )
     url = _target(request, response)
     if url is None:
         raise UpstreamProtocolError(where, f"it redirects ({response.status_code}) to no usable address")

@@ -85,6 +85,7 @@ class UpstreamRegistry:
         mark: str = "",
         remark: Callable[[str], None] = log.info,
         bandwidth: Bandwidth | None = None,
+        actions: str = "pull",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -93,7 +94,7 @@ class UpstreamRegistry:
         `remark` takes what the user should know and what is no failure.
         """
         self.name = options.urls[0].registry
-        waits = Waits(cancelled, clock=clock, sleep=sleep)
+        waits = self._waits = Waits(cancelled, clock=clock, sleep=sleep)
         self._bandwidth = bandwidth or Bandwidth()
         contexts = Contexts(
             options.cert_dir,
@@ -105,7 +106,7 @@ class UpstreamRegistry:
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._ledger)
         services = options.token_services
-        endpoints = [Endpoint(url, credentials, waits, services) for url in options.urls]
+        endpoints = [Endpoint(url, credentials, waits, services, actions) for url in options.urls]
         self._endpoints = Endpoints(endpoints, waits)
         self._perhaps_cut: set[str] = set()  # repositories
         self._lister = Lister(self._exchanger, remark)

@@ -127,6 +127,8 @@ class Authenticator:
         if challenge.scheme != "bearer" or challenge != _chosen(reply):
             return [scope]
         names = list(dict.fromkeys(filter(None, (challenge.pull_scope, scope))))
+        if not scope.endswith(":pull"):
+            return names[::-1]  # to write: a token to read would be refused by the next request
         return names[::-1] if self._scopes.get(scope) == scope else names  # what helped the last time first
 
     def _ping(self) -> Generator[Ask, Reply, None]:

@@ -1,0 +1,259 @@
+"""Blobs on their way into a registry: by every kind of registry, over connections that break."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import DigestMismatch
+from tasks.upstream.errors import UpstreamDenied, UpstreamUnavailable, Where
+from tasks.upstream.login.credentials import NoCredentials
+from tasks.upstream.options import PlainUrl, UpstreamOptions
+from tasks.upstream.push.registry import PushRegistry
+from tests.conftest import require_program
+from tests.support.docker_registry import running_docker_registry
+from tests.support.push_target import HARBOR_QUOTA, push_target
+from tests.support.registries import running_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tasks.upstream.blob import BlobSink
+
+MIB = 1024 * 1024
+BIG = os.urandom(5 * MIB + 17)
+
+
+def blob_of(content: bytes) -> Descriptor:
+    return Descriptor("application/octet-stream", Digest.of(content), len(content))
+
+
+class Source:
+    """Writes content into a sink from its offset on, as an upstream with Range does. `read` counts bytes."""
+
+    def __init__(self, content: bytes, *, ranges: bool = True) -> None:
+        self.content, self.ranges, self.read = content, ranges, 0
+
+    def __call__(self, sink: BlobSink) -> None:
+        if sink.offset and not self.ranges:
+            sink.restart()
+        for start in range(sink.offset, len(self.content), 256 * 1024):
+            piece = self.content[start : start + 256 * 1024]
+            self.read += len(piece)
+            sink.write(memoryview(piece))
+
+
+@contextmanager
+def pushing(url: str, **more: Any) -> Iterator[PushRegistry]:
+    """Waits that pass at once."""
+    scheme, _, host = url.partition("://")
+    options = UpstreamOptions(urls=(PlainUrl(scheme, host),), read_timeout=10)
+    with PushRegistry(options, NoCredentials(), sleep=lambda _: None, **more) as registry:
+        yield registry
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[str]:
+    with running_registry(folder, writable=True) as registry:
+        yield registry.url
+
+
+@contextmanager
+def _stand_in(_folder: Path) -> Iterator[str]:
+    with push_target() as target:
+        yield target.url
+
+
+@contextmanager
+def _docker(folder: Path) -> Iterator[str]:
+    program = require_program("docker-registry")
+    with running_docker_registry(program, folder, root=folder / "root") as registry:
+        yield registry.url
+
+
+@contextmanager
+def _distribution_3(folder: Path) -> Iterator[str]:
+    program = require_program("registry")  # what distribution 3 calls itself
+    with running_docker_registry(program, folder, root=folder / "root") as registry:
+        yield registry.url
+
+
+KINDS = [
+    pytest.param(_own, id="our own server"),
+    pytest.param(_stand_in, id="the stand-in"),
+    pytest.param(_docker, id="docker-registry 2.8"),
+    pytest.param(_distribution_3, id="distribution 3"),
+]
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Every kind of registry."""
+    with request.param(tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize("chunk", [None, MIB + 5], ids=["in one request", "in chunks"])
+@pytest.mark.parametrize("content", [b"", b"{}", BIG], ids=["no byte", "from memory", "as a stream"])
+def test_a_blob_arrives_as_it_is(url: str, content: bytes, chunk: int | None) -> None:
+    blob = blob_of(content)
+    with pushing(url, chunk=chunk) as registry:
+        registry.upload("a/b", blob, Source(content))
+        assert registry.has_blob("a/b", blob.digest)
+        assert not registry.has_blob("a/other", blob.digest)
+        received = bytearray()
+        registry.blob("a/b", blob, Collected(received))
+    assert received == content
+
+
+class Collected:
+    """A sink in memory."""
+
+    def __init__(self, into: bytearray) -> None:
+        self._into = into
+
+    @property
+    def offset(self) -> int:
+        return len(self._into)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._into += data
+
+    def restart(self) -> None:
+        self._into.clear()
+
+
+def test_a_blob_is_mounted_from_another_repository(url: str) -> None:
+    blob, source = blob_of(BIG), Source(BIG)
+    with pushing(url) as registry:
+        registry.upload("a/b", blob, Source(BIG))
+        registry.upload("c/d", blob, source, mount_from="a/b")
+        assert registry.has_blob("c/d", blob.digest)
+    assert source.read == 0
+
+
+def test_where_mounting_is_refused_the_blob_is_sent() -> None:
+    blob, source = blob_of(BIG), Source(BIG)
+    with push_target(mounts=False) as target, pushing(target.url) as registry:
+        registry.upload("c/d", blob, source, mount_from="a/b")
+        assert target.counts() == {"POST uploads": 1, "PUT uploads": 1}
+    assert target.blobs["c/d"][blob.digest] == BIG
+
+
+@pytest.mark.parametrize("chunk", [None, 2 * MIB], ids=["in one request", "in chunks"])
+def test_a_cut_upload_goes_on_where_the_registry_is(chunk: int | None) -> None:
+    source = Source(BIG)
+    with push_target(cuts=[MIB + 3, MIB // 2]) as target, pushing(target.url, chunk=chunk) as registry:
+        registry.upload("a/b", blob_of(BIG), source)
+    assert target.blobs["a/b"][Digest.of(BIG)] == BIG
+    assert target.received["a/b"] == len(BIG)  # no byte that the registry had was sent again
+
+
+def test_a_source_without_ranges_is_read_again_and_not_sent_again() -> None:
+    source = Source(BIG, ranges=False)
+    with push_target(cuts=[2 * MIB]) as target, pushing(target.url) as registry:
+        registry.upload("a/b", blob_of(BIG), source)
+    assert target.blobs["a/b"][Digest.of(BIG)] == BIG
+    assert target.received["a/b"] == len(BIG)
+
+
+def test_a_registry_that_forgets_the_upload_gets_the_blob_anew() -> None:
+    with push_target(cuts=[2 * MIB], forgets=True) as target, pushing(target.url) as registry:
+        registry.upload("a/b", blob_of(BIG), Source(BIG))
+    assert target.blobs["a/b"][Digest.of(BIG)] == BIG
+    assert target.received["a/b"] == len(BIG) + 2 * MIB
+
+
+def test_a_blob_whose_confirmation_was_lost_is_not_sent_again() -> None:
+    with push_target(lose_answers=1) as target, pushing(target.url) as registry:
+        registry.upload("a/b", blob_of(BIG), Source(BIG))
+    assert target.received["a/b"] == len(BIG)
+
+
+def test_connections_that_break_without_progress_end_in_an_error() -> None:
+    with push_target(cuts=[0] * 9) as target, pushing(target.url) as registry:
+        with pytest.raises(UpstreamUnavailable, match="a/b@sha256"):
+            registry.upload("a/b", blob_of(BIG), Source(BIG))
+        assert 0 < len(target.cuts) < 9
+
+
+def test_wrong_bytes_never_become_a_blob() -> None:
+    wrong = BIG[:-1] + bytes([BIG[-1] ^ 1])
+    with push_target() as target, pushing(target.url) as registry:
+        with pytest.raises(DigestMismatch):
+            registry.upload("a/b", blob_of(BIG), Source(wrong))
+        assert not target.blobs["a/b"]
+        assert not target.uploads  # it was told that nothing follows
+    assert target.received["a/b"] < len(BIG)
+
+
+def test_an_upload_whose_source_broke_goes_on_in_the_next_call() -> None:
+    class Broken(Source):
+        def __call__(self, sink: BlobSink) -> None:
+            sink.write(BIG[: 3 * MIB])
+            raise UpstreamUnavailable(Where("upstream"), "gone")
+
+    with push_target() as target, pushing(target.url, chunk=MIB) as registry:
+        with pytest.raises(UpstreamUnavailable, match="upstream"):
+            registry.upload("a/b", blob_of(BIG), Broken(BIG))
+        source = Source(BIG)
+        registry.upload("a/b", blob_of(BIG), source)
+    assert target.received["a/b"] == len(BIG)
+
+
+def test_a_quota_is_told_in_the_words_of_the_registry_and_once() -> None:
+    with push_target(quota=HARBOR_QUOTA) as target, pushing(target.url) as registry:
+        with pytest.raises(UpstreamDenied, match=r"DENIED.*upper limit of 10\.0 MiB"):
+            registry.upload("a/b", blob_of(BIG), Source(BIG))
+        assert target.counts()["PUT uploads"] == 1
+
+
+@pytest.mark.parametrize("content", [b"{}", BIG], ids=["from memory", "as a stream"])
+def test_a_token_that_expires_in_mid_push_is_renewed(content: bytes) -> None:
+    class Slow(Source):
+        def __call__(self, sink: BlobSink) -> None:
+            if len(target.scopes) == 1:
+                target.expire()  # after the upload was opened
+            super().__call__(sink)
+
+    with push_target(tokens=True) as target, pushing(target.url) as registry:
+        registry.upload("a/b", blob_of(content), Slow(content))
+    assert target.blobs["a/b"][Digest.of(content)] == content
+    assert set(target.scopes) == {"repository:a/b:pull,push"}
+
+
+def test_a_mount_asks_for_a_token_that_may_read_the_other_repository() -> None:
+    with push_target(tokens=True) as target, pushing(target.url) as registry:
+        registry.upload("a/b", blob_of(b"{}"), Source(b"{}"))
+        registry.upload("c/d", blob_of(b"{}"), Source(b"{}"), mount_from="a/b")
+    assert target.scopes[-2:] == ["repository:c/d:pull,push", "repository:a/b:pull"]
+
+
+def test_memory_does_not_grow_with_the_blob() -> None:
+    """96 MiB pass through a process of its own, which may grow by 24."""
+    with push_target() as target:
+        code = f"""
+import resource, hashlib
+from registry_server.oci.descriptor import Descriptor
+from registry_server.oci.digest import Digest
+from tests.tasks.upstream.push.test_uploads import pushing, MIB
+piece, count = b"x" * MIB, 96
+made = hashlib.sha256()
+for _ in range(count): made.update(piece)
+blob = Descriptor("a/b", Digest("sha256:" + made.hexdigest()), count * MIB)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def feed(sink):
+    for _ in range(count): sink.write(piece)
+with pushing({target.url!r}) as registry: registry.upload("a/b", blob, feed)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 24 * 1024  # KiB
