@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from profiles.values.shard import Shard
+    from registry_server.store.mirror_state.run_reports import Reports
     from tasks.context.mirror_run import MirrorRun
     from tasks.engines.dag import Engine
     from tasks.engines.direct_engine import Call
@@ -92,7 +93,7 @@ def mirror_entry(
         where_steps_run(run, profile, profile_path) as call,
         engine(run, call) as opened,
     ):
-        return _Mirroring(profile, run, opened, display).mirror(sign)
+        return _Mirroring(profile, run, opened, display, store.reports).mirror(sign)
 
 
 @dataclass(slots=True)
@@ -103,6 +104,7 @@ class _Mirroring:
     run: MirrorRun
     engine: Engine
     display: Display
+    reports: Reports
     record: RunRecord = field(default_factory=RunRecord)
     started: float = field(default_factory=time.time)
 
@@ -128,7 +130,8 @@ class _Mirroring:
 
     def _do(self) -> str:
         run = self.run
-        sweep(self.profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
+        if run.targets.has_store:  # what another registry has is not ours to hide
+            sweep(self.profile, run.store, entry=run.entry, check_stopped=run.check_stopped)
         return Dag(run, self.engine, self.record).mirror()
 
     def _report(self, failure: str) -> Report:
@@ -139,7 +142,7 @@ class _Mirroring:
         record.remarks.update(dict.fromkeys(run.live.take_remarks()))
         report = build_report(run, record, started=self.started, run_id=self.display.run_id, failure=failure)
         try:
-            run.store.reports.save(part_name(run.entry.name, run.shard), report.to_json())
+            self.reports.save(part_name(run.entry.name, run.shard), report.to_json())
         except StoreError as error:  # it is full, or read-only: the report is shown all the same
             self.display.not_saved(f"{report.registry}: cannot save the report: {error}")
         _log(report)

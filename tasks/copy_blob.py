@@ -1,11 +1,12 @@
-"""Moving blobs: from the pool if they are there, else from the upstream, from where they broke off."""
+"""Moving blobs: from where they are already, else from the upstream, from where they broke off."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry_server.oci.errors import DigestMismatch, MirrorflowError
+from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreError
 from tasks.manifests.reading import blamed, held_body
@@ -13,14 +14,15 @@ from tasks.run.errors import BlobNotCopied, is_stop, only_error
 from tasks.run.values import BlobCopy, BlobOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
-    from registry_server.store.repository import Repository
-    from registry_server.store.spool.incoming_blob import IncomingBlob
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName
     from tasks.context.mirror_run import Live, MirrorRun
     from tasks.run.values import ImagePlan
+    from tasks.upstream.blob import BlobSink
 
     KnownErrors = Mapping[tuple[Digest, str], MirrorflowError]
 
@@ -36,7 +38,7 @@ class Tally:
 class _Counted:
     """Counts every byte that arrives, so that progress moves while a big blob does."""
 
-    incoming: IncomingBlob
+    incoming: BlobSink
     live: Live
     blob: Descriptor
     tally: Tally
@@ -55,15 +57,15 @@ class _Counted:
 
 
 def lacking_blobs(run: MirrorRun, plan: ImagePlan) -> tuple[BlobCopy, ...]:
-    """What has to be fetched for an image: all that its plan needs and the store does not have."""
-    repository = run.store.repository(plan.image.local)
-    return tuple(BlobCopy(blob, plan.image) for blob in plan.all_blobs if not _is_held(repository, blob))
+    """What has to be brought for an image: all that its plan needs and one of the destinations lacks."""
+    local = plan.image.local
+    return tuple(BlobCopy(blob, plan.image) for blob in plan.all_blobs if not _is_held(run, local, blob))
 
 
-def _is_held(repository: Repository, blob: Descriptor) -> bool:
+def _is_held(run: MirrorRun, local: RepositoryName, blob: Descriptor) -> bool:
     """What the store has against it is told where the blob is copied, and not to the whole run."""
     try:
-        return repository.adopt_blob(blob.digest)
+        return run.targets.holds(local, blob.digest)
     except StoreError:
         return False
 
@@ -103,49 +105,28 @@ def failure_of(outcomes: Sequence[BlobOutcome]) -> MirrorflowError | None:
 def copy_one(run: MirrorRun, copy: BlobCopy, tally: Tally | None = None) -> int:
     """Bring one blob into the repository of its image, or leave nothing of it that anybody could see.
 
-    How many bytes came over the network, with those of earlier tries in `tally`; what had arrived stays for
-    the next try. Raises `WrongContent`, `UpstreamError`, `StoreError`, `Stopped`.
+    How many bytes came from the upstream, with those of earlier tries in `tally`; what had arrived stays for
+    the next try. Raises `WrongContent`, `UpstreamError`, `StoreError`, `DestinationFailed`, `Stopped`.
     """
-    repository, tally = run.store.repository(copy.image.local), tally or Tally()
-    if repository.adopt_blob(copy.blob.digest):
-        return tally.moved
-    if copy.blob.data is not None:  # image-spec descriptor.md: embedded content need not be fetched
-        repository.put_blob(copy.blob, copy.blob.data)
-        return tally.moved
+    tally = tally or Tally()
     with blamed(run, copy.image, copy.blob.digest):
-        if not _receive(run, repository, copy, tally):
-            _receive(run, repository, copy, tally)
-        return tally.moved
+        run.targets.bring(copy.image.local, copy.blob, functools.partial(_download, run, copy, tally))
+    return tally.moved
 
 
-def _receive(run: MirrorRun, repository: Repository, copy: BlobCopy, tally: Tally) -> bool:
-    """Whether the blob is here.
-
-    False: worth another try, because what an earlier run left may be what was wrong. It is gone by now.
-    """
-    with repository.receive_blob(copy.blob, cancelled=run.stop.is_set) as incoming:
-        if incoming.complete:
-            return True
-        resumed = incoming.offset > 0
-        counted = _Counted(incoming, run.live, copy.blob, tally)
-        run.upstream.blob(copy.image.source, copy.blob, counted, foreign=copy.image.parts.foreign)
-        try:
-            incoming.commit()
-        except DigestMismatch:
-            if not resumed:
-                raise
-            return False
-    return True
+def _download(run: MirrorRun, copy: BlobCopy, tally: Tally, sink: BlobSink) -> None:
+    counted = _Counted(sink, run.live, copy.blob, tally)
+    run.upstream.blob(copy.image.source, copy.blob, counted, foreign=copy.image.parts.foreign)
 
 
-def ensure_blob(run: MirrorRun, repository: Repository, copy: BlobCopy, known: KnownErrors) -> int:
-    """A blob is fetched once a run, for one of its images; the others find it in the pool.
+def ensure_blob(run: MirrorRun, copy: BlobCopy, known: KnownErrors) -> int:
+    """A blob is fetched once a run, for one of its images; the others find it in the pool, or mount it.
 
     Unless that failed for a repository that is sick, while this image's would give it; or it went into the
     pool of another subpath, which is a storage root of its own. How many bytes came; `known` are the errors
     of copy_blob. Raises `BlobNotCopied`.
     """
-    if repository.adopt_blob(copy.blob.digest):
+    if run.targets.holds(copy.image.local, copy.blob.digest):
         return 0
     if cause := known.get(copy.key):
         raise BlobNotCopied(copy.blob, cause)
@@ -158,10 +139,28 @@ def ensure_blob(run: MirrorRun, repository: Repository, copy: BlobCopy, known: K
         raise BlobNotCopied(copy.blob, error, final=False) from error
 
 
-def put_manifests(repository: Repository, manifests: Iterable[Descriptor]) -> None:
-    """Those whose bodies are in the pool, in this order. Raises `BlobNotCopied`, `StoreError`."""
+def put_manifests(
+    run: MirrorRun,
+    local: RepositoryName,
+    manifests: Iterable[Descriptor],
+    tagged: Digest | None = None,
+    partial: Container[Digest] = (),
+) -> None:
+    """Those whose bodies are in the pool, in this order.
+
+    `tagged`: a tag follows for this one. `partial`: see `Targets.put_manifest`.
+    Raises `BlobNotCopied`, `StoreError`, `DestinationFailed`.
+    """
     for descriptor in manifests:
-        body = held_body(repository, descriptor.digest)
-        if body is None:
-            raise BlobNotCopied(descriptor, None)
-        repository.put_manifest(parse_manifest(body, descriptor.media_type), descriptor.digest)
+        manifest, digest = read_held(run, local, descriptor), descriptor.digest
+        run.targets.put_manifest(
+            local, manifest, digest, tag_follows=digest == tagged, partial=digest in partial
+        )
+
+
+def read_held(run: MirrorRun, local: RepositoryName, descriptor: Descriptor) -> Manifest:
+    """A manifest whose body is in the pool. Raises `BlobNotCopied`."""
+    body = held_body(run.store.repository(local), descriptor.digest)
+    if body is None:
+        raise BlobNotCopied(descriptor, None)
+    return parse_manifest(body, descriptor.media_type)

@@ -24,7 +24,8 @@ FLOW_FILES = ["flows/mirror_registry.py", "flows/mirror_on_demand.py"]
 LAYERS: list[set[str]] = [
     {"upstream"},
     {"run", "trust"},
-    {"context", "cooldown", "list_catalog", "manifests", "results"},
+    {"destinations"},
+    {"context", "list_catalog", "manifests", "results"},
     {"companions", "copy_blob"},
     {"convert_manifest", "filter_tags", "publish_image", "stored", "verify_signature"},
     {"pipeline", "planning"},

@@ -18,7 +18,7 @@ from profiles.tag_filter import local_tag, why_dropped
 from profiles.values.durations import format_duration
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
 from registry_server.oci.reference import Tag
-from tasks.cooldown import still_waiting
+from tasks.context.cooldown import still_waiting
 from tasks.run.only import repository_of
 
 if TYPE_CHECKING:

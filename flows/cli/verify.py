@@ -52,7 +52,7 @@ def verify_image(profile: Profile, image: str) -> ImageVerdict:
         for entry in profile.sync.registries:
             sources = choose_repositories(entry, names_behind(entry, [str(wanted.repository)]))
             if sources:
-                with open_run(profile, entry, store) as run:
+                with open_run(profile, entry, store, only_store=True) as run:
                     return _judge(run, sources[0], wanted)
     raise NotWanted(f"no content rule takes {wanted.repository}; see `mirrorflow explain`")
 

@@ -19,7 +19,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.mirror_state.withheld_digests import find_withheld
-from tasks.cooldown import words
+from tasks.context.cooldown import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -67,7 +67,7 @@ def _refetch(
     healed: list[str] = []
     for name, of_entry in by_entry.items():
         try:
-            with open_run(profile, find_entry(profile, name), store, stop=stop) as run:
+            with open_run(profile, find_entry(profile, name), store, stop=stop, only_store=True) as run:
                 healed += [str(each.descriptor.digest) for each in of_entry if _refetch_one(run, each, told)]
         except MirrorflowError as error:
             told(f"{name}: {error}")
@@ -105,7 +105,7 @@ def _refetch_one(run: MirrorRun, lack: MissingContent, told: Callable[[str], Non
 def _reconvert(run: MirrorRun, image: Image, descriptor: Descriptor) -> None:
     """The upstream never had what an image was converted to: it is converted once more."""
     repository = run.store.repository(image.local)
-    put_manifests(repository, plan_image(run, image).manifests)
+    put_manifests(run, image.local, plan_image(run, image).manifests)
     if not repository.has_blob(descriptor.digest):
         raise WrongContent(
             Where(run.upstream.name, image.source, image.digest),

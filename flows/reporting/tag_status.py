@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from registry_server.store.mirror_state.withheld_digests import all_withheld, withholding
-from tasks.cooldown import words
+from tasks.context.cooldown import words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence

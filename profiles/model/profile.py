@@ -7,8 +7,9 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from profiles.errors import Refusals
-from profiles.model import tag_rename
+from profiles.model import destination, tag_rename
 from profiles.model.bundles import Bundles
+from profiles.model.destination import DestinationEntry
 from profiles.model.own_address import contradictions
 from profiles.model.server.http import Http, Log, Ui
 from profiles.model.server.storage import Storage
@@ -37,16 +38,27 @@ class Profile(VerificationPart):
         description="What comes over an air gap. Default: nothing does.",
     )
 
+    destinations: tuple[DestinationEntry, ...] = Field(
+        default=(),
+        description="Other registries that images are written to (docs/destinations.md). A registry entry "
+        "names them in `to`.",
+    )
+
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         refusals = (
             *contradictions(self.sync, self.http),
             *tag_rename.contradictions(self),
             *(self.bundles.missing_trust(self.trust) if self.bundles else ()),
+            *destination.contradictions(self),
         )
         if refusals:
             raise Refusals(refusals)
         return self
+
+    def destination(self, name: str) -> DestinationEntry:
+        """The destination of that name, which a registry entry's `to` has."""
+        return next(each for each in self.destinations if each.name == name)
 
     def entry_names(self) -> tuple[str, ...]:
         """The names of the registry entries, in the profile's order."""

@@ -60,6 +60,9 @@ def _positive(value: float) -> float:
     return value
 
 
+Rate = Annotated[float, AfterValidator(_positive)]
+
+
 class Objective(ProfileModel):
     """What a registry entry is judged by, beside the outcome of its last run."""
 
@@ -217,7 +220,7 @@ class RegistryEntry(ProfileModel):
     req_concurrent: int = Field(
         default=8, gt=0, description="Requests in flight at once to one upstream host (a count)."
     )
-    req_per_sec: Annotated[float, AfterValidator(_positive)] | None = Field(
+    req_per_sec: Rate | None = Field(
         default=None,
         description="Requests per second to one upstream host, on average. Default: no limit.",
         examples=[10],
@@ -275,6 +278,13 @@ class RegistryEntry(ProfileModel):
     cache: Cache | None = Field(
         default=None,
         description="How much of what came on demand is kept. Needs `onDemand`. Default: all of it.",
+    )
+    to: tuple[str, ...] = Field(
+        default=("store",),
+        min_length=1,
+        description="Where the images go: `store`, and the names of `destinations`. One download feeds all "
+        "of them.",
+        examples=[["store", "ecr"]],
     )
     content: tuple[ContentRule, ...] = Field(
         default=(),

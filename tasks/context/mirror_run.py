@@ -19,6 +19,7 @@ from registry_server.http.pull_through.webhook_client import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.context.referrer_lists import ReferrerLists
 from tasks.context.verification import Verification
+from tasks.destinations.targets import open_targets
 from tasks.run.errors import Unexpected
 from tasks.run.transfers import KeyedLocks, Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from profiles.values.shard import Shard
     from registry_server.oci.digest import Digest
     from registry_server.store.store import Store
+    from tasks.destinations.targets import Targets
     from tasks.upstream.registry import Fetched
 
 T = TypeVar("T")
@@ -106,7 +108,7 @@ class MirrorRun:
 
     entry: RegistryEntry
     upstream: UpstreamRegistry
-    store: Store
+    targets: Targets
     transfers: Transfers
     images: Transfers
     stop: threading.Event
@@ -123,6 +125,11 @@ class MirrorRun:
     shard: Shard | None = None  # the part of the entry's repositories that it is about; None: all
     _counted: Counter[str] = field(default_factory=Counter)
     _counted_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def store(self) -> Store:
+        """What the steps compare the upstream with, and where they remember: of the first destination."""
+        return self.targets.state
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""
@@ -154,9 +161,9 @@ class MirrorRun:
         return self.images.each(work, items)
 
     def take_requests(self) -> dict[str, int]:
-        """What the upstream was asked since the last call, by kind."""
+        """What the upstream was asked since the last call, by kind; and the destinations, by their names."""
         with self._counted_lock:
-            now = Counter(self.upstream.requests())
+            now = Counter(self.upstream.requests() | self.targets.requests())
             new = now - self._counted
             self._counted.clear()
             self._counted.update(now)
@@ -172,23 +179,30 @@ def open_run(
     only: Iterable[str] = (),
     stop: threading.Event | None = None,
     lasting: bool = False,
+    only_store: bool = False,
     shard: Shard | None = None,
 ) -> Iterator[MirrorRun]:
     """Connect one registry entry with the store; closes connections and threads at the end.
 
     `entry` has the limits of this run alone: those of a shard are its share (flows/processes.py).
     `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
+    `only_store`: whatever `to` says, it is about the store alone. Raises `DestinationFailed`, `StoreError`.
     """
     stop = stop or threading.Event()
     entry = without_own_addresses(entry, profile.http)
     verification = Verification.of(profile, entry)
     live = Live()
+    remark = log.info if lasting else live.remark
+    credentials = StandardCredentials(profile.sync.credentials_file)
+    targets = open_targets(
+        profile, entry, store, credentials, cancelled=stop.is_set, remark=remark, only_store=only_store
+    )
     upstream = UpstreamRegistry(
         entry,
-        StandardCredentials(profile.sync.credentials_file),
+        credentials,
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
-        remark=log.info if lasting else live.remark,
+        remark=remark,
         bandwidth=_bandwidth(profile, entry),
     )
     transfers, images = Transfers(entry.req_concurrent), Transfers(entry.req_concurrent)
@@ -198,7 +212,7 @@ def open_run(
         yield MirrorRun(
             entry,
             upstream,
-            store,
+            targets,
             transfers,
             images,
             stop,
@@ -214,6 +228,7 @@ def open_run(
         images.close()
         transfers.close()
         upstream.close()
+        targets.close()
 
 
 def _bandwidth(profile: Profile, entry: RegistryEntry) -> Bandwidth:

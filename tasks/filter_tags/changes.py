@@ -12,7 +12,8 @@ from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.companions.changes import find_companions, following
-from tasks.cooldown import held_back, note_time, settle, settle_others
+from tasks.context.cooldown import held_back, note_time, settle, settle_others
+from tasks.destinations.looking import IN_PLACE, Look
 from tasks.filter_tags.gone import gone_tags
 from tasks.filter_tags.referrer_lists import NO_IMAGE, find_lists, note_of
 from tasks.filter_tags.selection import declined_before, why_declined
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import ImageName, RepositoryName
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
+    from tasks.destinations.looking import ThereNow
     from tasks.run.values import SourceRepository, Subject, Target
     from tasks.upstream.registry import Head
 
@@ -54,6 +56,7 @@ class _Search:
     waiting: dict[Digest, str] = field(default_factory=dict)  # images that are held back, and why
     subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
     noted: defaultdict[RepositoryName, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    look: Look | None = None  # at destinations that are no store
 
 
 def find_changes(
@@ -184,6 +187,11 @@ def _some(tags: Sequence[str]) -> str:
 
 
 def _weigh_all(search: _Search) -> None:
+    run, wanted = search.run, search.wanted
+    if run.targets.registries:
+        known = [name for name in wanted.names if not isinstance(wanted.head_of(name), MirrorflowError)]
+        search.look = Look.at(run.targets, known, run.each)
+        run.check_stopped()  # what was not asked is no problem of its tag
     for name, targets in search.wanted.names.items():
         head = search.wanted.head_of(name)
         if isinstance(head, UpstreamSchema1):  # as a GET finds, where HEAD is refused
@@ -201,7 +209,14 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     image = _image(search, name, targets, head, repository)
     search.upstream[name] = image.digest
     try:
-        if is_up_to_date(repository, image.reference, image.digest, image.parts, image.form):
+        standing = _standing(search, name, image)
+        image = replace(image, kept=tuple(standing.moved))
+        left = standing.moved.get(run.targets.primary.name, "")
+        if (
+            not standing.lacking
+            and not left
+            and is_up_to_date(repository, image.reference, image.digest, image.parts, image.form)
+        ):
             search.unchanged += 1
             search.settled.add(image.digest)
             settle(run, image.local, image.reference)
@@ -210,7 +225,8 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
             search.declined[name] = reason
             del search.upstream[name]  # it says nothing about the tag that is here
         elif reason := (
-            declined_before(run, repository, targets, image)
+            left
+            or declined_before(run, repository, targets, image)
             or why_declined(run, targets, image)
             or _held_back(search, targets, image)
         ):
@@ -224,6 +240,20 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         if is_stop(error):
             raise
         _failed(search, name, error)
+
+
+def _standing(search: _Search, name: ImageName, image: Image) -> ThereNow:
+    """In other registries. A tag that somebody else has set in one beside the store does not stop the store.
+
+    Raises `DestinationFailed`.
+    """
+    standing = search.look.judge(name, image.digest) if search.look is not None else IN_PLACE
+    if standing.error is not None:
+        raise standing.error
+    for destination, reason in standing.moved.items():
+        if destination != search.run.targets.primary.name:
+            search.run.live.remark(f"{name}: {reason}")
+    return standing
 
 
 def _failed(search: _Search, name: ImageName, error: MirrorflowError) -> None:

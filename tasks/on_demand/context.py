@@ -50,7 +50,9 @@ class Upstreams:
         with self._lock:
             name = candidate.entry.name
             if name not in self._runs:
-                opened = open_run(self.profile, candidate.entry, self.store, stop=self.stop, lasting=True)
+                opened = open_run(
+                    self.profile, candidate.entry, self.store, stop=self.stop, lasting=True, only_store=True
+                )
                 run = replace(self._held.enter_context(opened), on_demand=True)
                 self._runs[name] = self._limited(run)
             return self._runs[name]

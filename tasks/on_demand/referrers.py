@@ -135,7 +135,7 @@ class ReferrerFetcher:
             except NOT_THERE:
                 continue
             brought = _Keeping(self._context, run, candidate, miss.repository, subject).keep(listed)
-            copy_referrers(repository, made)
+            copy_referrers(run, miss.repository, made)
             if not brought.lacking:
                 self._checked.put(miss, None)
             return brought

@@ -14,7 +14,7 @@ from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.forms import KEPT, Form
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
-from tasks.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
+from tasks.context.cooldown import HeldBack, held_back, note_refused, settle, settle_gone
 from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.filter_tags.selection import describe
 from tasks.manifests.manifest_tree import plan_image

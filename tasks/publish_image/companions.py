@@ -10,7 +10,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.fetching import is_required, with_companions
-from tasks.copy_blob import ensure_blob, put_manifests
+from tasks.copy_blob import ensure_blob, put_manifests, read_held
 from tasks.manifests.verdict_record import CONFIG, EMPTY, layer_of, manifest_of
 from tasks.run.companion_values import CompanionStatus, Followed
 from tasks.run.errors import CompanionNotCopied, is_retryable, is_stop
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registry_server.oci.descriptor import Descriptor
-    from registry_server.store.repository import Repository
+    from registry_server.oci.reference import RepositoryName
     from tasks.context.mirror_run import MirrorRun
     from tasks.copy_blob import KnownErrors
     from tasks.run.companion_values import CompanionPlan
     from tasks.run.values import Admission, Image, ImagePlan, Progress
+    from tasks.upstream.blob import BlobSink
 
 
 def publish_companions(run: MirrorRun, progress: Progress, plan: ImagePlan, known: KnownErrors) -> Progress:
@@ -53,14 +54,14 @@ def publish_companions(run: MirrorRun, progress: Progress, plan: ImagePlan, know
 
 def _publish(run: MirrorRun, image: Image, companion: CompanionPlan, known: KnownErrors) -> int:
     """How many bytes came for it."""
-    repository = run.store.repository(image.local)
-    moved = sum(ensure_blob(run, repository, BlobCopy(blob, image), known) for blob in companion.blobs)
-    put_manifests(repository, companion.manifests)
+    moved = sum(ensure_blob(run, BlobCopy(blob, image), known) for blob in companion.blobs)
+    found = companion.descriptor
+    put_manifests(run, image.local, companion.manifests, found.digest if companion.tag is not None else None)
     if companion.tag is not None:
-        found = companion.descriptor
         origin = Origin(run.entry.name, image.source, found.digest)
         record = TagRecord(found.digest, found.media_type, found.size, time.time(), origin)
-        repository.put_tag(companion.tag, record)
+        manifest = read_held(run, image.local, found)
+        run.targets.put_tag(image.local, companion.tag, record, manifest, kept=image.kept)
     return moved
 
 
@@ -102,10 +103,15 @@ def _lost(progress: Progress) -> list[Followed]:
     return [each for each in progress.companions.values() if each.outcome is CompanionStatus.FAILED]
 
 
-def record_verdict(repository: Repository, admission: Admission, root: Descriptor) -> None:
+def record_verdict(run: MirrorRun, local: RepositoryName, admission: Admission, root: Descriptor) -> None:
     """The verdict as a referrer of the stored image: the same bytes for the same verdict."""
     if admission.record is None:
         return
-    repository.put_blob(CONFIG, EMPTY)
-    repository.put_blob(layer_of(admission.record), admission.record)
-    repository.put_manifest(parse_manifest(manifest_of(admission.record, root)))
+    for blob, content in ((CONFIG, EMPTY), (layer_of(admission.record), admission.record)):
+        run.targets.bring(local, replace(blob, data=content), _no_source)
+    manifest = parse_manifest(manifest_of(admission.record, root))
+    run.targets.put_manifest(local, manifest, manifest.descriptor().digest)
+
+
+def _no_source(_sink: BlobSink) -> None:
+    raise AssertionError("the content is with the descriptor")

@@ -14,8 +14,9 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.records import Origin, TagRecord
-from tasks.cooldown import settle
-from tasks.copy_blob import ensure_blob, put_manifests
+from tasks.context.cooldown import settle
+from tasks.copy_blob import ensure_blob, put_manifests, read_held
+from tasks.destinations.interface import ContentLost
 from tasks.publish_image.companions import publish_companions, record_verdict
 from tasks.run.errors import LeftOut
 from tasks.run.tag_conflicts import conflicting_source
@@ -27,23 +28,37 @@ if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.copy_blob import KnownErrors
     from tasks.run.values import Admission, Image, ImagePlan, Progress
 
 
+_MOST_LOSSES: Final = 3  # an index, the manifests that it lists, and their blobs
+
+
 def publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
     """Invariant 1: a visible tag implies that its whole closure is in the pool and durable.
 
     Companions come before the tag. `known` are the errors of copy_blob. Raises `BlobNotCopied` with the
-    reason why a blob is missing, `LeftOut` where another source was first, `StoreError`. Where a companion
-    is missing that the image does not go without, the answer has failed.
+    reason why a blob is missing, `LeftOut` where another source was first or a destination keeps its tag,
+    `StoreError`, `DestinationFailed`. Where a companion is missing that the image does not go without, the
+    answer has failed.
     """
+    for _ in range(_MOST_LOSSES):
+        try:
+            return _publish(run, progress, known)
+        except ContentLost as lost:
+            run.live.remark(f"{progress.image.name}: {lost}; it is brought again")
+    return _publish(run, progress, known)
+
+
+def _publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
     plan, image = progress.plan, progress.image
     assert plan is not None, "an image that passed convert_manifest has a plan"
     repository = run.store.repository(image.local)
-    moved = sum(ensure_blob(run, repository, BlobCopy(blob, image), known) for blob in plan.blobs)
+    moved = sum(ensure_blob(run, BlobCopy(blob, image), known) for blob in plan.blobs)
     progress = replace(progress, moved=progress.moved + moved)
     _check_source(run, image, repository)
     progress = publish_companions(run, progress, plan, known)
@@ -51,10 +66,10 @@ def publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress:
         return progress
     if image.held:
         record = repository.tag(image.reference) if isinstance(image.reference, Tag) else None
-        copy_referrers(repository, converted_digests(repository, record) if record else {})
+        copy_referrers(run, image.local, converted_digests(repository, record) if record else {})
         run.store.sync()
     else:
-        _show(run, repository, plan, progress.admission)
+        _show(run, plan, progress.admission)
     return progress.passed(Step.PUBLISHED)
 
 
@@ -65,14 +80,17 @@ def _check_source(run: MirrorRun, image: Image, repository: Repository) -> None:
         raise LeftOut(reason)
 
 
-def _show(run: MirrorRun, repository: Repository, plan: ImagePlan, admission: Admission) -> None:
+def _show(run: MirrorRun, plan: ImagePlan, admission: Admission) -> None:
     """The manifests, and the tag last."""
-    put_manifests(repository, plan.manifests)
-    copy_referrers(repository, plan.renamed)
-    record_verdict(repository, admission, plan.root)
-    if isinstance(plan.image.reference, Tag):
-        repository.put_tag(plan.image.reference, _record(run, plan, admission))
-        settle(run, plan.image.local, plan.image.reference)
+    local, reference = plan.image.local, plan.image.reference
+    tagged = plan.root.digest if isinstance(reference, Tag) else None
+    put_manifests(run, local, plan.manifests, tagged, plan.renamed if plan.sparse else ())
+    copy_referrers(run, local, plan.renamed)
+    record_verdict(run, local, admission, plan.root)
+    if isinstance(reference, Tag):
+        record, manifest = _record(run, plan, admission), read_held(run, local, plan.root)
+        run.targets.put_tag(local, reference, record, manifest, kept=plan.image.kept)
+        settle(run, local, reference)
     else:
         run.store.sync()
 
@@ -99,12 +117,13 @@ def _record(run: MirrorRun, plan: ImagePlan, admission: Admission) -> TagRecord:
 MOST_COPIES: Final = 1000
 
 
-def copy_referrers(repository: Repository, renamed: Mapping[Digest, Descriptor]) -> int:
+def copy_referrers(run: MirrorRun, local: RepositoryName, renamed: Mapping[Digest, Descriptor]) -> int:
     """Put copies of what refers to the originals here, for what was made of them; how many are new.
 
     Signatures and signed statements are left with the original: they say what they say of its digest. Raises
     `StoreError`.
     """
+    repository = run.store.repository(local)
     queue, count, looked = deque(renamed.items()), 0, 0
     while queue and looked < MOST_COPIES:
         original, new = queue.popleft()
@@ -115,9 +134,9 @@ def copy_referrers(repository: Repository, renamed: Mapping[Digest, Descriptor])
                 continue
             copy = readdressed(manifest, new)
             queue.append((referrer.digest, copy.descriptor()))
-            if not repository.has_blob(copy.descriptor().digest):
-                repository.put_manifest(copy)
-                count += 1
+            digest = copy.descriptor().digest
+            count += not repository.has_blob(digest)
+            run.targets.put_manifest(local, copy, digest)
     return count
 
 

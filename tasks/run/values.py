@@ -87,6 +87,7 @@ class Image:
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
     `admission`: it was judged before its run began (on demand).
     `renamed_from`: the upstream's tag, where the rule gives it another name here.
+    `kept`: names of destinations where somebody else has set the tag, which stays.
     `subject`: of a companion's tag, the image that it leads to in the end (an SBOM may be signed).
     """
 
@@ -103,6 +104,7 @@ class Image:
     renamed_from: Tag | None = None
     following: Following | None = field(default=None, compare=False)
     admission: Admission | None = field(default=None, compare=False)
+    kept: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> ImageName:

@@ -240,7 +240,7 @@ def test_a_crash_between_original_and_converted_shows_nothing_and_the_next_run_e
         plan = batch.images[0].plan
         assert plan is not None
         assert len(plan.manifests) == 6
-        put_manifests(repository(tmp_path), plan.manifests[:count])
+        put_manifests(run, plan.image.local, plan.manifests[:count])
     assert visible(store_of(tmp_path)) == []
     asked(upstream)
     assert sync(tmp_path, upstream, CONVERT).complete

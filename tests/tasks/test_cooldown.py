@@ -20,7 +20,7 @@ from registry_server.store.mirror_state.withheld_digests import (
     Withheld,
     put_withheld,
 )
-from tasks.cooldown import HELD_BACK
+from tasks.context.cooldown import HELD_BACK
 from tasks.results.outcomes import Outcome
 from tests.on_demand.mirrors import document, mirroring
 from tests.support.stored_files import file_of

@@ -20,7 +20,7 @@ from registry_server.store.mirror_state.withheld_digests import (
     put_withheld,
 )
 from registry_server.store.store import Store
-from tasks.cooldown import HELD_BACK
+from tasks.context.cooldown import HELD_BACK
 from tasks.on_demand.limits.timed_cache import TimedCache
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import Misbehaving, misbehaving

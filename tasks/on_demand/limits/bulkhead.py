@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.cooldown import HeldBack
+from tasks.context.cooldown import HeldBack
 from tasks.run.errors import NotAdmitted
 
 if TYPE_CHECKING:

@@ -1,0 +1,216 @@
+"""Another registry as a destination: what it is asked, and what is remembered of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from registry_server.oci import media_types
+from registry_server.oci.digest import Digest
+from registry_server.oci.errors import ContentError, NotFound
+from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from tasks.destinations.interface import ContentLost, DestinationFailed, TagKept, destination_error
+from tasks.run.transfers import KeyedLocks
+from tasks.upstream.errors import UpstreamError, UpstreamNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from profiles.model.destination import DestinationEntry
+    from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.manifest import Manifest
+    from registry_server.oci.reference import RepositoryName, Tag
+    from registry_server.store.mirror_state.ledger import Ledger, LedgerRepository
+    from registry_server.store.records import TagRecord
+    from tasks.destinations.creating import RepositoryCreator
+    from tasks.destinations.interface import Feed
+    from tasks.upstream.blob import BlobSink
+    from tasks.upstream.push.registry import PushRegistry
+
+T = TypeVar("T")
+
+# What registries say of a manifest whose content they lack (distribution-spec "Error Codes").
+_LOST: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_UNVERIFIED"})
+
+
+class RegistryDestination:
+    """One destination of one registry entry. Thread-safe.
+
+    The ledger is written after the registry has confirmed, never before: killed in between, the registry is
+    asked again, and nothing that it has is sent again.
+    """
+
+    def __init__(
+        self,
+        settings: DestinationEntry,
+        entry: str,
+        registry: PushRegistry,
+        ledger: Ledger,
+        creator: RepositoryCreator | None = None,
+    ) -> None:
+        """`entry` is the name of the registry entry. `creator` makes repositories that are missing."""
+        self.settings = settings
+        self.name = settings.name
+        self.registry = registry
+        self.state = ledger
+        self._entry = entry
+        self._creator = creator
+        self._busy = KeyedLocks()
+
+    def remote(self, local: RepositoryName) -> RepositoryName:
+        """What the repository is called there."""
+        return self.settings.repository(local, self._entry)
+
+    def holds(self, local: RepositoryName, digest: Digest) -> bool:
+        return self.state.repository(local).is_confirmed(digest)
+
+    def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
+        repository = self.state.repository(local)
+        with self._busy.holding(f"{local}@{blob.digest}"):  # two of its images may need it at once
+            if repository.is_confirmed(blob.digest):
+                return
+            remote = self.remote(local)
+            place = self.state.place_of(blob.digest)
+            place = "" if place == remote else place
+            content = repository.pool_content(blob.digest, at_most=MAX_MANIFEST_BYTES)
+            content = blob.data if content is None else content
+            source = _Source(feed if content is None else _from_memory(content))
+            if place or not self._asked(lambda: self.registry.has_blob(remote, blob.digest)):
+                self._upload(local, blob, source, place)
+            repository.confirm(blob.digest)
+            self.state.note_place(blob.digest, remote)
+
+    def _upload(self, local: RepositoryName, blob: Descriptor, source: _Source, place: str) -> None:
+        remote = self.remote(local)
+        try:
+            self._in_repository(local, lambda: self.registry.upload(remote, blob, source, mount_from=place))
+        except UpstreamError as error:
+            if error is source.error:
+                raise
+            raise destination_error(self.name, error) from error
+
+    def read(self, local: RepositoryName, blob: Descriptor, sink: BlobSink) -> None:
+        self._asked(lambda: self.registry.blob(self.remote(local), blob, sink))
+
+    def put_manifest(self, local: RepositoryName, manifest: Manifest, digest: Digest) -> None:
+        repository = self.state.repository(local)
+        if not repository.is_confirmed(digest):
+            self._put(local, str(digest), manifest)
+            repository.put_manifest(manifest, digest)
+
+    def remember_manifest(self, local: RepositoryName, manifest: Manifest, digest: Digest) -> None:
+        """One that the registry refuses, because it lists what is left out. Its smaller form is there."""
+        self.state.repository(local).put_manifest(manifest, digest)
+
+    def put_tag(self, local: RepositoryName, tag: Tag, record: TagRecord, manifest: Manifest) -> None:
+        """The manifest of the tag need not be there before: it is put under the tag."""
+        try:
+            self._put(local, tag, manifest)
+        except _Immutable as error:
+            found = self.names(local, tag)
+            if found != record.digest:
+                raise TagKept(
+                    f"is immutable in destination {self.name}, where it names {found or 'nothing'}: {error}"
+                ) from error
+        repository = self.state.repository(local)
+        repository.put_manifest(manifest, record.digest)
+        repository.put_tag(tag, record)
+
+    def _put(self, local: RepositoryName, reference: str, manifest: Manifest) -> None:
+        remote = self.remote(local)
+        try:
+            listed = self._in_repository(
+                local, lambda: self.registry.put_manifest(remote, reference, manifest)
+            )
+            if not listed and manifest.subject is not None:
+                self.registry.list_referrer(remote, manifest.subject.digest, manifest.descriptor())
+        except UpstreamError as error:
+            if _says_immutable(error):
+                raise _Immutable(self.name, error.reason) from error
+            if error.code in _LOST:
+                raise self._lost(local, manifest, error) from error
+            raise destination_error(self.name, error) from error
+
+    def _lost(self, local: RepositoryName, manifest: Manifest, error: UpstreamError) -> ContentLost:
+        """Which part it lacks is in no answer that all registries give: all of them are looked for again."""
+        repository, queue, below = self.state.repository(local), [manifest], set[Digest]()
+        while queue:
+            found = queue.pop()
+            below.update(blob.digest for blob in found.blobs)
+            children = [child for child in found.manifests if child.digest not in below]
+            below.update(child.digest for child in children)
+            queue += filter(None, (_body_of(repository, child) for child in children))
+        repository.forget(below)
+        return ContentLost(self.name, str(error))
+
+    def names(self, local: RepositoryName, reference: Tag | Digest) -> Digest | None:
+        return self._asked(lambda: self.registry.names(self.remote(local), reference))
+
+    def delete_tag(self, local: RepositoryName, tag: Tag) -> bool:
+        """Take a tag away that this mirror has set; False where the registry does not delete tags.
+
+        One that somebody else has moved since stays.
+        """
+        repository = self.state.repository(local)
+        record = repository.tag(tag)
+        if record is not None and self.names(local, tag) == record.digest:
+            if not self._asked(lambda: self.registry.delete_tag(self.remote(local), tag)):
+                return False
+            repository.delete_tag(tag)
+        return True
+
+    def _in_repository(self, local: RepositoryName, work: Callable[[], T]) -> T:
+        """`work`, and once more where the repository had to be made first (createRepositories)."""
+        try:
+            return work()
+        except UpstreamNotFound as error:
+            if self._creator is None or error.code not in ("NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"):
+                raise
+            self._creator.create(self.settings.url.repository(self.remote(local)))
+        return work()
+
+    def _asked(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except UpstreamError as error:
+            raise destination_error(self.name, error) from error
+
+
+class _Immutable(DestinationFailed):
+    """The registry's tags, or this one, may not move."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class _Source:
+    """Remembers the error of where a blob comes from: the destination's are of the same family."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self.error: Exception | None = None
+
+    def __call__(self, sink: BlobSink) -> None:
+        try:
+            self._feed(sink)
+        except (UpstreamError, ContentError, NotFound) as error:
+            self.error = error
+            raise
+
+
+def _body_of(repository: LedgerRepository, child: Descriptor) -> Manifest | None:
+    body = repository.pool_content(child.digest, at_most=MAX_MANIFEST_BYTES)
+    if body is None or child.media_type not in media_types.MANIFESTS:
+        return None
+    return parse_manifest(body, child.media_type)
+
+
+def _from_memory(content: bytes) -> Feed:
+    def feed(sink: BlobSink) -> None:
+        sink.write(content[sink.offset :])
+
+    return feed
+
+
+def _says_immutable(error: UpstreamError) -> bool:
+    """ECR answers 400 TAG_INVALID, Harbor 412 PRECONDITION, Artifact Registry 400; all of them in words."""
+    return error.status in (400, 403, 409, 412) and "immutab" in error.reason.lower()
