@@ -186,11 +186,26 @@ def test_every_invariant_has_tests_that_try_to_break_it() -> None:
         assert re.findall(r"\]\(\.\./tests/[\w/]+/test_\w+\.py\)", invariant), invariant[:40]
 
 
+def _walks() -> str:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    return text[text.index("### Walks") : text.index("## Words")]
+
+
+def test_no_walk_enters_a_module_twice_or_has_more_than_twelve_hops() -> None:
+    walks = [
+        re.findall(r"^(\d+)\. `([a-z_/]+\.py)`", walk, re.MULTILINE) for walk in _walks().split("\n**")[1:]
+    ]
+    assert len(walks) == 3
+    for walk in walks:
+        files = [path for _, path in walk]
+        assert len(set(files)) == len(files)
+        assert [int(number) for number, _ in walk] == list(range(1, len(walk) + 1))
+        assert len(walk) <= 12
+
+
 def test_each_hop_of_the_walks_is_there() -> None:
     """docs/architecture.md: a file, and functions or classes that it defines."""
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    walks = text[text.index("### Walks") : text.index("## Words")]
-    hops = re.findall(r"`([a-z_/]+\.py)`: (.*)", walks)
+    hops = re.findall(r"`([a-z_/]+\.py)`: (.*)", _walks())
     assert len(hops) >= 20
     for path, sentence in hops:
         source = (ROOT / path).read_text(encoding="utf-8")

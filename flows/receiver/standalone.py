@@ -36,8 +36,8 @@ class NothingToReceive(MirrorflowError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where to listen, in place of what the profile says: None and "" for what that says."""
+class ListenAddress:
+    """Where to listen, in address of what the profile says: None and "" for what that says."""
 
     address: str | None = None
     port: int | None = None
@@ -52,7 +52,7 @@ class Place:
 
 
 def run_receiver(
-    path: Path, profile: Profile, place: Place, *, notifications: bool, say: Callable[[str], None]
+    path: Path, profile: Profile, address: ListenAddress, *, notifications: bool, say: Callable[[str], None]
 ) -> None:
     """Until SIGTERM or SIGINT. With `notifications` what upstreams push is taken as well.
 
@@ -62,7 +62,7 @@ def run_receiver(
     _check(profile)
     open_store(profile)
     shown = _use_prefect(profile)
-    listener, url = listen_for_others(place.of(profile.http.on_miss))
+    listener, url = listen_for_others(address.of(profile.http.on_miss))
     pushes = _listen_for_pushes(profile) if notifications else None
     lines = [f"answering the misses of registry servers at {url}; press Ctrl-C to stop"]
     if pushes is not None:
