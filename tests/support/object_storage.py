@@ -22,6 +22,8 @@ ACCESS_KEY: Final = "mirror"
 SECRET_KEY: Final = "not-for-messages"
 ENVIRONMENT: Final = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 """What a process needs to reach the server: set it with `monkeypatch.setenv`, or give it to a child."""
+BUCKETS: Final[dict[str, Path]] = {}
+"""Where the server of each URL that runs now keeps its buckets."""
 _REQUEST: Final = re.compile(r" s3_(\w+) (\S+) /")
 _GO_FOLDERS: Final = (os.environ.get("GOBIN", ""), "~/go/bin")  # of `go install`
 
@@ -68,8 +70,11 @@ def running_s3(folder: Path) -> Iterator[S3Server]:
     )  # fmt: skip
     try:
         _wait_until_it_answers(address, process)
-        yield S3Server(f"http://{address}", data, log, process)
+        server = S3Server(f"http://{address}", data, log, process)
+        BUCKETS[server.url] = data
+        yield server
     finally:
+        BUCKETS.pop(f"http://{address}", None)
         process.kill()
         process.wait()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from registry_server.oci.reference import Tag
 from registry_server.store.gc.collector import Care, collect
 from registry_server.store.gc.retention import GcOptions
+from registry_server.store.pool.blob_pool import blob_key, file_name
 from tests.registry_server.store.images import files_below, layer
+from tests.support.stored_files import objects_folder
 
 if TYPE_CHECKING:
     from registry_server.store.gc.gc_report import GcReport
@@ -25,14 +27,16 @@ def gc(store: Store, options: GcOptions = OPTIONS, **care: object) -> GcReport:
 
 def age(store: Store, days: float = 1.0) -> None:
     """Everything in the store was written so many days earlier."""
-    for path in files_below(store.root):
+    for path in files_below(store.root) | files_below(objects_folder(store)):
         found = os.lstat(path)
         os.utime(path, (found.st_atime, found.st_mtime - days * 86400), follow_symlinks=False)
 
 
 def in_pool(store: Store, content: bytes) -> bool:
-    name = layer(content).digest.hex
-    return (store.root / "blobs/sha256" / name[:2] / name).exists()
+    """And not in the trash, which in a bucket leaves it where it is until the next collection."""
+    digest, folder = layer(content).digest, objects_folder(store)
+    path, tombstone = folder / blob_key(digest), folder / "trash" / file_name(digest)
+    return path.exists() and not tombstone.exists()
 
 
 def untag(repository: Repository, tag: str) -> None:

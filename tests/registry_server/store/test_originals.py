@@ -15,6 +15,7 @@ from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.records import Origin, TagRecord
 from tests.registry_server.store.collecting import A, B, C, age, gc
 from tests.registry_server.store.images import image, index, layer, put_image, record
+from tests.support.stored_files import objects_folder
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Descriptor
@@ -102,7 +103,7 @@ def test_what_a_platform_choice_left_out_of_it_is_no_lack(store: Store, nginx: R
 def test_what_is_lost_of_it_is_found_missing(store: Store, nginx: Repository) -> None:
     tag_converted(nginx)
     hex_digest = layer(B).digest.hex
-    (store.root / "blobs/sha256" / hex_digest[:2] / hex_digest).unlink()
+    (objects_folder(store) / "blobs/sha256" / hex_digest[:2] / hex_digest).unlink()
     assert [str(each) for each in find_missing(store)] == [f"library/nginx:1: {layer(B).digest} is missing"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from registry_server.oci.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
 from registry_server.oci.reference import Tag
 from registry_server.store.errors import StoreDamaged
-from tests.registry_server.store.images import image, layer, put_image, tag_image
+from tests.registry_server.store.images import FOLDER_ONLY, image, layer, put_image, tag_image
 from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
 
+pytestmark = FOLDER_ONLY  # a bucket has no links
 LAYER = b"layer"
 
 

@@ -16,7 +16,8 @@ from registry_server.store.errors import StoreDamaged, StoreError, StoreLocked, 
 from registry_server.store.filesystem.process_identity import ProcessIdentity
 from registry_server.store.mirror_state.run_reports import KEPT
 from registry_server.store.store import Store
-from tests.registry_server.store.images import layer, put_image, tag_image
+from tests.registry_server.store.images import FOLDER_ONLY, layer, put_image, tag_image
+from tests.support.stored_files import objects_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,6 +166,7 @@ with Store.open(pathlib.Path(sys.argv[1])).claim("up"):
 """
 
 
+@FOLDER_ONLY
 def test_a_role_ends_with_its_process(store: Store) -> None:
     command = [sys.executable, "-c", CLAIM, str(store.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -216,7 +218,7 @@ def test_runs_for_some_images_do_not_displace_the_last_whole_run(store: Store) -
 @pytest.mark.parametrize("name", ["registry1:5000/library", "../../evil", "a b", "é"])
 def test_the_name_of_a_registry_entry_is_no_path(store: Store, name: str) -> None:
     store.reports.save(name, {"name": name})
-    assert len(list((store.root / "reports").glob("*/*.json"))) == 1
+    assert len(list((objects_folder(store) / "reports").glob("*/*.json"))) == 1
     assert store.reports.load_all(name) == [{"name": name}]
 
 
@@ -228,7 +230,7 @@ def test_reports_need_a_name(store: Store, name: str) -> None:
 
 def test_a_damaged_report_does_not_hide_the_others(store: Store) -> None:
     store.reports.save("a", {})
-    (saved,) = (store.root / "reports/a").iterdir()
+    (saved,) = (objects_folder(store) / "reports/a").iterdir()
     saved.write_text("not json")
     store.reports.save("a", {"good": True})
     assert store.reports.load_all() == [{"good": True}]

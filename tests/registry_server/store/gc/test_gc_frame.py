@@ -21,7 +21,7 @@ from tests.registry_server.store.images import (
     put_image,
     tag_image,
 )
-from tests.support.stored_files import file_of
+from tests.support.stored_files import file_of, objects_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_damaged_manifest_and_an_unreadable_tag_count_as_unknown(store: Store,
 
 def test_an_unreadable_tag_leaves_everything_alone(store: Store, nginx: Repository) -> None:
     tag_image(nginx, "1", A)
-    (store.root / "repos/library/nginx/_r/tags/1").write_bytes(b"")
+    nginx._objects.put("repos/library/nginx/_r/tags/1", b"")
     age(store)
     assert "the tag cannot be read" in gc(store).problems[0]
     assert in_pool(store, A)
@@ -71,7 +71,7 @@ def test_an_unreadable_tag_leaves_everything_alone(store: Store, nginx: Reposito
 def test_without_its_repositories_nothing_is_swept(store: Store, nginx: Repository) -> None:
     tag_image(nginx, "1", A)
     age(store)
-    (store.root / "repos").rename(store.root / "unmounted")
+    (objects_folder(store) / "repos").rename(store.root / "unmounted")
     with pytest.raises(StoreMissing, match="check that its volume is mounted"):
         gc(store)
     assert in_pool(store, A)
@@ -178,9 +178,7 @@ def test_a_clock_that_jumps_costs_no_tag(store: Store, nginx: Repository, jump: 
     """What was written by one clock is judged by another: young things may go or stay, tagged ones stay."""
     tag_image(nginx, "1", A)
     put_image(nginx, B)
-    for path in files_below(store.root):
-        found = os.lstat(path)
-        os.utime(path, (found.st_atime, found.st_mtime - jump), follow_symlinks=False)
+    age(store, jump / 86400)
     gc(store)
     gc(store)
     assert check(store) == 1

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
 
+PULLS = "repos/library/nginx/_r/pulls"
+
 
 def keep(pattern: str, **limits: float) -> KeepTags:
     return KeepTags(lambda tag: pattern in tag, RetentionLimits(**limits))  # type: ignore[arg-type]  # by name
@@ -116,14 +118,13 @@ def test_what_was_pulled_lately_is_kept_by_its_pulls(store: Store, nginx: Reposi
     gc(store, GcOptions(settle=0.0, retention=Retention((PULLED_LATELY,))))
     assert nginx.tags() == ["pulled"]
     assert nginx.has_blob(untagged.digest)
-    pulls = store.root / "repos/library/nginx/_r/pulls"
-    seen = (pulls / "pulled").stat().st_mtime_ns
+    seen = nginx.pulled(Tag("pulled"))
     nginx.note_pull(Tag("pulled"))  # once an hour is enough
-    assert (pulls / "pulled").stat().st_mtime_ns == seen
+    assert nginx.pulled(Tag("pulled")) == seen
     age(store, days=60)
     gc(store, GcOptions(settle=0.0, retention=Retention((PULLED_LATELY,))))
-    assert nginx.tags() == []
-    assert list(pulls.iterdir()) == []
+    assert nginx.tag_records() == {}
+    assert nginx._objects.names(PULLS).objects == ()
 
 
 def test_a_full_store_is_an_error_of_ours(store: Store) -> None:
@@ -150,7 +151,6 @@ def test_pulls_are_forgotten_with_what_was_pulled(store: Store, nginx: Repositor
     digest = image(A).descriptor().digest
     nginx.note_pull(digest)
     nginx.delete_tag(Tag("one"))
-    pulls = store.root / "repos/library/nginx/_r/pulls"
-    assert len(list(pulls.iterdir())) == 3
+    assert len(nginx._objects.names(PULLS).objects) == 3
     nginx.delete_manifest(digest)
-    assert list(pulls.iterdir()) == []
+    assert nginx._objects.names(PULLS).objects == ()
