@@ -24,7 +24,7 @@ from tests.support.documents import DOCUMENTS, ROOT, Block, all_blocks
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LANGUAGES = {"sh", "yaml", "json", "ini", ""}
+_LANGUAGES = {"sh", "yaml", "json", "ini", "nginx", ""}  # nginx: tests/several_servers runs it
 _UNITS = all_blocks("ini")
 
 

@@ -168,10 +168,10 @@ def receive(
     store, or in http.onMiss.urls. Each repository belongs to one, and the others stand in for one that is
     down. With PREFECT_API_URL set, their work is shown there.
     """
-    from flows.receiver.standalone import Place, run_receiver
+    from flows.receiver.standalone import ListenAddress, run_receiver
 
     loaded = load_to_ask(profile).profile
-    run_receiver(profile, loaded, Place(address, port, url), notifications=notifications, say=say)
+    run_receiver(profile, loaded, ListenAddress(address, port, url), notifications=notifications, say=say)
 
 
 def deploy(

@@ -37,7 +37,7 @@ class NothingToReceive(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen, in address of what the profile says: None and "" for what that says."""
+    """Where to listen, in place of what the profile says: None and "" for what that says."""
 
     address: str | None = None
     port: int | None = None

@@ -22,7 +22,7 @@ from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.spool.upload_session_files import UploadBehind
+from registry_server.store.spool.upload_session_files import UploadBehind, UploadUnknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -84,9 +84,16 @@ class UploadHandlers:
         digest = query_digest(request, "digest")
         if digest is None:
             raise Refused(400, "DIGEST_INVALID", "finish the upload with ?digest=<digest of the content>")
-        async with self._opened(store, route, request) as upload:
-            await self._receive(store, route, request, upload)
-            await asyncio.to_thread(upload.commit, store.repository(route.repository), digest)
+        try:
+            async with self._opened(store, route, request) as upload:
+                await self._receive(store, route, request, upload)
+                await asyncio.to_thread(upload.commit, store.repository(route.repository), digest)
+        except UploadUnknown:
+            # A load balancer repeats a PUT whose server was killed after it had finished the upload.
+            if declared_length(request) != 0 or not await asyncio.to_thread(
+                store.repository(route.repository).has_blob, digest
+            ):
+                raise
         return blob_created(route.repository, digest)
 
     async def status(self, store: Store, route: Route, request: Request) -> Response:

@@ -153,15 +153,15 @@ def test_a_content_range_must_fit_its_body(
 
 
 def test_an_upload_can_be_cancelled(registry: Registry) -> None:
-    location = begin(registry.client)
-    patch(registry.client, location, CONTENT)
+    location, content = begin(registry.client), os.urandom(1000)
+    patch(registry.client, location, content)
     answer = registry.client.delete(location)
     assert (answer.status_code, answer.content) == (204, b"")
     for again in (
         registry.client.delete(location),
         registry.client.get(location),
         patch(registry.client, location, b"more"),
-        finish(registry.client, location, Digest.of(CONTENT)),
+        finish(registry.client, location, Digest.of(content)),
     ):
         assert code(again) == (404, "BLOB_UPLOAD_UNKNOWN")
 
@@ -251,3 +251,18 @@ def test_many_clients_push_the_same_blob(registry: Registry) -> None:
     assert statuses == [201] * 4
     for name in "abc":
         assert registry.client.get(f"/v2/{name}/blobs/{digest}").content == content
+
+
+def test_a_finished_upload_can_be_finished_again(registry: Registry) -> None:
+    """A load balancer repeats a PUT whose server was killed before its answer."""
+    client, content = registry.client, b"content that is pushed once"
+    location = begin(client)
+    assert patch(client, location, content).status_code == 202
+    digest = Digest.of(content)
+    for _ in range(2):
+        answer = finish(client, location, digest)
+        assert (answer.status_code, answer.headers["Docker-Content-Digest"]) == (201, digest)
+    assert code(finish(client, location, Digest.of(b"another"))) == (404, "BLOB_UPLOAD_UNKNOWN")
+    assert code(finish(client, location, digest, content)) == (404, "BLOB_UPLOAD_UNKNOWN")
+    elsewhere = location.replace("/v2/a/", "/v2/b/")
+    assert code(finish(client, elsewhere, digest)) == (404, "BLOB_UPLOAD_UNKNOWN")
