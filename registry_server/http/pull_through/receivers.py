@@ -7,6 +7,7 @@ the repositories that belong to it, and no others.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -17,7 +18,7 @@ from registry_server.oci.errors import MirrorflowError
 from registry_server.store.mirror_state.receivers import LOST_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from registry_server.http.pull_through.webhook_client import OnMissOptions
     from registry_server.store.mirror_state.receivers import ReceiverRecords
@@ -92,6 +93,10 @@ class ReceiverPool:
                 self.failed(url)  # this call tries it; the others need not wait for what comes of that
         return [each for each in urls if each not in resting] + [each for each in urls if each in resting]
 
+    def knows(self, url: str) -> bool:
+        """Whether it is one of the receivers still."""
+        return url in self._urls()
+
     def failed(self, url: str) -> None:
         pause = self._failed.get(url, (0.0, 0.0))[1]
         longer = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -130,11 +135,12 @@ class ReceiverClient:
             if left <= 0:
                 break
             connect = left if is_last else min(left, _CONNECT_SECONDS)
+            asking = call(
+                url, self.options.secret, question | {"timeout": left}, left,
+                connect=connect, longest=longest,
+            )  # fmt: skip
             try:
-                found = await call(
-                    url, self.options.secret, question | {"timeout": left}, left,
-                    connect=connect, longest=longest,
-                )  # fmt: skip
+                found = await (asking if is_last else self._while_it_runs(url, asking))
             except ReceiverFailed as error:
                 failure = error
                 self._pool.failed(url)
@@ -142,3 +148,14 @@ class ReceiverClient:
             self._pool.answered(url)
             return found
         raise failure
+
+    async def _while_it_runs(self, url: str, asking: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        """Its answer. Raises `ReceiverFailed`: a host that has lost its power ends no connection."""
+        answering = asyncio.ensure_future(asking)
+        try:
+            while not (await asyncio.wait({answering}, timeout=_LOOK_EVERY))[0]:
+                if not self._pool.knows(url):
+                    raise ReceiverFailed(f"{url} does not renew its record in the store any more")
+            return answering.result()
+        finally:
+            answering.cancel()

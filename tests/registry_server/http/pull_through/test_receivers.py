@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from registry_server.http.pull_through.receivers import (
+    ReceiverClient,
     ReceiverPool,
     RegisteredReceivers,
     in_order,
@@ -232,6 +234,22 @@ def test_another_receiver_stands_in_for_one_that_fails(
             for _ in range(3):
                 assert httpx.get(f"{server}/v2/{name}/manifests/1", timeout=30).status_code == 200
         assert working.asked == [f"{name} 1"] * 3
+
+
+def test_a_call_does_not_wait_for_a_receiver_whose_host_has_lost_its_power(tmp_path: Path) -> None:
+    """It took the question and says nothing any more, and its record is not renewed."""
+    store = Store.open(tmp_path / "store", durability="none")
+    with fetching(store, tmp_path) as working, socket.create_server(("127.0.0.1", 0)) as silent:
+        (url,) = json.loads(working.options.read_text())["urls"]
+        lost = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        name = _owned_by(lost, [lost, url])
+        looks = iter([[lost, url], [lost, url]])
+        options = OnMissOptions((), b"only for this test", 60.0)
+        client = ReceiverClient(options, ReceiverPool(lambda: next(looks, [url])))
+        question = {"kind": "manifest", "repository": name, "reference": "1"}
+        answer = asyncio.run(client.call(question, 60.0))
+    assert answer["outcome"] == "refused"
+    assert working.asked == [f"{name} 1"]
 
 
 def test_with_no_receiver_at_all_a_client_is_told_so(tmp_path: Path) -> None:
