@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
@@ -21,6 +20,7 @@ from pydantic import Field
 
 from flows.entries import part_name
 from flows.lifecycle.engine_process import prepare_engine_process
+from flows.lifecycle.profile_location import profile_file
 from flows.mirroring import mirror_entry
 from flows.reporting.artifacts import RunArtifacts, current_run_name, final_state
 from profiles.values.shard import SHARD_PATTERN, Shard
@@ -49,8 +49,8 @@ def mirror_registry(
     """Bring everything that a profile wants of one registry into the store.
 
     Args:
-        profile: Path of the profile file.
-        registry: Name of the registry entry in it.
+        profile: Path of the profile on the host of the run, or `block:NAME` for a block of this server.
+        registry: Name of the registry entry in the profile.
         only: Images or repositories to look at, e.g. `library/nginx:1.25`; all if left out.
         shard: Part of the repositories, e.g. `2/4` for the second of four; all of them if left out.
     """
@@ -59,7 +59,8 @@ def mirror_registry(
         part = Shard.parse(shard) if shard else None
         display = RunArtifacts(part_name(registry, part))
         engine = partial(prefect_engine, key=display.run_id)
-        report = mirror_entry(Path(profile), registry, only or [], engine=engine, display=display, shard=part)
+        with profile_file(profile) as path:
+            report = mirror_entry(path, registry, only or [], engine=engine, display=display, shard=part)
     except MirrorflowError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
         return Failed(message=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,13 @@ from flows.cli.profile_commands import Json, ProfilePath, Registries, load, load
 from flows.reporting.console import err, out, print_json_list, say
 
 _INTERRUPTED = 130
+
+
+class WorkPoolType(StrEnum):
+    PROCESS = "process"
+    DOCKER = "docker"
+    KUBERNETES = "kubernetes"
+
 
 WithPrefect = Annotated[
     bool,
@@ -176,15 +184,73 @@ def receive(
 
 def deploy(
     profile: ProfilePath,
+    *,
     work_pool: Annotated[
         str | None,
         typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
     ] = None,
+    create_pool: Annotated[
+        WorkPoolType | None,
+        typer.Option(
+            "--create-pool",
+            help="Make a work pool of this type if there is none. The template for kubernetes has volumes.",
+        ),
+    ] = None,
+    job_variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--job-variable",
+            "-j",
+            metavar="NAME=VALUE",
+            help="A job variable for all entries, as image=… or env.HTTPS_PROXY=…; may be repeated. "
+            "It wins over `deployment.jobVariables` of the profile.",
+        ),
+    ] = None,
+    profile_block: Annotated[
+        str | None,
+        typer.Option(
+            "--profile-block",
+            metavar="NAME",
+            help="Keep the text of the profile in this block of the Prefect server: hosts need no file. The "
+            "files that it names (credentials, keys) are not copied.",
+        ),
+    ] = None,
+    git: Annotated[
+        str | None,
+        typer.Option(
+            "--git", metavar="URL", help="Each run takes the profile from a clone of this repository."
+        ),
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option("--branch", metavar="NAME", help="For --git. Default: the repository's.")
+    ] = None,
+    git_secret: Annotated[
+        str | None,
+        typer.Option(
+            "--git-secret",
+            metavar="NAME",
+            help="For --git: the Secret block of Prefect with the token for the repository.",
+        ),
+    ] = None,
 ) -> None:
-    """Register the deployments with an existing Prefect server (PREFECT_API_URL)."""
-    from flows.orchestration.work_pools.deploy import deploy_profile
+    """Register the deployments with an existing Prefect server (PREFECT_API_URL).
 
-    for line in deploy_profile(load(profile), work_pool):
+    Workers of the work pool then run them. It also registers automations that mark runs as crashed whose host
+    has died.
+    """
+    from flows.orchestration.work_pools.deploy import DeployRequest, deploy_profile
+    from flows.orchestration.work_pools.job_variables import parse_variables
+
+    request = DeployRequest(
+        work_pool=work_pool,
+        create_pool=create_pool.value if create_pool else None,
+        job_variables=parse_variables(job_variable or ()),
+        profile_block=profile_block,
+        git=git,
+        branch=branch,
+        git_secret=git_secret,
+    )
+    for line in deploy_profile(load(profile), request):
         out.print(line, markup=False)
 
 

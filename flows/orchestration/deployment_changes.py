@@ -9,6 +9,7 @@ the profile from one that a user added.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,13 @@ SCHEDULE_SLUG = "mirrorflow"
 """Tells the schedule of the profile from those that users add."""
 PAUSED_TAG = "mirrorflow-paused"
 """On a deployment that `up` has paused at its stop. Without it the pause is a user's, and stays."""
+_TITLES = {
+    "profile": "Profile",
+    "registry": "Registry entry",
+    "only": "Only these images (none: all)",
+    "shard": "Shard of the registry entry",
+}
+_FIXED = ("registry", "shard")
 _SAME_MOMENT = 1.0  # seconds; Prefect keeps microseconds of an anchor, and a user does not see them
 
 
@@ -80,6 +88,19 @@ def _without(live: Any, last: Any) -> Any:
     return None if live == last else live
 
 
+def form_of(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the flow as the UI asks for them, for one deployment.
+
+    Prefect takes the names of Python for titles. What a deployment is for cannot be chosen otherwise.
+    """
+    form = copy.deepcopy(dict(schema))
+    for name, asked in form.get("properties", {}).items():
+        asked["title"] = _TITLES.get(name, asked.get("title", name))
+        if name in _FIXED and name in parameters:
+            asked |= {"enum": [parameters[name]], "default": parameters[name]}
+    return form
+
+
 def changed_fields(live: DeploymentResponse, wanted: Mapping[str, Any], last: LastApplied) -> dict[str, Any]:
     """The fields of an update, by Prefect's names; empty when the deployment is as the profile has it."""
     known = wanted["parameter_openapi_schema"].get("properties", {})
@@ -92,6 +113,8 @@ def changed_fields(live: DeploymentResponse, wanted: Mapping[str, Any], last: La
     }
     if live.paused and not is_paused_by_user(live):
         fields["paused"] = False
+    if wanted["work_pool_name"] is not None and (live.pull_steps or wanted["pull_steps"]):
+        fields["pull_steps"] = wanted["pull_steps"]
     changed = {name: value for name, value in fields.items() if value != getattr(live, name)}
     return changed | _changed_queue(live, wanted)
 

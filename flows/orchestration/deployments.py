@@ -47,7 +47,11 @@ class DeploymentError(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a registry entry, or one shard of it, asks of Prefect. `timing` None: no schedule."""
+    """What a registry entry, or one shard of it, asks of Prefect. `timing` None: no schedule.
+
+    `pull_steps` is what a worker does before the run, e.g. clone a repository. `given_variables` are job
+    variables of a command: they win over those of the profile, and stay when it is applied without them.
+    """
 
     name: str
     description: str
@@ -56,6 +60,8 @@ class Definition:
     tags: tuple[str, ...] = ()
     job_variables: Mapping[str, Any] = field(default_factory=dict)
     work_queue: str | None = None
+    pull_steps: tuple[Mapping[str, Any], ...] = ()
+    given_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +218,20 @@ def _payload(definition: Definition, shared: Mapping[str, Any]) -> dict[str, Any
         "name": definition.name,
         "description": definition.description,
         "parameters": dict(definition.parameters),
-        "job_variables": dict(definition.job_variables),
+        "job_variables": all_variables(definition),
         "work_queue_name": definition.work_queue,
+        "pull_steps": [dict(step) for step in definition.pull_steps],
+        "parameter_openapi_schema": deployment_changes.form_of(
+            shared["parameter_openapi_schema"], definition.parameters
+        ),
+    }
+
+
+def all_variables(definition: Definition) -> dict[str, Any]:
+    """The job variables of the profile and those of the command; sections are merged."""
+    given = definition.given_variables
+    return deployment_changes.merge_variables(definition.job_variables, {}, given) | {
+        name: value for name, value in definition.job_variables.items() if name not in given
     }
 
 
@@ -244,7 +262,6 @@ def _create(client: SyncPrefectClient, payload: dict[str, Any]) -> UUID:
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         paused=False,
-        pull_steps=[],
         enforce_parameter_schema=True,
     )
 

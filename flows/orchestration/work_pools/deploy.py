@@ -3,52 +3,91 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from flows.entries import open_store
 from flows.orchestration.deployment_definitions import definitions
-from flows.orchestration.deployments import DeploymentError, apply_definitions
+from flows.orchestration.deployments import DeploymentError, all_variables, apply_definitions
 from flows.orchestration.user_server import named_prefect_errors, require_server
 from flows.orchestration.work_pools import crash_detection
+from flows.orchestration.work_pools.job_variables import ensure_work_pool, require_fit
+from flows.orchestration.work_pools.profile_source import ProfileByPath, in_block, in_git
 from flows.settings import client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prefect.client.orchestration import SyncPrefectClient
 
     from flows.orchestration.deployments import Applied, Definition
+    from flows.orchestration.work_pools.job_variables import PoolType
+    from flows.orchestration.work_pools.profile_source import ProfileSource
     from profiles.loader import LoadedProfile
     from profiles.model.profile import Profile
 
 _MANY_SHARDS: Final = 4  # so many runs that begin at once were seen to be too many for SQLite
 
 
-def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """What a user asks for beside the profile.
+
+    `job_variables` are for all entries; `create_pool` is the type of a pool that is made if there is none.
+    The profile is where `profile_block` or `git` says, or else under its path on each host.
+    """
+
+    work_pool: str | None = None
+    create_pool: PoolType | None = None
+    job_variables: Mapping[str, Any] = field(default_factory=dict)
+    profile_block: str | None = None
+    git: str | None = None
+    branch: str | None = None
+    git_secret: str | None = None
+
+    def source(self, loaded: LoadedProfile) -> ProfileSource:
+        """Raises `DeploymentError` where the request is contradictory, or the profile does not fit it."""
+        if self.profile_block and self.git:
+            raise DeploymentError("give --profile-block or --git: a run has one profile")
+        needs_pool = {
+            "--create-pool": self.create_pool,
+            "--job-variable": self.job_variables,
+            "--profile-block": self.profile_block,
+            "--git": self.git,
+        }
+        if self.work_pool is None and (used := [name for name, value in needs_pool.items() if value]):
+            raise DeploymentError(f"{used[0]} is for workers: name their work pool with --work-pool POOL")
+        if not self.git and (self.branch or self.git_secret):
+            raise DeploymentError("--branch and --git-secret belong to --git URL")
+        if self.profile_block:
+            return in_block(loaded, self.profile_block)
+        if self.git:
+            return in_git(loaded, self.git, branch=self.branch, secret=self.git_secret)
+        return ProfileByPath(loaded.path)
+
+
+def deploy_profile(loaded: LoadedProfile, request: DeployRequest) -> Iterator[str]:
     """Apply all deployments of the profile and remove those that it no longer names; one line for each.
 
-    The workers need this package, the profile at the same path, and the store's file system. Raises
-    `DeploymentError`, and `PrefectServerError`.
+    The workers need this package and the store's file system. Raises `DeploymentError`, and
+    `PrefectServerError`.
     """
-    if own_server_wanted(os.environ):
-        raise DeploymentError(
-            "deploy needs a Prefect server that runs already: set PREFECT_API_URL to its address, e.g. "
-            "http://prefect.example:4200/api; without one, `mirrorflow up` brings its own"
-        )
-    api_url = os.environ["PREFECT_API_URL"]
-    require_server(api_url)
+    source = request.source(loaded)
+    api_url = _require_server()
     store = open_store(loaded.profile)
     home = prefect_home(loaded.profile.storage)
     os.environ.update(client_environment(os.environ, api_url=api_url, home=home, silent=True))
     from prefect.client.orchestration import get_client
 
-    wanted = definitions(loaded.profile, loaded.path.absolute())
+    wanted = worker_definitions(loaded, source, request.job_variables)
+    pool = request.work_pool
     with named_prefect_errors(api_url), get_client(sync_client=True) as client:
-        if work_pool is not None:
-            _require_work_pool(client, work_pool)
-        changes = apply_definitions(client, wanted, store_uuid=store.uuid, home=home, work_pool=work_pool)
+        if pool is not None:
+            _require_pool(client, pool, request.create_pool, wanted)
+        source.save()
+        changes = apply_definitions(client, wanted, store_uuid=store.uuid, home=home, work_pool=pool)
         _apply_automations(client, store.uuid, wanted)
         notes = (database_note(client, loaded.profile), crash_detection.triggers_note(client))
     for applied, definition in zip(changes.applied, wanted, strict=True):
@@ -56,6 +95,41 @@ def deploy_profile(loaded: LoadedProfile, work_pool: str | None) -> Iterator[str
     for name in changes.removed:
         yield f"removed   mirror_registry/{name}"
     yield from (f"note      {note}" for note in notes if note)
+
+
+def worker_definitions(
+    loaded: LoadedProfile, source: ProfileSource, job_variables: Mapping[str, Any]
+) -> tuple[Definition, ...]:
+    """The deployments of a profile for workers that find it at `source`."""
+    return tuple(
+        replace(
+            each,
+            parameters={**each.parameters, "profile": source.profile},
+            pull_steps=source.pull_steps,
+            given_variables=job_variables,
+        )
+        for each in definitions(loaded.profile, loaded.path.absolute())
+    )
+
+
+def _require_server() -> str:
+    if own_server_wanted(os.environ):
+        raise DeploymentError(
+            "deploy needs a Prefect server that runs already: set PREFECT_API_URL to its address, e.g. "
+            "http://prefect.example:4200/api; without one, `mirrorflow up` brings its own"
+        )
+    api_url = os.environ["PREFECT_API_URL"]
+    require_server(api_url)
+    return api_url
+
+
+def _require_pool(
+    client: SyncPrefectClient, name: str, create: PoolType | None, wanted: Sequence[Definition]
+) -> None:
+    """Before anything is registered."""
+    pool = ensure_work_pool(client, name, create)
+    for each in wanted:
+        require_fit(pool, each.name, all_variables(each))
 
 
 def _apply_automations(client: SyncPrefectClient, store_uuid: str, wanted: Sequence[Definition]) -> None:
@@ -87,20 +161,6 @@ def _database_driver(client: SyncPrefectClient) -> str:
     except httpx.HTTPStatusError:
         return "-"
     return str(settings.get("server", {}).get("database", {}).get("driver") or "")
-
-
-def _require_work_pool(client: SyncPrefectClient, name: str) -> None:
-    """Prefect answers an unknown pool with a bare 404, and in an update with an error of its own."""
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        client.read_work_pool(name)
-    except ObjectNotFound:
-        pools = sorted(pool.name for pool in client.read_work_pools())
-        raise DeploymentError(
-            f"the Prefect server has no work pool {name!r}; it has {', '.join(pools) or 'none'}: name one of "
-            f"them, or make it with `prefect work-pool create --type process {name}`"
-        ) from None
 
 
 def _lines(applied: Applied, definition: Definition) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Worker:
         found = self._client.read_deployment_by_name(deployment)
         return self._client.create_flow_run_from_deployment(found.id, **options)
 
-    def await_state(self, run: UUID, *names: str, seconds: float = 60) -> FlowRun:
+    def await_state(self, run: UUID, *names: str, seconds: float = 180) -> FlowRun:
         """Until the run is in one of these states."""
         end = time.monotonic() + seconds
         while True:
@@ -84,7 +84,7 @@ class Worker:
             time.sleep(0.1)
 
 
-def eventually(found: Callable[[], bool], worker: Worker, seconds: float = 60) -> None:
+def eventually(found: Callable[[], bool], worker: Worker, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end, worker.log
