@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from profiles.model.destination import STORE
 from registry_server.store.errors import StoreMissing
+from registry_server.store.mirror_state.ledger import open_ledger
 from registry_server.store.store import Store
 from tasks.run.errors import NotWanted
 
@@ -71,6 +74,22 @@ def open_store(profile: Profile, *, create: bool = True) -> Store:
         create=create,
         shared_file_system=storage.shared_file_system,
     )
+
+
+def ledgers_of(profile: Profile, store: Store) -> dict[str, Store]:
+    """What is remembered of each destination of the profile that something was written to, by its name."""
+    found: dict[str, Store] = {}
+    for each in profile.destinations:
+        with suppress(StoreMissing):
+            found[each.name] = open_ledger(store.root, each.name, profile.storage.durability, create=False)
+    return found
+
+
+def state_of(profile: Profile, entry: RegistryEntry, store: Store) -> Store:
+    """Where the polls of an entry remember what they saw: in the store, or for its first destination."""
+    if STORE in entry.to:
+        return store
+    return ledgers_of(profile, store).get(entry.to[0], store)
 
 
 def part_name(registry: str, shard: Shard | None) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+    from profiles.model.destination import DestinationEntry
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
     from profiles.values.shard import Shard
@@ -178,7 +179,20 @@ def share_of(profile: Profile, entry: RegistryEntry, parts: int) -> tuple[Profil
         "bytes_per_sec": _part(entry.bytes_per_sec, parts),
     }
     sync = profile.sync.model_copy(update={"bytes_per_sec": _part(profile.sync.bytes_per_sec, parts)})
-    return profile.model_copy(update={"sync": sync}), entry.model_copy(update=limits)
+    divided = profile.model_copy(update={"sync": sync, "destinations": _share_of_each(profile, parts)})
+    return divided, entry.model_copy(update=limits)
+
+
+def _share_of_each(profile: Profile, parts: int) -> tuple[DestinationEntry, ...]:
+    return tuple(
+        each.model_copy(
+            update={
+                "req_concurrent": max(1, each.req_concurrent // parts),
+                "req_per_sec": each.req_per_sec / parts if each.req_per_sec is not None else None,
+            }
+        )
+        for each in profile.destinations
+    )
 
 
 def _part(limit: int | None, parts: int) -> int | None:

@@ -51,7 +51,7 @@ class PlannedImage:
 class Plan:
     """What separates one registry entry from its mirror. Falsy when there is nothing to do.
 
-    `prune` are tags here that a run removes, because the upstream deleted them.
+    `to` is where the images go. `prune` are tags here that a run removes, because the upstream deleted them.
     `refused` are images that a policy will not admit, with the reason; known with `weigh` alone, because it
     takes their signatures. `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is
     what planning cost.
@@ -68,6 +68,7 @@ class Plan:
     spent: Mapping[str, int]
     refused: Mapping[str, str] = field(default_factory=dict)
     prune: tuple[str, ...] = ()
+    to: tuple[str, ...] = ("store",)
 
     def __bool__(self) -> bool:
         return bool(self.images or self.prune)
@@ -75,6 +76,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "registry": self.registry,
+            "to": list(self.to),
             "add": [_row(image) for image in self.images if image.change == "add"],
             "move": [_row(image) for image in self.images if image.change == "move"],
             "follow": [_row(image) for image in self.images if image.change == "follow"],
@@ -154,6 +156,8 @@ class _Weighing:
     def _is_new(self, image: Image, blob: Descriptor) -> bool:
         if blob.digest in self.claimed or blob.data is not None:
             return False
+        if not self.run.targets.has_store:
+            return not self.run.targets.primary.holds(image.local, blob.digest)
         return not self.run.store.repository(image.local).pool_holds(blob.digest)
 
 
@@ -203,6 +207,7 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         spent=run.upstream.requests(),
         refused=refused,
         prune=tuple(str(each.name) for each in pruning.doomed if each.name in gone),
+        to=run.entry.to,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.cli.check import strip_markdown
+from flows.entries import state_of
 from flows.orchestration.deployment_definitions import describe_rule
 from profiles.matching import (
     listed_references,
@@ -14,6 +15,7 @@ from profiles.matching import (
     min_age_of,
     upstream_name,
 )
+from profiles.model.destination import STORE
 from profiles.tag_filter import local_tag, why_dropped
 from profiles.values.durations import format_duration
 from registry_server.oci.companion_tags import is_companion_tag, may_be_referrers_list
@@ -42,13 +44,11 @@ class Explanation:
 def explain_image(profile: Profile, image: str) -> list[Explanation]:
     """One line for each rule of each entry, under the image's upstream name or its name here."""
     image = without_host(profile, image)
-    repository = repository_of(image)
-    reference = image[len(repository) + 1 :]
     return [
         explanation
         for entry in profile.sync.registries
-        for number, rule in enumerate(entry.content)
-        for explanation in _explain(entry, number, rule, repository, reference)
+        for number in range(len(entry.content))
+        for explanation in _explain(profile, entry, number, image)
     ] or [Explanation("the profile has no content rules", takes=False)]
 
 
@@ -65,7 +65,8 @@ def explain_min_age(profile: Profile, image: str, store: Store, now: float) -> l
         for entry in profile.sync.registries
         for rule in entry.content
         if Tag.is_valid(tag) and (local := _local(rule, repository))
-        if (reason := still_waiting(store, entry, [rule], local=local, reference=Tag(tag), now=now))
+        for state in [state_of(profile, entry, store)]
+        if (reason := still_waiting(state, entry, [rule], local=local, reference=Tag(tag), now=now))
     )
     return list(dict.fromkeys(found))
 
@@ -85,9 +86,9 @@ def without_host(profile: Profile, image: str) -> str:
     return image
 
 
-def _explain(
-    entry: RegistryEntry, number: int, rule: ContentRule, repository: str, reference: str
-) -> Iterator[Explanation]:
+def _explain(profile: Profile, entry: RegistryEntry, number: int, image: str) -> Iterator[Explanation]:
+    rule, repository = entry.content[number], repository_of(image)
+    reference = image[len(repository) + 1 :]
     where = f"{entry.name}, rule {number + 1} ({strip_markdown(describe_rule(rule))})"
     upstream = repository if matches_repository(rule, repository) else upstream_name(rule, repository)
     if upstream is None:
@@ -103,8 +104,22 @@ def _explain(
         yield Explanation(f"drops  {where}: {upstream} matches, but {reference} {reason}", takes=False)
         return
     sign = "@" if ":" in reference else ":" if reference else ""
-    lands = f"{upstream}{sign}{reference} is stored as {local}{sign}{_tag_here(rule, reference)}"
+    name = f"{sign}{_tag_here(rule, reference)}"
+    lands = f"{upstream}{sign}{reference} is stored as {local}{name}{_elsewhere(profile, entry, local, name)}"
     yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
+
+
+def _elsewhere(profile: Profile, entry: RegistryEntry, local: RepositoryName, name: str) -> str:
+    """Under which name each destination gets it."""
+    found = [profile.destination(each) for each in entry.to if each != STORE]
+    there = [
+        f"{each.name} as {each.url.registry}/{each.url.repository(each.repository(local, entry.name))}{name}"
+        for each in found
+    ]
+    if not there:
+        return ""
+    said = f"in {' and in '.join(there)}"
+    return f", and {said}" if STORE in entry.to else f", not in the store but {said}"
 
 
 def _tag_here(rule: ContentRule, reference: str) -> str:

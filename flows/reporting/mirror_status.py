@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from flows.entries import find_entry, open_store_if_present, shards_of
+from flows.entries import find_entry, ledgers_of, open_store_if_present, shards_of, state_of
 from flows.reporting.entry_status import (
     EntryState,
     EntryStatus,
@@ -107,13 +107,17 @@ def wanted_tags(
     """
     names = profile.entry_names()
     yield from _of_entries(tag_statuses(store, registry, short=short, entries=names, now=now), names)
+    for name, ledger in ledgers_of(profile, store).items():
+        there = _of_entries(tag_statuses(ledger, registry, entries=names, now=now), names)
+        yield from (replace(row, destination=name) for row in there)
     for status in entries:
         if status.state in {EntryState.COMPLETE, EntryState.OVERDUE}:  # others say themselves what they lack
-            yield from new_repositories(store, find_entry(profile, status.registry))
+            entry = find_entry(profile, status.registry)
+            yield from new_repositories(state_of(profile, entry, store), entry)
 
 
 def tags_of(profile: Profile, store: Store, name: RepositoryName, now: float) -> list[TagStatus]:
-    """What `wanted_tags` says of one repository that is here or was polled."""
+    """What `wanted_tags` says of one repository of the store that is here or was polled."""
     images, names = StoredImages(profile, store), profile.entry_names()
     short = [each for each in images.in_areas(name) if each.problem] if images else []
     rows = repository_tags(store, name, short=short, entries=names, now=now)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from profiles.model.destination import STORE
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes, human_seconds
 from tasks.run.dropped_tags import DroppedTags
@@ -82,6 +83,7 @@ def _plan(plan: Plan) -> Iterator[RenderableType]:
     changes = Counter(image.change for image in plan.images)
     yield Text.assemble(
         (plan.registry, "bold"),
+        "" if plan.to == (STORE,) else f" to {', '.join(plan.to)}",
         f": add {changes['add']:,}, move {changes['move']:,}, follow {changes['follow']:,}, "
         f"unchanged {plan.unchanged:,}, "
         + (f"remove {len(plan.prune):,}, " if plan.prune else "")

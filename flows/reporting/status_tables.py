@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from profiles.model.destination import STORE
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes, human_seconds
 from tasks.run.values import NO_POLICY
@@ -51,11 +52,15 @@ def render_counts(counts: Mapping[str, Counter[Standing]]) -> Iterator[Text]:
 
 
 def render_tags(rows: Sequence[TagStatus], now: float) -> Table:
-    """One line a tag; a digest is printed twice only where the two differ. Verdicts where there are any."""
+    """One line a tag; a digest is printed twice only where the two differ.
+
+    Verdicts and destinations where there are any.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = ["registry", "image", "upstream", "stored", "checked", "in place", "why not"]
     judged = any(_verdict(row) for row in rows)
-    for column in columns + ["signatures"] * judged:
+    elsewhere = any(row.destination != STORE for row in rows)
+    for column in columns + ["signatures"] * judged + ["destination"] * elsewhere:
         table.add_column(column, overflow="fold")
     for row in rows:
         sign = "@" if ":" in row.reference else ":" if row.reference else ""
@@ -68,6 +73,7 @@ def render_tags(rows: Sequence[TagStatus], now: float) -> Table:
             _ago(row.last_success, now),
             Text(row.problem, style="red") if row.problem else Text(_remark(row), style="yellow"),
             *([Text(_verdict(row))] if judged else []),
+            *([row.destination] if elsewhere else []),
         )
     return table
 

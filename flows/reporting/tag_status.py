@@ -28,7 +28,7 @@ class TagStatus:
     that of signature verification when the image came, "" where there was none. `converted_from` is the
     upstream digest of what is stored, where that has another form; it can be pulled too. `held_back` says
     until when a newer digest waits (`minAge`); that is no problem. `gone_since`: the upstream no longer has
-    the tag, since that time at least; that is no problem either.
+    the tag, since that time at least; that is no problem either. `destination` is where it is stored.
     """
 
     registry: str
@@ -43,6 +43,7 @@ class TagStatus:
     converted_from: str = ""
     held_back: str = ""
     gone_since: float | None = None
+    destination: str = "store"
 
     @property
     def in_place(self) -> bool:

@@ -152,10 +152,10 @@ class RegistryDestination:
         """
         repository = self.state.repository(local)
         record = repository.tag(tag)
-        if record is not None and self.names(local, tag) == record.digest:
-            if not self._asked(lambda: self.registry.delete_tag(self.remote(local), tag)):
-                return False
-            repository.delete_tag(tag)
+        ours = record is not None and self.names(local, tag) == record.digest
+        if ours and not self._asked(lambda: self.registry.delete_tag(self.remote(local), tag)):
+            return False
+        repository.delete_tag(tag)
         return True
 
     def _in_repository(self, local: RepositoryName, work: Callable[[], T]) -> T:

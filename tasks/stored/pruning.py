@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from profiles.matching import listed_references, sources
@@ -18,10 +19,11 @@ from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete, StoreError
 from registry_server.store.mirror_state.pruned_tags import all_pruned, find_pruned, forget_useless, prune_tags
 from registry_server.store.mirror_state.pruned_tags import undelete as put_back
+from tasks.destinations.interface import DestinationFailed
 from tasks.stored.images import StoredImages
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from profiles.model.content_rule import ContentRule, Prune
     from profiles.model.profile import Profile
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
     from tasks.context.mirror_run import MirrorRun
+    from tasks.destinations.registry import RegistryDestination
 
 _SHOWN: Final = 3
 
@@ -154,10 +157,16 @@ def _since(
     return since
 
 
-def remove(store: Store, doomed: Sequence[Doomed], now: float) -> list[ImageName]:
+def remove(
+    store: Store,
+    doomed: Sequence[Doomed],
+    now: float,
+    elsewhere: Callable[[RepositoryName, Iterable[Tag]], Container[Tag]] = lambda _name, _tags: (),
+) -> list[ImageName]:
     """Take them out of what is served, with the companions that are for them alone.
 
-    The names of what was removed. Raises `StoreError`.
+    `elsewhere` removes them in other registries before, and says which of them stay. The names of what was
+    removed. Raises `StoreError`.
     """
     found: dict[RepositoryName, dict[Tag, TagRecord]] = defaultdict(dict)
     for each in doomed:
@@ -166,6 +175,8 @@ def remove(store: Store, doomed: Sequence[Doomed], now: float) -> list[ImageName
     removed: list[ImageName] = []
     for name, tags in found.items():
         together = tags | _companions(store.repository(name), tags)
+        left = elsewhere(name, together)
+        together = {tag: record for tag, record in together.items() if tag not in left}
         prune_tags(store, name, together, now)
         removed += (ImageName(name, tag) for tag in together)
     return removed
@@ -191,7 +202,7 @@ def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
     try:
         found = decide(run.store, run.entry)
         doomed = [each for each in found.doomed if run.shard is None or each.name.repository in polled]
-        removed = remove(run.store, doomed, run.now())
+        removed = remove(run.store, doomed, run.now(), elsewhere=partial(_remove_elsewhere, run))
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
     except StoreError as error:
@@ -204,6 +215,31 @@ def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
             f"removed {counted(len(removed), 'tag')} that the upstream deleted: {_some(removed)}; "
             "`mirrorflow store undelete` restores what was removed until its blobs are collected"
         )
+
+
+def _remove_elsewhere(run: MirrorRun, local: RepositoryName, tags: Iterable[Tag]) -> set[Tag]:
+    """In other registries, as far as they delete tags and the tags are ours still.
+
+    Those that the first destination keeps, where that is a registry.
+    """
+    left: set[Tag] = set()
+    for registry in run.targets.registries:
+        refused = {tag: reason for tag in tags if (reason := _why_left(registry, local, tag))}
+        for tag, reason in refused.items():
+            run.live.remark(f"{local}:{tag} was deleted upstream, and stays there: {reason}")
+        if registry is run.targets.primary:
+            left = set(refused)
+    return left
+
+
+def _why_left(registry: RegistryDestination, local: RepositoryName, tag: Tag) -> str:
+    """Why it could not be removed; "" when it was."""
+    try:
+        if not registry.delete_tag(local, tag):
+            return f"destination {registry.name} deletes no tags"
+    except DestinationFailed as error:
+        return str(error)
+    return ""
 
 
 def undelete(profile: Profile, store: Store, name: RepositoryName, tag: Tag) -> list[ImageName]:

@@ -1,5 +1,4 @@
 """A registry that is pushed to, over real sockets, and that can be told to misbehave as registries do.
-
 It keeps what it is sent and checks digests. `seen` has every request with the status of its answer.
 """
 
@@ -68,6 +67,7 @@ class PushTarget:
     `forgets`: an upload that was cut is unknown afterwards. `immutable`: what a tag that moves is answered.
     `quota`: what every blob is answered. `lists_referrers`: it has the referrers API. `tokens`: it wants
     bearer tokens; `expire` makes all that were given useless. `known`: only these repositories exist.
+    `lose_answers`: so many blobs are stored without an answer. `deletes`: whether tags can be deleted.
     """
 
     cuts: list[int] = field(default_factory=list)
@@ -79,6 +79,7 @@ class PushTarget:
     tokens: bool = False
     known: set[str] | None = None
     lose_answers: int = 0
+    deletes: bool = True
     blobs: defaultdict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     manifests: defaultdict[str, dict[str, tuple[str, bytes]]] = field(
         default_factory=lambda: defaultdict(dict)
@@ -112,7 +113,7 @@ class PushTarget:
 
 
 def _kind(path: str) -> str:
-    return next((kind for kind in ("uploads", "manifests", "blobs", "token") if f"/{kind}" in path), "ping")
+    return next((each for each in ("uploads", "manifests", "blobs", "token") if f"/{each}" in path), "ping")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -251,6 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
         held = self.target.manifests[repository]
         if self.command == "PUT":
             return self._put_manifest(repository, reference)
+        if self.command == "DELETE" and not self.target.deletes:
+            return error(405, "UNSUPPORTED", "The operation is unsupported.")
         if self.command == "DELETE":
             return (202, None, {}) if held.pop(reference, None) else error(404, "MANIFEST_UNKNOWN", "none")
         if reference not in held:

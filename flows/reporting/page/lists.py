@@ -55,7 +55,7 @@ def problems(rows: Sequence[TagStatus], after: str) -> Cut[TagStatus]:
 
 
 def tag_key(row: TagStatus) -> str:
-    return f"{row.reference} {row.registry}"
+    return f"{row.reference} {row.registry} {row.destination}"
 
 
 def problem_key(row: TagStatus) -> str:

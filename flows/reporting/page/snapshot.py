@@ -18,6 +18,7 @@ from flows.entries import open_store_if_present
 from flows.reporting.entry_status import judged_by_objective, oldest_known
 from flows.reporting.mirror_status import entries_of, wanted_tags
 from profiles.loader import load_profile
+from profiles.model.destination import STORE
 from registry_server.store.errors import StoreMissing
 from registry_server.store.maintenance.stats import stats
 from tasks.stored.images import StoredImages
@@ -62,7 +63,7 @@ class Summary:
 
 def counted(row: TagStatus) -> list[str]:
     """What a tag counts as."""
-    stored = bool(row.stored_digest)
+    stored = bool(row.stored_digest) and row.destination == STORE
     verified = row.verdict.startswith(VerdictOutcome.VERIFIED)
     kinds = {
         "images": stored and bool(row.reference),

@@ -6,7 +6,7 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.objects.storage_driver import StorageDriver
-from registry_server.store.remote_root import RemoteStorage
+from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.store import Store
 from tests.support.object_storage import ENVIRONMENT, running_s3
 
