@@ -34,6 +34,7 @@ WithPrefect = Annotated[
 def register(app: typer.Typer) -> None:
     app.command()(sync)
     app.command()(rerun)
+    app.command("copy")(copy)
     app.command()(up)
     app.command()(receive)
     app.command()(deploy)
@@ -129,6 +130,53 @@ def _of_rerun(first: str | None, second: str | None, by_option: Path | None) -> 
     if first is None:
         raise typer.BadParameter("no profile is given; write e.g. 'mirrorflow rerun profile.yaml'")
     return Path(first), second
+
+
+def copy(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="An image: registry/repository:tag, or with @sha256:….")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="DST", help="Where it goes; without a tag it keeps its own.")
+    ],
+    *,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            metavar="PROFILE",
+            envvar=PROFILE_VARIABLE,
+            help="A profile whose logins and policies are taken, and its settings for the two hosts.",
+        ),
+    ] = None,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this platform of an index, e.g. linux/amd64; may be repeated."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a tag that names something else there.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy one image from one registry to another, with its signatures and other referrers.
+
+    It goes through the steps of a sync, and leaves nothing on this machine. A registry without TLS is
+    written with http:// before it. Logins are those of docker and podman, unless a profile names others.
+    minAge does not hold.
+
+    Exit code 0: it is there; 1: it is not.
+    """
+    from flows.cli.copy_image import copy_image, is_copied, lines_of
+
+    base = load_to_ask(profile).profile if profile is not None else None
+    report = copy_image(source, target, base, force=force, platforms=platform or ())
+    if as_json:
+        print_json_list([report.to_json()])
+    else:
+        for line in lines_of(report, target):
+            out.print(line, markup=False)
+    _end(is_copied(report))
 
 
 def up(
