@@ -12,10 +12,11 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.engines.direct_engine import direct_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from flows.lifecycle.stop_signals import StopSignal
+    from profiles.lock_file import LockedImage
     from profiles.values.shard import Shard
     from tasks.results.report import Report
 
@@ -47,11 +48,12 @@ def run_direct(
     *,
     shard: Shard | None = None,
     stop: StopSignal | None = None,
+    locked: Mapping[str, LockedImage] | None = None,
 ) -> tuple[str, str]:
     """Mirror one registry entry, or a shard of it.
 
     The type and the message of the state that a Prefect run would end in.
-    `stop` as in `mirror_entry`.
+    `stop` and `locked` as in `mirror_entry`.
     """
     if stop is not None and stop.event.is_set():
         return "CANCELLED", "stopped"
@@ -59,7 +61,14 @@ def run_direct(
     try:
         display = _Terminal()
         report = mirror_entry(
-            profile, registry, only, engine=direct_engine, display=display, stop=stop, shard=shard
+            profile,
+            registry,
+            only,
+            engine=direct_engine,
+            display=display,
+            stop=stop,
+            shard=shard,
+            locked=locked,
         )
     except MirrorflowError as error:
         return "FAILED", str(error)

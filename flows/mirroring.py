@@ -26,10 +26,11 @@ from tasks.stored.pruning import prune
 from tasks.upstream.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from profiles.lock_file import LockedImage
     from profiles.model.profile import Profile
     from profiles.values.shard import Shard
     from registry_server.store.mirror_state.run_reports import Reports
@@ -76,11 +77,12 @@ def mirror_entry(
     display: Display,
     stop: StopSignal | None = None,
     shard: Shard | None = None,
+    locked: Mapping[str, LockedImage] | None = None,
 ) -> Report:
     """Run the DAG for one registry entry, or a shard of it, and write its report.
 
     Raises `MirrorflowError` at the start.
-    `stop`: what stops this run and others; without, the signals of this process.
+    `stop`: what stops this run and others; without, the signals of this process. `locked` as of `open_run`.
     """
     loaded = load_accepted(profile_path)
     profile = loaded.profile
@@ -89,7 +91,7 @@ def mirror_entry(
     with (
         nullcontext(stop) if stop else stop_on_signals() as sign,
         store.lease(),  # however long a blob takes, no garbage collector has it before its tag is there
-        open_run(limited, entry, store, only=only, stop=sign.event, shard=shard) as run,
+        open_run(limited, entry, store, only=only, stop=sign.event, shard=shard, locked=locked) as run,
         where_steps_run(run, profile, profile_path) as call,
         engine(run, call) as opened,
     ):

@@ -77,7 +77,7 @@ class RunKey:
 def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Call]:
     """How an engine has a step of this run carried out: in as many processes as there can be requests."""
     processes = min(profile.sync.processes, run.entry.req_concurrent)
-    if processes < 2:
+    if processes < 2 or run.locked:  # what a lock names is not worth telling other processes
         yield partial(run_step, run)
         return
     registry = run.entry.name

@@ -59,6 +59,8 @@ def wanted_repositories(run: MirrorRun) -> Catalog:
     Raises the upstream's error if the catalog was all there was to go by.
     """
     entry = run.entry
+    if run.locked:
+        return Catalog(tuple(choose_repositories(entry, {each.source for each in run.locked.values()})))
     if run.only:
         own = own_items(run.only, entry, run.shard)
         for item in sorted(run.only - own):

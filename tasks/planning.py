@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from profiles.lock_file import LockedImage
+from registry_server.oci.companion_tags import is_companion_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import Manifest, total_size
 from tasks.companions.fetching import with_companions
@@ -20,7 +22,7 @@ from tasks.upstream.errors import UpstreamSchema1
 from tasks.verify_signature import verify_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
@@ -53,7 +55,8 @@ class Plan:
 
     `to` is where the images go. `prune` are tags here that a run removes, because the upstream deleted them.
     `refused` are images that a policy will not admit, with the reason; known with `weigh` alone, because it
-    takes their signatures. `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is
+    takes their signatures. `taken` are all images that are in place or would come, without companions, with
+    the upstream's digests. `manifest_gets` are what a run would spend of an upstream's rate limit; `spent` is
     what planning cost.
     """
 
@@ -69,6 +72,7 @@ class Plan:
     refused: Mapping[str, str] = field(default_factory=dict)
     prune: tuple[str, ...] = ()
     to: tuple[str, ...] = ("store",)
+    taken: Mapping[str, LockedImage] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.images or self.prune)
@@ -208,7 +212,17 @@ def plan_entry(run: MirrorRun, *, weigh: bool = True) -> Plan:
         refused=refused,
         prune=tuple(str(each.name) for each in pruning.doomed if each.name in gone),
         to=run.entry.to,
+        taken=_taken(run, findings, {*left_out, *refused, *problems}),
     )
+
+
+def _taken(run: MirrorRun, findings: Iterable[Findings], without: Container[str]) -> dict[str, LockedImage]:
+    return {
+        str(name): LockedImage(run.entry.name, each.source.name, each.upstream_reference(name), digest)
+        for each in findings
+        for name, digest in each.upstream.items()
+        if str(name) not in without and not is_companion_tag(str(name.reference))
+    }
 
 
 def _judge(run: MirrorRun, image: Image) -> int:

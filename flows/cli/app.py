@@ -13,14 +13,15 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
-    bundle_commands,
     client_commands,
     cover_commands,
     mirror_commands,
     profile_commands,
+    service_commands,
     status_commands,
     store_commands,
 )
+from flows.cli.releasing import bundle_commands, release_commands
 from flows.cli.usage import PlainTyper
 from flows.reporting.console import complain, err
 from registry_server.oci.errors import MirrorflowError
@@ -62,8 +63,10 @@ def _options(
 _GROUPS = (
     profile_commands,
     mirror_commands,
+    service_commands,
     status_commands,
     store_commands,
+    release_commands,
     bundle_commands,
     client_commands,
     cover_commands,

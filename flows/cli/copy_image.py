@@ -40,7 +40,7 @@ _LOGIN: Final = {"tls_verify", "cert_dir", "token_services", "req_concurrent", "
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImagePlace:
     """An image of a registry. `reference` is a tag, a digest, or ""."""
 
     scheme: str
@@ -49,7 +49,7 @@ class Place:
     reference: str
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> ImagePlace:
         """`registry.example:5000/team/app:1`; https, unless `http://` is before it. Raises `InvalidName`."""
         scheme, found, rest = text.partition("://")
         scheme, rest = (scheme, rest) if found else ("https", text)
@@ -75,7 +75,7 @@ def copy_image(
     `base` is a profile whose logins, policies and settings of the two hosts are taken. Raises
     `InvalidName`, `ProfileInvalid`, `NotWanted`, and what opening a run raises.
     """
-    from_, into = Place.parse(source), Place.parse(target)
+    from_, into = ImagePlace.parse(source), ImagePlace.parse(target)
     if not from_.reference:
         raise InvalidName(f"{source!r} has neither tag nor digest; write e.g. '{source}:latest'")
     if ":" in from_.reference and into.reference not in ("", from_.reference):
@@ -118,7 +118,13 @@ def lines_of(report: Report, target: str) -> Iterator[str]:
 
 
 def _profile(
-    folder: Path, from_: Place, into: Place, base: Profile | None, *, force: bool, platforms: Sequence[str]
+    folder: Path,
+    from_: ImagePlace,
+    into: ImagePlace,
+    base: Profile | None,
+    *,
+    force: bool,
+    platforms: Sequence[str],
 ) -> Profile:
     """One registry entry, one destination, and a storage root that is thrown away."""
     rule = _rule(from_, into) | ({"platforms": {"only": [*platforms], "rewrite": True}} if platforms else {})
@@ -145,7 +151,7 @@ def _settings(sections: Sequence[RegistryEntry | DestinationEntry], url: Upstrea
     return {}
 
 
-def _rule(from_: Place, into: Place) -> dict[str, Any]:
+def _rule(from_: ImagePlace, into: ImagePlace) -> dict[str, Any]:
     keys = destination_keys(from_.repository, into.repository)
     if ":" in from_.reference:
         return keys | {"images": [f"{from_.repository}@{from_.reference}"]}

@@ -1,25 +1,22 @@
-"""Commands that mirror: sync, rerun, up, receive, deploy, demo."""
+"""Commands that mirror: sync, rerun, copy, demo."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.profile_argument import PROFILE_VARIABLE
-from flows.cli.profile_commands import Json, ProfilePath, Registries, load, load_to_ask
-from flows.reporting.console import err, out, print_json_list, say
+from flows.cli.profile_commands import Json, ProfilePath, Registries, load_to_ask
+from flows.reporting.console import complain, out, print_json_list, say
+
+if TYPE_CHECKING:
+    from profiles.loader import LoadedProfile
+    from profiles.model.registry_entry import RegistryEntry
 
 _INTERRUPTED = 130
-
-
-class WorkPoolType(StrEnum):
-    PROCESS = "process"
-    DOCKER = "docker"
-    KUBERNETES = "kubernetes"
 
 
 WithPrefect = Annotated[
@@ -35,14 +32,12 @@ def register(app: typer.Typer) -> None:
     app.command()(sync)
     app.command()(rerun)
     app.command("copy")(copy)
-    app.command()(up)
-    app.command()(receive)
-    app.command()(deploy)
     app.command()(demo)
 
 
 def sync(
     profile: ProfilePath,
+    *,
     registry: Registries = None,
     image: Annotated[
         list[str] | None,
@@ -54,6 +49,20 @@ def sync(
         ),
     ] = None,
     prefect: WithPrefect = False,
+    locked: Annotated[
+        bool,
+        typer.Option(
+            "--locked", help="Exactly the images and digests of the lock, and not what is upstream now."
+        ),
+    ] = False,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            "--lock",
+            metavar="FILE",
+            help="With `--locked`: the lock. Default: `mirrorflow.lock` beside the profile.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Copy everything that the profile wants into the store, once.
@@ -62,6 +71,9 @@ def sync(
     Uses the Prefect server of a running `mirrorflow up` or of PREFECT_API_URL; where there is none, it runs
     without. Ctrl-C stops it cleanly, and the next run goes on from there.
 
+    With --locked, tags move to the digests of the lock, also back to older ones; what the upstream no longer
+    has is an error. This runs without Prefect.
+
     Exit code 0: everything is in place; 1: something failed; 130: stopped.
     """
     from flows.entries import only_on_demand, selected_entries
@@ -69,6 +81,9 @@ def sync(
 
     loaded = load_to_ask(profile)
     entries = selected_entries(loaded.profile, registry)
+    if locked or lock:
+        _sync_locked(loaded, entries, lock, image, as_json=as_json)
+        return
     if not registry and (left := only_on_demand(loaded.profile)):
         say(f"only fetched on demand; --registry mirrors all of it: {', '.join(left)}")
     requests = [SyncRequest(entry, tuple(image or ())) for entry in entries]
@@ -80,6 +95,31 @@ def sync(
             order = [entry.name for entry in entries]  # they ran side by side
             print_json_list(sorted(reports, key=lambda report: order.index(str(report["registry"]))))
     _end(ended)
+
+
+def _sync_locked(
+    loaded: LoadedProfile,
+    entries: Sequence[RegistryEntry],
+    lock: Path | None,
+    image: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    from flows.cli.releasing.locks import lock_path, locked_requests, not_as_locked
+    from flows.orchestration.sync import sync_entries
+    from profiles.lock_file import LockFile
+
+    if image:
+        raise typer.BadParameter("--locked takes all images of the lock; drop --image")
+    requests = locked_requests(loaded.profile, LockFile.read(lock_path(loaded, lock)), entries)
+    reports: list[Mapping[str, Any]] = []
+    ended = sync_entries(loaded, requests, show=reports.append if as_json else None)
+    if as_json:
+        print_json_list(sorted(reports, key=lambda report: str(report["registry"])))
+    missed = list(not_as_locked(loaded.profile, requests)) if ended is not None else []
+    for line in missed:
+        complain(line)
+    _end(None if ended is None else ended and not missed)
 
 
 def rerun(
@@ -177,129 +217,6 @@ def copy(
         for line in lines_of(report, target):
             out.print(line, markup=False)
     _end(is_copied(report))
-
-
-def up(
-    profile: ProfilePath,
-    prefect_port: Annotated[
-        int | None, typer.Option(help="Port of the Prefect server and UI. Default: 4200, or a free one.")
-    ] = None,
-) -> None:
-    """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
-
-    A profile that changes on disk is applied. With PREFECT_API_URL set, that server is used. Ctrl-C stops
-    all of it.
-    """
-    from flows.supervisor.up import run_up
-
-    load(profile)
-    run_up(profile, prefect_port=prefect_port, console=err)
-
-
-def receive(
-    profile: ProfilePath,
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="Address to listen on. Default: http.onMiss.receiver.address."),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port", min=0, max=65535, help="Default: http.onMiss.receiver.port; 0: any that is free."
-        ),
-    ] = None,
-    url: Annotated[
-        str,
-        typer.Option(
-            "--url", metavar="URL", help="How registry servers reach it. Default: http://, its host and port."
-        ),
-    ] = "",
-    notifications: Annotated[
-        bool, typer.Option("--notifications", help="Take push notifications (sync.notifications) as well.")
-    ] = False,
-) -> None:
-    """Fetch what clients of registry servers miss (onDemand), without schedules and without a server.
-
-    Any number of receivers may run over one store, on any hosts: servers (`serve`, `up`) find them in the
-    store, or in http.onMiss.urls. Each repository belongs to one, and the others stand in for one that is
-    down. With PREFECT_API_URL set, their work is shown there.
-    """
-    from flows.receiver.standalone import ListenAddress, run_receiver
-
-    loaded = load_to_ask(profile).profile
-    run_receiver(profile, loaded, ListenAddress(address, port, url), notifications=notifications, say=say)
-
-
-def deploy(
-    profile: ProfilePath,
-    *,
-    work_pool: Annotated[
-        str | None,
-        typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
-    ] = None,
-    create_pool: Annotated[
-        WorkPoolType | None,
-        typer.Option(
-            "--create-pool",
-            help="Make a work pool of this type if there is none. The template for kubernetes has volumes.",
-        ),
-    ] = None,
-    job_variable: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--job-variable",
-            "-j",
-            metavar="NAME=VALUE",
-            help="A job variable for all entries, as image=… or env.HTTPS_PROXY=…; may be repeated. "
-            "It wins over `deployment.jobVariables` of the profile.",
-        ),
-    ] = None,
-    profile_block: Annotated[
-        str | None,
-        typer.Option(
-            "--profile-block",
-            metavar="NAME",
-            help="Keep the text of the profile in this block of the Prefect server: hosts need no file. The "
-            "files that it names (credentials, keys) are not copied.",
-        ),
-    ] = None,
-    git: Annotated[
-        str | None,
-        typer.Option(
-            "--git", metavar="URL", help="Each run takes the profile from a clone of this repository."
-        ),
-    ] = None,
-    branch: Annotated[
-        str | None, typer.Option("--branch", metavar="NAME", help="For --git. Default: the repository's.")
-    ] = None,
-    git_secret: Annotated[
-        str | None,
-        typer.Option(
-            "--git-secret",
-            metavar="NAME",
-            help="For --git: the Secret block of Prefect with the token for the repository.",
-        ),
-    ] = None,
-) -> None:
-    """Register the deployments with an existing Prefect server (PREFECT_API_URL).
-
-    Workers of the work pool then run them. It also registers automations that mark runs as crashed whose host
-    has died.
-    """
-    from flows.orchestration.work_pools.deploy import DeployRequest, deploy_profile
-    from flows.orchestration.work_pools.job_variables import parse_variables
-
-    request = DeployRequest(
-        work_pool=work_pool,
-        create_pool=create_pool.value if create_pool else None,
-        job_variables=parse_variables(job_variable or ()),
-        profile_block=profile_block,
-        git=git,
-        branch=branch,
-        git_secret=git_secret,
-    )
-    for line in deploy_profile(load(profile), request):
-        out.print(line, markup=False)
 
 
 def demo(

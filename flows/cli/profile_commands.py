@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,15 @@ Registries = Annotated[
     list[str] | None,
     typer.Option("--registry", "-r", metavar="NAME", help="Only this registry entry; may be repeated."),
 ]
+
+
+class PlanFormat(StrEnum):
+    """How a plan is shown."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -86,11 +96,14 @@ def check(
         out.print(line, markup=False)
 
 
-def schema() -> None:
+def schema(
+    lock: Annotated[bool, typer.Option("--lock", help="Of `mirrorflow.lock` instead of profiles.")] = False,
+) -> None:
     """Print the JSON Schema of profiles, for editors."""
+    from profiles import lock_file
     from profiles.docs.reference import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(lock_file.json_schema() if lock else json_schema(), indent=2))
 
 
 def starter() -> None:
@@ -126,6 +139,7 @@ def import_(
 
 def plan(
     profile: ProfilePath,
+    *,
     registry: Registries = None,
     as_json: Json = False,
     weigh: Annotated[
@@ -136,17 +150,33 @@ def plan(
             "Docker Hub, each of them counts as a pull; --no-bytes sends HEAD requests only.",
         ),
     ] = True,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            "--lock",
+            metavar="FILE",
+            help="Show as well what has changed since this lock was written. Default: `mirrorflow.lock` "
+            "beside the profile, if it is there.",
+        ),
+    ] = None,
+    markdown: Annotated[
+        PlanFormat, typer.Option("--format", help="`markdown`: tables for a pull request.")
+    ] = PlanFormat.TEXT,
 ) -> None:
     """Show what a sync would add, move and skip, and what it would cost. Changes nothing.
+
+    With a lock, show what has changed upstream since it was written.
 
     Exit code 0: nothing to do; 2: there are changes; 1: something could not be checked.
     """
     from flows.cli.check import stored_violations
     from flows.cli.plan import plan_entries
+    from flows.cli.releasing.locks import compared, found_lock, lock_lines, render_markdown
     from flows.entries import selected_entries
     from flows.reporting.report_tables import render_plans
 
     loaded = load_to_ask(profile)
+    locked = found_lock(loaded, lock)
     entries = selected_entries(loaded.profile, registry)
     if not as_json:
         say(
@@ -154,20 +184,23 @@ def plan(
             f"with {loaded.profile.storage.root_directory}"
         )
     plans = plan_entries(loaded.profile, entries, weigh=weigh)
+    differences = compared(plans, locked)
     if as_json:
-        print_json_list(each.to_json() for each in plans)
+        print_json_list(each.to_json() | differences.to_json(each.registry) for each in plans)
+    elif markdown is PlanFormat.MARKDOWN:
+        typer.echo("\n".join(render_markdown(plans, differences)))
     else:
         for line in render_plans(plans):
             out.print(line)
-        for text in stored_violations(loaded.profile):
+        for text in (*lock_lines(differences), *stored_violations(loaded.profile)):
             out.print(text, markup=False)
-    raise typer.Exit(_exit_code(plans))
+    raise typer.Exit(_exit_code(plans, changed=bool(differences)))
 
 
-def _exit_code(plans: list[Plan]) -> int:
+def _exit_code(plans: list[Plan], *, changed: bool) -> int:
     if any(each.problems for each in plans):
         return 1
-    return 2 if any(plans) else 0
+    return 2 if any(plans) or changed else 0
 
 
 def explain(

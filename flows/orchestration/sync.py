@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from flows.orchestration.deployment_runs import Run
     from profiles.loader import LoadedProfile
+    from profiles.lock_file import LockedImage
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
     from registry_server.store.store import Store
@@ -38,11 +39,15 @@ _SIDE_BY_SIDE: Final = 4  # registry entries
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """A registry entry to run, for all of it, for a shard, or for some images only."""
+    """A registry entry to run, for all of it, for a shard, or for some images only.
+
+    `locked`: exactly these images, with these digests, by their names here.
+    """
 
     entry: RegistryEntry
     only: tuple[str, ...] = ()
     shard: Shard | None = None
+    locked: Mapping[str, LockedImage] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -86,6 +91,8 @@ def sync_entries(
     """
     show = show or _print_report
     store = open_store(loaded.profile)
+    if any(request.locked for request in requests):  # deployments know no locks
+        return _run_side_by_side(loaded, store, requests, show)
     if not (prefect or _is_served(store) or os.environ.get("PREFECT_API_URL")):
         _say_served_elsewhere(store)
         return _run_side_by_side(loaded, store, requests, show)
@@ -118,7 +125,10 @@ def _run_side_by_side(
         run = partial(run_direct, loaded.path.absolute(), stop=stop)
         running = {
             threads.submit(
-                copy_context().run, partial(run, shard=request.shard), request.entry.name, request.only
+                copy_context().run,
+                partial(run, shard=request.shard, locked=request.locked),
+                request.entry.name,
+                request.only,
             ): request
             for request in requests
         }

@@ -28,8 +28,9 @@ from tasks.upstream.login.credential_sources import StandardCredentials
 from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from profiles.lock_file import LockedImage
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry, Sync
     from profiles.values.shard import Shard
@@ -123,6 +124,9 @@ class MirrorRun:
     now: Callable[[], float] = time.time  # unix seconds
     rehearsal: bool = False  # it looks, and writes nothing
     shard: Shard | None = None  # the part of the entry's repositories that it is about; None: all
+    locked: Mapping[str, LockedImage] = field(
+        default_factory=dict
+    )  # `only`, and the digest of each; or empty
     _counted: Counter[str] = field(default_factory=Counter)
     _counted_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -181,11 +185,13 @@ def open_run(
     lasting: bool = False,
     only_store: bool = False,
     shard: Shard | None = None,
+    locked: Mapping[str, LockedImage] | None = None,
 ) -> Iterator[MirrorRun]:
     """Connect one registry entry with the store; closes connections and threads at the end.
 
     `entry` has the limits of this run alone: those of a shard are its share (flows/processes.py).
     `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
+    `locked`: by their names here, the images to take, each with the digest that it has to have.
     `only_store`: whatever `to` says, it is about the store alone. Raises `DestinationFailed`, `StoreError`.
     """
     stop = stop or threading.Event()
@@ -217,12 +223,13 @@ def open_run(
             images,
             stop,
             lists,
-            frozenset(only),
+            frozenset(locked or only),
             live,
             recent=recent,
             verification=verification,
             sync=profile.sync,
             shard=shard,
+            locked=locked or {},
         )
     finally:
         images.close()

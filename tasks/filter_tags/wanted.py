@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from profiles.matching import listed_references
-from profiles.tag_filter import choose_tags, local_tag
+from profiles.tag_filter import choose_tags, local_tag, why_not_taken
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
@@ -15,6 +15,7 @@ from registry_server.oci.reference import ImageName, Tag
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.only import is_asked_for
 from tasks.run.values import Subject
+from tasks.upstream.errors import UpstreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,10 @@ Heads: TypeAlias = "dict[Reference, Head | MirrorflowError]"
 NO_TAG = "is not a tag by the rules of distribution-spec"
 NO_SUBJECT = "is a companion, and no rule takes the image that it belongs to"
 NOT_FOLLOWED = "is a companion, and syncLegacyCosignTags is false"
+
+
+class LockedImageGone(MirrorflowError):
+    """A lock names a digest that the upstream no longer has."""
 
 
 @dataclass(slots=True)
@@ -88,9 +93,25 @@ class Wanted:
     def ask(self, references: Iterable[Reference]) -> None:
         """One HEAD for each reference, however many rules want it. Raises `Stopped`."""
         ordered = sorted({reference for reference in references if reference not in self.heads})
-        head = self.run.upstream.head
-        self.heads.update(self.run.each(lambda reference: head(self.source.name, reference), ordered))
+        self.heads.update(self.run.each(self._head, ordered))
         self.run.check_stopped()  # a HEAD that was not made is no problem of its tag
+
+    def _head(self, reference: Reference) -> Head:
+        """What the upstream names so; where a lock says what that is, whether the upstream has it."""
+        locked = (
+            each
+            for each in self.run.locked.values()
+            if (each.source, each.reference) == (self.source.name, reference)
+        )
+        digest = next((each.digest for each in locked), None)
+        try:
+            return self.run.upstream.head(self.source.name, digest or reference)
+        except UpstreamNotFound as error:
+            if digest is None:
+                raise
+            raise LockedImageGone(
+                f"the upstream does not have {digest} any more, which the lock names"
+            ) from error
 
     def answered(self) -> Mapping[Reference, Head]:
         """Every reference that the upstream knows."""
@@ -118,7 +139,9 @@ class Wanted:
         self.dropped.add(reason, self.source.name, left)
 
     def _references(self, target: Target, tags: Sequence[str]) -> list[Reference]:
-        """The tags and digests that one rule keeps."""
+        """The tags and digests that one rule keeps, or that a lock names for it."""
+        if self.run.locked:
+            return self._locked_references(target)
         if target.rule.images:
             return list(listed_references(target.rule, self.source.name))
         choice = choose_tags(target.rule, tags, self.source.name)
@@ -128,6 +151,23 @@ class Wanted:
         for reason, found in dropped.items():
             self.dropped.add(reason, self.source.name, found)
         return [Tag(tag) for tag in choice.kept]
+
+    def _locked_references(self, target: Target) -> list[Reference]:
+        """Whatever other tags there are by now: `newest` does not count. The rest of the rule does, where one
+        takes the tag at all."""
+        names = (ImageName.parse(name) for name in self.run.locked)
+        found = [
+            each.upstream
+            for name, each in zip(names, self.run.locked.values(), strict=True)
+            if (each.source, name.repository) == (self.source.name, target.local)
+        ]
+        rules = [each.rule for each in self.source.targets if each.local == target.local]
+        return [
+            reference
+            for reference in found
+            if not why_not_taken(target.rule, self.source.name, reference)
+            or all(why_not_taken(rule, self.source.name, reference) for rule in rules)
+        ]
 
     def _is_asked_for(self, target: Target, reference: Reference) -> bool:
         separator = "@" if isinstance(reference, Digest) else ":"

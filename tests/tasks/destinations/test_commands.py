@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.cli.explain import explain_image
-from flows.cli.status import mirror_status
+from flows.reporting.mirror_status import mirror_status
 from profiles.loader import load_profile
 from tasks.planning import plan_entry
 from tests.support.push_target import PushTarget, push_target

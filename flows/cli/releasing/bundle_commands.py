@@ -65,7 +65,7 @@ def inventory(
     The list has tags and digests, and no content. The store remembers that it was given out.
     """
     from flows.cli.audit import signer_for
-    from flows.cli.bundles import write_inventory
+    from flows.cli.releasing.bundles import write_inventory
     from flows.entries import open_store
 
     store = open_store(load(profile).profile)
@@ -115,7 +115,7 @@ def create(
     `sha256sum -c SHA256SUMS` in DIR checks the copies of the files.
     """
     from flows.cli.audit import signer_for
-    from flows.cli.bundles import BundleOrder, create_bundle
+    from flows.cli.releasing.bundles import BundleOrder, create_bundle
     from flows.entries import open_store
 
     loaded = load(profile)
@@ -127,7 +127,7 @@ def create(
 
 def verify(profile: ProfilePath, folder: BundlePath) -> None:
     """Check a bundle: who signed it, every part, every digest. Needs no store, and changes nothing."""
-    from flows.cli.bundles import verify_bundle
+    from flows.cli.releasing.bundles import verify_bundle
 
     for line in verify_bundle(load(profile).profile, folder):
         say(line)
@@ -149,7 +149,7 @@ def apply(
 
     Exit code 0: all of it is here; 2: an image was refused; 1: nothing was applied, or not all.
     """
-    from flows.cli.bundles import apply_in_store
+    from flows.cli.releasing.bundles import apply_in_store
     from flows.entries import open_store
 
     loaded = load(profile).profile
@@ -175,7 +175,7 @@ def receipt(
     The side that creates bundles takes it as the inventory: `bundle create --for receipt.json`.
     """
     from flows.cli.audit import signer_for
-    from flows.cli.bundles import write_receipt
+    from flows.cli.releasing.bundles import write_receipt
     from flows.entries import open_store
 
     store = open_store(load(profile).profile, create=False)

@@ -1,0 +1,146 @@
+"""Commands that keep a mirror running: up, receive, deploy."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from flows.cli.profile_commands import ProfilePath, load, load_to_ask
+from flows.reporting.console import err, out, say
+
+
+class WorkPoolType(StrEnum):
+    PROCESS = "process"
+    DOCKER = "docker"
+    KUBERNETES = "kubernetes"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(receive)
+    app.command()(deploy)
+
+
+def up(
+    profile: ProfilePath,
+    prefect_port: Annotated[
+        int | None, typer.Option(help="Port of the Prefect server and UI. Default: 4200, or a free one.")
+    ] = None,
+) -> None:
+    """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
+
+    A profile that changes on disk is applied. With PREFECT_API_URL set, that server is used. Ctrl-C stops
+    all of it.
+    """
+    from flows.supervisor.up import run_up
+
+    load(profile)
+    run_up(profile, prefect_port=prefect_port, console=err)
+
+
+def receive(
+    profile: ProfilePath,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Address to listen on. Default: http.onMiss.receiver.address."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Default: http.onMiss.receiver.port; 0: any that is free."
+        ),
+    ] = None,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", metavar="URL", help="How registry servers reach it. Default: http://, its host and port."
+        ),
+    ] = "",
+    notifications: Annotated[
+        bool, typer.Option("--notifications", help="Take push notifications (sync.notifications) as well.")
+    ] = False,
+) -> None:
+    """Fetch what clients of registry servers miss (onDemand), without schedules and without a server.
+
+    Any number of receivers may run over one store, on any hosts: servers (`serve`, `up`) find them in the
+    store, or in http.onMiss.urls. Each repository belongs to one, and the others stand in for one that is
+    down. With PREFECT_API_URL set, their work is shown there.
+    """
+    from flows.receiver.standalone import ListenAddress, run_receiver
+
+    loaded = load_to_ask(profile).profile
+    run_receiver(profile, loaded, ListenAddress(address, port, url), notifications=notifications, say=say)
+
+
+def deploy(
+    profile: ProfilePath,
+    *,
+    work_pool: Annotated[
+        str | None,
+        typer.Option("--work-pool", metavar="POOL", help="The work pool whose workers run the flows."),
+    ] = None,
+    create_pool: Annotated[
+        WorkPoolType | None,
+        typer.Option(
+            "--create-pool",
+            help="Make a work pool of this type if there is none. The template for kubernetes has volumes.",
+        ),
+    ] = None,
+    job_variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--job-variable",
+            "-j",
+            metavar="NAME=VALUE",
+            help="A job variable for all entries, as image=… or env.HTTPS_PROXY=…; may be repeated. "
+            "It wins over `deployment.jobVariables` of the profile.",
+        ),
+    ] = None,
+    profile_block: Annotated[
+        str | None,
+        typer.Option(
+            "--profile-block",
+            metavar="NAME",
+            help="Keep the text of the profile in this block of the Prefect server: hosts need no file. The "
+            "files that it names (credentials, keys) are not copied.",
+        ),
+    ] = None,
+    git: Annotated[
+        str | None,
+        typer.Option(
+            "--git", metavar="URL", help="Each run takes the profile from a clone of this repository."
+        ),
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option("--branch", metavar="NAME", help="For --git. Default: the repository's.")
+    ] = None,
+    git_secret: Annotated[
+        str | None,
+        typer.Option(
+            "--git-secret",
+            metavar="NAME",
+            help="For --git: the Secret block of Prefect with the token for the repository.",
+        ),
+    ] = None,
+) -> None:
+    """Register the deployments with an existing Prefect server (PREFECT_API_URL).
+
+    Workers of the work pool then run them. It also registers automations that mark runs as crashed whose host
+    has died.
+    """
+    from flows.orchestration.work_pools.deploy import DeployRequest, deploy_profile
+    from flows.orchestration.work_pools.job_variables import parse_variables
+
+    request = DeployRequest(
+        work_pool=work_pool,
+        create_pool=create_pool.value if create_pool else None,
+        job_variables=parse_variables(job_variable or ()),
+        profile_block=profile_block,
+        git=git,
+        branch=branch,
+        git_secret=git_secret,
+    )
+    for line in deploy_profile(load(profile), request):
+        out.print(line, markup=False)
