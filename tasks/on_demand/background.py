@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tasks.on_demand.routing import Candidate
     from tasks.on_demand.work import Executor
 
-# A completion that was cut off without a word (its flow run crashed) does not block the next one for longer.
+# A completion that ended without a result (its flow run crashed) does not block the next one for longer.
 _SURELY_OVER = 600.0  # seconds
 
 
@@ -91,7 +91,7 @@ class BackgroundFetcher:
             return ""
 
     def _complete(self, candidate: Candidate, image: Image, blobs: tuple[Digest, ...] = ()) -> None:
-        """`blobs` are sure to be fetched: who asks for one of them before it begins waits for that."""
+        """`blobs` will be fetched: a request for one of them waits until it begins."""
         key = (image.local, image.reference, image.digest)
         if self._completing.age(key) < _SURELY_OVER:
             return

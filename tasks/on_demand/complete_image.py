@@ -61,7 +61,7 @@ def complete_image(
 ) -> Work:
     """The steps of a poll for one image whose manifest is here.
 
-    `claimed` hears which blobs are fetched, before they are; `then` is called when it is published.
+    `claimed` is told which blobs are fetched, before they are; `then` is called when it is published.
     """
     batch = Batch(run)
     name = str(image.name)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tasks.on_demand.work import Executor
     from tasks.run.values import Image
 
-PATIENCE = 2.0  # seconds that what is here waits for upstream, unless connectTimeout says otherwise
-FIRST_PATIENCE = 10.0  # seconds for a list that was never asked for, of something that is here
+REVALIDATION_SECONDS = 2.0  # that a client waits for the upstream where the store has an answer
+FIRST_LIST_SECONDS = 10.0  # the same for a list that was never asked for
 
 
 @dataclass
@@ -131,6 +131,6 @@ class OnDemandContext:
             upstreams.close()
 
 
-def patience_of(entry: RegistryEntry) -> float:
+def revalidation_seconds(entry: RegistryEntry) -> float:
     """Seconds that a client waits for the revalidation of what is here."""
-    return entry.connect_timeout if "connect_timeout" in entry.model_fields_set else PATIENCE
+    return entry.connect_timeout if "connect_timeout" in entry.model_fields_set else REVALIDATION_SECONDS

@@ -68,7 +68,7 @@ class PushedTags:
     """Thread-safe; returns at once, the work goes to the executor."""
 
     def __init__(self, context: OnDemandContext, synced: Callable[[RepositoryName, Tag], None]) -> None:
-        """`synced` hears of each tag that is in place as upstream has it."""
+        """`synced` is told of each tag that is in place as the upstream has it."""
         self._context = context
         self._synced = synced
         self._states: dict[object, _State] = {}

@@ -20,7 +20,7 @@ from tasks.context.verification import is_strict
 from tasks.manifests.reading import parsed
 from tasks.on_demand.answers import Local
 from tasks.on_demand.content_index import led
-from tasks.on_demand.context import FIRST_PATIENCE, patience_of
+from tasks.on_demand.context import FIRST_LIST_SECONDS, revalidation_seconds
 from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
 from tasks.on_demand.resolve import NOT_THERE
@@ -65,7 +65,7 @@ class ReferrerFetcher:
         self._subject = subject
         self._checked: TimedCache[Miss, None] = TimedCache(100_000, context.clock)
 
-    def answer(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def answer(self, miss: Miss, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         """Answers from the store, after a look upstream. Raises what upstream raises if nothing is here."""
         assert isinstance(miss.reference, Digest)
         following, age = tuple(filter(_follows, found)), self._checked.age(miss)
@@ -78,16 +78,16 @@ class ReferrerFetcher:
         if not takers:
             return Local()
         entry = takers[0].entry
-        if not held and (refused := self._subject(miss, found, patience)):
+        if not held and (refused := self._subject(miss, found, wait_seconds)):
             # A list, be it empty, is never 404; but what a policy refuses is refused.
             return Local() if refused.status == 404 else refused
         run = self._context.run_of(takers[0])
         body = lambda: self._bring(miss, takers)  # noqa: E731 - it is the question's answer
         future = self._context.asking.once(miss, run, "fetch_referrers", body, of=takers)
         if not held:
-            brought = self._context.bulkhead.result(future, patience, entry)
+            brought = self._context.bulkhead.result(future, wait_seconds, entry)
             return Local(entry.manifest_check_interval, brought.lacking)
-        wait = patience_of(entry) if age < float("inf") else min(patience, FIRST_PATIENCE)
+        wait = revalidation_seconds(entry) if age < float("inf") else min(wait_seconds, FIRST_LIST_SECONDS)
         try:
             brought = in_time(future, wait, entry, self._context.bulkhead)
         except NotChecked as reason:

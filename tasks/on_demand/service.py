@@ -1,7 +1,7 @@
 """Answering misses: what is fetched for a client now, and what is brought in behind it.
 
-Everything is coalesced: of equal questions one goes upstream, and all who asked hear its answer. A client
-that goes away cancels nothing.
+Everything is coalesced: of equal questions one is sent to the upstream, and all callers get its answer. A
+client that goes away cancels nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tasks.on_demand.answers import (
 )
 from tasks.on_demand.complete_image import Pending
 from tasks.on_demand.content_index import led
-from tasks.on_demand.context import OnDemandContext, patience_of
+from tasks.on_demand.context import OnDemandContext, revalidation_seconds
 from tasks.on_demand.early_refusal import early_refusal
 from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
@@ -103,17 +103,17 @@ class OnDemand:
         """Stop, and wait for the end."""
         self._context.close()
 
-    def answer(self, miss: Miss | TagPage, patience: float) -> Answer:
-        """What to tell the client, at most `patience` seconds from now (of what is here: sooner)."""
+    def answer(self, miss: Miss | TagPage, wait_seconds: float) -> Answer:
+        """What to tell the client, within `wait_seconds`; sooner where the store has an answer."""
         try:
             found = candidates(self._context.profile.sync, miss.repository)
             if not found:
                 return Local(NOT_OURS)
             if isinstance(miss, TagPage):
-                return self._tag_lists.answer(miss, found, patience)
-            return self._one(miss, found, patience)
+                return self._tag_lists.answer(miss, found, wait_seconds)
+            return self._one(miss, found, wait_seconds)
         except TimeoutError:
-            return still_busy(miss, patience)
+            return still_busy(miss, wait_seconds)
         except MirrorflowError as error:
             answer = refusal(miss, error)
             if answer.status in (403, 404) and isinstance(miss, Miss):
@@ -125,14 +125,14 @@ class OnDemand:
         absent = isinstance(miss, Miss) and self._absent.get(miss, younger_than=NEGATIVE)
         return None if absent else early_refusal(self._context, miss)
 
-    def _one(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def _one(self, miss: Miss, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         if miss.kind == "blob":
-            return self._blob(miss, found, patience)
+            return self._blob(miss, found, wait_seconds)
         if miss.kind == "referrers":
-            return self._referring.answer(miss, found, patience)
+            return self._referring.answer(miss, found, wait_seconds)
         if isinstance(miss.reference, Digest):
-            return self._by_digest(miss, found, patience)
-        return self._by_tag(miss, miss.reference, found, patience)
+            return self._by_digest(miss, found, wait_seconds)
+        return self._by_tag(miss, miss.reference, found, wait_seconds)
 
     def pushed(self, push: Push) -> int:
         """How many syncs come of it: they have begun. Raises `TooManyPushes`."""
@@ -157,7 +157,7 @@ class OnDemand:
 
     # A tag
 
-    def _by_tag(self, miss: Miss, tag: Tag, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def _by_tag(self, miss: Miss, tag: Tag, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         takers = self._takers_of_tag(found, miss.repository, tag)
         key = (miss.repository, tag)
         repository = self._store.repository(miss.repository)
@@ -179,7 +179,7 @@ class OnDemand:
             return _here(pending, fresh)
         if pending is None and held is None:
             absent = self._absent.get(miss, younger_than=NEGATIVE)
-            return absent or self._fetch_tag(miss, takers, patience)
+            return absent or self._fetch_tag(miss, takers, wait_seconds)
         return self._revalidate(miss, takers, held, pending)
 
     def _apply_policy(self, local: RepositoryName, tag: Tag) -> None:
@@ -190,13 +190,13 @@ class OnDemand:
             if self._context.images.is_due(local, tag):
                 sweep_repository(self._context.images, local, Swept())
 
-    def _fetch_tag(self, miss: Miss, takers: Route, patience: float) -> Answer:
+    def _fetch_tag(self, miss: Miss, takers: Route, wait_seconds: float) -> Answer:
         """Nothing is here: the client waits for upstream."""
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, None)
         if entry.on_demand_in_background and not future.done():
             return Refusal(404, "MANIFEST_UNKNOWN", f"{miss} is being fetched; try again later")
-        found = self._context.bulkhead.result(future, patience, entry)
+        found = self._context.bulkhead.result(future, wait_seconds, entry)
         return TheManifest(found.digest, entry.manifest_check_interval)
 
     def _revalidate(
@@ -206,7 +206,7 @@ class OnDemand:
         entry = takers.candidates[0].entry
         future = self._look(miss, takers.candidates, _record_of(pending) or held)
         try:
-            found = in_time(future, patience_of(entry), entry, self._context.bulkhead)
+            found = in_time(future, revalidation_seconds(entry), entry, self._context.bulkhead)
         except NotChecked as reason:
             return _here(pending, 0, str(reason))
         if found.manifest is None:
@@ -255,7 +255,7 @@ class OnDemand:
 
     # A manifest by digest
 
-    def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def _by_digest(self, miss: Miss, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         assert isinstance(miss.reference, Digest)
         lead = self._context.families.find_manifest(miss.repository, miss.reference, found)
         takers = Route(led(lead, found)) if lead else route_of(found, miss.reference)
@@ -265,13 +265,13 @@ class OnDemand:
         if absent:
             return absent
         future = self._look(miss, takers.candidates, None, lead)
-        found_here = self._context.bulkhead.result(future, patience, takers.candidates[0].entry)
+        found_here = self._context.bulkhead.result(future, wait_seconds, takers.candidates[0].entry)
         return TheManifest(found_here.image.digest)
 
-    def _subject(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Refusal | None:
+    def _subject(self, miss: Miss, found: tuple[Candidate, ...], wait_seconds: float) -> Refusal | None:
         """Bring what `miss` refers to: without it, be it for a policy, there are no referrers here either."""
         subject = Miss("manifest", miss.repository, miss.reference, miss.via)
-        answer = self._by_digest(subject, found, patience)
+        answer = self._by_digest(subject, found, wait_seconds)
         return answer if isinstance(answer, Refusal) else None
 
     # Upstream, once for all who ask the same
@@ -322,7 +322,7 @@ class OnDemand:
 
     # A blob
 
-    def _blob(self, miss: Miss, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def _blob(self, miss: Miss, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         assert isinstance(miss.reference, Digest)
         lead = self._context.families.find_blob(miss.repository, miss.reference, found)
         takers = led(lead, found) if lead else ()
@@ -333,7 +333,7 @@ class OnDemand:
         arriving, new = self._context.arrivals.expect(miss.repository, miss.reference)
         if new:
             self._context.finishing.copy(takers[0], lead, miss.repository)
-        self._context.bulkhead.result(arriving, patience, takers[0].entry)
+        self._context.bulkhead.result(arriving, wait_seconds, takers[0].entry)
         return TheBlob(lead.descriptor.size)
 
 

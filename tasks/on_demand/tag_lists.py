@@ -10,7 +10,7 @@ from profiles.tag_filter import choose_tags
 from registry_server.oci.errors import MirrorflowError, RepositoryUnknown
 from registry_server.oci.reference import Tag
 from tasks.on_demand.answers import Local, TheTags
-from tasks.on_demand.context import FIRST_PATIENCE, patience_of
+from tasks.on_demand.context import FIRST_LIST_SECONDS, revalidation_seconds
 from tasks.on_demand.limits.bulkhead import NotChecked, in_time
 from tasks.on_demand.limits.timed_cache import TimedCache
 from tasks.on_demand.resolve import NOT_THERE
@@ -48,7 +48,7 @@ class TagLists:
         """Another profile may have other rules."""
         self._lists = TimedCache(_MOST_LISTS, self._context.clock)
 
-    def answer(self, page: TagPage, found: tuple[Candidate, ...], patience: float) -> Answer:
+    def answer(self, page: TagPage, found: tuple[Candidate, ...], wait_seconds: float) -> Answer:
         """A page of the list, or that the store's list is the answer. Raises what upstream raises when
         nothing is here."""
         asked = [each for each in found if each.entry.tag_listing != "local"]
@@ -62,13 +62,13 @@ class TagLists:
                 page, run, "list_tags", lambda: self._list(lists, page.repository, asked), of=asked
             )
             known = lists.get(page.repository) is not None
-            wait = patience_of(entry) if known else min(patience, FIRST_PATIENCE)
+            wait = revalidation_seconds(entry) if known else min(wait_seconds, FIRST_LIST_SECONDS)
             bulkhead = self._context.bulkhead
             try:
                 listed = (
                     in_time(future, wait, entry, bulkhead)
                     if here
-                    else bulkhead.result(future, patience, entry)
+                    else bulkhead.result(future, wait_seconds, entry)
                 )
             except NotChecked as reason:
                 return Local(0, str(reason))

@@ -49,7 +49,7 @@ class Executor(Protocol):
 
 @dataclass(slots=True)
 class Answering(Generic[T]):
-    """A body whose first outcome somebody waits for: retries go on behind his back."""
+    """A body whose first outcome a client waits for. Retries go on after the client was answered."""
 
     body: Callable[[], T]
     first: Future[T] = field(default_factory=Future)

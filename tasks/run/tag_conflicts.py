@@ -22,7 +22,7 @@ def conflicting_source(
 ) -> str:
     """Why `source` does not get the tag, in words; "" when it does.
 
-    Without this the two would take turns, a poll each. Who asks for a tag on demand is answered the same way.
+    Without this each poll would move the tag to the other one. The same holds for tags on demand.
     """
     record = None if isinstance(reference, Digest) else repository.tag(reference)
     origin = record.origin if record else None

@@ -23,7 +23,7 @@ class Transfers:
         self._closed = False
 
     def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """`work` of every item, in order; who asked first comes first. `work` must not raise.
+        """`work` of every item, in order; earlier calls come first. `work` must not raise.
 
         Raises `CancelledError` once `close` was called.
 
@@ -61,7 +61,7 @@ class _Held:
 
 @dataclass(slots=True)
 class KeyedLocks:
-    """Who comes second for a key waits, and then finds what the first one did. Forgets keys nobody wants."""
+    """A lock for each key: a second caller waits, and then finds what the first one did. Unused keys go."""
 
     _held: dict[str, _Held] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -47,7 +47,7 @@ class SignatureSource(Protocol):
 
 
 class ReferrersByApi(Protocol):
-    """Who asks for referrers: the upstream itself, or a run that remembers what it has been told."""
+    """Where referrers are listed: the upstream itself, or a run that remembers its answers."""
 
     def referrers_by_api(self, repository: str, digest: Digest) -> Sequence[Descriptor] | None:
         """None where the registry does not have the API. Raises `UpstreamError`."""

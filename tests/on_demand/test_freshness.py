@@ -284,5 +284,5 @@ def test_who_says_how_long_a_connection_may_take_says_how_long_a_client_waits() 
     from profiles.model.registry_entry import RegistryEntry
 
     entry = {"urls": ["https://r"]}
-    assert context.patience_of(RegistryEntry.model_validate(entry)) == context.PATIENCE
-    assert context.patience_of(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0
+    assert context.revalidation_seconds(RegistryEntry.model_validate(entry)) == context.REVALIDATION_SECONDS
+    assert context.revalidation_seconds(RegistryEntry.model_validate(entry | {"connectTimeout": "7s"})) == 7.0

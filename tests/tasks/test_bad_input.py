@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LAYER = b"the layer of the sick image " * 100
 SICK = "apps/sick"
-# Nothing here is worth more patience: each is seconds.
+# A longer wait would show nothing more: each is seconds.
 SHORT: dict[str, Any] = {"responseHeaderTimeout": "300ms", "readTimeout": "300ms", "connectTimeout": "1s"}
 
 

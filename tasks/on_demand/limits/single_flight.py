@@ -1,4 +1,4 @@
-"""Of equal questions one goes upstream, and all who asked hear its answer."""
+"""Of equal questions one is sent to the upstream, and all callers get its answer."""
 
 from __future__ import annotations
 

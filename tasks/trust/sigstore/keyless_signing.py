@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TOKEN: Final = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the name of a variable, which cosign has as well
-_PATIENCE: Final = 60.0
+_TIMEOUT: Final = 60.0
 
 
 class IdentityUnusable(TrustError):
@@ -42,10 +42,10 @@ class KeylessFailed(TrustError):
 
 @dataclass(frozen=True, slots=True)
 class KeylessSigner:
-    """Signs with the identity of the process: in CI that of the job. `patience`: seconds for all answers."""
+    """Signs with the identity of the process: in CI that of the job. `timeout`: seconds for all answers."""
 
     config: ClientTrustConfig = field(repr=False)
-    patience: float = _PATIENCE
+    timeout: float = _TIMEOUT
 
     @classmethod
     def connect(cls, config: Path | None) -> KeylessSigner:
@@ -55,14 +55,14 @@ class KeylessSigner:
         """
         identity_token()  # a mistake is seen before the work
         if config is None:
-            return cls(_within(_PATIENCE, "the trust config of Sigstore", ClientTrustConfig.production))
+            return cls(_within(_TIMEOUT, "the trust config of Sigstore", ClientTrustConfig.production))
         with _blamed(str(config)):
             return cls(ClientTrustConfig.from_json(config.read_text(encoding="utf-8")))
 
     def bundle(self, statement: bytes) -> bytes:
         """An in-toto statement, signed: Sigstore bundle v0.3, JSON. Raises as `connect` does."""
         token = identity_token()  # anew: one lasts some minutes, and an audit may take longer
-        return _within(self.patience, "keyless signing", lambda: self._sign(token, statement))
+        return _within(self.timeout, "keyless signing", lambda: self._sign(token, statement))
 
     def _sign(self, token: IdentityToken, statement: bytes) -> bytes:
         context = SigningContext.from_trust_config(self.config)
@@ -87,7 +87,7 @@ def identity_token() -> IdentityToken:
 
 
 def _within(seconds: float, what: str, work: Callable[[], T]) -> T:
-    """sigstore's client waits for ever. Its thread is given up when it does, and ends with the process."""
+    """sigstore's client has no time limit. Its thread is abandoned after ours, and ends with the process."""
     done: list[T] = []
     failed: list[KeylessFailed] = []
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.upstream.options import RegistryOptions
 
 _LITTLE = 16 * 1024  # bytes: what stands in a redirect
-_PATIENCE = 1.0  # seconds for them
+_LITTLE_SECONDS = 1.0  # for reading so much
 
 USER_AGENT = f"mirrorflow/{metadata.version('mirrorflow')}"
 
@@ -200,7 +200,7 @@ def _close(response: httpx.Response) -> None:
     # What a broken connection says when it is closed adds nothing to what was raised.
     with suppress(httpx.HTTPError, OSError):
         if _is_nearly_read(response):
-            response.request.extensions["timeout"]["read"] = _PATIENCE
+            response.request.extensions["timeout"]["read"] = _LITTLE_SECONDS
             for _ in response.iter_raw():
                 pass
     with suppress(httpx.HTTPError, OSError):

@@ -1,4 +1,4 @@
-"""The 401 dance of the distribution specification, without any I/O (its "Token Authentication").
+"""Logging in to a registry after a 401, without any I/O (distribution-spec, "Token Authentication").
 
 `Authenticator.flow()` yields requests and is sent replies; whoever drives it does the network.
 """

@@ -184,7 +184,7 @@ def test_a_service_that_does_not_do_its_part_gives_no_bundle(
 ) -> None:
     service, made, words = WRONG[wrong]
     monkeypatch.setenv(TOKEN, identity_token())
-    signer = replace(KeylessSigner.connect(services.trust_config(tmp_path)), patience=2)
+    signer = replace(KeylessSigner.connect(services.trust_config(tmp_path)), timeout=2)
     setattr(services, service, made(services))
     with pytest.raises(KeylessFailed, match=words) as caught:
         signer.bundle(STATEMENT)
