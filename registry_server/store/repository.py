@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import (
@@ -23,9 +23,9 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.store import records
 from registry_server.store.closure import first_tag_on, manifests_below
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
-from registry_server.store.objects.objects import put_if_changed
+from registry_server.store.objects.objects import Conflict, put_if_changed, update
 from registry_server.store.pool.blob_pool import file_name
-from registry_server.store.repository_reader import RepositoryReader, held_manifests
+from registry_server.store.repository_reader import RepositoryReader, held_manifests, polls_in
 from registry_server.store.spool.incoming_blob import IncomingBlob, wait_for_turn
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import Tag
     from registry_server.store.records import PollRecord, TagRecord
     from registry_server.store.spool.incoming_files import IncomingFiles
-
-_POLLS: Final = "locks/polls"
 
 
 class Repository(RepositoryReader):
@@ -118,12 +116,24 @@ class Repository(RepositoryReader):
             if only_if is not None and not only_if(self._tag_record(tag)):
                 raise TagMoved(f"{self.name}:{tag} does not have the digest that the request requires")
             if missing := self._missing_of(record):
+                for digest in missing:
+                    self._pool.trash.forget(digest, self._blob_key(digest))
                 raise ClosureIncomplete(f"{self.name}:{tag}", missing)
             self._show_tag(tag, record)
 
     def _show_tag(self, tag: Tag, record: TagRecord) -> None:
-        self._let_go(tag, record.digest)
-        self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)), settled=True)
+        content = records.encode(records.tag_to_json(record))
+        if self._root.is_local:
+            self._let_go(tag, record.digest)
+            self._objects.put(self._tag_key(tag), content, settled=True)
+            return
+
+        def change(old: bytes | None) -> bytes:
+            self._let_go_of(records.decoded(old, records.tag_from_json), record.digest)
+            return content
+
+        # With a condition: whoever lost his turn without notice must not put an older image back.
+        update(self._objects, self._tag_key(tag), change, probably_new=True)
 
     @translated
     def delete_tag(self, tag: Tag) -> None:
@@ -165,7 +175,13 @@ class Repository(RepositoryReader):
             others = held_manifests(self) if needed else ()
             blobs = needed.difference(*(self._blobs_of(each) for each in others))
             # A manifest has a marker as a blob too where a mirror brought it.
-            self._objects.remove(*map(self._blob_key, (*blobs, *manifests)))
+            self._unmark([*blobs, *manifests])
+
+    def _unmark(self, digests: Iterable[Digest]) -> None:
+        keys = {digest: self._blob_key(digest) for digest in digests}
+        for digest, marker in keys.items():
+            self._pool.trash.forget(digest, marker)
+        self._objects.remove(*keys.values())
 
     def _blobs_of(self, digest: Digest) -> set[Digest]:
         """Nothing for a manifest that cannot be read."""
@@ -177,7 +193,9 @@ class Repository(RepositoryReader):
 
     def _let_go(self, tag: Tag, following: Digest | None = None) -> None:
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
-        record = self._tag_record(tag)
+        self._let_go_of(self._tag_record(tag), following)
+
+    def _let_go_of(self, record: TagRecord | None, following: Digest | None) -> None:
         if record is not None and record.digest != following:
             self._objects.renew(*map(self._manifest_key, record.roots))
 
@@ -213,28 +231,29 @@ class Repository(RepositoryReader):
                 self._known()
                 raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
             self._check_unneeded(digest, self.tag_records())
-            self._objects.remove(self._blob_key(digest))
+            self._unmark([digest])
 
     @translated
     def put_poll(self, record: PollRecord, *, keep: Container[str] = ()) -> None:
         """Remember a poll of this repository, which need not exist, beside those of the entries `keep`."""
-        with self._main.turns.alone(_POLLS):  # entries run side by side
-            record = record.beside(self.polls(), keep)
-            self._main.objects.put(self._poll_key, records.encode(records.poll_to_json(record)))
+
+        def change(old: bytes | None) -> bytes:  # entries run side by side
+            return records.encode(records.poll_to_json(record.beside(polls_in(old), keep)))
+
+        update(self._main.objects, self._poll_key, change)
 
     @translated
     def _incoming(
         self, descriptor: Descriptor, cancelled: Callable[[], bool], timeout: float | None
     ) -> IncomingBlob:
         files = self._incoming_files
-        fd = wait_for_turn(self._pool, files, descriptor, cancelled=cancelled, timeout=timeout)
+        while True:
+            fd = wait_for_turn(self._pool, files, descriptor, cancelled=cancelled, timeout=timeout)
+            # What the pool has may be on its way out: it is held on to, or fetched.
+            if fd is not None or self._pool.trash.adopt(descriptor.digest, self._blob_key(descriptor.digest)):
+                break
         mark = partial(self._mark_received, descriptor.digest)
         incoming = IncomingBlob(self._pool, files, descriptor, fd, mark)
-        if fd is None:
-            self._mark_received(descriptor.digest)
-            # Once more, now that the marker is there: a collector may have taken it in between.
-            there = self._pool.size(descriptor.digest) is not None
-            return incoming if there else self._incoming(descriptor, cancelled, timeout)
         try:
             incoming.resume()
         except BaseException:
@@ -247,19 +266,27 @@ class Repository(RepositoryReader):
         return self._root.incoming
 
     def _mark_received(self, digest: Digest) -> None:
-        self._objects.mark(self._blob_key(digest))
+        self._pool.trash.mark(self._blob_key(digest))
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
         key = self._manifest_key(descriptor.digest)
-        held = self._manifest_record(descriptor.digest)
-        if held is None or held.media_type != descriptor.media_type or not self._objects.renew(key):
-            record = descriptor.to_json() | {"pushed": time.time()}
-            record.pop("annotations", None)  # only the list of referrers shows them
-            self._objects.put(key, records.encode(record))
+        record = descriptor.to_json() | {"pushed": time.time()}
+        record.pop("annotations", None)  # only the list of referrers shows them
+        self._put_record(key, descriptor, records.encode(record))
         if manifest.subject is not None:
             folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
             entry = records.encode(descriptor.to_json())
             put_if_changed(self._objects, f"{folder}/{file_name(descriptor.digest)}", entry)
+
+    def _put_record(self, key: str, descriptor: Descriptor, content: bytes) -> None:
+        """One that says the same is only made young."""
+        if not self._root.is_local:
+            with contextlib.suppress(Conflict):  # most manifests are new: spare the look
+                self._objects.put(key, content, new=True)
+                return
+        held = self._manifest_record(descriptor.digest)
+        if held is None or held.media_type != descriptor.media_type or not self._objects.renew(key):
+            self._objects.put(key, content)
 
     def _turn(self, *, by_itself: bool) -> contextlib.AbstractContextManager[None]:
         """What is looked at before a tag appears is not deleted until it has appeared, and not after."""
@@ -282,28 +309,31 @@ class Repository(RepositoryReader):
 
     def _missing_of(self, record: TagRecord) -> list[Digest]:
         """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""
+        queue: list[Descriptor] = []
         for root in record.roots:
-            if self._manifest_record(root) is None:
+            found = self._manifest_record(root)
+            if found is None:
                 raise ManifestUnknown(f"there is no manifest {self.name}@{root} to be tagged")
+            queue.append(found)
         seen = set(record.sparse)
-        queue = [*record.roots]
         missing: list[Digest] = []
         while queue:
-            digest = queue.pop()
-            if digest not in seen:
-                seen.add(digest)
-                lacking, children = self._look_into(digest, seen)
+            descriptor = queue.pop()
+            if descriptor.digest not in seen:
+                seen.add(descriptor.digest)
+                lacking, children = self._look_into(descriptor, seen)
                 missing += lacking
                 queue += children
         return missing
 
-    def _look_into(self, digest: Digest, seen: set[Digest]) -> tuple[list[Digest], Iterable[Digest]]:
+    def _look_into(
+        self, descriptor: Descriptor, seen: set[Digest]
+    ) -> tuple[list[Digest], Iterable[Descriptor]]:
         """What one manifest lacks, and which manifests it has."""
-        descriptor, body = self.read_manifest(digest)
-        manifest = parse_manifest(body, descriptor.media_type)
+        manifest = parse_manifest(self.body_of(descriptor.digest), descriptor.media_type)
         lacking = [each.digest for each in self.missing(manifest) if each.digest not in seen]
-        children = (each.digest for each in manifest.manifests if self._manifest_record(each.digest))
-        return lacking, [child for child in children if child not in lacking]
+        children = (self._manifest_record(each.digest) for each in manifest.manifests)
+        return lacking, [child for child in children if child and child.digest not in lacking]
 
 
 def _check_digest(content: bytes, expected: Digest) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import BlobUnknown, ManifestUnknown, RepositoryUnknown
+from registry_server.oci.errors import BlobUnknown, ManifestUnknown, NotFound, RepositoryUnknown
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged, StoreError, translated
@@ -67,12 +67,16 @@ class RepositoryReader:
     def read_manifest(self, reference: Tag | Digest) -> tuple[Descriptor, bytes]:
         """The bytes are checked. Raises `ManifestUnknown`, `RepositoryUnknown`, `StoreDamaged`."""
         descriptor = self.find_manifest(reference).descriptor
-        body = self._manifest_body(descriptor.digest)
-        if body is None and self._pool.restore(descriptor.digest):
-            body = self._manifest_body(descriptor.digest)
+        return descriptor, self.body_of(descriptor.digest, reference)
+
+    def body_of(self, digest: Digest, reference: Tag | Digest | None = None) -> bytes:
+        """Of a manifest that was found here: checked, as of `read_manifest`."""
+        body = self._manifest_body(digest)
+        if body is None and self._pool.restore(digest):
+            body = self._manifest_body(digest)
         if body is None:
-            self._unknown_manifest(reference)
-        return descriptor, body
+            self._unknown_manifest(reference or digest)
+        return body
 
     @translated
     def find_blob(self, digest: Digest) -> StoredBlob:
@@ -85,7 +89,23 @@ class RepositoryReader:
 
     @translated
     def has_blob(self, digest: Digest) -> bool:
+        """Where markers suffice, damage of the pool is not seen here: scrub sees it."""
+        if self._pool.trash.marks_suffice:
+            return self._is_member(digest)
         return self._is_member(digest) and self._pool.size(digest) is not None
+
+    @translated
+    def small_blob(self, digest: Digest, *, at_most: int) -> bytes | None:
+        """The bytes of a blob or manifest, checked; None when it is larger, damaged or not here."""
+        held = self._pool.trash.recent(digest, self._blob_key(digest))
+        if held is not None:
+            return held
+        try:
+            if self.find_blob(digest).size > at_most:
+                return None
+            return self._manifest_body(digest)
+        except (NotFound, StoreDamaged):
+            return None
 
     @translated
     def pool_holds(self, digest: Digest) -> bool:
@@ -110,9 +130,24 @@ class RepositoryReader:
     @translated
     def missing(self, manifest: Manifest) -> list[Descriptor]:
         """The blobs and child manifests of `manifest` that this repository does not hold."""
+        if self._pool.trash.marks_suffice:
+            return self._unmarked(manifest)
         found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]
         children = {child.digest: child for child in manifest.manifests if not child.is_foreign}
         return found + [child for child in children.values() if not self._has_child(child)]
+
+    def _unmarked(self, manifest: Manifest) -> list[Descriptor]:
+        """As `missing`, with one look at the markers of all."""
+        children = [each for each in manifest.manifests if not each.is_foreign]
+        wanted = {file_name(each.digest) for each in (*manifest.blobs, *children)}
+        blobs = self._objects.present(f"{self._folder}/blobs", wanted)
+        # Manifests count as blobs too; an entry of an index may be a blob, unless its type says otherwise.
+        known = {file_name(each.digest) for each in children if each.media_type in media_types.MANIFESTS}
+        asked = known | (wanted - blobs)
+        manifests = self._objects.present(f"{self._folder}/manifests", asked) if asked else set()
+        there = (blobs - known) | manifests
+        found = [*manifest.blobs, *{child.digest: child for child in children}.values()]
+        return [each for each in found if file_name(each.digest) not in there]
 
     def tags(self, *, last: str = "", limit: int | None = None) -> list[Tag]:
         """In ASCII order, after `last`, at most `limit`. Raises `RepositoryUnknown`."""
@@ -180,7 +215,7 @@ class RepositoryReader:
     @translated
     def polls(self) -> tuple[PollRecord, ...]:
         """The last poll by each registry entry, the newest first; mostly that is one."""
-        return _polls(content_of(self._main.objects, self._poll_key))
+        return polls_in(content_of(self._main.objects, self._poll_key))
 
     @property
     def folder(self) -> str:
@@ -222,7 +257,7 @@ class RepositoryReader:
                 "remove that file, and it is fetched again"
             )
 
-        return self._objects.parsed(key, checked)
+        return self._objects.parsed(key, checked, immutable=True)
 
     def _is_member(self, digest: Digest) -> bool:
         return self._is_there(self._blob_key(digest)) or self._is_there(self._manifest_key(digest))
@@ -255,7 +290,8 @@ def _manifest_record(content: bytes) -> Descriptor | None:
     return records.decoded(content, records.descriptor_from_json)
 
 
-def _polls(content: bytes | None) -> tuple[PollRecord, ...]:
+def polls_in(content: bytes | None) -> tuple[PollRecord, ...]:
+    """The newest first; None: nothing was recorded."""
     last = records.decoded(content, records.poll_from_json)
     return (replace(last, others=()), *last.others) if last else ()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import ContentError, DigestMismatch, NotFound, SizeMismatch
+from registry_server.oci.errors import ContentError, DigestMismatch, SizeMismatch
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from registry_server.store.errors import translated
 from tasks.manifests.verdict_record import OWN_TYPE, is_own
@@ -23,6 +23,7 @@ from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamSchem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image
@@ -122,14 +123,7 @@ def blamed(run: MirrorRun, image: Image, digest: Digest) -> Iterator[None]:
 @translated
 def held_body(repository: Repository, digest: Digest) -> bytes | None:
     """A manifest that is in the pool and marked here; None when it is not, is damaged, or cannot be one."""
-    try:
-        found = repository.find_blob(digest)
-        if found.size > MAX_MANIFEST_BYTES:  # an index may name a layer of gigabytes
-            return None
-        body = found.read(found.size)
-    except (NotFound, FileNotFoundError):
-        return None
-    return body if Digest.of(body, digest.algorithm) == digest else None
+    return repository.small_blob(digest, at_most=MAX_MANIFEST_BYTES)  # an index may name a layer of gigabytes
 
 
 def fetch_small_blob(run: MirrorRun, image: Image, descriptor: Descriptor) -> bytes:

@@ -117,6 +117,7 @@ class _Collection:
         lease = self.root.turns.oldest_lease()
         limit = now if lease is None else min(now, lease - _SLACK)
         delay = self.options.retention.delay
+        limit = min(limit, now - self.root.pool.trash.spared_seconds)
         return AgeLimits(
             now,
             young=min(now - self.options.delay, limit),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
 
 Item = TypeVar("Item")
-_BATCH: Final = 500  # blobs that go into the trash, or out of it, in one step
+_BATCH: Final = 200  # blobs that go into the trash, or out of it, in one step
 Pinned = Mapping[str, Collection[str]]
 
 

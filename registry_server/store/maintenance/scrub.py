@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import records
 from registry_server.store.errors import StoreError, translated
@@ -194,10 +194,19 @@ def _missing_in(repository: Repository, tag: Tag, record: TagRecord) -> Iterator
         if descriptor.digest in seen:
             continue
         seen.add(descriptor.digest)
-        if not repository.has_blob(descriptor.digest):
+        if not _is_here(repository, descriptor.digest):
             yield MissingContent(repository.name, tag, record, descriptor, is_manifest)
         elif is_manifest:
             queue += _parts(repository, descriptor)
+
+
+def _is_here(repository: Repository, digest: Digest) -> bool:
+    """Looked at in the pool as well, whatever its markers say."""
+    try:
+        repository.find_blob(digest)
+    except NotFound:
+        return False
+    return True
 
 
 def _parts(repository: Repository, descriptor: Descriptor) -> list[tuple[Descriptor, bool]]:

@@ -20,7 +20,7 @@ from registry_server.store.filesystem.stat_cache import StatCache
 from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from registry_server.store.filesystem.disk import Disk
 
@@ -48,7 +48,13 @@ class FolderObjects:
         content = files.read(self._base + key)
         return None if content is None else StoredObject(content, _version(content))
 
-    def parsed(self, key: str, parse: Callable[[bytes], Value | None]) -> Value | None:
+    def parsed(
+        self,
+        key: str,
+        parse: Callable[[bytes], Value | None],
+        *,
+        immutable: bool = False,  # noqa: ARG002 - a stat takes no time, and sees damage
+    ) -> Value | None:
         return self._cache.file(self._base + key, parse)
 
     def look(self, key: str) -> ObjectInfo | None:
@@ -58,8 +64,11 @@ class FolderObjects:
             return None
         return ObjectInfo(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
-    def present(self, *keys: str) -> set[str]:
-        return {key for key in keys if files.is_file(self._base + key)}
+    def infos(self, *keys: str) -> dict[str, ObjectInfo]:
+        return {key: found for key in keys if (found := self.look(key))}
+
+    def present(self, folder: str, names: Collection[str]) -> set[str]:
+        return {name for name in names if files.is_file(f"{self._base}{folder}/{name}")}
 
     def contents(self, folder: str) -> Iterator[tuple[str, bytes]]:
         with files.open_folder(self._base + folder) as fd:

@@ -27,7 +27,7 @@ from registry_server.store.objects.conditional_put import ConditionalPut
 from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from obstore import GetOptions
 
@@ -44,6 +44,7 @@ _PARTS_AT_ONCE: Final = 4
 _MOST_PARTS: Final = 9_000  # S3 takes 10,000
 _LARGEST_RENEWED: Final = 16 << 20
 _AT_A_TIME: Final = 1_000  # keys that one request removes
+_LISTED: Final = 1_000  # names that one request lists
 _CLOCK: Final = "clock"
 
 
@@ -77,10 +78,15 @@ class ObjectStorage:
 
         return self._bucket.ask(key, whole)
 
-    def parsed(self, key: str, parse: Callable[[bytes], Value | None]) -> Value | None:
+    def parsed(
+        self, key: str, parse: Callable[[bytes], Value | None], *, immutable: bool = False
+    ) -> Value | None:
         """See `Objects`: a GET that is answered without a body where the object is as before."""
         with self._lock:
             version, held, _ = self._values.get(key, ("", None, 0))
+        if immutable and held is not None:
+            known: Value | None = held
+            return known
         options: GetOptions | None = {"if_none_match": version} if version else None
 
         def read(client: Client) -> StoredObject:
@@ -103,9 +109,21 @@ class ObjectStorage:
         """See `Objects`."""
         return self._bucket.ask(key, lambda client: info_of(client.head(key)))
 
-    def present(self, *keys: str) -> set[str]:
+    def infos(self, *keys: str) -> dict[str, ObjectInfo]:
         """See `Objects`."""
-        return {key for key, found in zip(keys, self._bucket.each(self.look, keys), strict=True) if found}
+        found = self._bucket.each(self.look, keys)
+        return {key: info for key, info in zip(keys, found, strict=True) if info}
+
+    def present(self, folder: str, names: Collection[str]) -> set[str]:
+        """See `Objects`: one page of the listing, and a HEAD for each that comes after it."""
+        if len(names) < 3:
+            return set(map(_last, self.infos(*(f"{folder}/{name}" for name in names))))
+        page = [_last(key) for key, _ in islice(self._bucket.directly_in(folder), _LISTED)]
+        listed = {*page}
+        after = [name for name in names if name > page[-1]] if len(page) == _LISTED else []
+        return {name for name in names if name in listed} | set(
+            map(_last, self.infos(*(f"{folder}/{name}" for name in after)))
+        )
 
     def contents(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """See `Objects`."""

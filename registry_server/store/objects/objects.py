@@ -11,14 +11,15 @@ a whole; a reader sees the old or the new content, never a part.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from registry_server.store.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 Value = TypeVar("Value")
+_TRIES: Final = 20
 
 
 class Conflict(StoreError):
@@ -71,11 +72,14 @@ class Objects(Protocol):
         """A whole small object; None when there is none."""
         ...
 
-    def parsed(self, key: str, parse: Callable[[bytes], Value | None]) -> Value | None:
+    def parsed(
+        self, key: str, parse: Callable[[bytes], Value | None], *, immutable: bool = False
+    ) -> Value | None:
         """What `parse` makes of an object: the same value again for as long as the object is the same.
 
         A cheap question must decide that: a stat, a conditional GET. `parse` always makes the same of the
         same bytes, and what it raises is passed on. None: there is no object, or `parse` gave None.
+        `immutable`: the content is named by its digest; object storage is not asked about it again.
         """
         ...
 
@@ -83,8 +87,12 @@ class Objects(Protocol):
         """What is known of an object without reading it; None when there is none."""
         ...
 
-    def present(self, *keys: str) -> set[str]:
-        """Those of the keys that there are objects of."""
+    def infos(self, *keys: str) -> dict[str, ObjectInfo]:
+        """What is known of these, by their keys; what is not there is left out."""
+        ...
+
+    def present(self, folder: str, names: Collection[str]) -> set[str]:
+        """Those of the names that there are objects of directly in the folder. Object storage asks once."""
         ...
 
     def contents(self, folder: str) -> Iterator[tuple[str, bytes]]:
@@ -195,6 +203,26 @@ class Objects(Protocol):
     def now(self) -> float:
         """Unix seconds by the clock of `ObjectInfo.modified`. May write."""
         ...
+
+
+def update(
+    objects: Objects, key: str, change: Callable[[bytes | None], bytes], *, probably_new: bool = False
+) -> None:
+    """Put what `change` makes of the content, None where there is none: again, if another writer was faster.
+
+    `probably_new`: it is not read first. Raises `Conflict` when others are faster again and again.
+    """
+    held = None if probably_new else objects.get(key)
+    for _ in range(_TRIES):
+        content = change(None if held is None else held.content)
+        try:
+            return objects.put(
+                key, content, new=held is None, instead_of=None if held is None else held.version
+            )
+        except Conflict as error:
+            conflict = error
+            held = objects.get(key)
+    raise conflict
 
 
 def content_of(objects: Objects, key: str) -> bytes | None:

@@ -56,15 +56,32 @@ class Trash(Protocol):
 
     has_content: bool
     """Whether what is missing in the pool may be here."""
+    spared_seconds: float
+    """What is younger than that is not to be collected: writers rely on it without a look."""
+    marks_suffice: bool
+    """Whether what is marked is in the pool for certain, so that a marker alone answers for its blob."""
 
     def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
         """Put content into the pool, and call `mark`, which marks it: a collector sees that in time."""
+        ...
+
+    def mark(self, marker: str) -> None:
+        """Mark a blob that was brought a moment ago."""
+        ...
+
+    def forget(self, digest: Digest, marker: str) -> None:
+        """Remember no more that this was put and marked."""
+        ...
+
+    def recent(self, digest: Digest, marker: str) -> bytes | None:
+        """What this process has put and marked a moment ago, where it remembers that. Asks nobody."""
         ...
 
     def adopt(self, digest: Digest, marker: str) -> bool:
         """Put the marker of a blob that the pool has; False when it has not, and nothing is marked then.
 
         A collector that looks at the markers after taking the blob sees this one, or the blob is gone here.
+        What this process marked a moment ago may be answered from memory: `forget` where that was wrong.
         """
         ...
 

@@ -12,7 +12,10 @@ when it began, so that no tombstone is for them, unless it takes longer than the
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
+
+from cachetools import TTLCache
 
 from registry_server.store.pool.blob_pool import Trashed, blob_key, digest_of, file_name
 
@@ -25,27 +28,59 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "trash"
 _POOL: Final = "blobs"  # the turn
+_RECENT_SECONDS: Final = 60.0
+_RECENT_BYTES: Final = 32 << 20
+_MOST_MARKERS: Final = 100_000
 
 
 class Tombstones:
     """`Trash` of a storage root in object storage. Methods raise `StoreError`."""
 
     has_content = False
+    marks_suffice = True
 
-    def __init__(self, objects: Objects, turns: Turns) -> None:
+    def __init__(self, objects: Objects, turns: Turns, *, recent_seconds: float = _RECENT_SECONDS) -> None:
+        """What this process put or marked so many seconds ago is not asked about again."""
         self._objects, self._turns = objects, turns
+        self.spared_seconds = 2 * recent_seconds
+        self._lock = threading.Lock()
+        self._marked = TTLCache[str, bool](_MOST_MARKERS, recent_seconds)
+        self._contents = TTLCache[str, bytes](_RECENT_BYTES, recent_seconds, getsizeof=len)
 
     def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
+        with self._lock:
+            is_there = digest in self._contents
         with self._turns.among_others(_POOL):
-            self._objects.put(blob_key(digest), content, immutable=True)
+            if not is_there:
+                self._objects.put(blob_key(digest), content, immutable=True)
             mark()
+        with self._lock:
+            if not is_there and len(content) <= _RECENT_BYTES:
+                self._contents[digest] = content
+
+    def mark(self, marker: str) -> None:
+        self._objects.mark(marker)
+        with self._lock:
+            self._marked[marker] = True
+
+    def forget(self, digest: Digest, marker: str) -> None:
+        with self._lock:
+            self._marked.pop(marker, None)
+            self._contents.pop(digest, None)
+
+    def recent(self, digest: Digest, marker: str) -> bytes | None:
+        with self._lock:
+            return self._contents.get(digest) if marker in self._marked else None
 
     def adopt(self, digest: Digest, marker: str) -> bool:
+        with self._lock:
+            if marker in self._marked:
+                return True
         with self._turns.among_others(_POOL):
             if self._objects.look(blob_key(digest)) is None:
                 return False
             self._objects.remove(_key(digest))
-            self._objects.mark(marker)
+            self.mark(marker)
         return True
 
     def give_back(self, digest: Digest) -> bool:
@@ -76,27 +111,32 @@ class Tombstones:
         with self._turns.alone(_POOL):
             told = dict(self._objects.walk(_FOLDER))
             gone = [each for each in content if f"{_FOLDER}/{each.key}" in told]
-            going = dict(self._old_blobs(gone, told))
+            going = self._old_blobs(gone, told)
+            # Once more: a turn can be lost without notice, and then somebody may have taken one away.
+            still = {key for key, _ in self._objects.walk(_FOLDER)}
+            going = {blob: found for blob, found in going.items() if found[0] in still}
             self._objects.remove(*going)
             # After the blobs: killed in between, the next collection goes on.
             self._objects.remove(*(f"{_FOLDER}/{each.key}" for each in gone))
-        return sum(going.values())
+        return sum(size for _, size in going.values())
 
     def tidy(self) -> None:
         """A folder without objects is none."""
 
     def size(self, content: Sequence[Trashed]) -> int:
-        found = (self._objects.look(blob_key(each.digest)) for each in content if each.digest)
-        return sum(each.size for each in found if each)
+        found = self._objects.infos(*(blob_key(each.digest) for each in content if each.digest))
+        return sum(each.size for each in found.values())
 
     def _old_blobs(
         self, content: Sequence[Trashed], told: dict[str, ObjectInfo]
-    ) -> Iterator[tuple[str, int]]:
-        """Key and size of what was not put again since its tombstone was."""
-        for each in content:
-            blob = each.digest and self._objects.look(blob_key(each.digest))
-            if each.digest and blob and blob.modified < told[f"{_FOLDER}/{each.key}"].modified:
-                yield blob_key(each.digest), blob.size
+    ) -> dict[str, tuple[str, int]]:
+        """Tombstone and size by the key of a blob, of those that were not put again since."""
+        tombstones = {blob_key(each.digest): f"{_FOLDER}/{each.key}" for each in content if each.digest}
+        return {
+            key: (tombstones[key], info.size)
+            for key, info in self._objects.infos(*tombstones).items()
+            if info.modified < told[tombstones[key]].modified
+        }
 
 
 def _key(digest: Digest) -> str:

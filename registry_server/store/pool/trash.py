@@ -34,12 +34,23 @@ class FolderTrash:
         self._folder = f"{disk.root}/trash"
 
     has_content = True
+    spared_seconds = 0.0
+    marks_suffice = False  # a collector, or who damages the store, may be faster than the look
 
     def put(self, digest: Digest, content: bytes, mark: Callable[[], object]) -> None:
         """Twice: a collector that had not seen the mark may have taken it away in between."""
         self._put(digest, content)
         mark()
         self._put(digest, content)
+
+    def mark(self, marker: str) -> None:
+        self._disk.mark(f"{self._disk.root}/{marker}")
+
+    def forget(self, digest: Digest, marker: str) -> None:
+        """Nothing is remembered."""
+
+    def recent(self, digest: Digest, marker: str) -> bytes | None:  # noqa: ARG002 - to read a file is as fast
+        return None
 
     def adopt(self, digest: Digest, marker: str) -> bool:
         """The intent is on record before the look, so that a collector sees the one or the other.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registry_server.store.spool.incoming_files import IncomingFiles
 
 _POLL_SECONDS: Final = 0.05
+_LATER: Final[int | None] = -1  # no descriptor: somebody else has the turn
 
 
 class IncomingBlob:
@@ -55,6 +56,8 @@ class IncomingBlob:
     @translated
     def resume(self) -> None:
         """Hash what a predecessor left; take the blob in at once when it turns out to be whole."""
+        if self.complete:
+            return
         fd, size = self._open(), self.descriptor.size
         os.fchmod(fd, 0o600)
         there = os.fstat(fd).st_size
@@ -159,11 +162,9 @@ def wait_for_turn(
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         if not files.is_being_written(descriptor.digest):  # while it is, the pool need not be asked
-            if _is_in(pool, descriptor):
-                return None
-            fd = _try_turn(pool, files, descriptor)
-            if fd is not None:
-                return fd
+            turn = _try_turn(pool, files, descriptor)
+            if turn is not _LATER:
+                return turn
         if cancelled():
             raise WaitCancelled(f"cancelled while another writer was filling {descriptor.digest}")
         if deadline is not None and time.monotonic() >= deadline:
@@ -183,19 +184,22 @@ def _is_in(pool: Pool, descriptor: Descriptor) -> bool:
 
 
 def _try_turn(pool: Pool, files: IncomingFiles, descriptor: Descriptor) -> int | None:
+    """The locked file, None for a blob that is in the pool, or `_LATER`."""
     path = files.path(descriptor.digest)
-    fd = files.open(descriptor.digest)
+    fd, found = files.open(descriptor.digest), _LATER
     try:
         # Moved into the pool, or thrown away, between our open and our lock: look again.
         if try_lock(fd) and is_same_file(fd, path):
-            if not _is_in(pool, descriptor) and _is_ours(fd):
+            is_in = _is_in(pool, descriptor)
+            if not is_in and _is_ours(fd):
                 return fd
             remove(path)
+            found = None if is_in else _LATER
     except BaseException:
         os.close(fd)
         raise
     os.close(fd)
-    return None
+    return found
 
 
 def _is_ours(fd: int) -> bool:

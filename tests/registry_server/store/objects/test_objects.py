@@ -206,7 +206,8 @@ def test_no_increment_of_a_counter_is_lost(objects: Objects) -> None:
 def test_marks_are_made_where_they_are_not_there(objects: Objects) -> None:
     objects.put("m/2", b"")
     objects.mark("m/1", "m/2", "m/3")
-    assert objects.present("m/1", "m/2", "m/3", "m/4") == {"m/1", "m/2", "m/3"}
+    assert objects.present("m", ["1", "2", "3", "4"]) == {"1", "2", "3"}
+    assert objects.infos("m/3", "m/4").keys() == {"m/3"}
 
 
 def test_what_is_renewed_is_young_and_as_it_was(objects: Objects) -> None:
