@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from flows.demo.sample_images import layer
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
+from tests.clients.conftest import optional_program
 from tests.registry_server.http.pushing import begin, finish, patch, until
 from tests.several_servers.hosts import two_hosts
 from tests.several_servers.programs import serving
+from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +125,38 @@ def test_a_server_is_killed_in_mid_chunk_and_the_other_goes_on_from_what_was_ack
             assert finish(client, _at(second, location), Digest.of(CONTENT)).status_code == 201
             assert client.get(f"{second}/v2/{NAME}/blobs/{Digest.of(CONTENT)}").content == CONTENT
     assert list((tmp_path / "store/uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("client", ["skopeo", "crane", "oras", "regctl"])
+def test_clients_come_back_with_what_they_were_told(tmp_path: Path, client: str) -> None:
+    """On a shared file system a Location has a query, and the digest is added to it."""
+    program = optional_program(client)
+    with running_registry(tmp_path / "source") as source, two_hosts(tmp_path) as hosts:
+        maker = source.maker("library/nginx")
+        maker.tag(maker.image([layer("base", 300_000)]), "1")
+        Store.open(tmp_path / "shared/store")
+        server, url = serving(profile(tmp_path, hosts[0] / "store", "uncached"))
+        with server:
+            names = [f"{source.host}/library/nginx:1", f"{urlsplit(url).netloc}/{NAME}:1"]
+            done = subprocess.run(
+                COPY[client](program, *names), capture_output=True, text=True, check=False, timeout=120
+            )
+            assert done.returncode == 0, done.stderr
+            pushed = httpx.get(f"{url}/v2/{NAME}/manifests/1")
+            assert pushed.content == source.client.get("/v2/library/nginx/manifests/1").content
+
+
+COPY: dict[str, Callable[[str, str, str], list[str]]] = {
+    "skopeo": lambda program, source, target: [
+        program, "copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+        f"docker://{source}", f"docker://{target}",
+    ],
+    "crane": lambda program, source, target: [program, "copy", "--insecure", source, target],
+    "oras": lambda program, source, target: [
+        program, "cp", "--from-plain-http", "--to-plain-http", source, target,
+    ],
+    "regctl": lambda program, source, target: [
+        program, "--host", f"reg={source.partition('/')[0]},tls=disabled",
+        "--host", f"reg={target.partition('/')[0]},tls=disabled", "image", "copy", source, target,
+    ],
+}  # fmt: skip
