@@ -12,6 +12,7 @@ from flows.client_config.generate import mirror_of
 from flows.doctor.example_images import stored_example
 from flows.doctor.findings import Subject
 from flows.doctor.machine import MachineCheck, open_store
+from flows.doctor.receivers import ReceiversCheck, is_of
 from flows.doctor.server import ServerCheck
 from flows.doctor.upstream import UpstreamCheck
 from tasks.upstream.login.credential_sources import StandardCredentials
@@ -55,7 +56,8 @@ def build_checks(
         UpstreamCheck(entry, url, credentials, store, image) for entry in entries for url in entry.urls
     )
     server = _server_check(profile, store, address, cert_dir)
-    return [MachineCheck(profile, environment), server, *upstreams]
+    receivers = [ReceiversCheck(profile, store)] if is_of(profile) else []
+    return [MachineCheck(profile, environment), server, *receivers, *upstreams]
 
 
 @dataclass(frozen=True, slots=True)
