@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -124,6 +125,14 @@ def deploy(
             help="For --git: the Secret block of Prefect with the token for the repository.",
         ),
     ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="FILE",
+            help="Write a prefect.yaml for `prefect deploy --all`, and its automations. Asks no server.",
+        ),
+    ] = None,
 ) -> None:
     """Register the deployments with an existing Prefect server (PREFECT_API_URL).
 
@@ -141,6 +150,7 @@ def deploy(
         git=git,
         branch=branch,
         git_secret=git_secret,
+        write=write,
     )
     for line in deploy_profile(load(profile), request):
         out.print(line, markup=False)

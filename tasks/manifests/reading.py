@@ -23,7 +23,6 @@ from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamSchem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import Image

@@ -19,6 +19,7 @@ from flows.settings import client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -36,7 +37,8 @@ class DeployRequest:
     """What a user asks for beside the profile.
 
     `job_variables` are for all entries; `create_pool` is the type of a pool that is made if there is none.
-    The profile is where `profile_block` or `git` says, or else under its path on each host.
+    The profile is where `profile_block` or `git` says, or else under its path on each host. `write` is the
+    file that the deployments are written to, instead of to a server.
     """
 
     work_pool: str | None = None
@@ -46,6 +48,7 @@ class DeployRequest:
     git: str | None = None
     branch: str | None = None
     git_secret: str | None = None
+    write: Path | None = None
 
     def source(self, loaded: LoadedProfile) -> ProfileSource:
         """Raises `DeploymentError` where the request is contradictory, or the profile does not fit it."""
@@ -56,11 +59,17 @@ class DeployRequest:
             "--job-variable": self.job_variables,
             "--profile-block": self.profile_block,
             "--git": self.git,
+            "--write": self.write,
         }
         if self.work_pool is None and (used := [name for name, value in needs_pool.items() if value]):
             raise DeploymentError(f"{used[0]} is for workers: name their work pool with --work-pool POOL")
         if not self.git and (self.branch or self.git_secret):
             raise DeploymentError("--branch and --git-secret belong to --git URL")
+        if self.write and (self.profile_block or self.create_pool):
+            raise DeploymentError(
+                "--write asks no server, and so it makes neither a block nor a work pool; leave out "
+                "--profile-block and --create-pool"
+            )
         if self.profile_block:
             return in_block(loaded, self.profile_block)
         if self.git:
@@ -75,6 +84,9 @@ def deploy_profile(loaded: LoadedProfile, request: DeployRequest) -> Iterator[st
     `PrefectServerError`.
     """
     source = request.source(loaded)
+    if request.write is not None:
+        yield from _write(loaded, request, source, request.write)
+        return
     api_url = _require_server()
     store = open_store(loaded.profile)
     home = prefect_home(loaded.profile.storage)
@@ -110,6 +122,15 @@ def worker_definitions(
         )
         for each in definitions(loaded.profile, loaded.path.absolute())
     )
+
+
+def _write(loaded: LoadedProfile, request: DeployRequest, source: ProfileSource, path: Path) -> Iterator[str]:
+    from flows.orchestration.work_pools.prefect_yaml import write_files
+
+    assert request.work_pool is not None, "the request was checked"
+    wanted = worker_definitions(loaded, source, request.job_variables)
+    store = open_store(loaded.profile)
+    yield from write_files(path, wanted, store_uuid=store.uuid, work_pool=request.work_pool)
 
 
 def _require_server() -> str:
