@@ -81,6 +81,9 @@ class TagRecord:
 
     `verdict` is one line of signature verification, "" where nothing was asked; `judged_by` names the policy
     that it is by: it is another text as soon as that policy judges differently.
+
+    `pending`: with other tags it is about to change (mirror_state/tag_switch.py). `absent`: until then it is
+    not there.
     """
 
     digest: Digest
@@ -93,6 +96,8 @@ class TagRecord:
     judged_by: str = ""
     gone: tuple[Digest, ...] = ()
     foreign: bool = False
+    pending: PendingTag | None = None
+    absent: bool = False
 
     @property
     def descriptor(self) -> Descriptor:
@@ -100,8 +105,20 @@ class TagRecord:
 
     @property
     def roots(self) -> tuple[Digest, ...]:
-        """The manifests that the tag stands on: its own, and the original that it was converted from."""
-        return (self.digest,) if self.converted_from is None else (self.digest, self.converted_from)
+        """The manifests that the tag stands on: its own, and the original that it was converted from.
+
+        Of a tag that is about to change also those that it will stand on.
+        """
+        own = (self.digest,) if self.converted_from is None else (self.digest, self.converted_from)
+        return own + (self.pending.record.roots if self.pending and self.pending.record else ())
+
+    def settled(self, *, done: bool) -> TagRecord | None:
+        """What the tag names now, given whether the change that is pending is done; None: it is not there."""
+        if self.pending is None:
+            return self
+        if done:
+            return self.pending.record
+        return None if self.absent else replace(self, pending=None)
 
     @property
     def originals(self) -> tuple[Descriptor, ...]:
@@ -119,6 +136,14 @@ class TagRecord:
         if self.origin is None or not self.origin.form or self.origin.digest == self.digest:
             return None
         return self.origin.digest
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTag:
+    """What a tag becomes when the change with this id is done; None: it goes."""
+
+    change: str
+    record: TagRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +208,17 @@ def tag_to_json(record: TagRecord) -> dict[str, Any]:
         body["gone"] = list(record.gone)
     if record.foreign:
         body["foreignLayers"] = True
+    if record.pending is not None:
+        after = record.pending.record
+        body["next"] = {"change": record.pending.change, "record": after and tag_to_json(after)}
+    if record.absent:
+        body["absent"] = True
     return body
 
 
 def tag_from_json(body: Any) -> TagRecord:
     """Raises LookupError, TypeError or ValueError."""
-    origin = body.get("origin")
+    origin, pending = body.get("origin"), body.get("next")
     return TagRecord(
         digest=Digest(body["digest"]),
         media_type=body["mediaType"],
@@ -200,7 +230,14 @@ def tag_from_json(body: Any) -> TagRecord:
         judged_by=str(body.get("judgedBy", "")),
         gone=tuple(Digest(each) for each in body.get("gone", ())),
         foreign=body.get("foreignLayers") is True,
+        pending=pending and _pending_from_json(pending),
+        absent=body.get("absent") is True,
     )
+
+
+def _pending_from_json(body: Any) -> PendingTag:
+    after = body["record"]
+    return PendingTag(str(body["change"]), after and tag_from_json(after))
 
 
 def _origin_from_json(body: Any) -> Origin:

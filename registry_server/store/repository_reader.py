@@ -172,8 +172,8 @@ class RepositoryReader:
         for name, content in self._objects.contents(f"{self._folder}/tags"):
             # What else lies in the folder is not ours.
             record = records.decoded(content, records.tag_from_json) if Tag.is_valid(name) else None
-            if record is not None:
-                found[Tag(name)] = record
+            if (settled := self._settled(record)) is not None:
+                found[Tag(name)] = settled
         return found
 
     @translated
@@ -241,7 +241,13 @@ class RepositoryReader:
         return f"{self._folder}/pulls/{name}"
 
     def _tag_record(self, tag: Tag) -> TagRecord | None:
-        return self._objects.parsed(self._tag_key(tag), _tag_record)
+        return self._settled(self._objects.parsed(self._tag_key(tag), _tag_record))
+
+    def _settled(self, record: TagRecord | None) -> TagRecord | None:
+        """Many tags can change at once: then one object says for all of them whether they have."""
+        if record is None or record.pending is None:
+            return record
+        return record.settled(done=self._main.objects.look(done_key(record.pending.change)) is not None)
 
     def _manifest_record(self, digest: Digest) -> Descriptor | None:
         return self._objects.parsed(self._manifest_key(digest), _manifest_record)
@@ -280,6 +286,11 @@ class RepositoryReader:
         self._known()
         separator = "@" if isinstance(reference, Digest) else ":"
         raise ManifestUnknown(f"there is no manifest {self.name}{separator}{reference} in this store")
+
+
+def done_key(change: str) -> str:
+    """The object in the main root that says that this change of many tags is done."""
+    return f"changes/{''.join(each for each in change if each.isalnum() or each == '-')}.done"
 
 
 def _tag_record(content: bytes) -> TagRecord | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from registry_server.store.gc.gc_report import Removal
 from registry_server.store.gc.leftovers import leftovers
 from registry_server.store.gc.mark import digests_in
+from registry_server.store.mirror_state.snapshots import kept_digests
 from registry_server.store.pool.blob_pool import blob_of
 from registry_server.store.repository_reader import AREAS
 from registry_server.store.spool.upload_sessions import Uploads
@@ -42,13 +43,20 @@ class Sweep:
     report: GcReport
     found: int = 0
     _needed: set[bytes] = field(default_factory=set)
+    _kept: dict[str, set[str]] | None = None
 
     def pinned(self, store: Store, name: RepositoryName) -> set[str]:
-        """Digests that stay without a tag: those that the profile or a last poll of the repository names."""
+        """Digests that stay without a tag: those that the profile, a last poll or a snapshot names.
+
+        Raises `StoreDamaged`.
+        """
         named: set[str] = set()
         for poll in store.repository(name).polls():
             named.update((*poll.upstream, *poll.upstream.values(), *poll.problems))
-        return {each for each in named if ":" in each} | {*self.care.pinned.get(name, ())}
+        if self._kept is None:
+            self._kept = kept_digests(store)
+        kept = self._kept.get(name, set())
+        return {each for each in named if ":" in each} | {*self.care.pinned.get(name, ())} | kept
 
     def need(self, digests: Iterable[str]) -> None:
         self._needed.update(_key(digest) for digest in digests)

@@ -1,0 +1,230 @@
+"""Changing many tags at once: for whoever reads, all of them have changed, or none.
+
+Each tag's file first says both what it is and what it becomes, and names the change. One file,
+`changes/<id>.done`, then decides for all of them (repository_reader.py looks for it). After that each file is
+written plainly. A change that was killed before that file was there is undone by the next one, and else
+finished; until then readers are told right all the same. Only lists of tags show new names before the rest.
+
+`changes/<id>.json` is the record of it: who, when, what each tag was and became.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import ImageName, Tag
+from registry_server.store import records
+from registry_server.store.closure import absent_from
+from registry_server.store.errors import ClosureIncomplete, TagMoved, translated
+from registry_server.store.objects.objects import content_of
+from registry_server.store.records import PendingTag, TagRecord, tag_from_json, tag_to_json
+from registry_server.store.repository_reader import done_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from registry_server.oci.reference import RepositoryName
+    from registry_server.store.objects.objects import Objects
+    from registry_server.store.store import Store
+
+_FOLDER: Final = "changes"
+ROLE: Final = "promote"
+"""The role that a process claims in the store while it changes tags."""
+KEPT: Final = 20
+"""Changes that can be taken back: so long the collector keeps what their tags were before."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """One tag: what it names before and after; None: it is not there. `verdict`: on the image after."""
+
+    before: TagRecord | None
+    after: TagRecord | None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Many tags by their names, `repository:tag`. `id` begins with the time; `what` is for people.
+
+    `undoes` is the id of the change that this one takes back.
+    """
+
+    id: str
+    what: str
+    by: str
+    when: str
+    tags: Mapping[str, TagChange] = field(default_factory=dict)
+    undoes: str = ""
+    done: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "what": self.what,
+            "by": self.by,
+            "when": self.when,
+            "undoes": self.undoes,
+            "tags": {
+                name: {
+                    "before": each.before and tag_to_json(each.before),
+                    "after": each.after and tag_to_json(each.after),
+                    "verdict": each.verdict,
+                }
+                for name, each in self.tags.items()
+            },
+        }
+
+
+@translated
+def switch_tags(store: Store, change: Change) -> None:
+    """Make the change. Everything that the tags will name has to be in their repositories.
+
+    The caller holds `ROLE`. Raises `TagMoved` when a tag is not what it was, `ClosureIncomplete`,
+    `ManifestUnknown`, `StoreError`; then nothing has changed.
+    """
+    finish_interrupted(store)
+    objects = _objects(store)
+    objects.put(_key(change.id), json.dumps(change.to_json(), indent=1).encode() + b"\n")
+    try:
+        store.sync()
+        # New names last: a list of tags shows them from here on.
+        for name, each in sorted(change.tags.items(), key=lambda item: item[1].before is None):
+            _prepare(store, ImageName.parse(name), each, change.id)
+        store.sync()
+    except BaseException:
+        _settle_all(store, change, done=False)
+        objects.remove(_key(change.id))
+        raise
+    objects.put(done_key(change.id), b"")
+    objects.settle()
+    _settle_all(store, change, done=True)
+
+
+@translated
+def finish_interrupted(store: Store) -> None:
+    """Finish or undo what a killed process left, so that no file says two things. Raises `StoreError`."""
+    for change in all_changes(store):
+        waiting = any(_is_pending(store, ImageName.parse(name)) for name in change.tags)
+        if waiting:
+            _settle_all(store, change, done=change.done)
+        if not change.done:
+            _objects(store).remove(_key(change.id))
+
+
+@translated
+def all_changes(store: Store) -> list[Change]:
+    """Oldest first, those that were never done included. Raises `StoreError`."""
+    objects = _objects(store)
+    contents = (content for name, content in objects.contents(_FOLDER) if name.endswith(".json"))
+    found = [each for content in contents if (each := records.decoded(content, _from_json)) is not None]
+    done = objects.present(_FOLDER, [_done_name(each.id) for each in found])
+    return [replace(each, done=_done_name(each.id) in done) for each in found]
+
+
+def kept_before(store: Store) -> Iterator[tuple[str, TagRecord]]:
+    """What tags were before the last `KEPT` changes, by repository: for the collector. Raises OSError."""
+    for change in all_changes(store)[-KEPT:]:
+        for name, each in change.tags.items():
+            if each.before is not None:
+                yield name.rpartition(":")[0], each.before
+
+
+def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> None:
+    """Write both into the tag's file, once everything that it will name is known to be there."""
+    repository, tag = store.repository(name.repository), name.reference
+    assert isinstance(tag, Tag), "changes are of tags"
+    with store.root_of(name.repository).turns.alone(repository.turn):
+        if repository.tag(tag) != each.before:
+            raise TagMoved(f"{name} was moved by somebody else; look at it, and try again")
+        if each.after is not None:
+            _require_whole(store, name.repository, tag, each.after)
+        base = each.before or each.after
+        if base is None:
+            return
+        record = replace(base, pending=PendingTag(change, each.after), absent=each.before is None)
+        _write(store, name.repository, tag, record)
+
+
+def _require_whole(store: Store, name: RepositoryName, tag: Tag, record: TagRecord) -> None:
+    """Invariant 1, of what will be visible."""
+    repository = store.repository(name)
+    missing = set()
+    for root in record.roots:
+        descriptor, body = repository.read_manifest(root)
+        manifest = parse_manifest(body, descriptor.media_type)
+        missing |= set(absent_from(repository, manifest).all) - set(record.sparse)
+    if missing:
+        raise ClosureIncomplete(f"{name}:{tag}", sorted(missing))
+
+
+def _settle_all(store: Store, change: Change, *, done: bool) -> None:
+    for name in change.tags:
+        _settle(store, ImageName.parse(name), change.id, done=done)
+    store.sync()
+
+
+def _settle(store: Store, name: ImageName, change: str, *, done: bool) -> None:
+    """Say one thing again, unless somebody else has written the tag meanwhile."""
+    repository, tag = store.repository(name.repository), name.reference
+    assert isinstance(tag, Tag), "changes are of tags"
+    with store.root_of(name.repository).turns.alone(repository.turn):
+        held = _raw(store, name)
+        if held is None or held.pending is None or held.pending.change != change:
+            return
+        settled = held.settled(done=done)
+        if settled is None:
+            store.root_of(name.repository).objects.remove(_tag_key(store, name.repository, tag))
+        else:
+            _write(store, name.repository, tag, settled)
+
+
+def _is_pending(store: Store, name: ImageName) -> bool:
+    held = _raw(store, name)
+    return held is not None and held.pending is not None
+
+
+def _raw(store: Store, name: ImageName) -> TagRecord | None:
+    key = _tag_key(store, name.repository, name.reference)
+    return records.decoded(content_of(store.root_of(name.repository).objects, key), tag_from_json)
+
+
+def _write(store: Store, name: RepositoryName, tag: Tag, record: TagRecord) -> None:
+    store.root_of(name).objects.put(_tag_key(store, name, tag), records.encode(tag_to_json(record)))
+
+
+def _tag_key(store: Store, name: RepositoryName, tag: str) -> str:
+    return f"{store.repository(name).folder}/tags/{tag}"
+
+
+def _from_json(body: Any) -> Change:
+    return Change(
+        id=str(body["id"]),
+        what=str(body["what"]),
+        by=str(body["by"]),
+        when=str(body["when"]),
+        undoes=str(body["undoes"]),
+        tags={
+            str(name): TagChange(
+                each["before"] and tag_from_json(each["before"]),
+                each["after"] and tag_from_json(each["after"]),
+                str(each["verdict"]),
+            )
+            for name, each in body["tags"].items()
+        },
+    )
+
+
+def _objects(store: Store) -> Objects:
+    return store.roots[0].objects
+
+
+def _done_name(change: str) -> str:
+    return done_key(change).rpartition("/")[2]
+
+
+def _key(change: str) -> str:
+    return f"{_FOLDER}/{change}.json"
