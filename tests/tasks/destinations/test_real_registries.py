@@ -1,0 +1,142 @@
+"""Runs into real registries, and what real clients say of the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry_server.oci import media_types
+from tasks.upstream.lists.referrers import fallback_tag
+from tests.conftest import require_program
+from tests.support.docker_registry import running_docker_registry
+from tests.support.registries import running_registry
+from tests.support_misbehaving import Misbehaving, misbehaving
+from tests.tasks.destinations.syncing import LAYER, sync_to
+from tests.tasks.runs import add_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registry_server.oci.descriptor import Descriptor
+
+APP = "team/app"
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[str]:
+    with running_registry(folder, writable=True) as registry:
+        yield registry.url
+
+
+@contextmanager
+def _docker(folder: Path) -> Iterator[str]:
+    program = require_program("docker-registry")
+    with running_docker_registry(program, folder, root=folder / "root") as registry:
+        yield registry.url
+
+
+@contextmanager
+def _distribution_3(folder: Path) -> Iterator[str]:
+    program = require_program("registry")
+    with running_docker_registry(program, folder, root=folder / "root") as registry:
+        yield registry.url
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(_own, id="our own server"),
+        pytest.param(_docker, id="docker-registry 2.8"),
+        pytest.param(_distribution_3, id="distribution 3"),
+    ]
+)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with request.param(tmp_path / "registry") as found:
+        yield found
+
+
+@pytest.fixture
+def upstream() -> Iterator[Misbehaving]:
+    """An index of two platforms in Docker's types, and an image with an SBOM that refers to it."""
+    with misbehaving() as found:
+        children = [
+            {**_docker_image(found, name).to_json(), "platform": {"os": "linux", "architecture": name}}
+            for name in ("amd64", "arm64")
+        ]
+        add_document(found, APP, "1", media_types.DOCKER_LIST, manifests=children)
+        image = found.add_image(APP, "2", layers=(LAYER, b"two")).manifest
+        sbom = add_document(
+            found,
+            APP,
+            "sbom",
+            media_types.OCI_MANIFEST,
+            artifactType="application/spdx+json",
+            config=found.add_blob(APP, b"{}", "application/vnd.oci.empty.v1+json").to_json(),
+            layers=[found.add_blob(APP, b"sbom", "application/spdx+json").to_json()],
+            subject=image.to_json(),
+        )
+        entry = {**sbom.to_json(), "artifactType": "application/spdx+json"}
+        add_document(found, APP, fallback_tag(image.digest), media_types.OCI_INDEX, manifests=[entry])
+        yield found
+
+
+def _docker_image(upstream: Misbehaving, name: str) -> Descriptor:
+    config = json.dumps({"os": "linux", "architecture": name, "rootfs": {"type": "layers", "diff_ids": []}})
+    layer = upstream.add_blob(APP, LAYER + name.encode(), "application/vnd.docker.image.rootfs.diff.tar.gzip")
+    return add_document(
+        upstream,
+        APP,
+        f"of-{name}",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        config=upstream.add_blob(
+            APP, config.encode(), "application/vnd.docker.container.image.v1+json"
+        ).to_json(),
+        layers=[layer.to_json()],
+    )
+
+
+RULE = {"prefix": APP, "tags": {"regex": "1|2"}}
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("to", [("other",), ("store", "other")], ids=" and ".join)
+def test_a_real_client_finds_the_same_images(
+    tmp_path: Path, upstream: Misbehaving, url: str, to: tuple[str, ...]
+) -> None:
+    skopeo = require_program("skopeo")
+    keys = {"prefix": "mirror"}
+    assert sync_to(tmp_path, upstream, url, RULE, to=to, destination=keys).message == "2 of 2 images"
+    host = url.partition("//")[2]
+    for tag in ("1", "2"):
+        raw = output(skopeo, "inspect", "--raw", "--tls-verify=false", f"docker://{host}/mirror/{APP}:{tag}")
+        assert raw.encode() == upstream.repositories[APP].manifests[tag][1]
+        image = f"docker://{host}/mirror/{APP}:{tag}"
+        copied = f"dir:{tmp_path}/copy-{tag}"  # it checks every digest
+        output(skopeo, "copy", "--all", "--src-tls-verify=false", "--preserve-digests", image, copied)
+    assert sync_to(tmp_path, upstream, url, RULE, to=to, destination=keys).unchanged == 2
+
+
+def test_a_real_client_finds_the_referrers(tmp_path: Path, upstream: Misbehaving, url: str) -> None:
+    """By the API where there is one, else by the list under the fallback tag."""
+    regctl = require_program("regctl")
+    sync_to(tmp_path, upstream, url, RULE)
+    host = url.partition("//")[2]
+    settings = tmp_path / "regctl.json"
+    settings.write_text(json.dumps({"hosts": {host: {"tls": "disabled", "hostname": host}}}))
+    done = subprocess.run(
+        [regctl, "artifact", "list", f"{host}/{APP}:2", "--format", "raw-body"],
+        env={**os.environ, "REGCTL_CONFIG": str(settings)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed: dict[str, Any] = json.loads(done.stdout)
+    assert [each["artifactType"] for each in listed["manifests"]] == ["application/spdx+json"]
