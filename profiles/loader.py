@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from profiles.environment import with_environment
 from profiles.errors import Problem, ProfileInvalid, ProfileUnreadable, ProfileWarning
 from profiles.lint.all_checks import check_all
 from profiles.loading.json_reader import read_json
@@ -52,12 +53,14 @@ class LoadedProfile:
 def load_profile(path: Path, *, folder: Path | None = None) -> LoadedProfile:
     """Read YAML, JSON or TOML (by the suffix, else by the look of the text).
 
-    Relative paths in the profile begin at `folder`, by default the one that the file is in. Raises
-    `ProfileUnreadable` when there is no text, and `ProfileInvalid` with all problems at once.
+    Relative paths in the profile begin at `folder`, by default the one that the file is in. Variables of the
+    environment win over the file (profiles/environment.py). Raises `ProfileUnreadable` when there is no text,
+    `ProfileInvalid` with all problems at once, and `EnvironmentInvalid`.
     """
     content = _read(path)
     loaded = parse_profile(_text(content, path), path, folder=folder)
-    return replace(loaded, sha256=hashlib.sha256(content).hexdigest())
+    profile = with_environment(loaded.profile)
+    return replace(loaded, profile=profile, sha256=hashlib.sha256(content).hexdigest())
 
 
 def read_text(path: Path) -> str:

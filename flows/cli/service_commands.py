@@ -27,8 +27,20 @@ def register(app: typer.Typer) -> None:
 def up(
     profile: ProfilePath,
     prefect_port: Annotated[
-        int | None, typer.Option(help="Port of the Prefect server and UI. Default: 4200, or a free one.")
+        int | None,
+        typer.Option(
+            envvar="MIRRORFLOW_PREFECT_PORT",
+            help="Port of the Prefect server and UI. Default: 4200, or a free one.",
+        ),
     ] = None,
+    prefect_host: Annotated[
+        str,
+        typer.Option(
+            envvar="MIRRORFLOW_PREFECT_HOST",
+            help="Address that the Prefect server listens on; `0.0.0.0` in a container. Whoever reaches it "
+            "may start and change runs, unless PREFECT_SERVER_API_AUTH_STRING is set.",
+        ),
+    ] = "127.0.0.1",
 ) -> None:
     """Run the mirror: Prefect with its UI, the schedules of the profile, and the registry server.
 
@@ -38,7 +50,7 @@ def up(
     from flows.supervisor.up import run_up
 
     load(profile)
-    run_up(profile, prefect_port=prefect_port, console=err)
+    run_up(profile, prefect_port=prefect_port, prefect_host=prefect_host, console=err)
 
 
 def receive(

@@ -17,7 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from flows.lifecycle.parent_death import ends_with_parent
-from flows.orchestration.prefect_port import ADDRESS, ChosenPort, PrefectServerError, choose_port
+from flows.orchestration.prefect_port import (
+    ADDRESS,
+    ChosenPort,
+    PrefectServerError,
+    choose_port,
+    reached_at,
+)
 from flows.orchestration.server_record import (
     ServerRecord,
     await_other_users,
@@ -78,7 +84,7 @@ class PrefectServer:
     """Start with `with`, or `start()` (`begin()` and `wait()`) and `stop()`. Not reentrant.
 
     `port` None takes 4200, or any free port when that one is taken; 0 takes any free port; another
-    one must be free.
+    one must be free. `host` is the address to listen on.
     """
 
     def __init__(
@@ -86,9 +92,11 @@ class PrefectServer:
         home: Path,
         *,
         port: int | None = None,
+        host: str = ADDRESS,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
+        self._host = host
         self.log = self.home / "server.log"
         self.url = ""
         self._wanted_port = port
@@ -121,8 +129,8 @@ class PrefectServer:
         if self._claim is None:
             raise PrefectServerBusy(self.home, database_holder(self.home))
         with self._stopping_on_error():
-            self._port = choose_port(self._wanted_port)
-            self.url = f"http://{ADDRESS}:{self._port.number}/api"
+            self._port = choose_port(self._wanted_port, self._host)
+            self.url = f"http://{reached_at(self._host)}:{self._port.number}/api"
             self._process = self._spawn(self._port.number)
         return self.url
 
@@ -174,19 +182,24 @@ class PrefectServer:
         self.stop()
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", ADDRESS, "--port", str(port)]
+        command = [sys.executable, "-m", "prefect", "server", "start"]
+        command += ["--host", self._host, "--port", str(port)]
         # The options are not enough: the UI asks the API at the address that the settings say.
-        address = {"PREFECT_SERVER_API_HOST": ADDRESS, "PREFECT_SERVER_API_PORT": str(port)}
+        address = {"PREFECT_SERVER_API_HOST": self._host, "PREFECT_SERVER_API_PORT": str(port)}
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 ends_with_parent(command),
-                env={**server_environment(self._environment, self.home), **address},
+                env={**self._ui(), **server_environment(self._environment, self.home), **address},
                 cwd=self.home,  # Prefect reads .env and prefect.toml of its working directory
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the terminal's Ctrl-C is ours to hand on
             )
+
+    def _ui(self) -> dict[str, str]:
+        """Where the UI asks the API: where it came from, because browsers elsewhere know another address."""
+        return {} if self._host == ADDRESS else {"PREFECT_UI_API_URL": "/api"}
 
     def _await_health(self, progress: Callable[[float], None]) -> None:
         begun = time.monotonic()

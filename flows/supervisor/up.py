@@ -25,6 +25,7 @@ from flows.lifecycle.parent_death import ends_with_parent
 from flows.maintenance.garbage_collection import GcSchedule
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import ENTRYPOINT
+from flows.orchestration.prefect_port import ADDRESS
 from flows.orchestration.prefect_server import PrefectServer, end_process, kill_session, last_log_error
 from flows.orchestration.runner import GRACE, RunnerOptions
 from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged, RunnerFailed, read_event
@@ -71,6 +72,7 @@ class Supervisor:
         *,
         console: Console | None = None,
         prefect_port: int | None = None,
+        prefect_host: str = ADDRESS,
         environment: Mapping[str, str] | None = None,
         entrypoint: str = ENTRYPOINT,
         grace: float = GRACE,
@@ -79,7 +81,7 @@ class Supervisor:
         self.view = SupervisorView(self._console)
         self._path = profile_path.absolute()
         self._environment = dict(os.environ if environment is None else environment)
-        self._prefect_port = prefect_port
+        self._prefect_port, self._prefect_host = prefect_port, prefect_host
         self._entrypoint, self._grace = entrypoint, grace
         self._running = ExitStack()
         self._reports: queue.Queue[RunnerEvent | None] = queue.Queue()
@@ -238,7 +240,9 @@ class Supervisor:
             require_server(self.api_url)
             self.ui_url = self._environment.get("PREFECT_UI_URL", self.api_url.removesuffix("/api"))
             return
-        self._prefect = PrefectServer(self._home, port=self._prefect_port, environment=self._environment)
+        self._prefect = PrefectServer(
+            self._home, port=self._prefect_port, host=self._prefect_host, environment=self._environment
+        )
         self.api_url = self._prefect.begin()
         self.ui_url = self._prefect.ui_url
 
@@ -323,6 +327,7 @@ def run_up(
     profile_path: Path,
     *,
     prefect_port: int | None = None,
+    prefect_host: str = ADDRESS,
     console: Console | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
@@ -330,7 +335,13 @@ def run_up(
 
     For the main thread. Raises SupervisorError when a child has ended, and what `Supervisor` raises.
     """
-    up = Supervisor(profile_path, prefect_port=prefect_port, console=console, environment=environment)
+    up = Supervisor(
+        profile_path,
+        prefect_port=prefect_port,
+        prefect_host=prefect_host,
+        console=console,
+        environment=environment,
+    )
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with up:
