@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 SOAK   := $(addprefix tests/registry_server/,http/test_hostile.py http/test_hostile_wire.py http/test_killed_servers.py \
             store/test_crash.py store/gc/test_gc_races.py)
 
-.PHONY: demo test soak bench lint types unit lock docs clean
+.PHONY: demo test soak bench lint types unit lock release docs clean
 
 demo: $(STAMP)
 	$(BIN)/mirrorflow demo $(ARGS)
@@ -45,6 +45,20 @@ lock: $(STAMP)
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev \
 	  --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --constraint requirements.lock \
+	  --custom-compile-command 'make lock' --output-file deploy/requirements.lock pyproject.toml
+
+# What a release consists of, below dist/: docs/releasing.md says how it is checked, signed and published.
+release: $(STAMP)
+	rm -rf dist
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --disable-pip-version-check build cyclonedx-bom
+	.venv-release/bin/python -m build --outdir dist .
+	.venv-release/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+	  --output-format JSON --output-file dist/mirrorflow.cdx.json deploy/requirements.lock
+	$(BIN)/python -m deploy.release_notes "$$($(BIN)/python -m hatchling version)" > dist/NOTES.md
+	cd dist && sha256sum * > SHA256SUMS
 
 # --no-deps: the lock is complete, and pip 23 loses the pin of sqlalchemy[asyncio] when it resolves again.
 $(STAMP): requirements.lock pyproject.toml
@@ -55,4 +69,4 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-release dist .mypy_cache .ruff_cache .pytest_cache

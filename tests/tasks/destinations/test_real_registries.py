@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tasks.upstream.lists.referrers import fallback_tag
 
 from registry_server.oci import media_types
+from registry_server.oci.companion_tags import fallback_tag
 from tests.conftest import require_program
 from tests.support.docker_registry import running_docker_registry
 from tests.support.registries import running_registry
