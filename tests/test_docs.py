@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
-from configparser import RawConfigParser
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -24,8 +20,7 @@ from tests.support.documents import DOCUMENTS, ROOT, Block, all_blocks
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LANGUAGES = {"sh", "yaml", "json", "ini", "nginx", ""}  # nginx: tests/several_servers runs it
-_UNITS = all_blocks("ini")
+_LANGUAGES = {"sh", "yaml", "json", "nginx", ""}  # nginx: tests/several_servers runs it
 
 
 @pytest.mark.parametrize("block", all_blocks("", *_LANGUAGES), ids=lambda block: block.id)
@@ -118,36 +113,6 @@ def test_the_pictures_are_small_and_show_no_path_of_a_machine() -> None:
     terminal = " ".join(ET.parse(ROOT / "docs/pictures/terminal.svg").getroot().itertext())  # noqa: S314 - ours
     assert "everything that the profile wants is in place" in terminal.replace("\xa0", " ")
     assert not re.search(r"/(tmp|home|root|Users)/", terminal)
-
-
-@pytest.mark.parametrize("block", _UNITS, ids=lambda block: block.info["file"])
-def test_the_units_start_commands_that_there_are(block: Block) -> None:
-    # systemd repeats keys; the last one is enough here.
-    unit = RawConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign] # as the documentation of configparser says
-    unit.read_string(block.text)
-    assert "Description" in unit["Unit"]
-    if "Service" in unit:
-        _, command, profile = unit["Service"]["ExecStart"].split()
-        root: Any = typer.main.get_command(app)
-        assert command in root.commands
-        assert profile == "/etc/mirrorflow/profile.yaml"
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    for block in _UNITS:
-        # What is installed elsewhere would be complained about as missing.
-        text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", block.text)
-        (tmp_path / block.info["file"]).write_text(text)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    ours = [line for line in done.stderr.splitlines() if "mirrorflow" in line]
-    assert not ours, done.stderr
 
 
 def test_the_map_has_every_folder_of_the_floors() -> None:
