@@ -13,6 +13,7 @@ from flows.lifecycle.engine_process import forced_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 # A task that waits for its retry sleeps in Prefect, where nothing can wake it: `retryDelay: 5m` would hold
@@ -80,5 +81,23 @@ def stop_on_signals() -> Iterator[StopSignal]:
         yield sign
     finally:
         sign.disarm()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def on_signal(work: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM do `work` in this block. Elsewhere than in the main thread they do what they did."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        work()
+
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)

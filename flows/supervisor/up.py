@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 
 from flows.lifecycle.parent_death import ends_with_parent
+from flows.lifecycle.stop_signals import on_signal
 from flows.maintenance.garbage_collection import GcSchedule
 from flows.orchestration.deployment_definitions import definitions
 from flows.orchestration.deployments import ENTRYPOINT
@@ -44,8 +45,8 @@ from registry_server.store.store import Store
 from tasks.stored.policy_sweep import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import FrameType, TracebackType
+    from collections.abc import Mapping
+    from types import TracebackType
 
     from flows.orchestration.runner_events import RunnerEvent
     from profiles.model.profile import Profile
@@ -125,7 +126,7 @@ class Supervisor:
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
             self.view.say(f"stopping: runs get {self._grace:.0f} s to end; Ctrl-C again kills them")
-        with self._killing_at_the_second_signal():
+        with on_signal(self.kill):
             self.stop()
 
     def begin(self) -> None:
@@ -192,22 +193,6 @@ class Supervisor:
             if pid:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-
-    @contextmanager
-    def _killing_at_the_second_signal(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def kill(_signal: int, _frame: FrameType | None) -> None:
-            self.kill()
-
-        before = {number: signal.signal(number, kill) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _claim(self, store: Store) -> None:
         try:
