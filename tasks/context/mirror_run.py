@@ -132,8 +132,8 @@ class MirrorRun:
 
     @property
     def store(self) -> Store:
-        """What the steps compare the upstream with, and where they remember: of the first destination."""
-        return self.targets.state
+        """What the steps compare the upstream with: the store, or the ledger of the first destination."""
+        return self.targets.primary.state
 
     def check_stopped(self) -> None:
         """Raises `Stopped` once somebody has asked the run to end."""

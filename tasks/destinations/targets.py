@@ -46,11 +46,6 @@ class Targets:
         return (*first, *self.others)
 
     @property
-    def state(self) -> Store:
-        """What the steps compare the upstream with: the store, or the ledger of the first destination."""
-        return self.primary.state
-
-    @property
     def has_store(self) -> bool:
         return isinstance(self.primary, StoreDestination)
 
