@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
 from registry_server.store import records
-from registry_server.store.errors import StoreDamaged, StoreMissing
+from registry_server.store.errors import StoreDamaged, StoreMissing, StoreNotShareable
 from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.disk import Disk
+from registry_server.store.objects.objects import Conflict
 from registry_server.store.pool.blob_pool import Pool
 from registry_server.store.pool.tombstones import Tombstones
 from registry_server.store.storage_root import (
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from registry_server.store.turns.turns import Turns
 
 _FOLDERS: Final = ("incoming", "locks", "staging", "uploads")
+_PROBE: Final = "probe"
 _ANCHOR: Final = "repos/~"
 """An object that is always there: a listing without it is not one of this store."""
 
@@ -43,6 +47,7 @@ def open_remote_root(folder: str, remote: RemoteStorage, *, create: bool) -> Sto
     if uuid is None and not create:
         raise StoreMissing(f"there is no store in {objects.where} (no {FORMAT}); check storage.storageDriver")
     if uuid is None:
+        _require_conditions(objects)
         objects.mark(_ANCHOR)
         uuid = create_format(objects)
     spool = _spool(folder, objects, uuid)
@@ -51,6 +56,19 @@ def open_remote_root(folder: str, remote: RemoteStorage, *, create: bool) -> Sto
     return StorageRoot(
         objects, turns, spool, pool, uuid, is_local=False, redirect_seconds=remote.redirect_seconds
     )
+
+
+def _require_conditions(objects: ObjectStorage) -> None:
+    """Some servers take a condition of a PUT for granted: then of two writers both would win."""
+    objects.put(_PROBE, b"1")
+    for condition in ({"new": True}, {"instead_of": '"00000000000000000000000000000000"'}):
+        with contextlib.suppress(Conflict):
+            objects.put(_PROBE, secrets.token_bytes(8), **condition)
+            raise StoreNotShareable(
+                f"{objects.where}: this server ignores the conditions of a PUT (If-None-Match, If-Match), "
+                "without which writers lose each other's tags; use another one, or a newer version of it"
+            )
+    objects.remove(_PROBE)
 
 
 def _turns(remote: RemoteStorage, spool: Disk, objects: ObjectStorage, uuid: str) -> Turns:

@@ -16,8 +16,8 @@ from registry_server.store.objects.storage_driver import StorageDriver
 class RemoteStorage:
     """Where a store is that is not in a folder. Nothing here is secret.
 
-    `locks_file` holds the URL of a PostgreSQL for the locks of several hosts, or the environment variable
-    `locks_variable` does. Without either, locks are files, for the processes of one host.
+    `locks_file` holds the URL of a PostgreSQL for the locks of several hosts, or else the environment
+    variable `locks_variable` does. Without either, locks are files, for the processes of one host.
 
     `redirect_seconds`: how long an address is good for that a client is sent to for a blob; 0: the registry
     server hands out all bytes itself.
@@ -48,7 +48,7 @@ class RemoteStorage:
 
     def locks_url(self) -> str:
         """The URL, which holds a password. Raises `StoreError`."""
-        if self.locks_variable:
+        if not self.locks_file:
             found = os.environ.get(self.locks_variable, "")
             where = f"the environment variable {self.locks_variable} (storage.locks.postgresUrlVariable)"
         else:

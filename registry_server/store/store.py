@@ -65,7 +65,7 @@ class Store:
         `subpaths`: "/kube-proxy" -> another root, for repositories whose first part is `kube-proxy`; it holds
         them under their full names. `shared_file_system`: what the operator says of the file system (see
         `require_shareable`). `remote`: where the store is if not in `root`, which then is the local folder of
-        what is on its way in; there are no subpaths then.
+        what is on its way in; subpaths stay folders.
 
         Raises `StoreMissing`, `StoreTooNew`, `StoreUnwritable`, `StoreDamaged`, `StoreUnreachable`.
         """
@@ -77,9 +77,12 @@ class Store:
                 opened[real] = open_root(real, durability, create=create, shared=shared_file_system)
             return opened[real]
 
-        if remote is not None:
-            return cls(open_remote_root(os.path.realpath(root), remote, create=create), {})
-        main = once(root)
+        real = os.path.realpath(root)
+        main = opened[real] = (
+            open_root(real, durability, create=create, shared=shared_file_system)
+            if remote is None
+            else open_remote_root(real, remote, create=create)
+        )
         return cls(main, {_segment(key): once(path) for key, path in (subpaths or {}).items()})
 
     def repository(self, name: RepositoryName) -> Repository:
