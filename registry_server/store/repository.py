@@ -24,7 +24,7 @@ from registry_server.store import records
 from registry_server.store.closure import first_tag_on, manifests_below
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
 from registry_server.store.objects.objects import Conflict, put_if_changed, update
-from registry_server.store.pool.blob_pool import file_name
+from registry_server.store.pool.blob_pool import blob_key, file_name
 from registry_server.store.repository_reader import RepositoryReader, held_manifests, polls_in
 from registry_server.store.spool.incoming_blob import IncomingBlob, wait_for_turn
 
@@ -44,7 +44,12 @@ class Repository(RepositoryReader):
     @translated
     def adopt_blob(self, digest: Digest) -> bool:
         """Take a blob that the pool already has; False when it must be fetched."""
-        return self._pool.trash.adopt(digest, self._blob_key(digest))
+        if self._memory.was_absent(blob_key(digest)):
+            return False
+        adopted = self._pool.trash.adopt(digest, self._blob_key(digest))
+        if not adopted:
+            self._memory.seen_absent(blob_key(digest))
+        return adopted
 
     @translated
     def renew_blob(self, digest: Digest) -> None:
@@ -75,7 +80,8 @@ class Repository(RepositoryReader):
         """A small blob that is in memory. Raises `SizeMismatch`, `DigestMismatch`."""
         if len(content) != descriptor.size:
             raise SizeMismatch(expected=descriptor.size, actual=len(content))
-        _check_digest(content, descriptor.digest)
+        if (actual := Digest.of(content, descriptor.digest.algorithm)) != descriptor.digest:
+            raise DigestMismatch(expected=descriptor.digest, actual=actual)
         self._pool.put(descriptor.digest, content, partial(self._mark_received, descriptor.digest))
 
     @translated
@@ -133,13 +139,15 @@ class Repository(RepositoryReader):
             return content
 
         # With a condition: whoever lost his turn without notice must not put an older image back.
-        update(self._objects, self._tag_key(tag), change, probably_new=True)
+        update(self._objects, self._tag_key(tag), change, probably_new=self.tag(tag) is None)
+        self._memory.amend(f"{self._folder}/tags", lambda tags: tags.update({tag: record}))
 
     @translated
     def delete_tag(self, tag: Tag) -> None:
         """Take a tag away; the manifest stays. A tag that is not there is no error."""
         self._let_go(tag)
         self._objects.remove(self._tag_key(tag), self._pull_key(tag))
+        self._memory.forget(self._tag_key(tag))
 
     @translated
     def replace_record(self, tag: Tag, record: TagRecord) -> bool:
@@ -149,6 +157,7 @@ class Repository(RepositoryReader):
             if held is None or held.roots != record.roots:
                 return False
             self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)))
+            self._memory.forget(self._tag_key(tag))
         return True
 
     @translated
@@ -241,6 +250,7 @@ class Repository(RepositoryReader):
             return records.encode(records.poll_to_json(record.beside(polls_in(old), keep)))
 
         update(self._main.objects, self._poll_key, change)
+        self._main.pool.memory.forget(self._poll_key)
 
     @translated
     def _incoming(
@@ -267,6 +277,7 @@ class Repository(RepositoryReader):
 
     def _mark_received(self, digest: Digest) -> None:
         self._pool.trash.mark(self._blob_key(digest))
+        self._memory.forget(blob_key(digest))
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
         key = self._manifest_key(descriptor.digest)
@@ -334,9 +345,3 @@ class Repository(RepositoryReader):
         lacking = [each.digest for each in self.missing(manifest) if each.digest not in seen]
         children = (self._manifest_record(each.digest) for each in manifest.manifests)
         return lacking, [child for child in children if child and child.digest not in lacking]
-
-
-def _check_digest(content: bytes, expected: Digest) -> None:
-    actual = Digest.of(content, expected.algorithm)
-    if actual != expected:
-        raise DigestMismatch(expected=expected, actual=actual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from registry_server.oci import media_types
@@ -39,7 +40,7 @@ class RepositoryReader:
     ) -> None:
         self.name = name
         self._root, self._main = root, main
-        self._objects, self._pool = root.objects, root.pool
+        self._objects, self._pool, self._memory = root.objects, root.pool, root.pool.memory
         # An area cannot be a part of a repository name, so `a` and `a/_r/…` never meet.
         self._folder = f"repos/{name}/{area}"
         self._poll_key = f"polls/{name}/_r.json"
@@ -89,9 +90,12 @@ class RepositoryReader:
 
     @translated
     def has_blob(self, digest: Digest) -> bool:
-        """Where markers suffice, damage of the pool is not seen here: scrub sees it."""
+        """Where markers suffice, damage of the pool is not seen here: scrub sees it.
+
+        While this process holds a lease, it may be as it was some seconds ago.
+        """
         if self._pool.trash.marks_suffice:
-            return self._is_member(digest)
+            return self._was_listed(digest) or self._is_member(digest)
         return self._is_member(digest) and self._pool.size(digest) is not None
 
     @translated
@@ -163,7 +167,9 @@ class RepositoryReader:
 
     @translated
     def tag(self, tag: Tag) -> TagRecord | None:
-        return self._tag_record(tag)
+        """While this process holds a lease, it may be as it was some seconds ago."""
+        held = self._memory.listed(f"{self._folder}/tags", self.tag_records)
+        return self._tag_record(tag) if held is None else held.get(tag)
 
     @translated
     def tag_records(self) -> dict[Tag, TagRecord]:
@@ -215,7 +221,8 @@ class RepositoryReader:
     @translated
     def polls(self) -> tuple[PollRecord, ...]:
         """The last poll by each registry entry, the newest first; mostly that is one."""
-        return polls_in(content_of(self._main.objects, self._poll_key))
+        ask = partial(content_of, self._main.objects, self._poll_key)
+        return polls_in(self._main.pool.memory.lately(self._poll_key, ask))
 
     @property
     def folder(self) -> str:
@@ -263,10 +270,21 @@ class RepositoryReader:
                 "remove that file, and it is fetched again"
             )
 
-        return self._objects.parsed(key, checked, immutable=True)
+        ours = self._pool.trash.recent(digest, self._blob_key(digest))
+        return ours or self._objects.parsed(key, checked, immutable=True)
 
     def _is_member(self, digest: Digest) -> bool:
         return self._is_there(self._blob_key(digest)) or self._is_there(self._manifest_key(digest))
+
+    def _was_listed(self, digest: Digest) -> bool:
+        for key in (self._manifest_key(digest), self._blob_key(digest)):
+            folder, _, name = key.rpartition("/")
+            if name in (self._memory.listed(folder, partial(self._names, folder)) or ()):
+                return True
+        return False
+
+    def _names(self, folder: str) -> set[str]:
+        return {*self._objects.names(folder).objects}
 
     def _is_there(self, key: str) -> bool:
         return self._objects.look(key) is not None

@@ -163,6 +163,7 @@ class Store:
         with contextlib.ExitStack() as held:
             for root in self._roots:
                 held.enter_context(root.turns.lease())
+                held.enter_context(root.pool.memory.during_lease())
             yield
 
     @translated

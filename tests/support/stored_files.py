@@ -33,6 +33,15 @@ def objects_folder(store: Store) -> Path:
     return folder_of(store.roots[0].objects)
 
 
+def forget(store: Store) -> None:
+    """What this process remembers of objects in a bucket: as if it had begun a moment ago."""
+    root = store.roots[0]
+    if not root.is_local:
+        root.objects._values.clear()  # type: ignore[attr-defined] # it is an ObjectStorage
+        root.pool.trash._marked.clear()  # type: ignore[attr-defined] # these are Tombstones
+        root.pool.trash._contents.clear()  # type: ignore[attr-defined]
+
+
 def folder_of(objects: Objects) -> Path:
     """As `objects_folder`, of these objects."""
     if not objects.where.startswith("s3://"):

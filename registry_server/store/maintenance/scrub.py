@@ -168,6 +168,7 @@ class _Scrub:
         # Else somebody has replaced it already.
         if not self._is_intact(digest) and self.root.objects.look(f"blobs/{key}") == before:
             self.root.objects.move(f"blobs/{key}", f"{_QUARANTINE}/{file_name(digest)}")
+            self.root.pool.trash.forget(digest, "")  # or it would not be put again
             self.report.corrupt.append(str(digest))
 
     def _is_intact(self, digest: Digest) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.objects.objects import Objects
+    from registry_server.store.run_memory import RunMemory
     from registry_server.store.store import Store
 
 _FOLDER: Final = "withheld"
@@ -60,13 +61,18 @@ def put_withheld(store: Store, name: RepositoryName, reference: Tag | Digest, fo
 
     Raises `StoreError`.
     """
-    put_if_changed(_objects(store), _key(name, reference), records.encode(asdict(found)))
+    key = _key(name, reference)
+    put_if_changed(_objects(store), key, records.encode(asdict(found)))
+    _memory(store).forget(key)
 
 
 @translated
 def forget_withheld(store: Store, name: RepositoryName, reference: Tag | Digest) -> None:
     """The reference names what the store has, or nothing. Raises `StoreError`."""
-    _objects(store).remove(_key(name, reference))
+    key, folder = _key(name, reference), _folder(name)
+    known = _memory(store).listed(folder, lambda: {*_objects(store).names(folder).objects})
+    if known is None or key.rpartition("/")[2] in known:
+        _objects(store).remove(key)
 
 
 @translated
@@ -103,6 +109,10 @@ def latest_time(store: Store, now: float, *, write: bool = True) -> float:
 
 def _objects(store: Store) -> Objects:
     return store.roots[0].objects
+
+
+def _memory(store: Store) -> RunMemory:
+    return store.roots[0].pool.memory
 
 
 def _folder(name: RepositoryName) -> str:

@@ -35,8 +35,8 @@ class ConditionalPut:
     content: bytes
     instead_of: str | None
 
-    def run(self) -> None:
-        """Raises `Conflict` when another writer was faster, and `StoreError`.
+    def run(self) -> str | None:
+        """The new version, where it was told. Raises `Conflict` when another writer was faster, `StoreError`.
 
         Two writers that put the same bytes, and whose answers were lost, may both take themselves for the
         winner: whoever must be the only one puts something that tells him apart.
@@ -45,18 +45,24 @@ class ConditionalPut:
         is_first = True
         for pause in _pauses(self.bucket.driver.limits):
             error = self._attempt(certain=is_first)
-            if error is None or self._is_ours():
-                return
+            if error is None or isinstance(error, str):
+                return error
+            if self._is_ours():
+                return None
             is_first = False
             if pause is None:
                 raise store_error(error, self.bucket.driver, self.key) from None
             time.sleep(pause)
+        raise AssertionError("the last pause is None")
 
-    def _attempt(self, *, certain: bool) -> Exception | None:
-        """An error that leaves open what became of it. `certain`: no attempt before this one did."""
+    def _attempt(self, *, certain: bool) -> Exception | str | None:
+        """The new version, or an error that leaves open what became of it.
+
+        `certain`: no attempt before this one left it open.
+        """
         mode = self._mode()
         try:
-            self.bucket.once.put(self.key, self.content, mode=mode, use_multipart=False)
+            put = self.bucket.once.put(self.key, self.content, mode=mode, use_multipart=False)
         except (BaseError, OSError) as error:
             refused = isinstance(error, AlreadyExistsError | PreconditionError)
             if Answer.of(error).is_unknown or (refused and not certain):
@@ -64,7 +70,7 @@ class ConditionalPut:
             if refused:
                 raise self._conflict() from None
             raise store_error(error, self.bucket.driver, self.key) from None
-        return None
+        return put["e_tag"]
 
     def _is_ours(self) -> bool:
         """Whether what is there is what we put; raises `Conflict` when it is neither that nor as before."""

@@ -25,6 +25,7 @@ from registry_server.store.errors import StoreError
 from registry_server.store.objects.bucket import Bucket, info_of, version_of
 from registry_server.store.objects.conditional_put import ConditionalPut
 from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject
+from registry_server.store.objects.small_objects import SmallObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_WINDOW: Final = 64  # objects that are read ahead
-_REMEMBERED: Final = 32 << 20  # bytes of small objects, and as many of what was parsed of them
+_REMEMBERED: Final = 32 << 20  # bytes of objects that were parsed
 _ENTRY: Final = 800  # bytes that an object takes in memory beside its content
 _PIECE: Final = 1 << 20
 _PART: Final = 8 << 20
@@ -55,7 +55,7 @@ class ObjectStorage:
         """Connects when it is first used. Raises `StoreError` for options that nothing can be made of."""
         self._bucket = Bucket(driver)
         self._lock = threading.Lock()
-        self._small = LRUCache[str, tuple[str, bytes]](_REMEMBERED, lambda held: _ENTRY + len(held[1]))
+        self._small = SmallObjects(self._bucket, self.get, self.put)
         self._values = LRUCache[str, tuple[str, Any, int]](_REMEMBERED, lambda held: held[2])
 
     @property
@@ -102,7 +102,7 @@ class ObjectStorage:
             return unchanged
         value = parse(found.content)
         if value is not None:
-            self._keep(self._values, key, (found.version, value, _ENTRY + len(found.content)))
+            self._keep(key, (found.version, value, _ENTRY + len(found.content)))
         return value
 
     def look(self, key: str) -> ObjectInfo | None:
@@ -127,13 +127,7 @@ class ObjectStorage:
 
     def contents(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """See `Objects`."""
-        found = sorted((_last(key), key, info.version) for key, info in self._bucket.directly_in(folder))
-        for start in range(0, len(found), _WINDOW):
-            window = found[start : start + _WINDOW]
-            read = self._bucket.each(lambda each: self._content(each[1], each[2]), window)
-            for (name, _, _), content in zip(window, read, strict=True):
-                if content is not None:
-                    yield name, content
+        return self._small.contents(folder)
 
     def names(self, folder: str) -> Names:
         """See `Objects`."""
@@ -204,9 +198,11 @@ class ObjectStorage:
     ) -> None:
         """See `Objects`."""
         if new or instead_of is not None:
-            ConditionalPut(self._bucket, key, content, instead_of).run()
+            version = ConditionalPut(self._bucket, key, content, instead_of).run()
         else:
-            self._bucket.demand(key, lambda client: client.put(key, content, use_multipart=False))
+            put = self._bucket.demand(key, lambda client: client.put(key, content, use_multipart=False))
+            version = put["e_tag"]
+        self._small.written(key, version, content)
 
     def mark(self, *keys: str) -> None:
         """See `Objects`. Makes those young that are there: that costs no more than to leave them."""
@@ -295,21 +291,10 @@ class ObjectStorage:
             )
         return found.modified
 
-    def _content(self, key: str, version: str) -> bytes | None:
+    def _keep(self, key: str, held: tuple[str, Any, int]) -> None:
         with self._lock:
-            held = self._small.get(key)
-        if held is not None and held[0] == version:
-            return held[1]
-        found = self.get(key)
-        if found is None:
-            return None
-        self._keep(self._small, key, (found.version, found.content))
-        return found.content
-
-    def _keep(self, cache: LRUCache[str, Any], key: str, held: object) -> None:
-        with self._lock:
-            if cache.getsizeof(held) <= cache.maxsize:
-                cache[key] = held
+            if held[2] <= _REMEMBERED:
+                self._values[key] = held
 
 
 def _last(key: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
+from registry_server.store.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -119,9 +120,10 @@ class Trash(Protocol):
 class Pool:
     """Content under `blobs/`. Methods raise OSError or `StoreError`."""
 
-    def __init__(self, objects: Objects, trash: Trash) -> None:
+    def __init__(self, objects: Objects, trash: Trash, memory: RunMemory | None = None) -> None:
         self.objects = objects
         self.trash = trash
+        self.memory = memory or RunMemory()
 
     def size(self, digest: Digest) -> int | None:
         """Bytes; None when it is not here. What a collector was about to throw away is put back."""

@@ -10,7 +10,7 @@ from registry_server.store.gc.collector import Care, collect
 from registry_server.store.gc.retention import GcOptions
 from registry_server.store.pool.blob_pool import blob_key, file_name
 from tests.registry_server.store.images import files_below, layer
-from tests.support.stored_files import objects_folder
+from tests.support.stored_files import forget, objects_folder
 
 if TYPE_CHECKING:
     from registry_server.store.gc.gc_report import GcReport
@@ -30,6 +30,7 @@ def age(store: Store, days: float = 1.0) -> None:
     for path in files_below(store.root) | files_below(objects_folder(store)):
         found = os.lstat(path)
         os.utime(path, (found.st_atime, found.st_mtime - days * 86400), follow_symlinks=False)
+    forget(store)
 
 
 def in_pool(store: Store, content: bytes) -> bool:

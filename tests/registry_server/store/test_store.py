@@ -230,7 +230,7 @@ def test_reports_need_a_name(store: Store, name: str) -> None:
 
 def test_a_damaged_report_does_not_hide_the_others(store: Store) -> None:
     store.reports.save("a", {})
-    (saved,) = (objects_folder(store) / "reports/a").iterdir()
-    saved.write_text("not json")
+    (saved,) = store.roots[0].objects.names("reports/a").objects
+    store.roots[0].objects.put(f"reports/a/{saved}", b"not json")
     store.reports.save("a", {"good": True})
     assert store.reports.load_all() == [{"good": True}]

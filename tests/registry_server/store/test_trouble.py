@@ -19,7 +19,7 @@ from registry_server.store.errors import StoreDamaged, StoreError, StoreFull, St
 from registry_server.store.records import PollRecord
 from registry_server.store.store import Store
 from tests.registry_server.store.disks import fill_up, mounted, read_only
-from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
+from tests.registry_server.store.images import FOLDER_ONLY, check, image, layer, put_image, record, tag_image
 from tests.support.stored_files import file_of
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ def test_other_errors_pass_the_border() -> None:
         fail()
 
 
+@FOLDER_ONLY
 def test_descriptors_of_files_are_not_leaked(store: Store, nginx: Repository) -> None:
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))

@@ -173,7 +173,7 @@ def test_what_is_younger_than_a_lease_stays_whatever_the_delay(store: Store, ngi
         nginx.put_blob(layer(A), A)
         gc(store, GcOptions(delay=0.0, settle=0.0))
         assert nginx.has_blob(layer(A).digest)
-    age(store, days=1 / 86400)  # a bucket's clock has whole seconds
+    age(store, days=1 / 100)  # in a bucket, some minutes are spared
     gc(store, GcOptions(delay=0.0, settle=0.0))
     assert not nginx.has_blob(layer(A).digest)
     assert list((store.root / "leases").iterdir()) == []

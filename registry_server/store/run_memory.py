@@ -1,0 +1,107 @@
+"""What a process remembers of a store in object storage while it holds a lease: a question is a request.
+
+It is what others may change: the tags of a repository, its markers, poll records. It is good for deciding
+what to do, as it could also change a moment after a look; nothing is published by it. It is some seconds old,
+and what the process changes itself it knows at once.
+
+A store in a folder remembers nothing here: it is asked faster than this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from cachetools import TTLCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Value = TypeVar("Value")
+
+_SECONDS: Final = 10.0
+_ABSENT_SECONDS: Final = 60.0
+_ABSENT: Final = 100_000
+_FOLDERS: Final = 2_000
+_AT_ONCE: Final = 64  # questions; equal ones wait for one answer
+_WORTH_LISTING: Final = 3  # questions about a folder after which it is listed
+
+
+class RunMemory:
+    """The memory of one storage root. Shared by all threads. Unless it `works`, it remembers nothing."""
+
+    def __init__(self, *, works: bool = False) -> None:
+        self._works = works
+        self._lock = threading.Lock()
+        self._leases = 0
+        self._absent = TTLCache[str, bool](_ABSENT, _ABSENT_SECONDS)
+        self._values = TTLCache[str, Any](_FOLDERS, _SECONDS)
+        self._asked = TTLCache[str, int](_FOLDERS, _SECONDS)
+        self._asking = [threading.Lock() for _ in range(_AT_ONCE)]
+
+    @contextlib.contextmanager
+    def during_lease(self) -> Iterator[None]:
+        """It remembers inside of the block, and forgets everything at its end."""
+        with self._lock:
+            self._leases += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases -= 1
+                for each in (self._absent, self._values, self._asked):
+                    each.clear()
+
+    @property
+    def _is_on(self) -> bool:
+        return self._works and self._leases > 0
+
+    def seen_absent(self, key: str) -> None:
+        """It is not in the pool: this process has just looked."""
+        with self._lock:
+            if self._is_on:
+                self._absent[key] = True
+
+    def was_absent(self, key: str) -> bool:
+        """Whether it was not in the pool lately. Who brings it looks again, once nobody else does."""
+        with self._lock:
+            return key in self._absent
+
+    def forget(self, key: str) -> None:
+        """This process has changed, made or removed it."""
+        with self._lock:
+            self._absent.pop(key, None)
+            self._values.pop(key, None)
+            self._values.pop(key.rpartition("/")[0], None)
+
+    def lately(self, name: str, ask: Callable[[], Value]) -> Value:
+        """What `ask` gives, or gave some seconds ago, of the object or folder `name`."""
+        if not self._works:
+            return ask()
+        with self._asking[hash(name) % _AT_ONCE]:
+            with self._lock:
+                if name in self._values:
+                    held: Value = self._values[name]
+                    return held
+            found = ask()
+            with self._lock:
+                if self._is_on:
+                    self._values[name] = found
+            return found
+
+    def listed(self, folder: str, ask: Callable[[], Value]) -> Value | None:
+        """As `lately`, of a whole folder, once several questions came about it; None before."""
+        with self._lock:
+            if not self._is_on:
+                return None
+            self._asked[folder] = self._asked.get(folder, 0) + 1
+            if self._asked[folder] < _WORTH_LISTING and folder not in self._values:
+                return None
+        return self.lately(folder, ask)
+
+    def amend(self, folder: str, change: Callable[[Any], object]) -> None:
+        """What is remembered of a folder is changed as this process has just changed the folder."""
+        with self._lock:
+            if folder in self._values:
+                change(self._values[folder])
