@@ -22,6 +22,8 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import ClosureIncomplete, StoreFull
 from registry_server.store.gc.collector import Care, collect
 from registry_server.store.gc.retention import GcOptions
+from registry_server.store.pool.tombstones import Tombstones
+from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.store import Store
 from tests.registry_server.store.crash_writer import in_child, killed_at, publish, receive
 from tests.registry_server.store.images import check, image, layer, record, tag_image
@@ -38,10 +40,26 @@ HASTY = GcOptions(delay=0.02, settle=0.0)
 _TRIES = 200
 
 
+REMOTE = "MIRRORFLOW_TEST_REMOTE"
+"""The variable that says that the store is in a bucket; each program has a local folder of its own then."""
+REMEMBERED = 0.5
+"""Seconds for which a program remembers what it wrote. The collector spares twice as much."""
+
+
+def opened(root: Path, who: str) -> Store:
+    """The store that all programs work on: in `root`, or in a bucket, as from a host of its own."""
+    if REMOTE not in os.environ:
+        return Store.open(root, durability="batch")
+    store = Store.open(root / who, remote=RemoteStorage.from_json(os.environ[REMOTE]))
+    place = store.roots[0]
+    place.pool.trash = Tombstones(place.objects, place.turns, recent_seconds=REMEMBERED)
+    return store
+
+
 def write(root: Path, seed: str, until: float) -> None:
     """Set, move and delete tags of its own, in repositories and with layers that others share; say so."""
     chance = random.Random(seed)  # noqa: S311 - the same test each time, not a secret
-    store = Store.open(root, durability="batch")
+    store = opened(root, f"writer-{seed}")
     shared = [random.Random(number).randbytes(20_000) for number in range(6)]  # noqa: S311 - as above
     while time.time() < until:
         repository = store.repository(RepositoryName(f"library/{chance.choice('abc')}"))
@@ -72,12 +90,12 @@ def _publish(repository: Repository, tag: str, layers: list[bytes]) -> Digest:
     raise AssertionError("a collector and a writer never came to terms")
 
 
-def collect_for_ever(root: Path, until: float) -> None:
-    store = Store.open(root, durability="batch")
+def collect_for_ever(root: Path, seed: str, until: float) -> None:
+    store = opened(root, f"collector-{seed}")
     totals = {"collections": 0, "markers": 0, "trashed": 0, "purged": 0, "restored": 0}
     while time.time() < until:
         try:
-            report = collect(store, {root: HASTY})
+            report = collect(store, {store.root: HASTY})
         except StoreFull:
             time.sleep(0.01)
             continue
@@ -142,4 +160,4 @@ if __name__ == "__main__":
         sweep(where)
     else:
         end = time.time() + float(sys.argv[4])
-        write(where, sys.argv[3], end) if what == "write" else collect_for_ever(where, end)
+        (write if what == "write" else collect_for_ever)(where, sys.argv[3], end)
