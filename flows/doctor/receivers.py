@@ -64,7 +64,8 @@ def is_of(profile: Profile) -> bool:
 
 def _answer(url: str, options: OnMissOptions, *, listed: bool) -> Finding:
     try:
-        asyncio.run(call(url, options.secret, {**_QUESTION, "timeout": _SECONDS}, _SECONDS, connect=_SECONDS))
+        question = {**_QUESTION, "timeout": _SECONDS, "receiver": url}
+        asyncio.run(call(url, options.secret, question, _SECONDS, connect=_SECONDS))
     except ReceiverFailed as error:
         if listed:
             return _RECEIVERS.failed(url, str(error), _MEND)

@@ -89,7 +89,14 @@ def _receivers(
     if options.listener >= 0:
         secret = _secret(options, profile)
         listener = socket.socket(fileno=options.listener)
-        yield Receiver(listener, secret, service.answer, resolve=service.resolve, refusal=service.refusal)
+        yield Receiver(
+            listener,
+            secret,
+            service.answer,
+            resolve=service.resolve,
+            refusal=service.refusal,
+            url=options.url if options.registered else "",
+        )
     if options.notifications >= 0 and profile.sync.notifications is not None:
         listener = socket.socket(fileno=options.notifications)
         yield PushReceiver(listener, notification_secret(profile.sync.notifications), service.pushed)

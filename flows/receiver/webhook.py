@@ -51,7 +51,7 @@ class BadCall(Exception):
 
 
 class Receiver(JsonPostServer):
-    """`answer` gets the miss and the seconds it has, in a thread.
+    """`answer` gets the miss and the seconds it has, in a thread. `url`: where servers call it, if known.
 
     `refusal` and `resolve` must not wait: they are called in the thread that takes all calls in.
     """
@@ -64,11 +64,12 @@ class Receiver(JsonPostServer):
         *,
         resolve: Callable[[Place], Answer],
         refusal: Callable[[Miss | TagPage], Answer | None] = lambda _miss: None,
+        url: str = "",
         clock: Callable[[], float] = time.time,
         seconds: float = _SLOW,
     ) -> None:
         super().__init__(listener, self._post, max_body=MAX_BODY, seconds=seconds, at_once=_AT_ONCE)
-        self._secret = secret
+        self._secret, self._url = secret, url
         self._answer = answer
         self._resolve, self._refusal = resolve, refusal
         self._clock = clock
@@ -95,6 +96,8 @@ class Receiver(JsonPostServer):
             called = read_call(body)
             if not self._seen.is_first_use(called.id, now=now):
                 raise CallRefused("this call was made before")
+            if self._url and called.receiver not in ("", self._url):
+                raise CallRefused("this call was made to another receiver")
         except CallRefused as error:
             log.warning("a call was refused: %s", error)
             raise BadCall(401, str(error)) from error
@@ -103,11 +106,12 @@ class Receiver(JsonPostServer):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`wait` in seconds."""
+    """`wait` in seconds. `receiver` is the url that was called; "" from servers that do not say."""
 
     id: str
     question: Question
     wait: float
+    receiver: str = ""
 
 
 def read_call(body: bytes) -> Call:
@@ -117,7 +121,8 @@ def read_call(body: bytes) -> Call:
         if found["version"] != 1:
             raise BadCall(400, "`version` must be 1")
         wait = min(max(float(found.get("timeout", 60)), 0.0), _LONGEST_WAIT)
-        return Call(str(found["id"]), _question(found), max(wait - _MARGIN, wait / 2))
+        given = max(wait - _MARGIN, wait / 2)
+        return Call(str(found["id"]), _question(found), given, str(found.get("receiver", "")))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise BadCall(400, f"the body does not follow docs/on-demand.md: {error}") from error
 

@@ -35,7 +35,7 @@ CALL: dict[str, Any] = {
 
 
 class Listening:
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
         self.asked: list[Miss | TagPage] = []
         self.busy = False
         self.gate, self._changed = threading.Event(), threading.Condition()
@@ -43,7 +43,13 @@ class Listening:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.receiver = Receiver(
-            listener, SECRET, self._answer, resolve=self._resolve, refusal=self._refusal, seconds=1
+            listener,
+            SECRET,
+            self._answer,
+            resolve=self._resolve,
+            refusal=self._refusal,
+            url=url,
+            seconds=1,
         )
         threading.Thread(target=self.receiver.serve, daemon=True).start()
 
@@ -94,6 +100,26 @@ def test_a_signed_call_is_answered(receiver: Listening) -> None:
     assert status == 200
     assert answer["outcome"] == "local"
     assert [str(miss) for miss in receiver.asked] == ["library/nginx:1.25"]
+
+
+OURS, OTHERS = "http://fill-1.example:8091/", "http://fill-2.example:8091/"
+
+
+@pytest.mark.parametrize(
+    ("url", "called", "status"),
+    [
+        pytest.param(OURS, OURS, 200, id="a call to this one"),
+        pytest.param(OURS, OTHERS, 401, id="overheard at another one, with the same secret"),
+        pytest.param(OURS, None, 200, id="from a server that does not say"),
+        pytest.param("", OTHERS, 200, id="the profile lists it, perhaps by the name of a proxy"),
+    ],
+)
+def test_a_call_to_another_receiver_is_of_no_use(url: str, called: str | None, status: int) -> None:
+    listening = Listening(url)
+    try:
+        assert listening.call({} if called is None else {"receiver": called})[0] == status
+    finally:
+        listening.receiver.close()
 
 
 def test_where_a_repository_of_another_registry_is_can_be_asked(receiver: Listening) -> None:

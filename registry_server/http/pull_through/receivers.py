@@ -136,7 +136,7 @@ class ReceiverClient:
                 break
             connect = left if is_last else min(left, _CONNECT_SECONDS)
             asking = call(
-                url, self.options.secret, question | {"timeout": left}, left,
+                url, self.options.secret, question | {"timeout": left, "receiver": url}, left,
                 connect=connect, longest=longest,
             )  # fmt: skip
             try:
