@@ -33,6 +33,7 @@ def server_options(profile: Profile) -> ServerOptions:
         address=http.address,
         port=http.port,
         tls=None if tls is None else Tls(tls.cert, tls.key, tls.cacert),
+        trusted_proxies=http.trusted_proxies,
         access_log=profile.log.access,
         access=access,
         header_timeout=http.header_timeout,

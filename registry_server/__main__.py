@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--access", type=Path, metavar="FILE", help="who may do what: JSON that mirrorflow makes of a profile"
     )
     add(
+        "--trusted-proxy", action="append", default=[], metavar="NET",
+        help="an address or network whose X-Forwarded-For is believed; may be given several times",
+    )  # fmt: skip
+    add(
         "--header-timeout",
         type=float,
         default=30.0,
@@ -137,6 +141,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         port=given.port,
         workers=given.workers,
         tls=tls,
+        trusted_proxies=tuple(given.trusted_proxy),
         access_log=given.access_log,
         header_timeout=given.header_timeout,
         writable=given.writable,

@@ -163,7 +163,7 @@ class RunOpener:
 
 def main() -> int:
     """0 after a stop that was asked for, 1 after an error, with a line on stderr."""
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
+    sys.setswitchinterval(_SWITCH)
     options = ReceiverOptions(**json.loads(sys.argv[1]))
     try:
         run_until_stopped(options)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from registry_server.http.access_log import OnRequest
     from registry_server.http.auth.guard import Guard
     from registry_server.http.extension import Extension
+    from registry_server.http.forwarded import TrustedProxies
     from registry_server.http.pull_through.on_miss import OnMiss
     from registry_server.http.readiness import Readiness
     from registry_server.http.service_endpoints import ServiceEndpoint
@@ -85,19 +86,29 @@ def create_app(
     on_miss: OnMiss | None = None,
     extension: Extension | None = None,
     readiness: Readiness | None = None,
+    proxies: TrustedProxies | None = None,
 ) -> ASGIApp:
     """The application that serves `store`; `on_request` is called after each request.
 
     Without a `guard` everyone may do everything that the application can; `endpoints` are those outside of
     the distribution API, by their paths. Unless it is `writable`, whoever writes is answered with 405.
     `on_miss` fetches what is not here; `readiness` keeps it from saying so while the store is not there;
-    `extension` answers paths that are not the server's own.
+    `extension` answers paths that are not the server's own. `proxies` say which client they forward for.
     """
     writing = _writing(limits or PushLimits()) if writable else {}
-    return _Application(
+    application = _Application(
         store, on_request, guard, endpoints or {}, writing,
         on_miss=on_miss, extension=extension, readiness=readiness,
     )  # fmt: skip
+    return application if proxies is None else _behind(proxies, application)
+
+
+def _behind(proxies: TrustedProxies, application: ASGIApp) -> ASGIApp:
+    async def forwarded(scope: Scope, receive: Receive, send: Send) -> None:
+        proxies.apply(scope)
+        await application(scope, receive, send)
+
+    return forwarded
 
 
 class _Application:

@@ -19,6 +19,7 @@ from granian.server.mp import MPServer
 
 from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
+from registry_server.http.forwarded import TrustedProxies
 from registry_server.http.listener import BACKLOG, check_tls, is_local, listen, most_connections, url_of
 from registry_server.http.metrics.multiprocess_folder import shared_folder
 from registry_server.http.readiness import Readiness
@@ -138,6 +139,7 @@ def _app(options: ServerOptions) -> ASGIApp:
     return create_app(
         store, on_request=to_all(*reports), guard=guard, endpoints=endpoints, writable=options.writable,
         limits=options.limits, on_miss=_on_miss(options, store), extension=extension, readiness=readiness,
+        proxies=_proxies(options),
     )  # fmt: skip
 
 
@@ -188,6 +190,7 @@ def _check_here(options: ServerOptions) -> None:
     _on_miss(options, store)
     if options.extension:
         options.extension.load(store, guard)
+    _proxies(options)
     if options.access_log:
         AccessLog.open(options.access_log)
     if options.tls:
@@ -224,6 +227,10 @@ def _on_miss(options: ServerOptions, store: Store) -> OnMiss | None:
     given = options.on_miss
     call = given if isinstance(given, OnMissOptions) else OnMissOptions.read(given)
     return OnMiss(ReceiverClient.of(call, store.receivers))
+
+
+def _proxies(options: ServerOptions) -> TrustedProxies | None:
+    return TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
 
 
 def _load(options: ServerOptions, parent: int) -> ASGIApp:

@@ -39,6 +39,7 @@ class ServerOptions:
     tls: Tls | None = None
     access_log: Path | None = None
     access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
     writable: bool = False  # whether clients may push and delete at all
     limits: PushLimits = field(default_factory=PushLimits)
@@ -63,6 +64,8 @@ class ServerOptions:
         if self.tls:
             given += ["--tls-cert", str(self.tls.cert), "--tls-key", str(self.tls.key)]
             given += ["--tls-client-ca", str(self.tls.client_ca)] if self.tls.client_ca else []
+        for network in self.trusted_proxies:
+            given += ["--trusted-proxy", network]
         if self.access_log:
             given += ["--access-log", str(self.access_log)]
         if access:

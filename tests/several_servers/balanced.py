@@ -122,6 +122,7 @@ def _write_profile(made: Balanced, upstream: str, receiver_port: int) -> None:
         ("/srv/mirror", str(made.folder / "store")),
         ("https://registry.example", made.url),
         ("https://quay.io", upstream),
+        ("10.0.0.0/8", "127.0.0.0/8"),
         ("0.0.0.0, port: 8091", f"127.0.0.1, port: {receiver_port}"),
     ):
         assert written in text

@@ -12,6 +12,7 @@ from profiles.errors import Refusal, Refusals
 from profiles.model.fields import PositiveDuration, ProfileModel, ProfilePath
 from profiles.model.server.access import AccessControl, Auth, Tls
 from profiles.model.server.on_miss import OnMiss
+from registry_server.http.forwarded import NetworkInvalid, parse_network
 
 _MIB = 1024 * 1024
 
@@ -64,6 +65,13 @@ def _check_origin(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_network(text: str) -> str:
+    try:
+        return str(parse_network(text))
+    except NetworkInvalid as error:
+        raise Refusal(str(error), "write e.g. '10.0.0.0/8' or '192.0.2.7'") from error
+
+
 class Http(ProfileModel):
     """Where the registry server listens, and who may do what there (docs/access.md)."""
 
@@ -85,6 +93,12 @@ class Http(ProfileModel):
         description="How clients reach the server when a proxy stands in front that changes scheme or host. "
         "Default: as the client says.",
         examples=["https://registry.example"],
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
+        default=(),
+        description="Addresses and networks of load balancers in front: the client's address is then what "
+        "they add to `X-Forwarded-For`, for limits and the access log. Default: none is believed.",
+        examples=[["10.0.0.0/8", "192.0.2.7"]],
     )
     header_timeout: PositiveDuration = Field(
         default=30.0,
