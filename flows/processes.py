@@ -1,4 +1,5 @@
-"""Where the bodies of steps run: in threads of this process, or in processes of their own (`processes: N`).
+"""Where the bodies of steps run: in threads of this process, in processes of its own (`processes: N`), or in
+Dask (`engine`).
 
 Python runs one thread at a time in a process. Several processes pay where CPU is the limit: polls, and many
 small images.
@@ -20,7 +21,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from flows.entries import find_entry, open_store
-from flows.lifecycle.accepted_profile import load_accepted
+from flows.lifecycle.accepted_profile import accepted_text, load_accepted
+from profiles.loader import parse_profile
+from profiles.values.dask_address import dask_address
 from registry_server.oci.errors import MirrorflowError
 from tasks.context.mirror_run import MirrorRun, open_run
 from tasks.engines.steps import broken, run_step
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+    from flows.orchestration.dask_cluster import OpenContext
     from profiles.model.destination import DestinationEntry
     from profiles.model.profile import Profile
     from profiles.model.registry_entry import RegistryEntry
@@ -50,6 +54,16 @@ class ProcessLost(MirrorflowError):
         )
 
 
+class DaskMissing(MirrorflowError):
+    """`sync.engine` is set, and the library for it is not installed."""
+
+    def __str__(self) -> str:
+        return (
+            f"`sync.engine: {self.args[0]}` needs Dask, which is not installed; install mirrorflow[dask], "
+            "or drop the key"
+        )
+
+
 class OtherProfile(MirrorflowError):
     """A process of a run read another profile than the run."""
 
@@ -62,7 +76,8 @@ class OtherProfile(MirrorflowError):
 class RunKey:
     """What a process needs to know to open the context of a run. Picklable, a few hundred bytes.
 
-    `processes` share the limits of the registry entry.
+    `processes` share the limits of the registry entry. `text` is that of the profile, for a host that has no
+    file of it: where it is "", the profile is read from `path`.
     """
 
     path: Path
@@ -71,13 +86,21 @@ class RunKey:
     processes: int
     fingerprint: str
     shard: Shard | None
+    text: str = ""
 
 
 @contextmanager
 def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Call]:
     """How an engine has a step of this run carried out: in as many processes as there can be requests."""
+    if run.locked:  # what a lock names is not worth telling other processes
+        yield partial(run_step, run)
+        return
+    if profile.sync.engine is not None:
+        with dask_workers_of(profile.sync.engine, run, profile, path) as call:
+            yield call
+        return
     processes = min(profile.sync.processes, run.entry.req_concurrent)
-    if processes < 2 or run.locked:  # what a lock names is not worth telling other processes
+    if processes < 2:
         yield partial(run_step, run)
         return
     registry = run.entry.name
@@ -90,6 +113,24 @@ def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Ca
         processes, mp_context=context, initializer=_begin, initargs=(key, stop, os.getpid())
     ) as pool:
         yield _Elsewhere(pool, run, stop)
+
+
+@contextmanager
+def dask_workers_of(engine: str, run: MirrorRun, profile: Profile, path: Path) -> Iterator[Call]:
+    """Raises `DaskMissing`, and `DaskUnavailable`."""
+    try:
+        from flows.orchestration.dask_cluster import dask_workers
+    except ImportError as error:
+        raise DaskMissing(engine) from error
+    registry, text = run.entry.name, accepted_text(path)
+    mark = fingerprint_of(profile, registry)
+
+    def opener(workers: int) -> OpenContext:
+        key = RunKey(path.absolute(), registry, run.only, workers, mark, run.shard, text)
+        return partial(_open, key)
+
+    with dask_workers(dask_address(engine), run, opener) as call:
+        yield call
 
 
 @dataclass(slots=True)
@@ -129,9 +170,9 @@ def _begin(key: RunKey, stop: Event, parent: int) -> None:
         _FAILED.append(error)
 
 
-def _open(key: RunKey, stop: Event) -> AbstractContextManager[MirrorRun]:
+def _open(key: RunKey, stop: Event | threading.Event) -> AbstractContextManager[MirrorRun]:
     """Raises `OtherProfile`, and what loading a profile raises."""
-    profile = load_accepted(key.path).profile
+    profile = (parse_profile(key.text, key.path) if key.text else load_accepted(key.path)).profile
     if fingerprint_of(profile, key.registry) != key.fingerprint:
         raise OtherProfile(key.path, key.registry)
     entry = find_entry(profile, key.registry)

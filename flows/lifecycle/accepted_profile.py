@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from profiles.loader import load_profile, parse_profile
+from profiles.loader import load_profile, parse_profile, read_text
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -28,12 +28,22 @@ def load_accepted(path: Path, environment: Mapping[str, str] | None = None) -> L
 
     Relative paths begin at the folder of `path` either way. Raises what `load_profile` raises.
     """
-    environment = os.environ if environment is None else environment
+    kept = _accepted_copy(path, os.environ if environment is None else environment)
+    return load_profile(path) if kept is None else parse_profile(kept, path)
+
+
+def accepted_text(path: Path) -> str:
+    """The text of `load_accepted`. Raises what `load_profile` raises."""
+    kept = _accepted_copy(path, os.environ)
+    return read_text(path) if kept is None else kept
+
+
+def _accepted_copy(path: Path, environment: Mapping[str, str]) -> str | None:
     accepted = json.loads(environment.get(VARIABLE, "{}"))
     if accepted.get("path") != str(path):
-        return load_profile(path)
+        return None
     with open(accepted["copy"], encoding="utf-8") as copy:  # noqa: PTH123 - a text from the environment
-        return parse_profile(copy.read(), path)
+        return copy.read()
 
 
 class StorageChanged(MirrorflowError):

@@ -21,6 +21,7 @@ from profiles.patterns.globs import Glob
 from profiles.patterns.regex import TagPattern
 from profiles.patterns.select_expression import SelectExpression
 from profiles.patterns.versions import VersionRange
+from profiles.values.dask_address import parse_dask_address
 from profiles.values.durations import format_duration, parse_duration
 from profiles.values.poll_timing import parse_cron, parse_zone
 from profiles.values.upstream_url import UpstreamUrl, parse_token_service
@@ -126,4 +127,5 @@ WantedPlatform = Annotated[
     Platform, PlainValidator(_parse_platform), PlainSerializer(str), _text("linux/amd64")
 ]
 Image = Annotated[ImageName, PlainValidator(_parse_image), PlainSerializer(str), _text("library/alpine:3.19")]
+DaskAddress = Annotated[str, PlainValidator(parse_dask_address), _text("dask://scheduler.example:8786")]
 ProfilePath = Annotated[Path, AfterValidator(_resolve_path)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.break_glass import BreakGlass
 from profiles.model.cache import Size
-from profiles.model.fields import ProfileModel, ProfilePath
+from profiles.model.fields import DaskAddress, ProfileModel, ProfilePath
 from profiles.model.registry_entry import RegistryEntry
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ class Sync(ProfileModel):
         "more of them than `reqConcurrent`.",
         examples=[2],
     )
+    engine: DaskAddress | None = Field(
+        default=None,
+        description="Dask cluster whose workers carry out the steps of runs, instead of this process or "
+        "`processes`; the address of its scheduler (`dask://HOST:PORT`, `dask+tls://HOST:PORT`). Needs "
+        "mirrorflow[dask]. Default: none.",
+        examples=["dask://scheduler.example:8786"],
+    )
     notifications: Notifications | None = Field(
         default=None,
         description="Where upstream registries say that something was pushed. Default: nowhere, it is found "
@@ -85,6 +92,17 @@ class Sync(ProfileModel):
         default=(),
         description="The upstream registries, one entry each. On demand they are asked in this order.",
     )
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.engine is not None and self.processes > 1:
+            raise Refusal(
+                "engine and processes: steps are carried out by one of them",
+                "drop `processes`: the number of Dask workers decides",
+                at=("processes",),
+                involves=("engine",),
+            )
+        return self
 
     @field_validator("registries")
     @classmethod
