@@ -23,18 +23,16 @@ from uuid import uuid4
 
 from distributed import Client, Event, Future, get_client
 from distributed.scheduler import KilledWorker
-from tasks.engines.broken_steps import broken
 
 from registry_server.oci.errors import MirrorflowError
-from tasks.engines.steps import run_step
+from tasks.engines.steps import broken, run_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from tasks.run.output import Output
-
     from tasks.context.mirror_run import MirrorRun
+    from tasks.run.values import Output
 
     OpenContext = Callable[[threading.Event], AbstractContextManager[MirrorRun]]
     MakeOpener = Callable[[int], OpenContext]

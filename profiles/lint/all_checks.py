@@ -6,7 +6,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from profiles.errors import Finding
-from profiles.lint import access, content_rules, conversion, credentials, registry_entries, retention
+from profiles.lint import (
+    access,
+    content_rules,
+    conversion,
+    credentials,
+    destinations,
+    registry_entries,
+    retention,
+)
 from profiles.lint.collisions import collisions
 from profiles.loading.key_names import Diagnostic
 from profiles.model.own_address import is_own_address
@@ -32,6 +40,7 @@ def check_all(profile: Profile, normalized: NormalizedDocument) -> Iterator[Diag
         content_rules.check(profile.sync, from_zot=normalized.is_zot),
         credentials.check(profile.sync),
         conversion.check(profile),
+        destinations.check(profile),
         _on_own_addresses(profile),
         _on_cache(profile),
         _on_collisions(profile.sync, normalized),

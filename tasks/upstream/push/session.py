@@ -166,4 +166,6 @@ class Sessions:
 
 def is_forgotten(error: UpstreamError) -> bool:
     """Whether the registry does not know the upload session any more."""
-    return isinstance(error, UpstreamNotFound) or error.code in ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
+    if isinstance(error, UpstreamNotFound) or error.code == "BLOB_UPLOAD_UNKNOWN":
+        return True
+    return error.status == 400 and error.code == "BLOB_UPLOAD_INVALID"

@@ -33,6 +33,7 @@ _PAUSES: Final = (0.2, 1.0)  # seconds before the second and the third try witho
 _LIMITED_PAUSES: Final = (1.0, 3.0)
 _MOST_TRIES: Final = 50  # however far each of them gets
 _RESUMABLE: Final = frozenset({401, 416})  # a token that has expired; a position that is not ours
+_BUSY: Final = 409  # the registry has not noticed yet that the connection before this one broke
 
 
 @dataclass
@@ -226,4 +227,6 @@ def _pause(error: UpstreamError, failed: int) -> float | None:
             return error.retry_after if error.retry_after <= MAX_WAIT else None
         pauses = _LIMITED_PAUSES if isinstance(error, UpstreamLimited) else _PAUSES
         return pauses[failed] if error.at_once or error.status is None else None
+    if error.status == _BUSY:
+        return _PAUSES[failed]
     return 0.0 if error.status in _RESUMABLE or is_forgotten(error) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.profiles.support import load, problems
+from tests.profiles.support import load, problems, warnings
 
 
 def text(*destinations: dict[str, Any], **entry: Any) -> str:
@@ -82,3 +82,45 @@ def test_what_is_refused(profile: str, found: str) -> None:
 )
 def test_the_region_of_a_registry_of_amazon(given: dict[str, Any], region: str | None) -> None:
     assert load(text(given), "profile.json").profile.destination("ecr").region == region
+
+
+@pytest.mark.parametrize(
+    ("profile", "found"),
+    [
+        pytest.param(text({}), "destinations[0]: nothing goes to 'ecr'", id="not used"),
+        pytest.param(
+            text({"force": True, "trustDestination": True}, to=["ecr"]),
+            "destinations[0].force: tags that somebody else moves are not seen",
+            id="force without looking",
+        ),
+        pytest.param(
+            text({}, to=["ecr"], urls=["https://r.example"]),
+            "to: 'ecr' is on the host that it is mirrored from",
+            id="onto itself",
+        ),
+        pytest.param(
+            text({}, to=["ecr"], platforms=["linux/amd64"]),
+            "platforms: most registries refuse an index",
+            id="platforms that are left out",
+        ),
+    ],
+)
+def test_what_is_worth_a_word(profile: str, found: str) -> None:
+    assert any(found in each for each in warnings(profile, "profile.json"))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        pytest.param(text({}, to=["ecr"]), id="used"),
+        pytest.param(text({"prefix": "m"}, to=["ecr"], urls=["https://r.example"]), id="under other names"),
+        pytest.param(
+            text({}, to=["ecr"], platforms={"only": ["linux/amd64"], "rewrite": True}), id="a smaller index"
+        ),
+    ],
+)
+def test_what_is_not(profile: str) -> None:
+    said = " ".join(warnings(profile, "profile.json"))
+    assert "destinations" not in said
+    assert "to:" not in said
+    assert "platforms:" not in said

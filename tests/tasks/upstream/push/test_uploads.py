@@ -18,6 +18,7 @@ from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.options import PlainUrl, UpstreamOptions
 from tasks.upstream.push.registry import PushRegistry
 from tests.conftest import require_program
+from tests.support.cutting_proxy import cutting_proxy
 from tests.support.docker_registry import running_docker_registry
 from tests.support.push_target import HARBOR_QUOTA, push_target
 from tests.support.registries import running_registry
@@ -138,6 +139,35 @@ def test_a_blob_is_mounted_from_another_repository(url: str) -> None:
         registry.upload("c/d", blob, source, mount_from="a/b")
         assert registry.has_blob("c/d", blob.digest)
     assert source.read == 0
+
+
+@pytest.mark.parametrize("chunk", [None, 2 * MIB], ids=["in one request", "in chunks"])
+def test_a_connection_that_breaks_twice_is_gone_on_with(url: str, chunk: int | None) -> None:
+    """docker-registry 2.8 forgets an upload that is cut, so there it begins anew."""
+    with cutting_proxy(url, MIB + 7, MIB) as proxy, pushing(proxy.url, chunk=chunk) as registry:
+        registry.upload("a/b", blob_of(BIG), Source(BIG))
+        received = bytearray()
+        registry.blob("a/b", blob_of(BIG), Collected(received))
+        assert not proxy.cuts
+    assert received == BIG
+
+
+@pytest.mark.parametrize(
+    ("kind", "chunk"),
+    [
+        pytest.param(_own, MIB, id="our own server, which keeps whole requests"),
+        pytest.param(_distribution_3, None, id="distribution 3"),
+    ],
+)
+def test_a_real_registry_gets_no_byte_twice_that_it_has(tmp_path: Path, kind: Any, chunk: int | None) -> None:
+    with (
+        kind(tmp_path) as url,
+        cutting_proxy(url, 2 * MIB) as proxy,
+        pushing(proxy.url, chunk=chunk) as registry,
+    ):
+        registry.upload("a/b", blob_of(BIG), Source(BIG))
+        assert registry.requests()["GET upload"] == 1
+        assert proxy.sent < len(BIG) + MIB  # what was in buffers when the connection broke
 
 
 def test_where_mounting_is_refused_the_blob_is_sent() -> None:
