@@ -29,6 +29,7 @@ NAMES: Final = (
     "few_new",
     "one_blob",
     "first_mirror",
+    "to_registry",
     "serve",
     "push",
     "on_demand",

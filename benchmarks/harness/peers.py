@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, scheme: str = "http") -> Iterator[Server]:
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _running(
+    command: Sequence[str], port: int, scheme: str = "http", output: Path | None = None
+) -> Iterator[Server]:
+    """`output`: where what it prints goes, appended; None: nowhere."""
+    with output.open("ab") if output else nullcontext(subprocess.DEVNULL) as stdout:
+        child = subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL)
     try:
         _await_port(port, child)
         yield Server(f"127.0.0.1:{port}", child.pid, scheme)
@@ -65,18 +69,20 @@ def _await_port(port: int, child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def docker_registry(program: str, folder: Path, root: Path) -> Iterator[Server]:
+def docker_registry(
+    program: str, folder: Path, root: Path, access_log: Path | None = None
+) -> Iterator[Server]:
     """Debian's docker-registry over `root` (see layouts.py for how it is filled)."""
     port = free_port()
     settings: dict[str, Any] = {
         "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": access_log is None}},
         "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
     config = folder / f"registry-{port}.yml"
     config.write_text(json.dumps(settings))  # JSON is YAML
-    with _running([program, "serve", str(config)], port) as server:
+    with _running([program, "serve", str(config)], port, output=access_log) as server:
         yield server
 
 

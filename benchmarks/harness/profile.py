@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 
 
 def write_profile(
-    folder: Path, url: str, store: Path, *, http: dict[str, Any] | None = None, **entry: Any
+    folder: Path,
+    url: str,
+    store: Path,
+    *,
+    http: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
+    **entry: Any,
 ) -> Path:
-    """A profile with one registry entry; it takes everything unless `entry` has rules."""
+    """A profile with one registry entry; it takes everything unless `entry` has rules. `more`: sections."""
     document = {
         "storage": {"rootDirectory": str(store)},
         "http": {"port": 0, **(http or {})},
         "sync": {"registries": [{"name": ENTRY, "urls": [url], "content": [{"prefix": "**"}], **entry}]},
+        **(more or {}),
     }
     path = folder / "profile.json"
     path.write_text(json.dumps(document))

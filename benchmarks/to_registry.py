@@ -1,0 +1,208 @@
+"""A registry brought into another one, from nothing and once more with nothing new: ours, skopeo, regsync.
+
+Each contender has a docker-registry of its own, which writes down what it is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.harness.content import Mirror
+from benchmarks.harness.ours import sync_plainly
+from benchmarks.harness.peers import docker_registry
+from benchmarks.harness.processes import run
+from benchmarks.harness.profile import write_profile
+from benchmarks.harness.rounds import alternately
+from benchmarks.harness.rows import AtLeast, Exactly, Row, Sample
+from benchmarks.harness.upstreams import bundled
+from registry_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from benchmarks.harness.peers import Server
+    from benchmarks.harness.place import Place
+    from benchmarks.harness.processes import Usage
+    from benchmarks.harness.rows import Budget
+    from benchmarks.harness.upstreams import Bundled
+
+UPSTREAM = "our own server"
+_LINE: Final = re.compile(r'"([A-Z]+) /v2/(\S*) HTTP/[\d.]+" (\d{3}) ')
+
+Repositories = dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    mirror: Mirror
+    rounds: int
+    within: float = math.inf  # seconds, for all rounds
+
+
+FULL = Size(Mirror(300, 20, 1_000_000), rounds=2, within=240)
+SMALL = Size(Mirror(6, 2, 20_000), rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One contender's turn: into an empty registry, and again. `most`: how often one blob was completed."""
+
+    first: Usage
+    again: Usage
+    asked: int
+    asked_again: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    size: Size
+    tags: int
+    turns: Mapping[str, tuple[Round, ...]]
+
+    def rows(self) -> list[Row]:
+        what = f"{self.size.mirror.images} images into a docker-registry"
+        ours = self.turns["ours"]
+        found = [
+            Row(
+                "to_registry", "requests, nothing new", "", _of(ours, _asked_again), budget=Exactly(self.tags)
+            ),
+            Row("to_registry", "one blob was stored, at most", "", _of(ours, _most), budget=Exactly(1)),
+        ]
+        for peer in (name for name in self.turns if name != "ours"):
+            compared = partial(self._compared, peer)
+            found += [
+                compared(what, "s", lambda each: each.first.wall, AtLeast(1)),
+                compared(f"{what}, CPU", "s", lambda each: each.first.cpu),
+                compared("requests to the destination", "", lambda each: each.asked, AtLeast(1)),
+                compared("the same with nothing new", "s", lambda each: each.again.wall),
+            ]
+        return found
+
+    def _compared(
+        self,
+        peer: str,
+        what: str,
+        unit: str,
+        value: Callable[[Round], float],
+        budget: Budget | None = None,
+    ) -> Row:
+        ours, theirs = _of(self.turns["ours"], value), _of(self.turns[peer], value)
+        return Row("to_registry", what, unit, ours, peer, theirs, budget=budget)
+
+
+def _of(turns: tuple[Round, ...], value: Callable[[Round], float]) -> Sample:
+    return Sample.of(map(value, turns))
+
+
+def _asked_again(turn: Round) -> float:
+    return turn.asked_again
+
+
+def _most(turn: Round) -> float:
+    return turn.most
+
+
+def measure(place: Place, size: Size) -> Result:
+    programs = {"skopeo sync": place.program("skopeo")}
+    programs |= place.optional("regsync")
+    registry, folder = place.program("docker-registry"), place.fresh("to_registry")
+    store = Store.open(folder / "upstream", durability="none")
+    size.mirror.fill(store)
+    wanted = {str(name): [str(tag) for tag in store.repository(name).tags()] for name in store.repositories()}
+    with bundled(folder / "upstream") as upstream:
+
+        def turn(name: str) -> Round:
+            folder, log = place.fresh("turn"), place.root / "access.log"
+            with docker_registry(registry, folder, folder / "root", access_log=log) as target:
+                contender = {"ours": _ours, "regsync": _regsync}.get(name, _skopeo)
+                work = contender(programs.get(name, ""), folder, upstream, target, wanted)
+                found = _turn(work, log)
+            shutil.rmtree(folder)
+            return found
+
+        names = ("ours", *programs)
+        turns = alternately(size.rounds, {name: partial(turn, name) for name in names}, within=size.within)
+    shutil.rmtree(folder)
+    tags = sum(map(len, wanted.values()))
+    return Result(size, tags, {name: tuple(found) for name, found in turns.items()})
+
+
+def _turn(work: Callable[[], Usage], log: Path) -> Round:
+    log.write_text("")
+    first = work()
+    asked, most = _asked(log), _most_stored(log)
+    return Round(first, work(), asked, _asked(log) - asked, most)
+
+
+def _asked(log: Path) -> int:
+    """`/v2/` itself is no request for anything."""
+    return sum(bool(target) for _, target, _ in _LINE.findall(log.read_text()))
+
+
+def _most_stored(log: Path) -> int:
+    done = [
+        target
+        for method, target, status in _LINE.findall(log.read_text())
+        if (method, status) == ("PUT", "201")
+    ]
+    blobs = Counter(
+        (target.partition("/blobs/")[0], found[0])
+        for target in done
+        if (found := re.findall(r"digest=([^&]+)", target))
+    )
+    return max(blobs.values(), default=0)
+
+
+def _ours(
+    _program: str, folder: Path, upstream: Bundled, target: Server, wanted: Repositories
+) -> Callable[[], Usage]:
+    profile = write_profile(
+        folder,
+        upstream.url,
+        folder / "state",
+        more={"destinations": [{"name": "other", "url": target.url}]},
+        to=["other"],
+        content=[{"prefix": name} for name in wanted],
+        referrers={"follow": False},
+    )
+    return lambda: sync_plainly(profile).usage
+
+
+def _skopeo(
+    program: str, folder: Path, upstream: Bundled, target: Server, wanted: Repositories
+) -> Callable[[], Usage]:
+    file = folder / "skopeo.yml"
+    file.write_text(json.dumps({_host(upstream): {"tls-verify": False, "images": wanted}}))
+    options = ["--src", "yaml", "--dest", "docker", "--dest-tls-verify=false", "--all"]
+    return lambda: run([program, "sync", *options, str(file), target.host]).usage
+
+
+def _regsync(
+    program: str, folder: Path, upstream: Bundled, target: Server, wanted: Repositories
+) -> Callable[[], Usage]:
+    hosts = (_host(upstream), target.host)
+    document = {
+        "version": 1,
+        "creds": [{"registry": host, "tls": "disabled"} for host in hosts],
+        "defaults": {"parallel": 8},
+        "sync": [
+            {"source": f"{hosts[0]}/{name}", "target": f"{hosts[1]}/{name}", "type": "repository"}
+            for name in wanted
+        ],
+    }
+    file = folder / "regsync.yml"
+    file.write_text(json.dumps(document))
+    return lambda: run([program, "once", "-c", str(file)]).usage
+
+
+def _host(upstream: Bundled) -> str:
+    return upstream.url.partition("//")[2]
