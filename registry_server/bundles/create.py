@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.bundles.closure import StoredClosure
@@ -19,9 +20,9 @@ from registry_server.bundles.inventory import canonical
 from registry_server.bundles.parts import BundleFolder, as_parts
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
-from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.errors import MirrorflowError, NotFound
 from registry_server.oci.reference import RepositoryName
-from registry_server.store.errors import StoreDamaged, translated
+from registry_server.store.errors import StoreDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from registry_server.bundles.inventory import Inventory
     from registry_server.bundles.tar_stream import Segment
     from registry_server.oci.reference import Tag
-    from registry_server.store.records import StoredBlob, TagRecord
+    from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
 
 SMALLEST_SPLIT: Final = 1 << 20
@@ -68,12 +69,21 @@ class BundleRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BundlePlan:
     """The document of a bundle without its parts, and a repository that holds each of its contents."""
 
     document: BundleDocument
     holders: tuple[RepositoryName, ...]
+
+    def holder(self, content: Content) -> RepositoryName:
+        """A repository that holds it."""
+        return self._by_digest[content.digest]
+
+    @cached_property
+    def _by_digest(self) -> dict[Digest, RepositoryName]:
+        digests = (each.digest for each in self.document.contents)
+        return dict(zip(digests, self.holders, strict=True))
 
     def encoded(self, identity: Digest) -> bytes:
         body = {"request": identity, "holders": self.holders, "document": self.document.encoded().decode()}
@@ -230,7 +240,7 @@ def write_bundle(
     target = BundleFolder(folder)
     if target.is_complete:
         raise BundleUnwritable(f"{folder} holds a bundle already: name another folder with --out")
-    with store.lease():
+    with store.lease(), target.claim():
         plan = _begin(store, target, request, created)
         if not plan.document.images:
             return plan.document
@@ -255,7 +265,6 @@ def _begin(store: Store, target: BundleFolder, request: BundleRequest, created: 
         return BundlePlan.parse(kept, identity, target.path)
     plan = plan_bundle(store, request, created)
     if plan.document.images:
-        target.make()
         target.forget_parts()
         target.put_plan(plan.encoded(identity))
     return plan
@@ -290,16 +299,22 @@ class _Writing:
             return
         yield from self._content(segment)
 
-    @translated
-    def _held(self, content: Content) -> StoredBlob:
-        holder = self.plan.holders[self.plan.document.places[content.digest] - 2]
-        return self.store.repository(holder).find_blob(content.digest)
+    def _pieces(self, content: Content) -> Iterator[bytes]:
+        """Raises `BundleUnwritable` for what the collector has had since the bundle was begun."""
+        holder = self.store.repository(self.plan.holder(content))
+        try:
+            yield from holder.find_blob(content.digest).pieces()
+        except (NotFound, FileNotFoundError) as error:
+            raise BundleUnwritable(
+                f"{content.digest}, which {holder.name} had when the bundle was begun, is not in the store "
+                "any more: delete the unfinished bundle, and create it anew"
+            ) from error
 
     def _content(self, segment: Segment) -> Iterator[bytes]:
         """From the byte `skipped` on; all of it is hashed, and nothing follows on what is damaged."""
         content = self.plan.document.content(segment.number)
         hasher, skipped, size = hashlib.new(content.digest.algorithm), segment.skipped, 0
-        for piece in self._held(content).pieces():
+        for piece in self._pieces(content):
             hasher.update(piece)
             size += len(piece)
             if size == content.size:

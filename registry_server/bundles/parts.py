@@ -7,6 +7,7 @@ which has a line for each part that is whole and on the disk. A part has another
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
@@ -41,6 +42,26 @@ class BundleFolder:
     def make(self) -> None:
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """One process at a time writes into the folder, which is made. Empty at the end, it goes again."""
+        self.make()
+        with self._writing():
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._lock(fd)
+            yield
+        finally:
+            os.close(fd)
+            with contextlib.suppress(OSError):  # a part of a bundle is in it
+                self.path.rmdir()
+
+    def _lock(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BundleUnwritable(f"another process is making a bundle in {self.path}") from error
 
     @property
     def is_complete(self) -> bool:

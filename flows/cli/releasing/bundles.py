@@ -118,10 +118,10 @@ def create_bundle(
 
     Raises `BundleError`, `NotTrusted`, `StoreError`, and what the signer raises.
     """
-    known = None
+    known, refused = None, dict[str, str]()
     if order.inventory is not None:
         signed = Trusted.of(profile).read_inventory(order.inventory)
-        known = signed.inventory
+        known, refused = signed.inventory, signed.refused
         yield f"for the inventory {known.id.short} of {known.taken}, signed by {signed.who}"
     globs = repository_globs(order.patterns)
     request = BundleRequest(
@@ -139,7 +139,8 @@ def create_bundle(
     with progress_line("reading the store") as line:
         document = write_bundle(store, order.folder, request, now(), sign, told=_shown(line.show))
     for name, why in document.left_out.items():
-        yield f"left out {name}: {why}"
+        said = refused.get(name, "")
+        yield f"left out {name}: {why}" + (f": {_printable(said)}" if said else "")
     if not document.images:
         yield "nothing to carry: the other side has everything"
         return
@@ -207,6 +208,11 @@ def _in_words(document: BundleDocument) -> str:
         f"{counted(len(document.images), 'tag')}, {counted(len(document.contents), 'content')}, "
         f"{human_bytes(size)} in {counted(len(document.parts), 'part')}"
     )
+
+
+def _printable(text: str) -> str:
+    """The other side's words for a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)[:500]
 
 
 def _write(path: Path, content: bytes) -> None:

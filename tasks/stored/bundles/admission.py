@@ -86,7 +86,7 @@ class BundleAdmission:
 
     def _mirrored(self, image: BundledImage, record: TagRecord, origin: Origin) -> AdmittedImage:
         entry = self.entry_for(image.repository, origin)
-        record = replace(record, origin=replace(origin, registry=entry.name))
+        record = replace(record, origin=replace(origin, registry=entry.name, on_demand=False))
         repository = self.store.repository(image.repository)
         conflict = conflicting_source(self.profile.sync, entry, origin.repository, repository, image.tag)
         if conflict:

@@ -95,10 +95,14 @@ def _statement(name: str, digest: Digest, kind: str, predicate: dict[str, Any]) 
 
 @dataclass(frozen=True, slots=True)
 class SignedInventory:
-    """What the other side says that it holds; `who` signed it."""
+    """What the other side says that it holds; `who` signed it.
+
+    `refused`: of a receipt, the images that were not taken, and why.
+    """
 
     inventory: Inventory
     who: str
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class Trusted:
         signed = read_small(path.parent, path.name, LARGEST_BUNDLE)
         digest = _claimed_digest(signed, path)
         who, predicate = self._check(signed, digest, {INVENTORY, RECEIPT}, str(path))
-        return SignedInventory(Inventory.parse(_inventory_in(predicate, path)), who)
+        return SignedInventory(Inventory.parse(_inventory_in(predicate, path)), who, _refused_in(predicate))
 
     def _check(self, signed: bytes, digest: Digest, kinds: set[str], what: str) -> tuple[str, dict[str, Any]]:
         """Who signed it, and the predicate."""
@@ -168,6 +172,18 @@ def _claimed_digest(signed: bytes, path: Path) -> Digest:
 
 def _inventory_in(predicate: dict[str, Any], path: Path) -> dict[str, Any]:
     return _object(predicate.get("inventory"), str(path))
+
+
+def _refused_in(predicate: dict[str, Any]) -> dict[str, str]:
+    """What a receipt says; nothing where it does not have that form: it is for people alone."""
+    bundle = predicate.get("bundle")
+    listed = bundle.get("refused") if isinstance(bundle, dict) else None
+    rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return {
+        name: why
+        for each in rows
+        if isinstance(name := each.get("image"), str) and isinstance(why := each.get("reason"), str)
+    }
 
 
 def _object(found: Any, what: str) -> dict[str, Any]:

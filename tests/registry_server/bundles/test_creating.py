@@ -13,6 +13,7 @@ import pytest
 from registry_server.bundles.create import BundleRequest, plan_bundle, write_bundle
 from registry_server.bundles.errors import BundleUnwritable
 from registry_server.bundles.inventory import Inventory, take_inventory
+from registry_server.bundles.parts import BundleFolder
 from registry_server.bundles.reading import Bundle
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
@@ -196,6 +197,29 @@ def test_a_finished_bundle_is_not_written_over(store: Store, app: Repository, tm
     tag_image(app, "v1", b"layer")
     create(store, tmp_path / "bundle")
     with pytest.raises(BundleUnwritable, match="holds a bundle already"):
+        create(store, tmp_path / "bundle")
+
+
+def test_one_process_at_a_time_writes_into_a_folder(store: Store, app: Repository, tmp_path: Path) -> None:
+    tag_image(app, "v1", b"layer")
+    target = BundleFolder(tmp_path / "bundle")
+    with target.claim(), pytest.raises(BundleUnwritable, match="another process is making a bundle in"):
+        create(store, tmp_path / "bundle")
+    create(store, tmp_path / "bundle")
+
+
+def test_what_was_collected_since_the_bundle_was_begun_is_named(
+    store: Store, app: Repository, tmp_path: Path
+) -> None:
+    tag_image(app, "v1", b"layer")
+    request = BundleRequest(PROFILE)
+    plan = plan_bundle(store, request, CREATED)
+    folder = BundleFolder(tmp_path / "bundle")
+    folder.make()
+    folder.put_plan(plan.encoded(request.identity(store)))
+    app.delete_tag(Tag("v1"))
+    app.delete_blob(Digest.of(b"layer"))
+    with pytest.raises(BundleUnwritable, match="is not in the store any more: delete the unfinished bundle"):
         create(store, tmp_path / "bundle")
 
 

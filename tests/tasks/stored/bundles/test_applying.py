@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from registry_server.bundles.state import ROLE
 from registry_server.oci import conversion, media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.forms import Form
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.errors import StoreLocked
 from registry_server.store.records import Origin, TagRecord
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
 from tasks.stored.bundles.statements import NotTrusted
@@ -377,6 +379,24 @@ def test_applying_twice_changes_nothing(strict: Gap) -> None:
     before = strict.far.digests()
     assert applied(strict.far, folder).applied == first.applied
     assert strict.far.digests() == before
+
+
+def test_one_process_applies_at_a_time(plain: Gap) -> None:
+    plain.near.put("team/app:v1", b"layer")
+    folder = bundled(plain)
+    with plain.far.store.claim(ROLE), pytest.raises(StoreLocked):
+        applied(plain.far, folder)
+
+
+def test_what_was_fetched_on_demand_there_is_kept_here(plain: Gap) -> None:
+    """Nobody could fetch it again."""
+    made = put_image(near(plain), b"layer")
+    origin = Origin("hub", "team/app", made.digest, on_demand=True)
+    near(plain).put_tag(Tag("v1"), TagRecord(made.digest, made.media_type, made.size, 1.5, origin))
+    applied(plain.far, bundled(plain))
+    record = far(plain).tag(Tag("v1"))
+    assert record is not None
+    assert record.origin == Origin("hub", "team/app", made.digest)
 
 
 def test_the_key_of_the_team_signs_images_and_no_bundle(tmp_path: Path) -> None:
