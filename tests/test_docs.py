@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flows.cli.app import app
-from flows.cli.reference_docs import render_commands, with_commands
+from flows.cli.reference_docs import render_commands, render_lock_schema, with_commands
 from profiles.loader import load_profile
 from tests.support.documents import DOCUMENTS, ROOT, Block, all_blocks
 
@@ -63,6 +63,11 @@ def test_the_json_in_the_documents_is_json(block: Block) -> None:
 def test_the_reference_of_the_commands_is_fresh() -> None:
     document = (ROOT / "docs/commands.md").read_text()
     assert document == with_commands(document), "docs/commands.md is stale; make docs writes it anew"
+
+
+def test_the_schema_of_locks_is_fresh() -> None:
+    document = (ROOT / "docs/lock.schema.json").read_text()
+    assert document == render_lock_schema(), "docs/lock.schema.json is stale; make docs writes it anew"
 
 
 def test_a_document_without_marks_is_not_written_to() -> None:

@@ -1,11 +1,12 @@
 """`python -m flows.cli.reference_docs docs/`: the parts of the documents that are made from the code.
 
-docs/profile.md is made whole, from the models; docs/commands.md between two marks, from the commands. Tests
-fail when either is stale.
+docs/profile.md is made whole, from the models; docs/commands.md between two marks, from the commands;
+docs/lock.schema.json from the code that reads locks. Tests fail when one is stale.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -38,11 +39,19 @@ def with_commands(document: str) -> str:
     return f"{before}{BEGIN}\n\n{render_commands()}\n{END}{after}"
 
 
+def render_lock_schema() -> str:
+    """The JSON Schema of `mirrorflow.lock`."""
+    from profiles.lock_file import json_schema
+
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 def write_reference(folder: Path) -> None:
-    """Write docs/profile.md and docs/commands.md anew."""
+    """Write docs/profile.md, docs/commands.md and docs/lock.schema.json anew."""
     from profiles.docs.reference import render_reference
 
     (folder / "profile.md").write_text(render_reference())
+    (folder / "lock.schema.json").write_text(render_lock_schema())
     commands = folder / "commands.md"
     commands.write_text(with_commands(commands.read_text()))
 
