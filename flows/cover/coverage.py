@@ -118,7 +118,7 @@ class CoverageCheck:
         else:
             found = [self._at(used, place) for place in places if place.local in looked_for]
         if found:
-            return min(found, key=lambda each: ORDER[each.state])
+            return min(found, key=lambda each: (ORDER[each.state], each.wants_rule))
         return self._nowhere(used, places, looked_for)
 
     def _nowhere(
@@ -220,9 +220,17 @@ class CoverageCheck:
         if contents.missing:
             return replace(found, state=CoverState.INCOMPLETE, reason=_listed(contents.missing))
         if contents.absent:
-            reason = f"not stored for {', '.join(map(str, contents.absent))}"
-            return replace(found, state=CoverState.PLATFORM_MISSING, reason=reason, wants_rule=True)
+            return self._lacks_platforms(found, contents.absent, place)
         return self._admitted_and_fresh(found, local, reference)
+
+    def _lacks_platforms(self, found: Coverage, absent: Sequence[Platform], place: Place | None) -> Coverage:
+        reason = f"not stored for {', '.join(map(str, absent))}"
+        only = place.parts(found.image.reference).platforms if place else ()
+        is_wanted = not only or all(any(wish.accepts(each) for wish in only) for each in absent)
+        if place is not None and place.entry.is_synced and is_wanted:
+            reason = f"{reason}; the content rules take it: run `mirrorflow sync`"
+            return replace(found, state=CoverState.PLATFORM_MISSING, reason=reason)
+        return replace(found, state=CoverState.PLATFORM_MISSING, reason=reason, wants_rule=True)
 
     def _admitted_and_fresh(
         self, found: Coverage, local: RepositoryName, reference: Tag | Digest

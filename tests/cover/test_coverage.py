@@ -343,6 +343,24 @@ def test_a_registry_that_is_new_gets_an_entry_of_its_own(world: World) -> None:
     assert {str(each.state) for each in again.coverages} == {"not here"}, "rules take them, and no run has"
 
 
+def test_what_was_added_is_not_suggested_again(world: World) -> None:
+    """Before the next run, too: a platform is still missing then."""
+    images = [world.image(name) for name in ("shop/web:v2.0.0", "shop/web:v1.0.0", "shop/tool:v1.0.0")]
+    first = world.cover(*images, platforms=BOTH)
+    assert len(first.suggestions) == 1
+    write_rules(world.profile, first.suggestions)
+    second = world.cover(*images, platforms=BOTH)
+    assert not second.is_covered
+    assert second.suggestions == []
+
+
+def test_an_entry_beside_one_that_is_only_on_demand_is_not_suggested_again(world: World) -> None:
+    world.write("", entry="name: up, urls: ['{url}'], onDemand: true")
+    shutil.rmtree(world.folder / "store")
+    write_rules(world.profile, world.cover(world.image("shop/web:v1.0.0")).suggestions)
+    assert world.cover(world.image("shop/web:v1.0.0")).suggestions == []
+
+
 def test_no_suggestion_is_made_for_what_a_run_would_bring(world: World) -> None:
     shutil.rmtree(world.folder / "store")
     assert world.cover(world.image("shop/web:v1.0.0")).suggestions == []
