@@ -48,6 +48,9 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --constraint requirements.lock \
 	  --custom-compile-command 'make lock' --output-file deploy/requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --constraint requirements.lock --group build \
+	  --custom-compile-command 'make lock' --output-file deploy/build.lock
 
 # What a release consists of, below dist/: docs/releasing.md says how it is checked, signed and published.
 release: $(STAMP)

@@ -22,13 +22,14 @@ def pins(path: str) -> dict[str, str]:
 def test_the_lock_of_the_image_is_a_part_of_the_lock() -> None:
     """One resolution: what is tested is what is shipped."""
     whole, part = pins("requirements.lock"), pins("deploy/requirements.lock")
+    assert pins("deploy/build.lock").items() <= whole.items()
     assert part
     assert part.items() <= whole.items()
     assert "pytest" not in part
 
 
 def test_both_locks_have_hashes_and_name_no_index() -> None:
-    for name in ("requirements.lock", "deploy/requirements.lock"):
+    for name in ("requirements.lock", "deploy/requirements.lock", "deploy/build.lock"):
         text = (ROOT / name).read_text()
         assert text.count("--hash=sha256:") >= len(pins(name))
         assert not re.search(r"^-|://", text, re.MULTILINE)
