@@ -15,6 +15,7 @@ import argparse
 import gzip
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from packaging.markers import Marker
 
 from deploy.layout import Layout, LayoutUnusable
 from profiles.environment import HTTP_ADDRESS, HTTP_PORT, ROOT_DIRECTORY
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 HOME: Final = "opt/mirrorflow"
 _USER: Final = 65532
+_PATCH: Final = 99  # of Python, for markers: a base has the latest one
 _SCRIPT: Final = (
     "#!/usr/bin/env python3\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
 )
@@ -84,11 +88,37 @@ def assemble(
         with tempfile.TemporaryDirectory(prefix="mirrorflow-image-") as folder:
             dependencies, code = Path(folder, "dependencies"), Path(folder, "code")
             target = [*pip, *_platform_options(platform, python)]
-            _install(dependencies, [*target, "--require-hashes", "--requirement", str(requirements)])
+            lock = Path(folder, "requirements.lock")
+            lock.write_text(lock_for(requirements.read_text(), platform, python))
+            _install(dependencies, [*target, "--require-hashes", "--requirement", str(lock)])
             _install(code, [*target, str(wheel)])
             layers = [_layer(dependencies, {}, epoch), _layer(code, _SCRIPTS, epoch)]
         made.append((platform, _image(base, output, manifest, layers, version=tag, epoch=epoch)))
     return output.tag(made, tag)
+
+
+def lock_for(text: str, platform: Platform, python: str) -> str:
+    """Of a lock for all platforms what one of them needs, by the markers of its lines.
+
+    pip asks the Python that it runs in for markers, whatever `--platform` and `--python-version` say.
+    """
+    environment = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": _MACHINES[platform.architecture],
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_version": python,
+        "python_full_version": f"{python}.{_PATCH}",
+        "sys_platform": "linux",
+    }
+    kept = []
+    for entry in re.split(r"\n(?=[A-Za-z0-9])", text):
+        requirement, _, hashes = entry.partition("\\\n")
+        name, _, marker = requirement.partition(";")
+        if not marker.strip() or Marker(marker.strip()).evaluate(environment):
+            kept.append(f"{name.strip()} \\\n{hashes}" if hashes else name)
+    return "\n".join(kept)
 
 
 def _platform_options(platform: Platform, python: str) -> list[str]:

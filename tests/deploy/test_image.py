@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.image import assemble, main
+from deploy.image import assemble, lock_for, main
 from deploy.layout import Layout, LayoutUnusable
 from flows.demo.sample_images import AMD64, ARM64, ARM_V7, ImageMaker, layer
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
@@ -140,6 +140,36 @@ def test_a_mirror_takes_it_in_and_serves_its_own_image(tmp_path: Path, inputs: d
     assert done.returncode == 0, done.stderr
     found = Store.open(tmp_path / "store").repository(RepositoryName("mirrorflow"))
     assert found.find_manifest(Tag("1.2.3")).descriptor.digest == made.digest
+
+
+@pytest.mark.parametrize(
+    ("python", "platform", "names"),
+    [
+        pytest.param("3.13", AMD64, ["a", "always", "new"], id="a new Python"),
+        pytest.param("3.11", AMD64, ["a", "always", "old"], id="an older one"),
+        pytest.param("3.11", ARM64, ["always", "arm", "old"], id="another machine"),
+    ],
+)
+def test_the_lock_is_read_for_the_platform_of_the_image(
+    python: str, platform: Platform, names: list[str]
+) -> None:
+    """And not for the Python that pip runs in."""
+    markers = {
+        "a": " ; platform_machine == 'x86_64'",
+        "always": "",
+        "arm": " ; platform_machine == 'aarch64'",
+        "new": " ; python_full_version >= '3.13'",
+        "old": " ; python_full_version < '3.13'",
+        "patched": " ; python_full_version < '3.11.3'",
+        "win": " ; sys_platform == 'win32'",
+    }
+    lines = [
+        f"{name}==1.0{marker} \\\n    --hash=sha256:{name}\n    # via x" for name, marker in markers.items()
+    ]
+    found = lock_for("# a lock\n" + "\n".join(lines), platform, python)
+    assert [line.split("==")[0] for line in found.splitlines() if "==" in line] == names
+    assert found.count("--hash=") == len(names)
+    assert ";" not in found
 
 
 def test_a_wheel_that_is_not_the_one_of_the_lock_is_refused(tmp_path: Path, inputs: dict[str, Any]) -> None:
