@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 HOME: Final = "opt/mirrorflow"
 _USER: Final = 65532
-_PATCH: Final = 99  # of Python, for markers: a base has the latest one
+_PATCHES: Final = ("0", "99")  # of Python, for markers: which one the base has is not known
 _SCRIPT: Final = (
     "#!/usr/bin/env python3\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
 )
@@ -109,14 +109,14 @@ def lock_for(text: str, platform: Platform, python: str) -> str:
         "platform_python_implementation": "CPython",
         "platform_system": "Linux",
         "python_version": python,
-        "python_full_version": f"{python}.{_PATCH}",
         "sys_platform": "linux",
     }
     kept = []
     for entry in re.split(r"\n(?=[A-Za-z0-9])", text):
         requirement, _, hashes = entry.partition("\\\n")
         name, _, marker = requirement.partition(";")
-        if not marker.strip() or Marker(marker.strip()).evaluate(environment):
+        versions = ({**environment, "python_full_version": f"{python}.{patch}"} for patch in _PATCHES)
+        if not marker.strip() or any(Marker(marker.strip()).evaluate(each) for each in versions):
             kept.append(f"{name.strip()} \\\n{hashes}" if hashes else name)
     return "\n".join(kept)
 
