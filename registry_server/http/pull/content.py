@@ -54,11 +54,16 @@ def _entity(descriptor: Descriptor) -> dict[str, str]:
 
 
 async def blob(store: Store, route: BlobOf, request: Request) -> Response:
-    """A whole blob or one range of it; HEAD looks at the size only and never opens the file.
+    """A whole blob or one range of it; HEAD looks at the size only and never opens the file."""
+    found = await ask(store, store.repository(route.repository).find_blob, route.digest)
+    return await blob_response(store, found, route, request)
+
+
+async def blob_response(store: Store, found: StoredBlob, route: BlobOf, request: Request) -> Response:
+    """Of a blob that the client may have.
 
     From object storage by 307 (RFC 9110, 15.4.8): the client repeats its request there, with its Range.
     """
-    found = await ask(store, store.repository(route.repository).find_blob, route.digest)
     headers = identity(route.digest, immutable=True) | {"Accept-Ranges": "bytes"}
     if is_unchanged(request.headers.get("If-None-Match"), route.digest):
         return Response(status_code=304, headers=headers)

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from registry_server.http.access_log import MISSED
 from registry_server.http.auth.visible_store import VisibleStore
 from registry_server.http.pull.conditional_requests import is_unchanged, parse_range, range_applies
-from registry_server.http.pull.content import identity
+from registry_server.http.pull.content import blob_response, identity
 from registry_server.http.pull.stored_response import ask
 from registry_server.http.pull_through.call_queue import CallQueue
 from registry_server.http.pull_through.incoming_response import IncomingBlobResponse, wait_for_start
@@ -30,7 +30,7 @@ from registry_server.http.pull_through.webhook_client import ReceiverFailed, mar
 from registry_server.http.routes import BlobOf, ManifestOf, Referrers, Tags
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound
-from registry_server.store.spool.incoming_reader import IncomingAborted, open_incoming
+from registry_server.store.spool.incoming_reader import IncomingAborted, find_arrived, open_incoming
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -258,7 +258,10 @@ async def _incoming_response(
     positions = range(size) if part is None else part
     file = await ask(store, open_incoming, store.repository(route.repository), route.digest)
     if file is None:
-        raise IncomingAborted("the incoming blob was discarded")
+        arrived = await ask(store, find_arrived, store.repository(route.repository), route.digest)
+        if arrived is None:
+            raise IncomingAborted("the incoming blob was discarded")
+        return await blob_response(store, arrived, route, request)
     try:
         await wait_for_start(file, positions)
     except BaseException:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import translated
 from registry_server.store.filesystem.locks import is_locked
+from registry_server.store.pool.blob_pool import blob_key
+from registry_server.store.records import StoredBlob
 
 if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
@@ -70,3 +72,11 @@ def open_incoming(repository: Repository, digest: Digest) -> IncomingReader | No
         if fd is not None:
             return IncomingReader(fd)
     return None
+
+
+@translated
+def find_arrived(repository: Repository, digest: Digest) -> StoredBlob | None:
+    """The blob, if it is in the pool by now: its marker comes later. As `open_incoming`, no right."""
+    pool = repository._pool  # noqa: SLF001 - as above
+    size = pool.size(digest)
+    return None if size is None else StoredBlob(digest, size, pool.objects, blob_key(digest))
