@@ -53,7 +53,7 @@ class ReceiverProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._environment: Mapping[str, str] = {}
         self._started = 0.0
-        self._url = ""  # of a receiver that registry servers of other hosts find in the store
+        self.url = ""  # of a receiver that registry servers of other hosts find in the store
         if is_wanted(profile):
             self.call_file = self._prepare(profile)
         if profile.sync.enable and profile.sync.notifications is not None:
@@ -113,7 +113,7 @@ class ReceiverProcess:
             secret = secrets.token_urlsafe(32).encode()
             options = with_urls(profile, self._store_uuid, (url_of(self._listener),), secret)
         elif not options.urls:
-            self._listener, self._url = listen_for_others(profile.http.on_miss)
+            self._listener, self.url = listen_for_others(profile.http.on_miss)
         self._home.mkdir(parents=True, exist_ok=True)
         path = self._home / "on-miss.json"
         path.unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class ReceiverProcess:
             -1 if each is None else each.fileno() for each in (self._listener, self._notifications)
         )
         call = str(self.call_file or "")
-        options = ReceiverOptions(str(self._path), misses, call, pushes, url=self._url)
+        options = ReceiverOptions(str(self._path), misses, call, pushes, url=self.url)
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 ends_with_parent([sys.executable, *options.arguments()], signal.SIGTERM),

@@ -137,6 +137,7 @@ class Supervisor:
             registry_url=self.registry_url,
             ui_url=self.ui_url,
             notifications_url=self._receiver.notifications_url if self._receiver else "",
+            receiver_url=self._receiver.url if self._receiver else "",
         )
 
     def follow(self, *, until: type[RunnerEvent] | None = None) -> RunnerEvent | None:

@@ -74,13 +74,21 @@ class SupervisorView:
         self._entries, self._timings = tuple(entries), timings
 
     def begin(
-        self, *, profile: Path, store: Path, registry_url: str, ui_url: str, notifications_url: str = ""
+        self,
+        *,
+        profile: Path,
+        store: Path,
+        registry_url: str,
+        ui_url: str,
+        notifications_url: str = "",
+        receiver_url: str = "",
     ) -> None:
         table = Table.grid(padding=(0, 2))
         shown = (
             ("registry", registry_url),
             ("Prefect UI", ui_url),
             ("notifications", notifications_url),
+            ("receiver", receiver_url),
             ("profile", str(profile)),
             ("store", str(store)),
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 class Program:
