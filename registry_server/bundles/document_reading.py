@@ -101,6 +101,8 @@ def _image(found: Any, where: str) -> BundledImage:
         record = tag_from_json(expect(body.get("record"), dict, f"{where}.record"))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BundleInvalid(f"{where}.record is none of mirrorflow's ({type(error).__name__})") from error
+    if record.pending is not None or record.absent:
+        raise BundleInvalid(f"{where}.record is of a tag that is about to change, which no bundle has")
     text(record.media_type, f"{where}.record.mediaType")
     size_of(record.size, f"{where}.record.size")
     if record.origin is not None:

@@ -145,6 +145,17 @@ def test_what_was_refused_stays_here_until_something_of_it_changes(store: Store,
     assert "v1" in {each.tag for each in signed.images}
 
 
+def test_the_last_report_of_each_registry_entry_goes_along(
+    store: Store, app: Repository, tmp_path: Path
+) -> None:
+    tag_image(app, "v1", b"layer")
+    for number in (1, 2):
+        store.reports.save("hub", {"registry": "hub", "number": number})
+    store.reports.save("hub", {"registry": "hub", "number": 3, "only": ["team/app:v1"]})
+    document = create(store, tmp_path / "bundle")
+    assert document.reports == ({"registry": "hub", "number": 2},)
+
+
 def test_a_platform_that_is_not_here_is_left_out(store: Store, app: Repository, tmp_path: Path) -> None:
     here, absent = image(b"one"), image(b"two")
     put_image(app, b"one")

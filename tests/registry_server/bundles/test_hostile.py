@@ -112,6 +112,18 @@ def test_the_bundle_is_good_before_it_is_changed(bundle: Path) -> None:
             id="escape sequences for the terminal",
         ),
         pytest.param(
+            lambda found: found["images"][0]["record"].update(next={"change": "1", "record": None}),
+            BundleInvalid,
+            "of a tag that is about to change",
+            id="a tag that becomes another one later",
+        ),
+        pytest.param(
+            lambda found: found["images"][0]["record"].update(absent=True),
+            BundleInvalid,
+            "of a tag that is about to change",
+            id="a tag that is not there",
+        ),
+        pytest.param(
             first("parts", name="../store/format.json"),
             BundleInvalid,
             "the parts that bundle.json lists",
