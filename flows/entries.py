@@ -73,6 +73,7 @@ def open_store(profile: Profile, *, create: bool = True) -> Store:
         durability=storage.durability,
         create=create,
         shared_file_system=storage.shared_file_system,
+        remote=storage.remote(),
     )
 
 

@@ -40,6 +40,7 @@ def server_options(profile: Profile) -> ServerOptions:
         writable=access is not None and access.policy.allows_writing,
         limits=_limits(http.limits),
         shared_file_system=profile.storage.shared_file_system,
+        remote=profile.storage.remote(),
     )
 
 

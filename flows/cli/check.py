@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def describe_profile(profile: Profile) -> Iterator[str]:
     """The profile in a person's words, one line a fact."""
-    yield f"store     {profile.storage.root_directory}"
+    yield f"store     {profile.storage.where}"
     yield f"server    {profile.http.address}:{profile.http.port}"
     for entry in profile.sync.registries:
         yield f"registry  {entry.name}: {_when(entry)}, from {', '.join(str(url) for url in entry.urls)}"

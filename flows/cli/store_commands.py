@@ -57,7 +57,7 @@ def ls(
     elif found:
         out.print(render_stored(found))
     else:
-        say(f"no tag in {store.root}" + (f" matches {', '.join(repositories)}" if repositories else ""))
+        say(f"no tag in {store.where}" + (f" matches {', '.join(repositories)}" if repositories else ""))
 
 
 def rm(
@@ -186,7 +186,7 @@ def stats(profile: ProfilePath, as_json: Json = False) -> None:
     if as_json:
         print_json(measured.to_json())
         return
-    for part in render_stats(store.root, measured):
+    for part in render_stats(store.where, measured):
         out.print(part)
 
 

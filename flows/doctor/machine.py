@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.doctor.findings import Subject
+from flows.entries import open_store as open_the_store
 from flows.orchestration.server_record import is_healthy, read_record, running_server
 from flows.settings import own_server_wanted, prefect_home
 from registry_server.http.listener import CannotListen, listen
 from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
+from registry_server.store.errors import StoreMissing
 from registry_server.store.filesystem.shared_filesystem import is_shared_kind, mounted_on, sharing_problem
-from registry_server.store.store import Store
 
 if TYPE_CHECKING:
     import socket
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from flows.doctor.findings import Finding
     from profiles.model.profile import Profile
+    from profiles.model.server.storage import Storage
     from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
+    from registry_server.store.store import Store
 
 _MACHINE = Subject("this machine")
 _LOW = 0.05  # of a disk
@@ -43,6 +46,8 @@ class MachineCheck:
     def findings(self) -> Iterator[Finding]:
         storage = self.profile.storage
         roots = dict.fromkeys((storage.root_directory, *storage.roots().values()))
+        if storage.storage_driver is not None:
+            yield _object_storage(self.profile)
         for root in roots:
             yield _folder(root)
             yield from _file_system(root, storage.shared_file_system)
@@ -55,11 +60,36 @@ class MachineCheck:
 
 def open_store(profile: Profile) -> Store | None:
     """The store, if there is one that can be read."""
-    storage = profile.storage
     try:
-        return Store.open(storage.root_directory, subpaths=storage.roots(), create=False)
+        return open_the_store(profile, create=False)
     except (MirrorflowError, OSError):
         return None
+
+
+def _object_storage(profile: Profile) -> Finding:
+    """Whether the bucket answers, and the PostgreSQL of the locks."""
+    where = profile.storage.where
+    try:
+        with open_the_store(profile, create=False).lease():
+            return _MACHINE.ok("objects", f"{where} answers" + _locks_of(profile.storage))
+    except StoreMissing as error:
+        if "there is no store in" in str(error):
+            return _MACHINE.note("objects", f"{where} has no store yet; it can be created")
+        return _MACHINE.failed("objects", *_in_two(error))
+    except MirrorflowError as error:
+        return _MACHINE.failed("objects", *_in_two(error))
+
+
+def _locks_of(storage: Storage) -> str:
+    return (
+        ", and so does the PostgreSQL of its locks" if storage.locks else "; its locks are for this host only"
+    )
+
+
+def _in_two(error: MirrorflowError) -> tuple[str, str]:
+    """What was found, and what to do."""
+    found, _, advice = str(error).rpartition("; ")
+    return (found, advice) if found else (advice, "see docs/scaling.md")
 
 
 def _folder(root: Path) -> Finding:

@@ -103,9 +103,9 @@ def _ago(moment: float | None, now: float) -> str:
     return f"{human_seconds(max(0.0, now - moment))} ago" if moment else "never"
 
 
-def render_stats(root: Path, stats: StoreStats) -> Iterator[Text | Table]:
+def render_stats(where: str, stats: StoreStats) -> Iterator[Text | Table]:
     """The whole in a few lines, then a line a repository."""
-    yield Text(f"store {root}: {human_bytes(stats.bytes)} in {counted(stats.blobs, 'blob')}")
+    yield Text(f"store {where}: {human_bytes(stats.bytes)} in {counted(stats.blobs, 'blob')}")
     without = stats.bytes + stats.saved
     share = f" ({stats.saved / without:.0%} of {human_bytes(without)})" if stats.saved else ""
     yield Text(f"sharing saves {human_bytes(stats.saved)}{share}")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
+from flows.entries import open_store
 from flows.lifecycle.parent_death import ends_with_parent
 from flows.lifecycle.stop_signals import on_signal
 from flows.maintenance.garbage_collection import GcSchedule
@@ -41,7 +42,6 @@ from profiles.server_options import server_options
 from registry_server.http.server_process import ServerProcess
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
-from registry_server.store.store import Store
 from tasks.stored.policy_sweep import sweep
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from flows.orchestration.runner_events import RunnerEvent
     from profiles.model.profile import Profile
+    from registry_server.store.store import Store
 
 _BEYOND = 2.0  # seconds that the runner gets beyond its runs' grace
 _POLL_INTERVAL = 0.5  # seconds between two looks at the children
@@ -97,12 +98,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         profile = load_profile(self._path).profile
         try:
-            store = Store.open(
-                profile.storage.root_directory,
-                subpaths=profile.storage.roots(),
-                durability=profile.storage.durability,
-                shared_file_system=profile.storage.shared_file_system,
-            )
+            store = open_store(profile)
             store.require_shareable()
             self._root, self._home = store.root, prefect_home(profile.storage)
             self._arriving = ArrivingBlobs([root.incoming.folder for root in store.roots])
@@ -203,7 +199,7 @@ class Supervisor:
             who = f" (pid {up.pid} on {up.host})" if up else ""
             here = up is None or up.is_on_this_host
             raise StoreLocked(
-                f"another `mirrorflow up`{who} serves this store, {store.root}: stop it first"
+                f"another `mirrorflow up`{who} serves this store, {store.where}: stop it first"
                 + ("" if here else ", or run `mirrorflow serve` on this host"),
                 holder=up,
             ) from error

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from profiles.loading.key_names import KeyPath, NormalizedDocument
     from profiles.model.profile import Profile
-    from profiles.model.server.storage import StorageOptions
+    from profiles.model.server.storage import Storage, StorageOptions
     from profiles.model.sync import Sync
 
 
@@ -42,11 +42,26 @@ def check_all(profile: Profile, normalized: NormalizedDocument) -> Iterator[Diag
         conversion.check(profile),
         destinations.check(profile),
         _on_own_addresses(profile),
+        _on_object_storage(profile.storage),
         _on_cache(profile),
         _on_collisions(profile.sync, normalized),
     )
     for path, text, write, severity in (Finding(*each) for each in found):
         yield Diagnostic(normalized.place(path), normalized.format_path(path), text, write, severity)
+
+
+def _on_object_storage(storage: Storage) -> Iterator[tuple[KeyPath, str, str]]:
+    if storage.storage_driver is None:
+        keys = {"redirect_blob_url": "redirectBlobURL", "redirect_lifetime": "redirectLifetime"}
+        for name in keys.keys() & storage.model_fields_set:
+            yield ("storage", keys[name]), "has no effect without storageDriver", "drop it"
+        return
+    if storage.redirect_blob_url is False and "redirect_lifetime" in storage.model_fields_set:
+        found = "has no effect while redirectBlobURL is false"
+        yield ("storage", "redirectLifetime"), found, "drop it"
+    if (name := storage.storage_driver.name) != "s3":
+        found = f"{name!r} has not been tried against a server yet"
+        yield ("storage", "storageDriver", "name"), found, "try it with content that can be fetched again"
 
 
 def _on_storage(storage: StorageOptions, path: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:

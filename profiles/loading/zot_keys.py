@@ -45,6 +45,13 @@ def _token(what: str) -> ForeignKey:
     return _refused(what, write, "htpasswd")
 
 
+_CREDENTIALS = ForeignKey(
+    "credentials do not belong in the profile",
+    "drop it, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS or "
+    "AZURE_STORAGE_ACCOUNT_KEY in the environment, or give the machine a role",
+    refused=True,
+)
+
 # By the section of the file in which the key stands; keys as `key_names.fold_key` makes them.
 FOREIGN: dict[str, dict[str, ForeignKey]] = {
     "": {
@@ -56,18 +63,29 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
         "cluster": _unused("one registry server serves the whole store here"),
     },
     "storage": {
-        "storagedriver": _refused(
-            "another storage driver than local files",
-            "drop it; rootDirectory says where the files are",
-            "rootDirectory",
-        ),
         "fastrestart": _unused("the store is not read when the server starts"),
         "cachedriver": _unused("the files of the store are its only index"),
         "remotecache": _unused("the files of the store are its only index"),
         "gctimewindow": _not_yet("garbage collection at certain hours only"),
         "gcmaxschedulerdelay": _unused(),
         "maxrepos": _not_yet("a limit to the number of repositories"),
-        "redirectbloburl": _unused("blobs are served from the store itself"),
+    },
+    "storage.storageDriver": {
+        **dict.fromkeys(("accesskey", "secretkey", "accountkey", "keyfile", "credentials"), _CREDENTIALS),
+        "container": _refused("another name for it", "write bucket", "bucket"),
+        "encrypt": _not_yet("asking for encryption with each request"),
+        "keyid": _not_yet("asking for encryption with each request"),
+        "storageclass": _not_yet("another storage class"),
+        "v4auth": _unused("requests are always signed so"),
+        "chunksize": _unused("parts have 8 MiB, or more for a blob that would have too many"),
+        "multipartcopychunksize": _unused(),
+        "multipartcopymaxconcurrency": _unused(),
+        "multipartcopythresholdsize": _unused(),
+        "useragent": _unused(),
+        "loglevel": _unused(),
+        "usedualstack": _unused(),
+        "accelerate": _unused(),
+        "objectacl": _unused(),
     },
     "storage.subPaths": {},
     "http": {
@@ -120,4 +138,11 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
 }
 # `storageDriver: {name: local}` says what is the case anyway.
 LOCAL_DRIVERS = ("local", "")
-FOREIGN["storage.subPaths"] = FOREIGN["storage"]
+FOREIGN["storage.subPaths"] = FOREIGN["storage"] | {
+    "storagedriver": _refused(
+        "another storage driver than local files for a subpath",
+        "drop it; rootDirectory says where the files are",
+        "rootDirectory",
+    ),
+    "redirectbloburl": _unused("blobs of a subpath are served from its files"),
+}

@@ -55,7 +55,11 @@ def test_the_smallest_file_is_only_told_that_nothing_is_mirrored() -> None:
         ),
         pytest.param(config(storage={"remoteCache": False}), "storage.remoteCache", id="boltdb"),
         pytest.param(config(storage={"cacheDriver": {"name": "redis"}}), "storage.cacheDriver", id="redis"),
-        pytest.param(config(storage={"redirectBlobURL": True}), "storage.redirectBlobURL", id="redirects"),
+        pytest.param(
+            config(storage={"redirectBlobURL": True}),
+            "storage.redirectBlobURL: has no effect",
+            id="redirects",
+        ),
         pytest.param(config(storage={"commit": True, "gcInterval": "24h"}), "", id="commit and gc"),
         pytest.param(
             config(http={"ratelimit": {"rate": 10, "methods": []}}), "http.ratelimit", id="ratelimit"
@@ -132,11 +136,16 @@ def test_every_key_of_a_sync_entry_is_known(keys: Section) -> None:
     [
         *(
             pytest.param(
-                config(storage={"storageDriver": {"name": name}}),
-                "storage.storageDriver: another",
-                id=f"driver {name}",
+                config(storage={"storageDriver": {"name": name, "bucket": "b", key: "x"}}),
+                f"storage.storageDriver.{key}: credentials do not belong in the profile",
+                id=f"{key} of {name}",
             )
-            for name in ("s3", "gcs", "azure")
+            for name, key in (("s3", "secretkey"), ("gcs", "keyfile"), ("azure", "accountkey"))
+        ),
+        pytest.param(
+            config(storage={"subPaths": {"/a": {"rootDirectory": "/t", "storageDriver": {"name": "s3"}}}}),
+            "storage.subPaths./a.storageDriver: another storage driver than local files for a subpath",
+            id="a bucket for a subpath",
         ),
         *(
             pytest.param(
@@ -185,9 +194,24 @@ def test_what_must_not_be_ignored_is_refused_by_its_name_alone(text: str, said: 
 
 
 def test_a_driver_without_a_folder_is_one_problem() -> None:
-    whole = {"storage": {"storageDriver": {"name": "s3", "rootdirectory": "/zot", "region": "us-east-2"}}}
-    [problem] = problems(json.dumps(whole))
-    assert "storage.storageDriver: another storage driver than local files" in problem
+    driver = {"name": "s3", "bucket": "b", "rootdirectory": "/zot", "region": "us-east-2"}
+    [problem] = problems(json.dumps({"storage": {"storageDriver": driver}}))
+    assert "the key 'rootDirectory' is missing" in problem
+
+
+def test_a_driver_of_zot_is_taken_as_it_is() -> None:
+    driver = {
+        "name": "s3",
+        "rootdirectory": "/zot",
+        "region": "us-east-2",
+        "regionendpoint": "localhost:4566",
+        "forcepathstyle": True,
+        "bucket": "zot-storage",
+        "secure": False,
+        "skipverify": False,
+    }
+    storage = {"storageDriver": driver, "redirectBlobURL": True}
+    assert warnings(config(storage=storage, extensions=entry())) == []
 
 
 def test_a_credentials_file_of_zot_is_taken_as_it_is(tmp_path: Path) -> None:

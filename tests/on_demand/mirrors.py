@@ -144,7 +144,12 @@ def mirroring(
         try:
             with (
                 running_server(
-                    store.root, on_miss=call, access_log=log.path, subpaths=roots, access=access
+                    store.root,
+                    on_miss=call,
+                    access_log=log.path,
+                    subpaths=roots,
+                    access=access,
+                    remote=profile.storage.remote(),
                 ) as server,
                 httpx.Client(
                     base_url=server, timeout=30, headers={"Accept-Encoding": "identity"}, limits=_LIMITS

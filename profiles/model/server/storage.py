@@ -10,13 +10,16 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.fields import PositiveDuration, ProfileModel, ProfilePath
+from profiles.model.server.object_storage import Locks, ObjectStorage
 from profiles.model.server.retention import Retention
 from registry_server.store.filesystem.shared_filesystem import SharedFileSystem
 from registry_server.store.gc.retention import GcOptions
+from registry_server.store.remote_storage import RemoteStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_WEEK = 7 * 86400.0
 _FIRST_SEGMENT = re.compile(r"/?([a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)/?", re.ASCII)
 
 
@@ -89,11 +92,52 @@ class Storage(StorageOptions):
         "server that accepts pushes refuse one that caches attributes. exclusive: no other host uses the "
         "store. uncached: its caches are turned off, which the mount options do not show.",
     )
+    storage_driver: ObjectStorage | None = Field(
+        default=None,
+        description="Object storage that the store is in. `rootDirectory` is then a folder of each host for "
+        "what is on its way in: incoming blobs and uploads. `subPaths` stay folders. Default: the store is "
+        "in `rootDirectory`.",
+    )
+    locks: Locks | None = Field(
+        default=None, description="For a store in object storage that several hosts use."
+    )
+    redirect_blob_url: bool | None = Field(
+        default=None,
+        alias="redirectBlobURL",
+        description="true: clients are sent to the object storage for blobs, by an address that is good for "
+        "`redirectLifetime`; they have to reach it. false: the registry server hands them out. Default: true "
+        "with `storageDriver`.",
+    )
+    redirect_lifetime: PositiveDuration = Field(
+        default=1200.0,
+        description="How long such an address is good for; at most a week.",
+        examples=["20m"],
+    )
     sub_paths: dict[str, SubPath] = Field(
         default_factory=dict,
         description="Storage roots of their own: {`/first-segment`: {rootDirectory, …}}. The first path "
         "segment of a repository's name chooses.",
     )
+
+    @field_validator("storage_driver", mode="before")
+    @classmethod
+    def _local_is_none(cls, value: object) -> object:
+        """zot's `{name: local}` says what is the case anyway."""
+        return None if isinstance(value, dict) and value.get("name") == "local" else value or None
+
+    @field_validator("redirect_lifetime")
+    @classmethod
+    def _at_most_a_week(cls, seconds: float) -> float:
+        if not 1 <= seconds <= _WEEK:
+            raise Refusal("such an address is good for a second to a week", "write e.g. '20m'")
+        return seconds
+
+    @model_validator(mode="after")
+    def _locks_are_of_object_storage(self) -> Self:
+        if self.storage_driver is None and self.locks is not None:
+            found = "locks of several hosts are for a store in object storage"
+            raise Refusal(found, "add storageDriver, or drop locks", at=("locks",))
+        return self
 
     @field_validator("sub_paths")
     @classmethod
@@ -125,6 +169,23 @@ class Storage(StorageOptions):
         if refusals:
             raise Refusals(refusals)
         return self
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return str(self.root_directory) if self.storage_driver is None else self.storage_driver.driver().where
+
+    def remote(self) -> RemoteStorage | None:
+        """Where the store is, if not in `root_directory`: what `Store.open` takes."""
+        if self.storage_driver is None:
+            return None
+        locks, redirects = self.locks, self.redirect_blob_url is not False
+        return RemoteStorage(
+            self.storage_driver.driver(),
+            locks_file=str(locks.postgres_url_file or "") if locks else "",
+            locks_variable=locks.postgres_url_variable if locks else "",
+            redirect_seconds=self.redirect_lifetime if redirects else 0.0,
+        )
 
     def gc_options(self) -> dict[Path, GcOptions]:
         """How garbage is collected in each root, by its folder: what `collect` takes."""

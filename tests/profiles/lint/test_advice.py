@@ -74,6 +74,20 @@ def _one(urls: str, rest: str) -> str:
         ("storage: {rootDirectory: /s, gc: false, gcDelay: 1h}" + _SYNC, ["gcDelay: has no effect"]),
         ("storage: {rootDirectory: /s, dedupe: false}" + _SYNC, ["storage.dedupe: blobs are always shared"]),
         ("storage: {rootDirectory: /s, storageDriver: {name: local}}" + _SYNC, []),
+        ("storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}}" + _SYNC, []),
+        (
+            "storage: {rootDirectory: /s, storageDriver: {name: gcs, bucket: b}}" + _SYNC,
+            ["storage.storageDriver.name: 'gcs' has not been tried against a server yet"],
+        ),
+        (
+            "storage: {rootDirectory: /s, redirectBlobURL: true, redirectLifetime: 5m}" + _SYNC,
+            ["storage.redirectBlobURL: has no effect", "storage.redirectLifetime: has no effect"],
+        ),
+        (
+            "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}, redirectBlobURL: false, "
+            "redirectLifetime: 5m}" + _SYNC,
+            ["storage.redirectLifetime: has no effect while redirectBlobURL is false"],
+        ),
         (
             "storage: {rootDirectory: /s, subPaths: {/a: {rootDirectory: b, maxRepos: 3}}}" + _SYNC,
             ["a.maxRepos"],

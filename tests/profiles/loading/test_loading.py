@@ -248,8 +248,24 @@ def test_a_registry_entry_is_refused(text: str, expected: str) -> None:
         ("storage: {rootDirectory: /s}\nextensions: 5", ["2:13: extensions: 'extensions' is not a section"]),
         ("text", ["1:1: 'text' is not a section with keys"]),
         (
-            "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}}",
-            ["1:30: storage.storageDriver: another storage driver than local files is not supported yet"],
+            "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b, regionendpoint: 'http://u:p@h'}}",
+            ["1:83: storage.storageDriver.regionendpoint: regionendpoint is no address of a server"],
+        ),
+        (
+            "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: a/b}}",
+            ["1:64: storage.storageDriver.bucket: 'a/b' is no name of a bucket"],
+        ),
+        (
+            "storage: {rootDirectory: /s, storageDriver: {bucket: b}}",
+            ["1:45: storage.storageDriver: the key 'name' is missing"],
+        ),
+        (
+            "storage: {rootDirectory: /s, locks: {}}",
+            ["1:37: storage.locks: locks of several hosts are for a store in object storage"],
+        ),
+        (
+            "storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}, redirectLifetime: 30d}",
+            ["1:86: storage.redirectLifetime: such an address is good for a second to a week"],
         ),
         (
             "storage: {rootDirectory: /s, subPaths: {/a/b: {rootDirectory: /t}}}",
