@@ -11,6 +11,7 @@ from registry_server.store.objects.folder import FolderObjects
 from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.storage_driver import RetryLimits, StorageDriver
 from tests.support import s3_trouble as trouble
+from tests.support.gcs_server import running_gcs
 from tests.support.object_storage import ENVIRONMENT, running_s3
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.store.objects.objects import Objects
+    from tests.support.gcs_server import GcsServer
     from tests.support.object_storage import S3Server
     from tests.support.s3_trouble import TroubledS3
 
@@ -54,13 +56,25 @@ def remote(driver: StorageDriver) -> ObjectStorage:
     return ObjectStorage(driver)
 
 
-@pytest.fixture(params=["folder", "s3"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[GcsServer]:
+    with running_gcs() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "gcs"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
     if request.param == "folder":
         disk = Disk(str(tmp_path / "store"), "none")
         disk.make_first_folder(f"{disk.root}/staging")
         (tmp_path / "store" / "format.json").touch()
         return FolderObjects(disk)
+    if request.param == "gcs":
+        google: GcsServer = request.getfixturevalue("gcs")
+        for name, value in google.environment.items():
+            monkeypatch.setenv(name, value)
+        driver = StorageDriver("gcs", google.bucket, f"tests/{tmp_path.name}", regionendpoint=google.url)
+        return ObjectStorage(driver)
     server: S3Server = request.getfixturevalue("s3")
     # A prefix of its own: nothing of another test is seen.
     return ObjectStorage(StorageDriver("s3", "bucket", f"tests/{tmp_path.name}", regionendpoint=server.url))
