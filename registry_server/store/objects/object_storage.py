@@ -138,7 +138,7 @@ class ObjectStorage:
     def page(
         self, folder: str, wanted: Callable[[str], bool], *, last: str = "", limit: int | None = None
     ) -> list[str]:
-        """See `Objects`. Azure lists everything, and leaves out what comes before; S3 and Google do not."""
+        """See `Objects`."""
         names = (_last(key) for key, _ in self._bucket.directly_in(folder, after=last))
         return list(islice(filter(wanted, names), limit))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registry_server.store.objects.storage_driver import StorageDriver
 
 _STATUS: Final = re.compile(r"status code: (\d{3})[^:]*: ?(.*?)(?:\n\nDebug source|$)", re.DOTALL)
+_OF_A_BATCH: Final = re.compile(r"Bulk delete request failed .*\(code: (\d{3})\)")
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
 _NO_OBJECT: Final = {"NoSuchKey", "NoSuchVersion", "BlobNotFound", "ResourceNotFound", "NoSuchUpload"}
 _NO_BUCKET: Final = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ContainerBeingDeleted"}
@@ -62,6 +63,8 @@ class Answer:
         text = str(error)
         status = _STATUS.search(text)
         code = _CODE.search(text)
+        if status is None and (one := _OF_A_BATCH.search(text)):
+            return cls(int(one[1]), "", "", has_body=False)
         if status is None and "Received redirect without LOCATION" in text:
             return cls(301, "PermanentRedirect", "", has_body=False)
         if any(each in text for each in _METADATA):

@@ -11,6 +11,7 @@ from registry_server.store.objects.folder import FolderObjects
 from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.storage_driver import RetryLimits, StorageDriver
 from tests.support import s3_trouble as trouble
+from tests.support.azure_server import running_azure
 from tests.support.gcs_server import running_gcs
 from tests.support.object_storage import ENVIRONMENT, running_s3
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry_server.store.objects.objects import Objects
+    from tests.support.azure_server import AzureServer
     from tests.support.gcs_server import GcsServer
     from tests.support.object_storage import S3Server
     from tests.support.s3_trouble import TroubledS3
@@ -62,7 +64,13 @@ def gcs() -> Iterator[GcsServer]:
         yield server
 
 
-@pytest.fixture(params=["folder", "s3", "gcs"])
+@pytest.fixture(scope="module")
+def azure() -> Iterator[AzureServer]:
+    with running_azure() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "gcs", "azure"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
     if request.param == "folder":
         disk = Disk(str(tmp_path / "store"), "none")
@@ -75,6 +83,19 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             monkeypatch.setenv(name, value)
         driver = StorageDriver("gcs", google.bucket, f"tests/{tmp_path.name}", regionendpoint=google.url)
         return ObjectStorage(driver)
+    if request.param == "azure":
+        microsoft: AzureServer = request.getfixturevalue("azure")
+        for name, value in microsoft.environment.items():
+            monkeypatch.setenv(name, value)
+        return ObjectStorage(
+            StorageDriver(
+                "azure",
+                microsoft.container,
+                f"tests/{tmp_path.name}",
+                regionendpoint=microsoft.url,
+                accountname="account",
+            )
+        )
     server: S3Server = request.getfixturevalue("s3")
     # A prefix of its own: nothing of another test is seen.
     return ObjectStorage(StorageDriver("s3", "bucket", f"tests/{tmp_path.name}", regionendpoint=server.url))
