@@ -26,38 +26,50 @@ _BELIEVED_FOR: Final = 1.0  # seconds after a failed look in which answers of 40
 
 
 class Readiness:
-    """Looks at the store in a thread, one look at a time. Of one process, whose event loop alone uses it.
+    """Looks at the store. Of one process, whose event loop alone uses it.
 
-    `look` returns when the store can be read, and raises `MirrorflowError` or OSError otherwise. A look that
-    hangs (a network file system does not answer) is a failure after `timeout` seconds, and no second thread
-    is sent after it.
+    `look` returns when the store can be read, and raises `MirrorflowError` or OSError otherwise. `is_quick`:
+    it takes some microseconds, as in a folder, and no request to another host. For /readyz it runs in a
+    thread: one that hangs (a network file system does not answer) is a failure after `timeout` seconds, and
+    no second thread is sent after it.
     """
 
     def __init__(
         self,
         look: Callable[[], None],
         *,
+        is_quick: bool = False,
         timeout: float = _TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look, self._timeout, self._clock = look, timeout, clock
+        self._look, self._is_quick = look, is_quick
+        self._timeout, self._clock = timeout, clock
         self._running: asyncio.Task[str] | None = None
         self._problem, self._looked = "", float("-inf")
 
     async def problem(self) -> str:
         """Why the store cannot be reached, for the log; "" when it can."""
-        found = await self._looked_again()
-        if found and found != self._problem:
-            _log.error("the store cannot be reached: %s", found)
-        self._problem, self._looked = found, self._clock()
-        return found
+        return self._note(await self._looked_again())
 
     async def correct(self, response: Response, route: object) -> Response:
         """`response`, or 503 where it says that something does not exist because the store is not there."""
         says_absent = response.status_code == 404 or isinstance(route, Catalog | Referrers)
-        if says_absent and (self._failed_just_now() or await self.problem()):
+        if says_absent and (self._failed_just_now() or await self._quick_problem()):
             return unreachable()
         return response
+
+    async def _quick_problem(self) -> str:
+        """Without a thread where that is quick: it would cost six times as much as the whole answer.
+
+        A file system that hangs would have held the handler before.
+        """
+        return self._note(self._try()) if self._is_quick else await self.problem()
+
+    def _note(self, found: str) -> str:
+        if found and found != self._problem:
+            _log.error("the store cannot be reached: %s", found)
+        self._problem, self._looked = found, self._clock()
+        return found
 
     def _failed_just_now(self) -> bool:
         return bool(self._problem) and self._clock() - self._looked < _BELIEVED_FOR

@@ -134,7 +134,7 @@ def _app(options: ServerOptions) -> ASGIApp:
     guard = _guard(options, store)
     extension = options.extension.load(store, guard) if options.extension else None
     metrics.add(extension.collectors() if extension else ())
-    readiness = Readiness(store.require_present)
+    readiness = Readiness(store.require_present, is_quick=store.is_local)
     endpoints = service_endpoints(readiness, guard, metrics)
     return create_app(
         store, on_request=to_all(*reports), guard=guard, endpoints=endpoints, writable=options.writable,

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -74,7 +75,7 @@ class StorageRoot:
 
     def require_present(self) -> None:
         """Raises `StoreMissing` (a volume was unmounted), `StoreDamaged` (another store is in its place)."""
-        found = read_format(self.objects)
+        found = self.objects.parsed(FORMAT, partial(_identity_in, where=self.objects.where))
         if found is not None and found != self.uuid:
             raise StoreDamaged(
                 f"{self.objects.where} is another store than at the start; restart this process, or mount it"
@@ -112,26 +113,28 @@ def open_root(
 
 
 def read_format(objects: Objects) -> str | None:
-    """The uuid of the store; None when there is none."""
+    """The uuid of the store; None: there is none. Raises `StoreTooNew`, `StoreDamaged`, `StoreMissing`."""
     held = objects.get(FORMAT)
-    if held is None:
-        return None
+    return None if held is None else _identity_in(held.content, objects.where)
+
+
+def _identity_in(content: bytes, where: str) -> str:
+    """The uuid in the `format.json` of a store. Raises like `read_format`."""
     try:
-        body = json.loads(held.content)
+        body = json.loads(content)
         if "spool" in body:
             raise StoreMissing(
-                f"{objects.where} is the local folder of the store in {body['objects']}; "
+                f"{where} is the local folder of the store in {body['objects']}; "
                 "add storage.storageDriver to the profile, or name another storage.rootDirectory"
             )
         version, identity = int(body["version"]), str(body["uuid"])
     except (ValueError, LookupError, TypeError) as error:
         raise StoreDamaged(
-            f"{objects.where}/{FORMAT} cannot be read; "
-            f'write {{"version": {VERSION}, "uuid": "<any uuid>"}} into it'
+            f'{where}/{FORMAT} cannot be read; write {{"version": {VERSION}, "uuid": "<any uuid>"}} into it'
         ) from error
     if version > VERSION:
         raise StoreTooNew(
-            f"the store in {objects.where} has format {version}, and this mirrorflow knows up to {VERSION}: "
+            f"the store in {where} has format {version}, and this mirrorflow knows up to {VERSION}: "
             "install a newer mirrorflow, or name another storage.rootDirectory"
         )
     return identity

@@ -99,7 +99,7 @@ def test_the_log_says_once_what_is_wrong(tmp_path: Path, capfd: pytest.CaptureFi
         _mount(registry, tmp_path)
     said = [line for line in capfd.readouterr().err.splitlines() if "cannot be reached" in line]
     assert len(said) == 1
-    assert "check that it is mounted" in said[0]
+    assert "check that its volume is mounted" in said[0]
 
 
 def test_a_file_system_that_does_not_answer_is_a_failure_and_holds_one_thread() -> None:
@@ -121,14 +121,15 @@ def test_a_file_system_that_does_not_answer_is_a_failure_and_holds_one_thread() 
     assert len(begun) == 2
 
 
-def test_after_a_failed_look_answers_of_404_believe_it_for_a_second() -> None:
+@pytest.mark.parametrize("is_quick", [True, False], ids=["of a folder", "of a store behind a network"])
+def test_after_a_failed_look_answers_of_404_believe_it_for_a_second(*, is_quick: bool) -> None:
     now, looks = [100.0], [0]
 
     def gone() -> None:
         looks[0] += 1
         raise StoreMissing("gone")
 
-    readiness = Readiness(gone, clock=lambda: now[0])
+    readiness = Readiness(gone, is_quick=is_quick, clock=lambda: now[0])
 
     async def answer() -> list[int]:
         found = []
