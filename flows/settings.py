@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from profiles.model.server.storage import Storage
 
+MANY_RUNS = 4
+"""So many flow runs that begin at once were seen to be too many for a Prefect server with SQLite."""
 RETENTION_SECONDS = 30 * 24 * 3600
 """How long our own server keeps finished runs (some 20 kB a task run); reports stay in the store."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from flows.doctor.findings import Subject
 from flows.entries import open_store as open_the_store
 from flows.orchestration.server_record import is_healthy, read_record, running_server
-from flows.settings import own_server_wanted, prefect_home
+from flows.orchestration.user_server import database_of
+from flows.settings import MANY_RUNS, own_server_wanted, prefect_home
 from registry_server.http.listener import CannotListen, listen
 from registry_server.human_units import human_bytes
 from registry_server.oci.errors import MirrorflowError
@@ -56,6 +57,8 @@ class MachineCheck:
         if not serving:
             yield _port(self.profile)
         yield _prefect(prefect_home(storage), self.environment)
+        if not own_server_wanted(self.environment):
+            yield from _database(self.profile, self.environment["PREFECT_API_URL"])
 
 
 def open_store(profile: Profile) -> Store | None:
@@ -150,6 +153,26 @@ def _port(profile: Profile) -> Finding:
         return _MACHINE.note("port", str(error), "unless that is `mirrorflow serve`")
     listener.close()
     return _MACHINE.ok("port", f"{profile.http.address}:{profile.http.port} is free for `mirrorflow up`")
+
+
+def _database(profile: Profile, api_url: str) -> Iterator[Finding]:
+    """Of the Prefect server of a farm: whether it bears as many runs as may begin at once."""
+    runs = sum(entry.shards for entry in profile.sync.registries)
+    if runs < MANY_RUNS or all(entry.shards == 1 for entry in profile.sync.registries):
+        return
+    driver = database_of(api_url)
+    if driver is None:
+        return
+    if driver and not driver.startswith("sqlite"):
+        yield _MACHINE.ok("Prefect database", driver.partition("+")[0])
+        return
+    why = f"{runs:,} runs of workers may begin at once, and SQLite answers 503 to some of {MANY_RUNS}"
+    advice = "give the Prefect server PostgreSQL: PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    if driver:
+        yield _MACHINE.failed("Prefect database", f"SQLite: {why}", advice)
+        return
+    advice += ", and PREFECT_SERVER_DATABASE_DRIVER=postgresql+asyncpg, by which it tells so"
+    yield _MACHINE.note("Prefect database", f"the server does not tell which it uses: {why}", advice)
 
 
 def _prefect(home: Path, environment: Mapping[str, str]) -> Finding:

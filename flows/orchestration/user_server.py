@@ -76,6 +76,25 @@ def _is_api(answer: httpx.Response) -> bool:
     return answer.status_code == 200 and "json" in answer.headers.get("content-type", "")
 
 
+def database_of(api_url: str) -> str | None:
+    """The driver of the server's database (`sqlite+aiosqlite`, `postgresql+asyncpg`).
+
+    "" where the server does not tell: it hides the address of its database, and the driver is a setting of
+    its own. None where it has no such route (Prefect Cloud), asks for a login, or does not answer.
+    """
+    address = f"{api_url.rstrip('/')}/admin/settings"
+    try:
+        proxy = Proxies.read().proxy_for(httpx.URL(address))
+        with httpx.Client(trust_env=False, proxy=proxy, timeout=_TIMEOUT) as client:
+            answer = client.get(address)
+        settings = answer.json() if answer.status_code == 200 else None
+    except (httpx.HTTPError, ProxyInvalid, ValueError):
+        return None
+    if not isinstance(settings, dict):
+        return None
+    return str(settings.get("server", {}).get("database", {}).get("driver") or "")
+
+
 class _Unreachable(Exception):
     pass
 

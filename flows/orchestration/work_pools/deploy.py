@@ -1,10 +1,10 @@
-"""`deploy`: the deployments of a profile on a Prefect server, and a work pool, that exist already."""
+"""`deploy`: the deployments of a profile on an existing Prefect server, for workers of a work pool."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -15,7 +15,7 @@ from flows.orchestration.user_server import named_prefect_errors, require_server
 from flows.orchestration.work_pools import crash_detection
 from flows.orchestration.work_pools.job_variables import ensure_work_pool, require_fit
 from flows.orchestration.work_pools.profile_source import ProfileByPath, in_block, in_git
-from flows.settings import client_environment, own_server_wanted, prefect_home
+from flows.settings import MANY_RUNS, client_environment, own_server_wanted, prefect_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from flows.orchestration.work_pools.profile_source import ProfileSource
     from profiles.loader import LoadedProfile
     from profiles.model.profile import Profile
-
-_MANY_SHARDS: Final = 4  # so many runs that begin at once were seen to be too many for SQLite
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +162,12 @@ def _apply_automations(client: SyncPrefectClient, store_uuid: str, wanted: Seque
 def database_note(client: SyncPrefectClient, profile: Profile) -> str:
     """What many shards need of the database of the Prefect server; "" where nothing is to be said."""
     most = max((entry.shards for entry in profile.sync.registries), default=1)
-    driver = _database_driver(client) if most >= _MANY_SHARDS else "-"
+    driver = _database_driver(client) if most >= MANY_RUNS else "-"
     if driver and not driver.startswith("sqlite"):
         return ""
     uses = "the Prefect server uses SQLite" if driver else "if the Prefect server uses SQLite"
     return (
-        f"shards: {most:,}: {uses}, it answers 503 to some requests of {_MANY_SHARDS} runs that begin at "
+        f"shards: {most:,}: {uses}, it answers 503 to some requests of {MANY_RUNS} runs that begin at "
         "once; give it PostgreSQL (PREFECT_SERVER_DATABASE_CONNECTION_URL)"
     )
 
