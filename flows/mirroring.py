@@ -12,6 +12,7 @@ from flows.entries import find_entry, open_store, part_name
 from flows.lifecycle.accepted_profile import load_accepted
 from flows.lifecycle.stop_signals import StopSignal, stop_on_signals
 from flows.processes import share_of, where_steps_run
+from flows.reporting.last_runs import outdated_parts
 from flows.reporting.progress import report_progress
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreError
@@ -145,6 +146,8 @@ class _Mirroring:
         report = build_report(run, record, started=self.started, run_id=self.display.run_id, failure=failure)
         try:
             self.reports.save(part_name(run.entry.name, run.shard), report.to_json())
+            for old in outdated_parts(self.reports.names(), run.entry.name, run.entry.shards):
+                self.reports.discard(old)
         except StoreError as error:  # it is full, or read-only: the report is shown all the same
             self.display.not_saved(f"{report.registry}: cannot save the report: {error}")
         _log(report)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from flows.entries import part_name
 from profiles.values.shard import Shard
 from registry_server.counted import counted
 from tasks.results.report import outcome_words
@@ -108,6 +110,19 @@ def _is_settled(image: Mapping[str, Any], run: Mapping[str, Any], outcomes: Mapp
     return run["state"] == "complete" and is_asked_for(
         frozenset(run["only"]), image["image"], image["upstream"]
     )
+
+
+def outdated_parts(names: Iterable[str], registry: str, shards: int) -> list[str]:
+    """Of these parts with reports: the shards of another number, which no command looks at any more.
+
+    None as long as a part of the present number has no report: until then they are what there is to see.
+    """
+    found = set(names)
+    present = {part_name(registry, shard) for shard in Shard.all_of(shards)}
+    if not present <= found:
+        return []
+    old = re.compile(re.escape(registry) + r":[0-9]+-of-[0-9]+")
+    return sorted(name for name in found - present if old.fullmatch(name))
 
 
 def add_up(reports: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.direct_run import run_direct
 from flows.entries import part_name
 from flows.orchestration.sync import SyncRequest, rerun_requests
 from flows.reporting.entry_status import EntryState
-from flows.reporting.last_runs import last_runs
+from flows.reporting.last_runs import last_runs, outdated_parts
 from flows.reporting.mirror_status import mirror_status
 from profiles.loader import load_profile
 from profiles.values.shard import Shard
 from registry_server.store.store import Store
+from tests.support_misbehaving import Misbehaving
 from tests.tasks.things import entry
 
 if TYPE_CHECKING:
@@ -239,3 +241,34 @@ def test_a_sync_starts_the_shards_that_have_something_to_do() -> None:
     assert str(one.shard) == "2/2"
     undivided = SyncRequest(entry({"prefix": "**"}))
     assert undivided.by_shard() == [undivided]
+
+
+@pytest.mark.parametrize(
+    ("names", "shards", "outdated"),
+    [
+        pytest.param(["up:1-of-2", "up:2-of-2", "up:1-of-3"], 2, ["up:1-of-3"], id="another number"),
+        pytest.param(["up:1-of-2", "up:1-of-3"], 2, [], id="a new shard has not run yet"),
+        pytest.param(["up", "up:1-of-3", "up:2-of-3"], 1, ["up:1-of-3", "up:2-of-3"], id="undivided again"),
+        pytest.param(["up", "up:1-of-2", "up:2-of-2"], 2, [], id="runs over all of the entry stay"),
+        pytest.param(["up:1-of-2", "up:2-of-2", "up2:1-of-3"], 2, [], id="another entry"),
+    ],
+)
+def test_reports_of_an_earlier_number_of_shards_are_outdated(
+    names: list[str], shards: int, outdated: list[str]
+) -> None:
+    assert outdated_parts(names, "up", shards) == outdated
+
+
+def test_the_run_that_completes_the_new_shards_removes_the_reports_of_the_old(tmp_path: Path) -> None:
+    with Misbehaving() as upstream:
+        upstream.add_image("apps/web", "1")
+        registry = {"name": "up", "urls": [f"http://{upstream.host}"], "content": [{"prefix": "**"}]}
+        profile, reports = tmp_path / "profile.json", Store.open(tmp_path / "store").reports
+        for shards in (2, 3):
+            sync = {"registries": [registry | {"shards": shards}]}
+            document = {"storage": {"rootDirectory": "store"}, "sync": sync}
+            profile.write_text(json.dumps(document))
+            for number in range(1, shards + 1):
+                assert "up:1-of-2" in reports.names() or shards == 2, "until each new one has run"
+                assert run_direct(profile, "up", shard=Shard(number, shards))[0] == "COMPLETED"
+    assert reports.names() == ["up:1-of-3", "up:2-of-3", "up:3-of-3"]

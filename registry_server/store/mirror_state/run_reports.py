@@ -10,7 +10,7 @@ import json
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from registry_server.store import records
 from registry_server.store.errors import StoreError, translated
@@ -56,6 +56,18 @@ class Reports:
         named.sort(key=lambda each: each[0])
         found = (records.decoded(content, dict) for _, content in named)
         return [document for document in found if document is not None]
+
+    @translated
+    def names(self) -> list[str]:
+        """Of what there are reports, in the words of `save`."""
+        folders = self._objects.names(_ROOT).folders
+        return sorted(unquote(each) for each in folders if self._objects.has_objects(f"{_ROOT}/{each}"))
+
+    @translated
+    def discard(self, name: str) -> None:
+        """All reports of `name`; nothing where there are none."""
+        folder = _folder(name)
+        self._objects.remove(*(f"{folder}/{each}" for each in self._objects.names(folder).objects))
 
 
 def _folder(name: str) -> str:
