@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.orchestration.deployment_definitions import describe_rule
 from profiles.errors import ProfileInvalid, Severity
+from profiles.model.destination import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -20,11 +21,14 @@ def describe_profile(profile: Profile) -> Iterator[str]:
     yield f"store     {profile.storage.where}"
     yield f"server    {profile.http.address}:{profile.http.port}"
     for entry in profile.sync.registries:
-        yield f"registry  {entry.name}: {_when(entry)}, from {', '.join(str(url) for url in entry.urls)}"
+        to = "" if entry.to == (STORE,) else f", to {', '.join(entry.to)}"
+        yield f"registry  {entry.name}: {_when(entry)}, from {', '.join(str(url) for url in entry.urls)}{to}"
         for rule in entry.content:
             yield f"          takes {strip_markdown(describe_rule(rule))}"
         if entry.only_signed:
             yield "          signed images only: onlySigned checks that a signature exists, and verifies none"
+    for each in profile.destinations:
+        yield f"elsewhere {each.name}: {each.url}, app/one as {each.repository('app/one', 'ENTRY')}"
     for number, policy in enumerate(profile.verify.rules if profile.verify else ()):
         yield f"verify    rule {number + 1}: {policy.mode} for {', '.join(map(str, policy.match))}"
 

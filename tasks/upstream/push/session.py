@@ -116,7 +116,9 @@ class Sessions:
         return self.exchanger.open(self.endpoint, whole)
 
     def _completing(self, session: Session) -> httpx.URL:
-        return session.location.copy_add_param("digest", self.blob.digest)
+        """The location is opaque: what it has stays as it is, to the letter."""
+        sign = "&" if session.location.query else "?"
+        return httpx.URL(f"{session.location}{sign}digest={self.blob.digest}")
 
     def _check_stored(self, answer: Answer) -> None:
         """A registry that stored other bytes than were sent would say so by its digest (end-6)."""
