@@ -82,7 +82,7 @@ def ledgers_of(profile: Profile, store: Store) -> dict[str, Store]:
     found: dict[str, Store] = {}
     for each in profile.destinations:
         with suppress(StoreMissing):
-            found[each.name] = open_ledger(store.root, each.name, profile.storage.durability, create=False)
+            found[each.name] = open_ledger(store.root, each.ledger, profile.storage.durability, create=False)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
@@ -221,6 +222,12 @@ class DestinationEntry(ProfileModel):
         found = _ECR.fullmatch(self.url.host.partition(":")[0])
         written = self.create_repositories.region if self.create_repositories else None
         return written or (found[1] if found else None)
+
+    @property
+    def ledger(self) -> str:
+        """The folder of what is remembered of it: another one for another registry, or other names there."""
+        said = "\n".join((str(self.url), self.prefix, self.template or ""))
+        return f"{self.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
     def repository(self, local: str, entry: str) -> RepositoryName:
         """What the repository `local` is called there, without the path of the url. Raises `InvalidName`."""

@@ -135,7 +135,7 @@ def open_targets(
 
     def opened(name: str) -> RegistryDestination:
         settings = profile.destination(name)
-        ledger = open_ledger(store.root, name, profile.storage.durability)
+        ledger = open_ledger(store.root, settings.ledger, profile.storage.durability)
         creator = creator_for(settings)
         chunk = settings.chunk_size
         registry = PushRegistry(settings, credentials, chunk=chunk, cancelled=cancelled, remark=remark)

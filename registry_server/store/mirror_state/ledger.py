@@ -82,7 +82,7 @@ def _place_key(digest: Digest) -> str:
 
 
 def open_ledger(root: Path, name: str, durability: Durability = "batch", *, create: bool = True) -> Ledger:
-    """Of the destination `name`, below the store in `root`. Raises what `Store.open` does."""
+    """That in the folder `name`, below the store in `root`. Raises what `Store.open` does."""
     found = Ledger.open(root / _FOLDER / name, durability=durability, create=create)
     assert isinstance(found, Ledger), "`open` makes what it is called on"
     return found

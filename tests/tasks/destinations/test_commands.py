@@ -100,7 +100,7 @@ def test_status_tells_what_is_where(tmp_path: Path, upstream: Misbehaving, targe
         store_of(tmp_path).reports.save("registry1", report.to_json())
     document = {
         "storage": {"rootDirectory": "store"},
-        "destinations": [{"name": "other", "url": target.url}],
+        "destinations": [{"name": "other", "url": target.url, "prefix": "m"}],
         "sync": {
             "registries": [
                 {

@@ -125,6 +125,19 @@ def test_names_at_the_destination(
     assert target.tag(name, "1.25")
 
 
+@pytest.mark.parametrize("trusted", [False, True], ids=["asked", "trusted"])
+def test_a_destination_that_is_another_registry_by_now_gets_everything(
+    tmp_path: Path, upstream: Misbehaving, target: PushTarget, *, trusted: bool
+) -> None:
+    keys = {"trustDestination": trusted}
+    sync_to(tmp_path, upstream, target, destination=keys)
+    with push_target() as another:
+        assert sync_to(tmp_path, upstream, another, destination=keys).complete
+        assert_whole(another, NGINX, "1.25")
+    sync_to(tmp_path, upstream, target, destination=keys | {"prefix": "m"})
+    assert_whole(target, f"m/{NGINX}", "1.25")
+
+
 def test_a_path_of_the_url_stands_before_every_name(
     tmp_path: Path, upstream: Misbehaving, target: PushTarget
 ) -> None:
