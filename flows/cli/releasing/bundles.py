@@ -74,8 +74,8 @@ def write_inventory(store: Store, signer: StatementSigner, path: Path) -> Writte
     last = last_applied(store)
     found = take_inventory(store, now())
     signed = sign_inventory(signer, found)
-    _write(path, signed)
     note_issued(store, Issued(found.id, found.taken, last.bundle if last else ""))
+    _write(path, signed)  # killed before this, there is none that nobody knows of
     return WrittenInventory(found, len(signed))
 
 
@@ -94,8 +94,8 @@ def write_receipt(store: Store, signer: StatementSigner, path: Path) -> WrittenI
     refused = {each.image: each.members for each in last.refused}
     found = take_inventory(store, now(), refused)
     signed = sign_inventory(signer, found, last)
-    _write(path, signed)
     note_issued(store, Issued(found.id, found.taken, last.bundle))
+    _write(path, signed)
     return WrittenInventory(found, len(signed))
 
 
