@@ -101,19 +101,13 @@ def test_compose_itself_takes_the_file() -> None:
     pytest.skip("neither docker compose nor podman-compose is installed")
 
 
-def test_the_image_builds_and_starts(tmp_path: Path) -> None:
-    """Where buildah runs, and the base image is there: MIRRORFLOW_BASE_IMAGE names another one."""
-    buildah = shutil.which("buildah")
-    base = os.environ.get("MIRRORFLOW_BASE_IMAGE", "docker.io/library/python:3.13-slim")
-    if buildah is None:
-        pytest.skip("buildah is not installed")
-    pulled = subprocess.run(
-        [buildah, "pull", "--policy=missing", base], capture_output=True, check=False, timeout=300
-    )
-    if pulled.returncode:
-        pytest.skip(f"the base image {base} cannot be pulled here")
+def test_the_image_builds_and_starts() -> None:
+    """Some minutes, so only with a base in MIRRORFLOW_BASE_IMAGE: docker.io/library/python:3.13-slim."""
+    buildah, base = shutil.which("buildah"), os.environ.get("MIRRORFLOW_BASE_IMAGE")
+    if buildah is None or not base:
+        pytest.skip("it needs buildah, and a base image in MIRRORFLOW_BASE_IMAGE")
     arguments = ["--build-arg", f"BASE={base}", "--build-arg", "VERSION=1.2.3", "-t", "mirrorflow-test"]
-    build = [buildah, "build", "--layers", *arguments, "-f", "deploy/Containerfile", "."]
+    build = [buildah, "build", "--layers", "--network", "host", *arguments, "-f", "deploy/Containerfile", "."]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr
     run = [buildah, "from", "mirrorflow-test"]
