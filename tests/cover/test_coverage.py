@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +32,6 @@ from tests.support_misbehaving import Misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from flows.cover.report import CoverReport
     from registry_server.oci.digest import Digest
@@ -127,6 +128,7 @@ def world(mirrored: World, tmp_path: Path) -> World:
     return World(mirrored.upstream, tmp_path)
 
 
+COVER = Path(__file__).parents[2] / "docs/cover.md"
 BOTH = ("linux/amd64", "linux/arm64")
 
 
@@ -428,6 +430,13 @@ def test_a_mistake_is_one_line(mirrored: World, arguments: list[str], message: s
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_fields_of_the_json_are_documented(mirrored: World) -> None:
+    found = mirrored.cover("nginx:1", mirrored.image("shop/web:v1.0.0"))
+    document = {"version": 1, **found.to_json()}
+    named = set(re.findall(r"`(\w+)`", COVER.read_text().partition("## `cover --json`")[2]))
+    assert {*document, *document["images"][0], *document["suggestions"][0]} == named
 
 
 def test_the_table_says_what_is_not_covered_and_the_rule_for_it(mirrored: World, tmp_path: Path) -> None:
