@@ -281,7 +281,7 @@ class CoverageCheck:
             )
             yield f"{counted(len(others), 'digest')} of it that run are not what the tag names here; {kept}"
         if record is not None and record.origin is None:
-            yield "a client pushed it"
+            yield "it was pushed or imported: no run compares it with an upstream"
 
     def _is_child(self, repository: Repository, digest: Digest, other: str) -> bool:
         """A runtime may name the manifest of its platform instead of the index."""
