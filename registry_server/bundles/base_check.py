@@ -24,7 +24,8 @@ def check_base(store: Store, bundle: Bundle, *, older: bool = False) -> None:
     last = last_applied(store)
     if last is not None and last.bundle == bundle.digest:
         return
-    _check_age(bundle, last, older=older)
+    # Of its own source: one of another store in between must not let tags go back.
+    _check_age(bundle, last_applied(store, source=bundle.document.store), older=older)
     base = bundle.document.base
     if base is None:
         return
@@ -41,7 +42,7 @@ def check_base(store: Store, bundle: Bundle, *, older: bool = False) -> None:
 
 def _check_age(bundle: Bundle, last: AppliedBundle | None, *, older: bool) -> None:
     document = bundle.document
-    if last is None or older or last.source != document.store or document.created > last.created:
+    if last is None or older or last.bundle == bundle.digest or document.created > last.created:
         return
     raise WrongBase(
         f"the bundle is of {document.created}, and one of {last.created} was applied already, so its tags "

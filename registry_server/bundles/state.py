@@ -107,11 +107,12 @@ def note_applied(store: Store, applied: AppliedBundle) -> None:
 
 
 @translated
-def last_applied(store: Store) -> AppliedBundle | None:
-    """The one that was begun last; None: there was none. Raises `StoreError`."""
+def last_applied(store: Store, *, source: str | None = None) -> AppliedBundle | None:
+    """The one that was begun last, of all or of one `source`; None: there was none. Raises `StoreError`."""
     contents = _objects(store).contents(f"{_FOLDER}/applied")
     found = (records.decoded(content, _applied) for _, content in contents)
-    return max((each for each in found if each is not None), key=lambda each: each.begun, default=None)
+    wanted = (each for each in found if each is not None and source in (None, each.source))
+    return max(wanted, key=lambda each: each.begun, default=None)
 
 
 def _issued(body: Any) -> Issued:

@@ -53,6 +53,12 @@ class AdmittedImage:
     source: str = ""
 
 
+def descriptor_of(image: BundledImage, tree: ImageTree) -> Descriptor:
+    """What the manifest of the tag is: its type and size as the manifest has them, not as the record says."""
+    digest = image.record.digest
+    return tree.manifests[digest].descriptor(digest.algorithm)
+
+
 @dataclass(slots=True)
 class BundleAdmission:
     """Judges the images of one bundle by one profile."""
@@ -67,7 +73,15 @@ class BundleAdmission:
 
     def admit(self, image: BundledImage, tree: ImageTree) -> AdmittedImage:
         """Raises `ImageRefused`, `TrustBroken`, `StoreError`, `BundleDamaged`."""
-        record = replace(image.record, pushed=time.time(), verdict="", judged_by="")
+        named = descriptor_of(image, tree)
+        record = replace(
+            image.record,
+            media_type=named.media_type,
+            size=named.size,
+            pushed=time.time(),
+            verdict="",
+            judged_by="",
+        )
         missing = tree.absent - set(record.sparse)
         if missing:
             raise ImageRefused(f"the bundle lacks {min(missing)}, which its index lists")
@@ -75,9 +89,29 @@ class BundleAdmission:
             return self._pushed(image.repository, record)
         return self._mirrored(image, record, record.origin)
 
+    @property
+    def _takes_pushed(self) -> bool:
+        return self.profile.bundles is not None and self.profile.bundles.pushed == "accept"
+
+    def companion_origin(self, image: BundledImage) -> Origin | None:
+        """Where a companion tag comes from that follows an image which is here already.
+
+        Invariant 5: it replaces no tag that somebody else has set. Raises `ImageRefused`.
+        """
+        repository, origin = self.store.repository(image.repository), image.record.origin
+        held = repository.tag(image.tag)
+        if origin is None:
+            if held is not None and (held.origin is not None or not self._takes_pushed):
+                raise ImageRefused("a client pushed it on the other side, and the tag is here already")
+            return None
+        entry = self.entry_for(image.repository, origin)
+        conflict = conflicting_source(self.profile.sync, entry, origin.repository, repository, image.tag)
+        if conflict:
+            raise ImageRefused(f"the tag {conflict}")
+        return replace(origin, registry=entry.name)
+
     def _pushed(self, name: RepositoryName, record: TagRecord) -> AdmittedImage:
-        accepted = self.profile.bundles is not None and self.profile.bundles.pushed == "accept"
-        if not accepted:
+        if not self._takes_pushed:
             raise ImageRefused("a client pushed it on the other side; 'bundles.pushed: accept' lets it in")
         for entry in self.profile.sync.registries:
             if entry.content and sources(entry, name):

@@ -232,12 +232,17 @@ class _Work:
         return why_not_allowed(manifest, read)
 
     def _tag_companion(self, repository: Repository, tag: BundledImage, admitted: AdmittedImage) -> None:
-        found, image = tag.record, admitted.record.origin
-        origin = Origin(image.registry, image.repository, found.digest) if image else None
-        record = TagRecord(found.digest, found.media_type, found.size, admitted.record.pushed, origin)
+        digest, image = tag.record.digest, admitted.record.origin
+        origin = Origin(image.registry, image.repository, digest) if image else None
+        self._put_companion_tag(repository, tag, origin)
+        self.applied[tag.name] = digest
+
+    def _put_companion_tag(self, repository: Repository, tag: BundledImage, origin: Origin | None) -> None:
+        """With the type and the size that its manifest has, whatever the bundle's record says."""
+        found = repository.find_manifest(tag.record.digest).descriptor
         self.store.sync()
+        record = TagRecord(found.digest, found.media_type, found.size, time.time(), origin)
         repository.put_tag(tag.tag, record)
-        self.applied[tag.name] = record.digest
 
     def _late_companion(self, image: BundledImage) -> None:
         """A signature that was added to an image that is here already, or of one that was refused."""
@@ -245,14 +250,10 @@ class _Work:
         subject = subject_of(image.tag)
         assert subject is not None, "it is a companion tag"
         repository.find_manifest(subject)
+        origin = self._admission.companion_origin(image)
         if not self._companion(repository, image.record.digest, strict=True):
             raise ImageRefused("it is of no format that may follow an image here")
-        found, origin = image.record, image.record.origin
-        if origin is not None:
-            origin = replace(origin, registry=self._admission.entry_for(image.repository, origin).name)
-        record = TagRecord(found.digest, found.media_type, found.size, time.time(), origin)
-        self.store.sync()
-        repository.put_tag(image.tag, record)
+        self._put_companion_tag(repository, image, origin)
 
     def _record_verdict(self, repository: Repository, admitted: AdmittedImage) -> None:
         """`verify.recordVerdicts`: as a run of the mirror does it."""
