@@ -56,7 +56,7 @@ def test_a_tag_cannot_become_another_image_than_the_one_that_was_judged(
         _record(document, "signed").update(told if "next" in value else value)
 
     folder = resigned(strict, bundled(strict), lie)
-    with pytest.raises(BundleInvalid, match="says what the tag becomes"):
+    with pytest.raises(BundleInvalid, match="of a tag that is about to change"):
         applied(strict.far, folder)
     assert strict.far.digests() == {}
 
