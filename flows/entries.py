@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from profiles.model.destination import STORE
@@ -75,6 +77,21 @@ def open_store(profile: Profile, *, create: bool = True) -> Store:
         shared_file_system=storage.shared_file_system,
         remote=storage.remote(),
     )
+
+
+def store_uuid(profile: Profile) -> str:
+    """Of the store, for a process that forks others later. Raises `StoreError`.
+
+    A child opens a store in object storage: the threads of its client would be missing in other children.
+    """
+    if profile.storage.remote() is None:
+        return open_store(profile).uuid
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as child:
+        return child.submit(_uuid, profile).result()
+
+
+def _uuid(profile: Profile) -> str:
+    return open_store(profile).uuid
 
 
 def ledgers_of(profile: Profile, store: Store) -> dict[str, Store]:

@@ -47,7 +47,7 @@ def serve(
     """
     from dataclasses import replace
 
-    from flows.entries import open_store
+    from flows.entries import store_uuid
     from flows.receiver.call_options import call_options
     from flows.reporting.page.application import with_page
     from profiles.server_options import server_options
@@ -56,7 +56,7 @@ def serve(
     given: dict[str, Any] = {"address": address, "port": port}
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(profile)
-    call = call_options(loaded.profile, open_store(loaded.profile).uuid)
+    call = call_options(loaded.profile, store_uuid(loaded.profile))
     options = with_page(server_options(loaded.profile), loaded.profile, loaded.path)
     options = replace(options, workers=workers, on_miss=call, **chosen)
     serve_registry(
