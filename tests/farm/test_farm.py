@@ -15,7 +15,7 @@ from tests.farm.farm import Size, Storage, await_ready, running_farm
 if TYPE_CHECKING:
     from pathlib import Path
 
-STORAGES = ["folder"]
+STORAGES = ["folder", "s3"]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
