@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def print_status(status: MirrorStatus, *, limit: int | None) -> None:
     """`limit`: beyond as many tags, those that are in place are not listed."""
     if not status.has_store:
-        say(f"there is no store at {status.root} yet: run `mirrorflow sync {status.profile}` to make it")
-    out.print(render_entries(status.root, status.entries, status.now))
+        say(f"there is no store at {status.store} yet: run `mirrorflow sync {status.profile}` to make it")
+    out.print(render_entries(status.store, status.entries, status.now))
     for line in render_counts(status.policies or {}):
         out.print(line)
     long = limit is not None and len(status.tags) > limit

@@ -36,7 +36,7 @@ class MirrorStatus:
     """`has_store`: False before the first run. `policies`: images that fall short, by registry entry."""
 
     profile: Path
-    root: Path
+    store: str
     now: float
     has_store: bool
     entries: Sequence[EntryStatus]
@@ -68,14 +68,13 @@ def mirror_status(loaded: LoadedProfile, registry: str | None, now: float) -> Mi
     store = open_store_if_present(profile)
     entries = entries_of(profile, store, wanted, now)
     if store is None:
-        root = profile.storage.root_directory
-        return MirrorStatus(loaded.path, root, now, has_store=False, entries=entries)
+        return MirrorStatus(loaded.path, profile.storage.where, now, has_store=False, entries=entries)
     short = StoredImages(profile, store).shortfalls()
     tags = list(wanted_tags(profile, store, entries, short, now, registry=registry))
     entries = judged_by_objective(profile, entries, oldest_known(tags), now)
     return MirrorStatus(
         loaded.path,
-        store.root,
+        store.where,
         now,
         has_store=True,
         entries=entries,

@@ -16,7 +16,6 @@ from tasks.run.values import NO_POLICY
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from flows.cli.stored_tags import StoredTag
     from flows.reporting.entry_status import EntryStatus
@@ -27,9 +26,11 @@ if TYPE_CHECKING:
 _DIGEST = 19  # `sha256:` and twelve hex digits
 
 
-def render_entries(root: Path, entries: Sequence[EntryStatus], now: float) -> Table:
+def render_entries(where: str, entries: Sequence[EntryStatus], now: float) -> Table:
     """One line for each registry entry: its last run over all of it, and whether that is enough."""
-    table = Table(title=f"store {root}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"store {where}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for column in ("registry", "last run", "outcome"):
         table.add_column(column, overflow="fold")
     table.add_column("run", no_wrap=True)

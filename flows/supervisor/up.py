@@ -91,7 +91,8 @@ class Supervisor:
         self._prefect: PrefectServer | None = None
         self._registry: ServerProcess | None = None
         self._receiver: ReceiverProcess | None = None
-        self._root = self._home = self._runner_log = Path()
+        self._home = self._runner_log = Path()
+        self._where = ""
         self._arriving = ArrivingBlobs(())
         self.api_url = self.ui_url = self.registry_url = ""
 
@@ -100,7 +101,7 @@ class Supervisor:
         try:
             store = open_store(profile)
             store.require_shareable()
-            self._root, self._home = store.root, prefect_home(profile.storage)
+            self._where, self._home = store.where, prefect_home(profile.storage)
             self._arriving = ArrivingBlobs([root.incoming.folder for root in store.roots])
             self._claim(store)
             self._apply_policies(profile, store)
@@ -129,7 +130,7 @@ class Supervisor:
         """Say where everything is."""
         self.view.begin(
             profile=self._path,
-            store=self._root,
+            store=self._where,
             registry_url=self.registry_url,
             ui_url=self.ui_url,
             notifications_url=self._receiver.notifications_url if self._receiver else "",

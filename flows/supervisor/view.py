@@ -77,7 +77,7 @@ class SupervisorView:
         self,
         *,
         profile: Path,
-        store: Path,
+        store: str,
         registry_url: str,
         ui_url: str,
         notifications_url: str = "",
@@ -90,7 +90,7 @@ class SupervisorView:
             ("notifications", notifications_url),
             ("receiver", receiver_url),
             ("profile", str(profile)),
-            ("store", str(store)),
+            ("store", store),
         )
         for name, value in (each for each in shown if each[1]):
             table.add_row(Text(name, style="bold"), Text(value))

@@ -60,7 +60,7 @@ def _on_object_storage(storage: Storage) -> Iterator[tuple[KeyPath, str, str]]:
         found = "has no effect while redirectBlobURL is false"
         yield ("storage", "redirectLifetime"), found, "drop it"
     if (name := storage.storage_driver.name) != "s3":
-        found = f"{name!r} has not been tried against a server yet"
+        found = f"{name!r} has not been tried against the cloud itself yet"
         yield ("storage", "storageDriver", "name"), found, "try it with content that can be fetched again"
 
 

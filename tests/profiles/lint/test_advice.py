@@ -77,7 +77,7 @@ def _one(urls: str, rest: str) -> str:
         ("storage: {rootDirectory: /s, storageDriver: {name: s3, bucket: b}}" + _SYNC, []),
         (
             "storage: {rootDirectory: /s, storageDriver: {name: gcs, bucket: b}}" + _SYNC,
-            ["storage.storageDriver.name: 'gcs' has not been tried against a server yet"],
+            ["storage.storageDriver.name: 'gcs' has not been tried against the cloud itself yet"],
         ),
         (
             "storage: {rootDirectory: /s, redirectBlobURL: true, redirectLifetime: 5m}" + _SYNC,
