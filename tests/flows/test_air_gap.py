@@ -141,7 +141,10 @@ def test_what_was_refused_is_named_with_its_reason_on_both_sides(tmp_path: Path)
     assert "nothing to carry" in done.stderr
     sides.near.sign("team/app", unsigned)
     sides.near.signed("create", "--out", sides.carried / "two", *wanted)
-    sides.far.run("apply", sides.carried / "two")
+    found = json.loads(sides.far.run("apply", sides.carried / "two", "--json").stdout)
+    assert (found["version"], found["refused"]) == (1, [])
+    assert found["applied"]["team/app:unsigned"] == unsigned.digest
+    assert found["verdicts"]["team/app:unsigned"].startswith("verified: key sha256:")
     assert sides.far.digests() == sides.near.digests()
 
 

@@ -86,7 +86,10 @@ def test_what_is_printed_for_programs(side: Side) -> None:
     ]
     change = _json(run(side, "promote", "dev", "prod", "--json"))["change"]
     assert change["tags"]["prod/web:v1"]["after"]["digest"] == made.digest
-    assert [each["id"] for each in _json(run(side, "promotions", "--json"))["changes"]] == [change["id"]]
+    back = _json(run(side, "rollback", "--json"))["change"]
+    assert back["undoes"] == change["id"]
+    listed = _json(run(side, "promotions", "--json"))["changes"]
+    assert [each["id"] for each in listed] == [change["id"], back["id"]]
 
 
 def test_a_refusal_names_each_image_and_changes_nothing(side: Side) -> None:
