@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store import records
+from registry_server.store.blob_pool import file_name
 from registry_server.store.closure import absent_from
 from registry_server.store.errors import ClosureIncomplete, TagMoved, translated
 from registry_server.store.objects.objects import content_of
@@ -145,6 +146,9 @@ def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> Non
         base = each.before or each.after
         if base is None:
             return
+        # As when any tag moves, the age of what it named counts from now: somebody may be pulling it.
+        for root in each.before.roots if each.before else ():
+            files.touch(f"{repository.folder}/manifests/{file_name(root)}")
         record = replace(base, pending=PendingTag(change, each.after), absent=each.before is None)
         _write(store, name.repository, tag, record)
 

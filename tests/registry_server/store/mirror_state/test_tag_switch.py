@@ -23,6 +23,7 @@ from registry_server.store.mirror_state.tag_switch import (
     switch_tags,
 )
 from registry_server.store.store import Store
+from tests.registry_server.store.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
 from tests.registry_server.store.mirror_state.switching import (
     REPOSITORIES,
@@ -78,6 +79,16 @@ def test_tags_move_appear_and_go(store: Store, app: Repository) -> None:
         True,
         {f"{APP}:{x}" for x in ("moves", "goes", "comes")},
     )
+
+
+def test_what_a_tag_named_before_is_young_again(store: Store, app: Repository) -> None:
+    """A client may be pulling it, and a collection may be under way that does not know of the change."""
+    old = tag_image(app, "v1", b"old")
+    age(store, days=30)
+    began = time.time()
+    switch_tags(store, change(v1=(app.tag(Tag("v1")), record(put_image(app, b"new")))))
+    marker = store.root / f"repos/prod/app/_r/manifests/sha256-{old.digest.hex}"
+    assert marker.stat().st_mtime >= began - 2
 
 
 def test_a_reader_never_sees_a_tag_older_than_one_that_it_saw(store: Store) -> None:
