@@ -139,7 +139,7 @@ def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> Non
     repository, tag = store.repository(name.repository), name.reference
     assert isinstance(tag, Tag), "changes are of tags"
     with store.root_of(name.repository).turns.alone(repository.turn):
-        if repository.tag(tag) != each.before:
+        if _now(store, name) != each.before:
             raise TagMoved(f"{name} was moved by somebody else; look at it, and try again")
         if each.after is not None:
             _require_whole(store, name.repository, tag, each.after)
@@ -181,9 +181,17 @@ def _settle(store: Store, name: ImageName, change: str, *, done: bool) -> None:
             return
         settled = held.settled(done=done)
         if settled is None:
-            store.root_of(name.repository).objects.remove(_tag_key(store, name.repository, tag))
+            _remove(store, name.repository, tag)
         else:
             _write(store, name.repository, tag, settled)
+
+
+def _now(store: Store, name: ImageName) -> TagRecord | None:
+    """What the tag names, as it is and not as this process remembers it while it holds a lease."""
+    held = _raw(store, name)
+    if held is None or held.pending is None:
+        return held
+    return held.settled(done=_objects(store).look(done_key(held.pending.change)) is not None)
 
 
 def _is_pending(store: Store, name: ImageName) -> bool:
@@ -197,7 +205,15 @@ def _raw(store: Store, name: ImageName) -> TagRecord | None:
 
 
 def _write(store: Store, name: RepositoryName, tag: Tag, record: TagRecord) -> None:
-    store.root_of(name).objects.put(_tag_key(store, name, tag), records.encode(tag_to_json(record)))
+    root, key = store.root_of(name), _tag_key(store, name, tag)
+    root.objects.put(key, records.encode(tag_to_json(record)))
+    root.pool.memory.forget(key)
+
+
+def _remove(store: Store, name: RepositoryName, tag: Tag) -> None:
+    root, key = store.root_of(name), _tag_key(store, name, tag)
+    root.objects.remove(key)
+    root.pool.memory.forget(key)
 
 
 def _tag_key(store: Store, name: RepositoryName, tag: str) -> str:
