@@ -116,11 +116,15 @@ def wanted_tags(
 
 
 def tags_of(profile: Profile, store: Store, name: RepositoryName, now: float) -> list[TagStatus]:
-    """What `wanted_tags` says of one repository of the store that is here or was polled."""
+    """What `wanted_tags` says of one repository that is in the store or in a destination, or was polled."""
     images, names = StoredImages(profile, store), profile.entry_names()
     short = [each for each in images.in_areas(name) if each.problem] if images else []
     rows = repository_tags(store, name, short=short, entries=names, now=now)
-    return list(_of_entries(iter(rows), names))
+    found = list(_of_entries(iter(rows), names))
+    for destination, ledger in ledgers_of(profile, store).items():
+        there = _of_entries(iter(repository_tags(ledger, name, entries=names, now=now)), names)
+        found += [replace(row, destination=destination) for row in there]
+    return found
 
 
 def _of_entries(rows: Iterator[TagStatus], names: Sequence[str]) -> Iterator[TagStatus]:

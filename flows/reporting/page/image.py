@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from profiles.model.destination import STORE
 from registry_server.oci.companion_tags import runs_somewhere
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
@@ -112,7 +113,8 @@ def tag_rows(repository: Repository, rows: Iterable[TagStatus]) -> list[TagRow]:
 
 
 def _tag_row(repository: Repository, row: TagStatus) -> TagRow:
-    record = repository.tag(Tag(row.reference)) if Tag.is_valid(row.reference) else None
+    in_store = row.destination == STORE and Tag.is_valid(row.reference)
+    record = repository.tag(Tag(row.reference)) if in_store else None
     manifest = _manifest(repository, record.digest) if record else None
     if record is None or manifest is None:
         return TagRow(row, None, None, (), 0)

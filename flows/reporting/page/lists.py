@@ -71,16 +71,31 @@ def runs(reports: Iterable[Mapping[str, Any]], registry: str, after: str) -> Cut
     return Cut(shown, run_key(shown[-1]) if len(left) > PAGE else "", len(found))
 
 
+def report_for(
+    report: Mapping[str, Any], may_see: Callable[[str], bool], *, texts: bool
+) -> Mapping[str, Any]:
+    """What of a report a visitor may see. Without `texts` no sentence and no sum, which are of all images."""
+    if texts:
+        return report
+    visible = [each for each in report["images"] if may_see(repository_of(each["image"]))]
+    mine: dict[str, Any] = {
+        "message": "",
+        "only": (),
+        "totals": None,
+        "problems": (),
+        "notes": (),
+        "requests": {},
+    }
+    return {**report, **mine, "budget": "", "images": visible}
+
+
 def run_key(report: Mapping[str, Any]) -> str:
     return f"{report['started']} {report['runId']} {report.get('shard', '')}"
 
 
-def images_of(
-    report: Mapping[str, Any], may_see: Callable[[str], bool], after: int
-) -> tuple[Sequence[Mapping[str, Any]], int, int]:
+def images_of(report: Mapping[str, Any], after: int) -> tuple[Sequence[Mapping[str, Any]], int, int]:
     """A page of a run's images, failures first; the number that the next page begins at (0: none); all."""
-    visible = [each for each in report["images"] if may_see(repository_of(each["image"]))]
-    visible.sort(key=lambda each: (_rank(each["outcome"]), each["image"]))
+    visible = sorted(report["images"], key=lambda each: (_rank(each["outcome"]), each["image"]))
     following = after + PAGE if len(visible) > after + PAGE else 0
     return visible[after : after + PAGE], following, len(visible)
 

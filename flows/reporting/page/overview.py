@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from flows.reporting.page.snapshot import sees_texts
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes
 
@@ -72,7 +73,7 @@ def overview(snapshot: Snapshot, may_see: Callable[[str], bool], shown: int) -> 
     counts: Counter[str] = Counter()
     for each in summaries:
         counts.update(each.counts)
-    rows = entry_rows(snapshot, summaries)
+    rows = entry_rows(snapshot, summaries, texts=sees_texts(snapshot, may_see))
     reasons = [*_entry_reasons(rows), *_tag_reasons(counts)]
     return Overview(
         complete=not reasons,
@@ -85,8 +86,8 @@ def overview(snapshot: Snapshot, may_see: Callable[[str], bool], shown: int) -> 
     )
 
 
-def entry_rows(snapshot: Snapshot, summaries: Iterable[Summary]) -> list[EntryRow]:
-    """A row for each registry entry of the profile, with what is visible of it."""
+def entry_rows(snapshot: Snapshot, summaries: Iterable[Summary], *, texts: bool) -> list[EntryRow]:
+    """A row for each registry entry of the profile, with what is visible of it; see `sees_texts`."""
     visible: dict[str, Counter[str]] = {}
     for each in summaries:
         for registry in each.registries:
@@ -94,7 +95,8 @@ def entry_rows(snapshot: Snapshot, summaries: Iterable[Summary]) -> list[EntryRo
             visible.setdefault(registry, Counter()).update(each.counts)
     profile = snapshot.loaded.profile
     entries = {entry.name: entry for entry in profile.sync.registries}
-    return [_row(profile, entries[each.registry], each, visible, snapshot) for each in snapshot.entries]
+    told = [each if texts else replace(each, message=str(each.state)) for each in snapshot.entries]
+    return [_row(profile, entries[each.registry], each, visible, snapshot) for each in told]
 
 
 def _row(

@@ -25,7 +25,7 @@ from tasks.stored.images import StoredImages
 from tasks.trust.verdict import VerdictOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flows.reporting.entry_status import EntryStatus
@@ -38,6 +38,7 @@ _FRESH: Final = 3.0  # seconds that a snapshot is shown without a look at the st
 _STATS_FRESH: Final = 60.0
 _SHARE: Final = 20  # a look that took one second is repeated after as many
 _PROBLEMS: Final = 10_000  # of them at most are kept; all are counted
+_ANY: Final = "any/repository"
 
 log = logging.getLogger("mirrorflow.page")
 
@@ -97,6 +98,12 @@ class Snapshot:
     @property
     def is_fresh(self) -> bool:
         return time.time() - self.taken < max(_FRESH, _SHARE * self.seconds)
+
+
+def sees_texts(snapshot: Snapshot, may_see: Callable[[str], bool]) -> bool:
+    """Whether a visitor may read what runs say in words: it may name any repository, also one that is not
+    here (yet), so it is for those only who may read whatever comes."""
+    return may_see(_ANY) and all(map(may_see, snapshot.repositories))
 
 
 class Snapshots:

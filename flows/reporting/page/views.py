@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -16,13 +16,14 @@ from flows.reporting.mirror_status import tags_of
 from flows.reporting.page import lists
 from flows.reporting.page.image import image_view, tag_rows
 from flows.reporting.page.overview import overview
+from flows.reporting.page.snapshot import sees_texts
 from flows.settings import prefect_home
 from registry_server.http.auth.credentials import origin
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
@@ -35,7 +36,7 @@ _SHOWN_PROBLEMS: Final = 10
 Shown = tuple[str, dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Visit:
     """A request to the page: who asks, what he may see, and the newest snapshot."""
 
@@ -48,6 +49,14 @@ class Visit:
     def asked(self, key: str) -> str:
         """A parameter of the query, "" where it is missing; longer ones mean nothing."""
         return self.request.query_params.get(key, "")[:400]
+
+    @cached_property
+    def _sees_texts(self) -> bool:
+        return sees_texts(self.snapshot, self.may_see)
+
+    def told(self, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What of the report of a run he may see."""
+        return lists.report_for(report, self.may_see, texts=self._sees_texts)
 
     @property
     def host(self) -> str:
@@ -104,16 +113,18 @@ def _image(visit: Visit, text: str, _mark: str, reference: str) -> Shown:
 
 def _runs(visit: Visit) -> Shown:
     registry = visit.asked("registry")
-    cut = lists.runs(visit.store.reports.load_all(), registry, visit.asked("after"))
+    reports = [visit.told(each) for each in visit.store.reports.load_all()]
+    cut = lists.runs(reports, registry, visit.asked("after"))
     return "runs", {"cut": cut, "registry": registry, "names": visit.snapshot.loaded.profile.entry_names()}
 
 
 def _run(visit: Visit, key: str) -> Shown:
     reports = visit.store.reports.load_all()
-    report = next((each for each in reports if lists.run_key(each) == key), None)
-    if report is None:
+    found = next((each for each in reports if lists.run_key(each) == key), None)
+    if found is None:
         raise NotFound("there is no report of this run; of each registry entry the newest 200 are kept")
-    images, following, total = lists.images_of(report, visit.may_see, _number(visit.asked("after")))
+    report = visit.told(found)
+    images, following, total = lists.images_of(report, _number(visit.asked("after")))
     return "run", {
         "report": report,
         "images": images,
