@@ -61,15 +61,17 @@ def open_remote_root(folder: str, remote: RemoteStorage, *, create: bool) -> Sto
 
 def _require_conditions(objects: ObjectStorage) -> None:
     """Some servers take a condition of a PUT for granted: then of two writers both would win."""
-    objects.put(_PROBE, b"1")
+    # A key of its own: another process that makes the store at the same time removes what it has put.
+    probe = f"{_PROBE}/{secrets.token_hex(8)}"
+    objects.put(probe, b"1")
     for condition in ({"new": True}, {"instead_of": '"00000000000000000000000000000000"'}):
         with contextlib.suppress(Conflict):
-            objects.put(_PROBE, secrets.token_bytes(8), **condition)
+            objects.put(probe, secrets.token_bytes(8), **condition)
             raise StoreNotShareable(
                 f"{objects.where}: this server ignores the conditions of a PUT (If-None-Match, If-Match), "
                 "without which writers lose each other's tags; use another one, or a newer version of it"
             )
-    objects.remove(_PROBE)
+    objects.remove(probe)
 
 
 def _turns(remote: RemoteStorage, spool: Disk, objects: ObjectStorage, uuid: str) -> Turns:

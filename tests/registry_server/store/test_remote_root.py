@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,9 @@ from registry_server.store.errors import (
     StoreNotShareable,
     StoreUnreachable,
 )
+from registry_server.store.objects.object_storage import ObjectStorage
 from registry_server.store.objects.storage_driver import RetryLimits, StorageDriver
+from registry_server.store.remote_root import _require_conditions
 from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.store import Store
 from tests.registry_server.store.images import check, layer, tag_image
@@ -96,6 +98,26 @@ def test_the_local_folder_of_one_store_is_not_that_of_another(s3: S3Server, tmp_
     other = StorageDriver("s3", "bucket", f"{tmp_path.name}/2", regionendpoint=s3.url)
     with pytest.raises(StoreDamaged, match="name an empty folder"):
         Store.open(tmp_path / "local", remote=RemoteStorage(other))
+
+
+class Interrupted(ObjectStorage):
+    """Another process makes the store as well, after the first request that changes something."""
+
+    def __init__(self, driver: StorageDriver) -> None:
+        super().__init__(driver)
+        self._is_first = True
+
+    def put(self, key: str, content: bytes, **options: Any) -> None:
+        super().put(key, content, **options)
+        if self._is_first:
+            self._is_first = False
+            _require_conditions(ObjectStorage(self._bucket.driver))
+
+
+def test_two_hosts_that_make_it_at_the_same_time_do_not_blame_the_server(remote: RemoteStorage) -> None:
+    objects = Interrupted(remote.driver)
+    _require_conditions(objects)
+    assert [key for key, _ in objects.walk("")] == []
 
 
 class Careless(BaseHTTPRequestHandler):
