@@ -146,8 +146,7 @@ class Repository(RepositoryReader):
     def delete_tag(self, tag: Tag) -> None:
         """Take a tag away; the manifest stays. A tag that is not there is no error."""
         self._let_go(tag)
-        self._objects.remove(self._tag_key(tag), self._pull_key(tag))
-        self._memory.forget(self._tag_key(tag))
+        self._remove(self._tag_key(tag), self._pull_key(tag))
 
     @translated
     def replace_record(self, tag: Tag, record: TagRecord) -> bool:
@@ -173,24 +172,28 @@ class Repository(RepositoryReader):
             for tag in going:
                 self._let_go(tag)
                 del left[tag]
-            self._objects.remove(*map(self._tag_key, going))
+            self._remove(*map(self._tag_key, going))
             self._objects.settle()  # a power cut must not bring a tag back without its manifest
             kept = set(manifests_below(self, (root for each in left.values() for root in each.roots)))
             manifests = [digest for digest in manifests if digest not in kept]
             needed = {blob for each in manifests for blob in self._blobs_of(each)}
             for digest in manifests:
                 self._withdraw_referrer(digest)
-                self._objects.remove(self._manifest_key(digest))
+                self._remove(self._manifest_key(digest))
             others = held_manifests(self) if needed else ()
             blobs = needed.difference(*(self._blobs_of(each) for each in others))
             # A manifest has a marker as a blob too where a mirror brought it.
             self._unmark([*blobs, *manifests])
 
+    def _remove(self, *keys: str) -> None:
+        self._objects.remove(*keys)
+        self._memory.forget(*keys)
+
     def _unmark(self, digests: Iterable[Digest]) -> None:
         keys = {digest: self._blob_key(digest) for digest in digests}
         for digest, marker in keys.items():
             self._pool.trash.forget(digest, marker)
-        self._objects.remove(*keys.values())
+        self._remove(*keys.values())
 
     def _blobs_of(self, digest: Digest) -> set[Digest]:
         """Nothing for a manifest that cannot be read."""
@@ -222,11 +225,11 @@ class Repository(RepositoryReader):
             mine = [tag for tag, record in tagged.items() if record.digest == digest]
             self._check_unneeded(digest, {tag: tagged[tag] for tag in tagged if tag not in mine})
             if mine:
-                self._objects.remove(*map(self._tag_key, mine))
+                self._remove(*map(self._tag_key, mine))
                 self._objects.settle()  # a power cut must not bring a tag back without its manifest
             self._withdraw_referrer(digest)
             gone: list[Tag | Digest] = [digest, *mine]
-            self._objects.remove(self._manifest_key(digest), *map(self._pull_key, gone))
+            self._remove(self._manifest_key(digest), *map(self._pull_key, gone))
         return mine
 
     @translated

@@ -68,12 +68,13 @@ class RunMemory:
         with self._lock:
             return key in self._absent
 
-    def forget(self, key: str) -> None:
-        """This process has changed, made or removed it."""
+    def forget(self, *keys: str) -> None:
+        """This process has changed, made or removed these."""
         with self._lock:
-            self._absent.pop(key, None)
-            self._values.pop(key, None)
-            self._values.pop(key.rpartition("/")[0], None)
+            for key in keys:
+                self._absent.pop(key, None)
+                self._values.pop(key, None)
+                self._values.pop(key.rpartition("/")[0], None)
 
     def lately(self, name: str, ask: Callable[[], Value]) -> Value:
         """What `ask` gives, or gave some seconds ago, of the object or folder `name`."""

@@ -150,6 +150,26 @@ def test_what_this_process_changes_it_sees_at_once(store: Store, nginx: Reposito
 
 
 @REMOTE_ONLY
+@pytest.mark.parametrize("by", ["withdraw", "delete_manifest"])
+def test_what_this_process_takes_away_with_its_manifest_it_sees_at_once(
+    store: Store, nginx: Repository, by: str
+) -> None:
+    gone = tag_image(nginx, "v1", b"one layer")
+    tag_image(nginx, "v2", b"another layer")
+    with store.lease():
+        for _ in range(5):
+            assert nginx.tag(Tag("v1")) is not None
+            assert nginx.has_blob(gone.digest)
+        if by == "withdraw":
+            nginx.withdraw({Tag("v1"): record(gone)}, [gone.digest])
+        else:
+            nginx.delete_manifest(gone.digest)
+        assert nginx.tag(Tag("v1")) is None
+        assert nginx.tag(Tag("v2")) is not None
+        assert not nginx.has_blob(gone.digest)
+
+
+@REMOTE_ONLY
 def test_a_blob_that_was_absent_a_moment_ago_is_still_not_fetched_twice(
     store: Store, nginx: Repository, other: Repository
 ) -> None:
