@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store import records
-from registry_server.store.blob_pool import file_name
 from registry_server.store.closure import absent_from
 from registry_server.store.errors import ClosureIncomplete, TagMoved, translated
 from registry_server.store.objects.objects import content_of
+from registry_server.store.pool.blob_pool import file_name
 from registry_server.store.records import PendingTag, TagRecord, tag_from_json, tag_to_json
 from registry_server.store.repository_reader import done_key
 
@@ -147,8 +147,9 @@ def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> Non
         if base is None:
             return
         # As when any tag moves, the age of what it named counts from now: somebody may be pulling it.
-        for root in each.before.roots if each.before else ():
-            files.touch(f"{repository.folder}/manifests/{file_name(root)}")
+        roots = each.before.roots if each.before else ()
+        keys = (f"{repository.folder}/manifests/{file_name(root)}" for root in roots)
+        store.root_of(name.repository).objects.renew(*keys)
         record = replace(base, pending=PendingTag(change, each.after), absent=each.before is None)
         _write(store, name.repository, tag, record)
 
