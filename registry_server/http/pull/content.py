@@ -70,12 +70,12 @@ async def blob_response(store: Store, found: StoredBlob, route: BlobOf, request:
     headers["Content-Type"] = "application/octet-stream"
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(found.size)})
-    if address := await ask(store, found.url, store.redirect_seconds):
-        return Response(status_code=307, headers=_redirected(headers, address))
     asked = request.headers.get("Range")
     part = None
     if range_applies(request.headers.get("If-Range"), route.digest):
-        part = parse_range(asked, found.size)
+        part = parse_range(asked, found.size)  # what no blob has is refused here, whoever has the bytes
+    if address := await ask(store, found.url, store.redirect_seconds):
+        return Response(status_code=307, headers=_redirected(headers, address))
     if part is None:
         return _sent(found, range(found.size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.size}"

@@ -109,6 +109,10 @@ def test_a_client_is_sent_to_an_address_that_needs_no_credentials(sent_on: httpx
     assert httpx.get(address, headers={"Range": "bytes=5-9"}).content == LAYER[5:10]
 
 
+def test_a_part_that_no_blob_has_is_refused_before_anybody_is_sent_away(sent_on: httpx.Client) -> None:
+    assert sent_on.get(BLOB, headers={"Range": f"bytes={len(LAYER)}-"}).status_code == 416
+
+
 def test_who_has_the_blob_is_told_so_and_not_sent_away(sent_on: httpx.Client) -> None:
     tag = sent_on.head(BLOB).headers["ETag"]
     assert sent_on.get(BLOB, headers={"If-None-Match": tag}).status_code == 304
