@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 SOAK   := $(addprefix tests/registry_server/,http/test_hostile.py http/test_hostile_wire.py http/test_killed_servers.py \
-            store/test_crash.py store/gc/test_gc_races.py)
+            store/test_crash.py store/gc/test_gc_races.py store/gc/test_gc_hosts.py)
 
 .PHONY: demo test soak bench lint types unit lock release docs clean
 
