@@ -86,6 +86,18 @@ def test_a_manifest_that_was_put_as_sha512_is_served_as_sha512(registry: Registr
         assert answer.content == body
 
 
+def test_a_manifest_that_its_upstream_calls_a_page_can_do_nothing_in_a_browser(registry: Registry) -> None:
+    """The page of the mirror has the same origin, and the browser the password of who looks at it."""
+    repository = registry.store.repository(RepositoryName("library/page"))
+    text = {"annotations": {"a": "<script>fetch('/v2/library/image/manifests/1.0')</script>"}}
+    body = json.dumps({"schemaVersion": 2, "mediaType": "text/html", **text}).encode()
+    made = repository.put_manifest(parse_manifest(body))
+    answer = registry.client.get(f"/v2/library/page/manifests/{made.digest}")
+    assert answer.headers["Content-Type"] == "text/html"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_client_that_has_it_gets_304_without_a_body(
     registry: Registry, image: Descriptor, method: str
