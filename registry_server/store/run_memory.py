@@ -2,7 +2,7 @@
 
 It is what others may change: the tags of a repository, its markers, poll records. It is good for deciding
 what to do, as it could also change a moment after a look; nothing is published by it. It is some seconds old,
-and what the process changes itself it knows at once.
+or longer where to ask takes seconds; what the process changes itself it knows at once.
 
 A store in a folder remembers nothing here: it is asked faster than this.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cachetools import TTLCache
+from cachetools import TLRUCache, TTLCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _SECONDS: Final = 10.0
+_WORTH: Final = 20  # times as long as the question took, the answer is good
 _ABSENT_SECONDS: Final = 60.0
 _ABSENT: Final = 100_000
 _FOLDERS: Final = 2_000
@@ -31,12 +33,14 @@ _WORTH_LISTING: Final = 3  # questions about a folder after which it is listed
 class RunMemory:
     """The memory of one storage root. Shared by all threads. Unless it `works`, it remembers nothing."""
 
-    def __init__(self, *, works: bool = False) -> None:
-        self._works = works
+    def __init__(self, *, works: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._works, self._clock = works, clock
         self._lock = threading.Lock()
         self._leases = 0
         self._absent = TTLCache[str, bool](_ABSENT, _ABSENT_SECONDS)
-        self._values = TTLCache[str, Any](_FOLDERS, _SECONDS)
+        self._values = TLRUCache[str, tuple[Any, float]](
+            _FOLDERS, lambda _, held, now: now + held[1], timer=clock
+        )
         self._asked = TTLCache[str, int](_FOLDERS, _SECONDS)
         self._asking = [threading.Lock() for _ in range(_AT_ONCE)]
 
@@ -83,12 +87,15 @@ class RunMemory:
         with self._asking[hash(name) % _AT_ONCE]:
             with self._lock:
                 if name in self._values:
-                    held: Value = self._values[name]
+                    held: Value = self._values[name][0]
                     return held
+            began = self._clock()
             found = ask()
+            # The listing of a very large repository takes longer than that: it would be made again and again.
+            seconds = max(_SECONDS, _WORTH * (self._clock() - began))
             with self._lock:
                 if self._is_on:
-                    self._values[name] = found
+                    self._values[name] = found, seconds
             return found
 
     def listed(self, folder: str, ask: Callable[[], Value]) -> Value | None:
@@ -105,4 +112,4 @@ class RunMemory:
         """What is remembered of a folder is changed as this process has just changed the folder."""
         with self._lock:
             if folder in self._values:
-                change(self._values[folder])
+                change(self._values[folder][0])

@@ -49,6 +49,24 @@ def test_nothing_is_remembered(*, works: bool) -> None:
     assert memory.listed("folder", questions) is None
 
 
+def test_an_answer_that_took_long_is_good_for_longer() -> None:
+    """The listing of a very large repository would be made again and again."""
+    now = 0.0
+
+    def slow_question() -> str:
+        nonlocal now
+        now += 30.0
+        return "listed"
+
+    memory = RunMemory(works=True, clock=lambda: now)
+    with memory.during_lease():
+        memory.lately("slow", slow_question)
+        memory.lately("quick", lambda: "listed")
+        now += 300.0
+        assert memory.lately("slow", lambda: "listed again") == "listed"
+        assert memory.lately("quick", lambda: "listed again") == "listed again"
+
+
 def test_the_end_of_one_lease_forgets_what_another_remembers_as_well() -> None:
     memory, questions = RunMemory(works=True), Questions()
     with memory.during_lease():
