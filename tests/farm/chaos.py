@@ -54,6 +54,14 @@ class Runs:
         free = [each["id"] for each in self.deployments() if each["id"] not in busy]
         return [self._ask(f"deployments/{each}/create_flow_run", {})["id"] for each in free]
 
+    def await_running(self, seconds: float = 60) -> None:
+        """Until each run that is left is carried out by a worker, which takes a moment to start."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if all(each["state_type"] == "RUNNING" for each in self.unfinished()):
+                return
+            time.sleep(0.2)
+
     def crash(self, host: Host) -> None:
         """What the automation of `deploy` does a minute later, once two heartbeats are missing."""
         for run in self.unfinished():
@@ -87,7 +95,8 @@ def kill_hosts(farm: Farm, kills: int, seed: int, say: Callable[[str], None] = p
     chance, runs = random.Random(seed), Runs(farm)  # noqa: S311 - repeatable
     for number in range(kills):
         runs.start()
-        time.sleep(chance.uniform(0.2, 4.0))
+        runs.await_running()
+        time.sleep(chance.uniform(0.2, 5.0))
         victim = chance.choice(farm.hosts)
         victim.kill()
         other = _other_server(farm, victim)

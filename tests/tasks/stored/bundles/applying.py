@@ -12,6 +12,7 @@ from registry_server.bundles.inventory import take_inventory
 from registry_server.bundles.reading import Bundle
 from registry_server.bundles.state import Issued, last_applied, note_issued
 from registry_server.oci.digest import Digest
+from registry_server.oci.reference import RepositoryName
 from tasks.stored.bundles.applying import Applying, apply_bundle
 from tasks.stored.bundles.statements import BUNDLE, Trusted, _statement, sign_bundle
 from tasks.trust.sigstore.key_signing import SigningKey
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from registry_server.bundles.document import BundleDocument
     from registry_server.bundles.inventory import Inventory
     from registry_server.bundles.state import AppliedBundle
+    from registry_server.store.repository import Repository
     from tests.tasks.stored.bundles.sides import Gap, Side
 
+APP = RepositoryName("team/app")
 PROFILE = "0" * 64
 
 
@@ -82,3 +85,15 @@ def in_tar(folder: Path, old: bytes, new: bytes) -> str:
     assert old in body
     path.write_bytes(body.replace(old, new))
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def near(sides: Gap) -> Repository:
+    return sides.near.store.repository(APP)
+
+
+def far(sides: Gap) -> Repository:
+    return sides.far.store.repository(APP)
+
+
+def tags(sides: Gap) -> set[str]:
+    return set(sides.far.digests())
