@@ -10,6 +10,8 @@ from registry_server.oci.errors import NotFound
 from registry_server.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.store.records import TagRecord
@@ -28,10 +30,12 @@ class _Links:
 class StoredClosure:
     """Collects contents of one repository, each once. Methods raise `StoreError`, `ContentError`.
 
-    `manifests` have their media types; `subjects` are those of the manifests that have one.
+    `manifests` have their media types; `subjects` are those of the manifests that have one. A referrer comes
+    along if it `follows`.
     """
 
     repository: Repository
+    follows: Callable[[Digest], bool] = lambda _: True
     manifests: dict[Digest, Content] = field(default_factory=dict)
     blobs: dict[Digest, Content] = field(default_factory=dict)
     subjects: dict[Digest, Digest] = field(default_factory=dict)
@@ -67,7 +71,7 @@ class StoredClosure:
         blobs = [*manifest.blobs, *(each for each in extra if self.repository.has_blob(each.digest))]
         for blob in blobs:
             self._add_blob(blob)
-        referrers = (each.digest for each in self.repository.referrers(digest))
+        referrers = (each.digest for each in self.repository.referrers(digest) if self.follows(each.digest))
         return _Links((*(each.digest for each in children), *referrers), tuple(each.digest for each in blobs))
 
     def _add_blob(self, blob: Descriptor) -> None:

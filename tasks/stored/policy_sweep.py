@@ -190,6 +190,20 @@ class _Repository:
                 hidden.delete_tag(image.tag)
 
 
+def may_follow(repository: Repository, digest: Digest) -> bool:
+    """Whether it has a format that may accompany an image where a policy keeps anything out."""
+
+    def content(descriptor: Descriptor) -> bytes:
+        """Empty for a blob that is not here: then it is no document of its type."""
+        return repository.pool_content(descriptor.digest, at_most=LARGEST) or b""
+
+    try:
+        descriptor, body = repository.read_manifest(digest)
+        return not why_not_allowed(parse_manifest(body, descriptor.media_type), content, STORED_FORMATS)
+    except MirrorflowError:
+        return False
+
+
 def _roots(records: Iterable[TagRecord]) -> Iterable[Digest]:
     return (root for record in records for root in record.roots)
 
@@ -228,17 +242,7 @@ class _Covered:
             self.add(_roots(left.pop(tag) for tag in more))
 
     def _may_follow(self, digest: Digest) -> bool:
-        manifest = self._read(digest)
-        if manifest is None or not self.strict:
-            return manifest is not None
-        try:
-            return not why_not_allowed(manifest, self._content, STORED_FORMATS)
-        except MirrorflowError:
-            return False
-
-    def _content(self, descriptor: Descriptor) -> bytes:
-        """Empty for a blob that is not here: then it is no document of its type."""
-        return self.repository.pool_content(descriptor.digest, at_most=LARGEST) or b""
+        return may_follow(self.repository, digest) if self.strict else self._read(digest) is not None
 
     def _read(self, digest: Digest) -> Manifest | None:
         try:

@@ -10,6 +10,7 @@ import secrets
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from profiles.matching import sources
@@ -29,10 +30,11 @@ from registry_server.store.mirror_state.tag_switch import (
     all_changes,
     switch_tags,
 )
+from tasks.stored.policy_sweep import may_follow
 from tasks.stored.promotion_verdicts import PromotionJudge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from profiles.model.profile import Profile
     from registry_server.store.mirror_state.snapshots import Snapshot
@@ -73,11 +75,14 @@ class Promoted:
 
 @dataclass(slots=True)
 class PromotionPlan:
-    """What a promotion would do. `unchanged` tags name the same there already."""
+    """What a promotion would do. `unchanged` tags name the same there already. `strict`: the repositories in
+    which a policy keeps anything out, so that only known formats follow an image.
+    """
 
     tags: list[Promoted] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     unchanged: int = 0
+    strict: set[RepositoryName] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -120,7 +125,7 @@ class Promoter:
                 raise PromotionRefused(plan.problems)
             if not plan.tags:
                 return None
-            self._stage(plan.tags)
+            self._stage(plan)
             what = f"promote {source} to {target}" + (f" from snapshot {snapshot.name}" if snapshot else "")
             change = self._change(what, {str(each.target): each.change for each in plan.tags})
             switch_tags(self.store, change)
@@ -170,9 +175,11 @@ class Promoter:
         records: dict[Tag, TagRecord],
         found: PromotionPlan,
     ) -> None:
-        closure, whole = StoredClosure(self.store.repository(name)), set[Digest]()
-        there = self.store.repository(target)
         images = {tag: record for tag, record in records.items() if not is_companion_tag(tag)}
+        if self._is_strict(name, target, images):
+            found.strict.add(target)
+        closure, whole = self._closure(name, target, found), set[Digest]()
+        there = self.store.repository(target)
         for tag, record in images.items():
             image = ImageName(target, tag)
             try:
@@ -183,8 +190,25 @@ class Promoter:
                 continue
             self._add(found, ImageName(name, tag), image, there.tag(tag), replace(record, verdict=verdict))
         for tag, record in records.items():
-            if tag not in images and subject_of(tag) in whole:
+            if tag not in images and subject_of(tag) in whole and closure.follows(record.digest):
                 self._add(found, ImageName(name, tag), ImageName(target, tag), there.tag(tag), record)
+
+    def _is_strict(
+        self, name: RepositoryName, target: RepositoryName, images: Mapping[Tag, TagRecord]
+    ) -> bool:
+        try:
+            return any(
+                self._judge.keeps_out(name, ImageName(target, tag), record) for tag, record in images.items()
+            )
+        except MirrorflowError:  # the verdict says why
+            return True
+
+    def _closure(self, name: RepositoryName, target: RepositoryName, plan: PromotionPlan) -> StoredClosure:
+        """Of images that go from one repository to the other (invariant 4: with nothing to be run)."""
+        held = self.store.repository(name)
+        return (
+            StoredClosure(held, partial(may_follow, held)) if target in plan.strict else StoredClosure(held)
+        )
 
     def _add(
         self,
@@ -201,13 +225,13 @@ class Promoter:
         after = replace(record, pushed=time.time(), origin=origin)
         found.tags.append(Promoted(source, target, TagChange(before, after, record.verdict)))
 
-    def _stage(self, tags: Iterable[Promoted]) -> None:
+    def _stage(self, plan: PromotionPlan) -> None:
         """Everything that the tags will name, into the repositories where they will stand."""
         closures: dict[tuple[RepositoryName, RepositoryName], StoredClosure] = {}
-        for each in tags:
+        for each in plan.tags:
             assert each.change.after is not None, "a promotion removes nothing"
             pair = (each.source.repository, each.target.repository)
-            closure = closures.setdefault(pair, StoredClosure(self.store.repository(pair[0])))
+            closure = closures.setdefault(pair, self._closure(*pair, plan))
             closure.add(each.change.after)
         for (source, target), closure in closures.items():
             if source != target:

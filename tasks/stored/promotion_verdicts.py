@@ -59,6 +59,16 @@ class PromotionJudge:
             said.append(self._by_target(self.store.repository(name), target, record, policy))
         return "; ".join(dict.fromkeys(said)) or NO_POLICY
 
+    def keeps_out(self, name: RepositoryName, target: ImageName, record: TagRecord) -> bool:
+        """Whether a policy of either place keeps anything out: then only known formats follow the image."""
+        assert isinstance(target.reference, Tag), "tags are promoted"
+        stored = self._images.described(name, target.reference, record)
+        policies = (
+            self._images.policy_of(stored) if stored is not None else None,
+            self._policy_of_target(target, came=stored is not None),
+        )
+        return any(each is not None and each.keeps_out for each in policies)
+
     def _policy_of_target(self, target: ImageName, *, came: bool) -> Policy | None:
         """The rule that names where it goes; for what no registry entry brought also the default."""
         if self._policies is None:

@@ -15,7 +15,7 @@ from registry_server.store.mirror_state.snapshots import take_snapshot
 from registry_server.store.mirror_state.tag_switch import ROLE, all_changes
 from registry_server.store.records import TagRecord
 from tasks.stored.promoting import NothingToPromote, Promoter, PromotionRefused
-from tests.registry_server.store.images import check, put_image
+from tests.registry_server.store.images import check, image, put_image
 from tests.support.stored_files import file_of
 from tests.tasks.stored.bundles.sides import ENFORCED, Side
 
@@ -106,6 +106,27 @@ def test_signatures_come_along_and_verdicts_are_on_record(side: Side) -> None:
     assert f"prod/web:sha256-{good.digest.hex}.sig" in side.digests()
     (change,) = all_changes(side.store)
     assert change.tags["prod/web:v1"].verdict.startswith("verified: key sha256:")
+
+
+@pytest.mark.parametrize("by_tag", [True, False], ids=["under a companion tag", "as a referrer"])
+def test_nothing_that_could_be_run_follows_an_image_to_where_a_policy_keeps_it_out(
+    side: Side, *, by_tag: bool
+) -> None:
+    """Whoever may push to `dev` may attach anything to a signed image there."""
+    side.policy = verify(rule("prod/**"), require="accept")
+    good = push(side, "dev/web:v1", b"signed")
+    side.sign("dev/web", good)
+    dev = side.store.repository(RepositoryName("dev/web"))
+    put_image(dev, b"attack")
+    attack = dev.put_manifest(image(b"attack") if by_tag else image(b"attack", subject=good.to_json()))
+    if by_tag:
+        record = TagRecord(attack.digest, attack.media_type, attack.size, 1.5)
+        dev.put_tag(Tag(f"sha256-{good.digest.hex}.att"), record)
+    promoter(side).promote("dev", "prod")
+    prod = side.store.repository(RepositoryName("prod/web"))
+    assert not prod.has_blob(attack.digest)
+    assert {*prod.tags()} == {"v1", f"sha256-{good.digest.hex}.sig"}
+    assert check(side.store) == (5 if by_tag else 4)
 
 
 def test_what_an_entry_brought_has_to_pass_the_policy_of_where_it_came_from_too(side: Side) -> None:
