@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from profiles.model.registry_entry import RegistryEntry
     from profiles.model.sync import Sync
     from registry_server.oci.reference import RepositoryName, Tag
-    from registry_server.store.records import Origin
     from registry_server.store.repository import Repository
 
 
@@ -33,7 +32,7 @@ def conflicting_source(
             continue
         if source_name(other, origin.repository) == source_name(entry, source):
             continue  # entries that mean the same content may bring it in turn
-        if _takes(other, origin, repository.name, reference):
+        if takes(other, origin.repository, repository.name, reference):
             return (
                 f"is here from {origin.registry}: {origin.repository}, which the profile puts under this "
                 "name as well; give one of the two another destination"
@@ -41,10 +40,10 @@ def conflicting_source(
     return ""
 
 
-def _takes(entry: RegistryEntry, origin: Origin, local: RepositoryName, tag: Tag) -> bool:
-    """Whether the profile still wants it from there."""
+def takes(entry: RegistryEntry, repository: str, local: RepositoryName, tag: Tag) -> bool:
+    """Whether a rule of the entry wants the tag, as it is called here, from that upstream repository."""
     return any(
-        source == origin.repository and (_renames(rule) or not why_not_taken(rule, source, tag))
+        source == repository and (_renames(rule) or not why_not_taken(rule, source, tag))
         for rule, source in sources(entry, local)
     )
 

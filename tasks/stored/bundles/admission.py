@@ -14,9 +14,10 @@ from profiles.image_parts import wanted_children
 from profiles.matching import has_min_age, sources
 from registry_server.bundles.errors import BundleError
 from registry_server.oci import conversion, forms
+from registry_server.oci.companion_tags import may_be_referrers_list
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
-from tasks.run.tag_conflicts import conflicting_source
+from tasks.run.tag_conflicts import conflicting_source, takes
 from tasks.run.values import NO_POLICY
 from tasks.stored.bundles.contents import BundleSource
 from tasks.stored.images import StoredImage, StoredImages
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from profiles.model.registry_entry import RegistryEntry
     from registry_server.bundles.document import BundledImage
     from registry_server.oci.forms import Form
-    from registry_server.oci.reference import RepositoryName
+    from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import Origin, TagRecord
     from registry_server.store.store import Store
     from tasks.stored.bundles.contents import BundleContents, ImageTree
@@ -119,7 +120,7 @@ class BundleAdmission:
         return AdmittedImage(record, strict=False)
 
     def _mirrored(self, image: BundledImage, record: TagRecord, origin: Origin) -> AdmittedImage:
-        entry = self.entry_for(image.repository, origin)
+        entry = self.entry_for(image.repository, origin, image.tag)
         record = replace(record, origin=replace(origin, registry=entry.name, on_demand=False))
         repository = self.store.repository(image.repository)
         conflict = conflicting_source(self.profile.sync, entry, origin.repository, repository, image.tag)
@@ -138,15 +139,22 @@ class BundleAdmission:
         admitted = replace(record, verdict=verdict.summary, judged_by=stored.policy)
         return AdmittedImage(admitted, policy.keeps_out or has_min_age(entry), verdict, stored.source)
 
-    def entry_for(self, name: RepositoryName, origin: Origin) -> RegistryEntry:
-        """Invariant 5: the entry under whose rules this repository lands here. Raises `ImageRefused`."""
-        entries = self.profile.sync.registries
-        for entry in sorted(entries, key=lambda each: each.name != origin.registry):
-            if any(source == origin.repository for _, source in sources(entry, name)):
+    def entry_for(self, name: RepositoryName, origin: Origin, tag: Tag | None = None) -> RegistryEntry:
+        """Invariant 5: the entry under whose rules this repository lands here, and the tag, where it is not
+        one of a companion. Raises `ImageRefused`."""
+        entries = sorted(self.profile.sync.registries, key=lambda each: each.name != origin.registry)
+        found = [
+            entry
+            for entry in entries
+            if any(source == origin.repository for _, source in sources(entry, name))
+        ]
+        what = f"{origin.repository} of {origin.registry}"
+        if not found:
+            raise ImageRefused(f"no registry entry of the profile puts {what} under this name")
+        for entry in found:
+            if tag is None or may_be_referrers_list(tag) or takes(entry, origin.repository, name, tag):
                 return entry
-        raise ImageRefused(
-            f"no registry entry of the profile puts {origin.repository} of {origin.registry} under this name"
-        )
+        raise ImageRefused(f"no content rule of the profile takes this tag of {what}")
 
     def _check_origin(self, record: TagRecord, origin: Origin) -> None:
         """Signatures are for the upstream's digest: what is served has to be that, or to be made of it."""

@@ -137,3 +137,19 @@ def test_a_bundle_of_another_store_in_between_does_not_let_tags_go_back(plain: G
     with pytest.raises(WrongBase, match="its tags would go back"):
         applied(plain.far, old)
     assert plain.far.digests() == before
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"tags": {"regex": "v.*"}}, {"images": ["team/app:v1"]}],
+    ids=["chosen by a pattern", "listed one by one"],
+)
+def test_a_tag_that_no_rule_of_the_far_side_takes_stays_out(tmp_path: Path, rule: dict[str, Any]) -> None:
+    """Invariant 5; and a policy for `v*` could be evaded by another name."""
+    sides = gap(tmp_path, content=[{"prefix": "team/app", **rule} if "tags" in rule else rule])
+    made = sides.near.put("team/app:v1", b"layer")
+    sides.near.sign("team/app", made)
+    sides.near.put("team/app:latest", b"another layer")
+    found = reasons(applied(sides.far, bundled(sides)))
+    assert found == {"team/app:latest": "no content rule of the profile takes this tag of team/app of hub"}
+    assert set(sides.far.digests()) == {"team/app:v1", f"team/app:sha256-{made.digest.hex}.sig"}
