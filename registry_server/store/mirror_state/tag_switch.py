@@ -18,7 +18,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store import records
 from registry_server.store.closure import absent_from
-from registry_server.store.errors import ClosureIncomplete, TagMoved, translated
+from registry_server.store.errors import ClosureIncomplete, StoreDamaged, TagMoved, translated
 from registry_server.store.objects.objects import content_of
 from registry_server.store.pool.blob_pool import file_name
 from registry_server.store.records import PendingTag, TagRecord, tag_from_json, tag_to_json
@@ -127,7 +127,16 @@ def all_changes(store: Store) -> list[Change]:
 
 
 def kept_before(store: Store) -> Iterator[tuple[str, TagRecord]]:
-    """What tags were before the last `KEPT` changes, by repository: for the collector. Raises OSError."""
+    """What tags were before the last `KEPT` changes, by repository: for the collector.
+
+    Fails closed: raises `StoreDamaged` when the record of one cannot be read, OSError.
+    """
+    objects = _objects(store)
+    for name, content in objects.contents(_FOLDER):
+        if name.endswith(".json") and records.decoded(content, _from_json) is None:
+            raise StoreDamaged(
+                f"{objects.where}/{_FOLDER}/{name} cannot be read, so it is unknown what it keeps; remove it"
+            )
     for change in all_changes(store)[-KEPT:]:
         for name, each in change.tags.items():
             if each.before is not None:

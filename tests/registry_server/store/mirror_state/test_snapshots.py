@@ -104,6 +104,20 @@ def test_nothing_is_collected_while_a_snapshot_cannot_be_read(store: Store, app:
     assert in_pool(store, b"old layer")
 
 
+def test_nothing_is_collected_while_a_change_cannot_be_read(store: Store, app: Repository) -> None:
+    """What its tags were before is needed to take it back."""
+    tag_image(app, "v1", b"old layer")
+    new = record(put_image(app, b"new layer"))
+    moved = {f"{APP}:v1": TagChange(app.tag(Tag("v1")), new)}
+    switch_tags(store, Change("20260102T030405-1", "a test", "me@here", WHEN, moved))
+    path = store.root / "changes/20260102T030405-1.json"
+    path.write_text("{")
+    age(store)
+    with pytest.raises(StoreDamaged, match="cannot be read, so it is unknown what it keeps; remove it"):
+        collect(store, {store.root: OPTIONS})
+    assert in_pool(store, b"old layer")
+
+
 def test_only_the_wanted_repositories_are_in_it(store: Store, app: Repository) -> None:
     tag_image(app, "v1", b"one")
     tag_image(store.repository(RepositoryName("other/app")), "v1", b"two")
