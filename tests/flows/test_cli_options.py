@@ -95,6 +95,7 @@ WITH_JSON = [
     ["store", "scrub", "{profile}"],
     ["store", "snapshots", "{profile}"],
     ["promotions", "{profile}"],
+    ["cover", "{profile}", "--images", "{profile}"],  # a file without a single image
     ["copy", "http://127.0.0.1:9/app:1", "http://127.0.0.1:9/x"],  # nothing listens there
 ]
 # These need more than a mirrored store; test_promotions.py and test_air_gap.py look at what they print.
