@@ -65,7 +65,7 @@ class MirrorPage:
         if self._snapshots is None:
             from flows.reporting.page.snapshot import Snapshots
 
-            self._snapshots = Snapshots(self._profile)
+            self._snapshots = Snapshots(self._profile, self._store)
         return self._snapshots
 
     async def answer(self, request: Request) -> Response:

@@ -14,12 +14,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from flows.entries import open_store_if_present
 from flows.reporting.entry_status import judged_by_objective, oldest_known
 from flows.reporting.mirror_status import entries_of, wanted_tags
 from profiles.loader import load_profile
 from profiles.model.destination import STORE
-from registry_server.store.errors import StoreMissing
 from registry_server.store.maintenance.stats import stats
 from tasks.stored.images import StoredImages
 from tasks.trust.verdict import VerdictOutcome
@@ -107,10 +105,10 @@ def sees_texts(snapshot: Snapshot, may_see: Callable[[str], bool]) -> bool:
 
 
 class Snapshots:
-    """The newest snapshot of the store under the profile at `path`. One for a worker."""
+    """The newest snapshot of the store that a worker serves, under the profile at `path`. One for a worker."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, store: Store) -> None:
+        self.path, self._store = path, store
         self._lock = threading.Lock()
         self._last: Snapshot | None = None
         self._renewal: asyncio.Task[Snapshot] | None = None
@@ -131,8 +129,8 @@ class Snapshots:
         """One thread looks, others wait for it. Raises like `get`."""
         with self._lock:
             if self._last is None or not self._last.is_fresh:
-                found = take_snapshot(load_profile(self.path), time.time())
-                self._last = replace(found, stats=self._sizes(found))
+                found = take_snapshot(load_profile(self.path), self._store, time.time())
+                self._last = replace(found, stats=self._sizes())
             return self._last
 
     def _note_failure(self, task: asyncio.Task[Snapshot]) -> None:
@@ -143,22 +141,19 @@ class Snapshots:
         if self._last is not None:
             self._last = replace(self._last, outdated=True)
 
-    def _sizes(self, found: Snapshot) -> StoreStats:
+    def _sizes(self) -> StoreStats:
         """Every marker is looked at for them, so they are found less often."""
         now = time.monotonic()
         if self._stats is None or now >= self._stats_due:
-            self._stats = stats(open_store_of(found))
+            self._stats = stats(self._store)
             self._stats_due = now + max(_STATS_FRESH, _SHARE * (time.monotonic() - now))
         return self._stats
 
 
-def take_snapshot(loaded: LoadedProfile, now: float) -> Snapshot:
-    """Look at every tag record and poll record once. Raises `StoreError`, `StoreMissing`."""
+def take_snapshot(loaded: LoadedProfile, store: Store, now: float) -> Snapshot:
+    """Look at every tag record and poll record once. Raises `StoreError`."""
     began = time.perf_counter()
     profile = loaded.profile
-    store = open_store_if_present(profile)
-    if store is None:
-        raise StoreMissing(f"there is no store at {profile.storage.root_directory} yet")
     entries = entries_of(profile, store, profile.sync.registries, now)
     short = StoredImages(profile, store).shortfalls()
     found = _Fold()
@@ -190,11 +185,3 @@ class _Fold:
             if not row.in_place and len(self.problems) < _PROBLEMS:
                 self.problems.append(row)
             yield row
-
-
-def open_store_of(snapshot: Snapshot) -> Store:
-    """Raises `StoreError`."""
-    store = open_store_if_present(snapshot.loaded.profile)
-    if store is None:
-        raise StoreMissing(f"there is no store at {snapshot.loaded.profile.storage.root_directory} yet")
-    return store
