@@ -105,7 +105,7 @@ def sees_texts(snapshot: Snapshot, may_see: Callable[[str], bool]) -> bool:
 
 
 class Snapshots:
-    """The newest snapshot of the store that a worker serves, under the profile at `path`. One for a worker."""
+    """The newest snapshot of a store under the profile at `path`. A worker has one."""
 
     def __init__(self, path: Path, store: Store) -> None:
         self.path, self._store = path, store
