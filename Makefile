@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 SOAK   := $(addprefix tests/registry_server/,http/test_hostile.py http/test_hostile_wire.py http/test_killed_servers.py \
-            store/test_crash.py store/gc/test_gc_races.py store/gc/test_gc_hosts.py)
+            store/test_crash.py store/gc/test_gc_races.py store/gc/test_gc_hosts.py) \
+          tests/farm tests/several_servers tests/flows/work_pools tests/flows/test_dask.py tests/flows/test_shared_bucket.py
 
 .PHONY: demo test soak bench lint types unit lock release docs clean
 
@@ -24,12 +25,12 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
 # The long versions of the tests that race, kill and lie: two minutes of writers beside a collector, 200 kills of a
 # server and 200 of two writers, 100,000 hostile requests. Some ten minutes, and not more than 45.
 soak: $(STAMP)
-	MIRRORFLOW_SOAK=120 MIRRORFLOW_HOSTILE=100000 MIRRORFLOW_KILLS=200 timeout 45m $(BIN)/pytest \
+	MIRRORFLOW_SLOW=1 MIRRORFLOW_SOAK=120 MIRRORFLOW_HOSTILE=100000 MIRRORFLOW_KILLS=200 timeout 45m $(BIN)/pytest \
 	  --numprocesses auto --no-loadscope-reorder -rP $(SOAK) $(ARGS)
 
 # Beside skopeo, docker-registry, nginx and wrk, on a machine that does nothing else: at most 15 minutes. `make bench

@@ -26,8 +26,33 @@ settings.register_profile("mirrorflow", deadline=None)
 settings.load_profile("mirrorflow")
 
 
-# What needs a Prefect server shares one, and so one worker: starting it costs more than most tests.
-ENGINE = ("tests/flows/", "tests/test_docs", "tests/test_notebooks")
+# What needs a Prefect server shares one with its neighbours, and so one worker: starting it costs more than
+# most tests.
+ENGINE = {
+    "documents": ("tests/flows/documents/", "tests/test_docs", "tests/test_notebooks"),
+    "engine": ("tests/flows/",),
+}
+# Real workers, hosts that are killed, races of hosts: minutes. `make soak` runs them, and MIRRORFLOW_SLOW=1 does.
+SLOW = (
+    "tests/farm/",
+    "tests/flows/test_dask.py",
+    "tests/flows/test_shared_bucket.py",
+    "tests/flows/work_pools/test_cancelling.py",
+    "tests/flows/work_pools/test_crash_detection.py",
+    "tests/flows/work_pools/test_prefect_yaml.py",
+    "tests/flows/work_pools/test_profile_sources.py",
+    "tests/flows/work_pools/test_up_beside_workers.py",
+    "tests/registry_server/store/gc/test_gc_hosts.py",
+    "tests/several_servers/test_balanced.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("MIRRORFLOW_SLOW"):
+        return
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.skip(reason="it takes minutes: `make soak`, or MIRRORFLOW_SLOW=1"))
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -38,7 +63,7 @@ class FilesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no t
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return "engine" if path.startswith(ENGINE) else path
+        return next((name for name, paths in ENGINE.items() if path.startswith(paths)), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesTogether:
