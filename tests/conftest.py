@@ -32,7 +32,7 @@ ENGINE = {
     "documents": ("tests/flows/documents/", "tests/test_docs", "tests/test_notebooks"),
     "engine": ("tests/flows/",),
 }
-# Real workers, hosts that are killed, races of hosts: minutes. `make soak` runs them, and MIRRORFLOW_SLOW=1 does.
+# Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.
 SLOW = (
     "tests/farm/",
     "tests/flows/test_dask.py",
