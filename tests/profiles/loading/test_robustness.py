@@ -62,7 +62,9 @@ def test_no_value_anywhere_breaks_the_loader(changes: list[tuple[tuple[Any, ...]
         vague = [problem for problem in refused.problems if not problem.found or problem.line < 1]
     else:
         vague = []
-        assert load(loaded.profile.model_dump_json(by_alias=True), "again.json").profile == loaded.profile
+        # A signer refuses keys of another type, also where they have their defaults.
+        again = loaded.profile.model_dump_json(by_alias=True, exclude_unset=True)
+        assert load(again, "again.json").profile == loaded.profile
     assert vague == []
 
 
