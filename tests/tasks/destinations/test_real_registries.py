@@ -12,6 +12,7 @@ import pytest
 
 from registry_server.oci import media_types
 from registry_server.oci.companion_tags import fallback_tag
+from tests.clients.conftest import optional_program
 from tests.conftest import require_program
 from tests.support.docker_registry import running_docker_registry
 from tests.support.registries import running_registry
@@ -43,7 +44,7 @@ def _docker(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _distribution_3(folder: Path) -> Iterator[str]:
-    program = require_program("registry")
+    program = optional_program("registry", "it comes with distribution 3")
     with running_docker_registry(program, folder, root=folder / "root") as registry:
         yield registry.url
 
@@ -126,7 +127,7 @@ def test_a_real_client_finds_the_same_images(
 
 def test_a_real_client_finds_the_referrers(tmp_path: Path, upstream: Misbehaving, url: str) -> None:
     """By the API where there is one, else by the list under the fallback tag."""
-    regctl = require_program("regctl")
+    regctl = optional_program("regctl", "it comes with regclient")
     sync_to(tmp_path, upstream, url, RULE)
     host = url.partition("//")[2]
     settings = tmp_path / "regctl.json"
