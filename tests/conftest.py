@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,12 @@ settings.load_profile("mirrorflow")
 
 
 # What needs a Prefect server shares one with its neighbours, and so one worker: starting it costs more than
-# most tests.
+# most tests. Some groups, so that they run side by side.
 ENGINE = {
-    "documents": ("tests/flows/documents/", "tests/test_docs", "tests/test_notebooks"),
-    "engine": ("tests/flows/",),
+    "documents": re.compile(r"tests/(flows/documents/|test_docs|test_notebooks)"),
+    "flows a-c": re.compile(r"tests/flows/test_[a-c]"),
+    "flows d-o": re.compile(r"tests/flows/test_[d-o]"),
+    "flows p-z": re.compile(r"tests/flows/(test_[p-z]|work_pools/)"),
 }
 # Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.
 SLOW = (
@@ -63,7 +66,7 @@ class FilesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no t
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return next((name for name, paths in ENGINE.items() if path.startswith(paths)), path)
+        return next((name for name, paths in ENGINE.items() if paths.match(path)), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesTogether:
