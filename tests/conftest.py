@@ -37,6 +37,7 @@ ENGINE = {
 }
 # Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.
 SLOW = (
+    "tests/benchmarks/test_small",
     "tests/farm/",
     "tests/flows/test_dask.py",
     "tests/flows/test_shared_bucket.py",
@@ -47,6 +48,8 @@ SLOW = (
     "tests/flows/work_pools/test_up_beside_workers.py",
     "tests/registry_server/store/gc/test_gc_hosts.py",
     "tests/several_servers/test_balanced.py",
+    "tests/several_servers/test_receivers.py",
+    "tests/several_servers/test_uploads.py",
 )
 
 
