@@ -23,6 +23,7 @@ from flows.reporting.console import out, say
 from flows.reporting.progress_bars import progress_line
 from registry_server.counted import counted
 from registry_server.oci.errors import MirrorflowError
+from registry_server.whole_file import write_whole
 from tasks.stored.audit import Result, audit
 from tasks.stored.audit_statement import AuditStatement, summary
 from tasks.stored.images import StoredImages
@@ -190,10 +191,8 @@ class Attestation:
     def write(self, statement: bytes) -> None:
         """An older file stays until the new one is whole. Raises `StatementNotWritten`."""
         content = self.signer.bundle(statement)
-        staged = self.output.with_name(f"{self.output.name}.new")
         try:
-            staged.write_bytes(content)
-            staged.replace(self.output)
+            write_whole(self.output, content)
         except OSError as error:
             raise StatementNotWritten(f"{self.output} cannot be written: {error.strerror}") from error
         say(f"the signed statement is in {self.output}")

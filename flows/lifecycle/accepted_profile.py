@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from profiles.loader import load_profile, parse_profile, read_text
 from registry_server.oci.errors import MirrorflowError
+from registry_server.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,6 @@ def accept(
     loaded = parse_profile(text, path)
     if storage is not None and loaded.profile.storage != storage:
         raise StorageChanged(f"{path}: `storage` has changed: restart `mirrorflow up` to apply that")
-    copy, draft = folder / f"accepted{path.suffix}", folder / f"accepted{path.suffix}.new"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(copy)
+    copy = folder / f"accepted{path.suffix}"
+    write_whole(copy, text.encode())
     return loaded, {VARIABLE: json.dumps({"path": str(path), "copy": str(copy)})}

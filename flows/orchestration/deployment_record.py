@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from flows.orchestration.deployment_changes import LastApplied
+from registry_server.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,4 @@ def write_record(home: Path, record: Mapping[UUID, LastApplied]) -> None:
     """Raises OSError."""
     text = json.dumps({str(identifier): asdict(each) for identifier, each in record.items()}, indent=1)
     home.mkdir(parents=True, exist_ok=True)
-    draft = home / f"{FILE}.new"
-    draft.touch(mode=0o600)  # job variables may be secrets
-    draft.write_text(text, "utf-8")
-    draft.replace(home / FILE)
+    write_whole(home / FILE, text.encode(), mode=0o600)  # job variables may be secrets

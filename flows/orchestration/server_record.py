@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from registry_server.store.filesystem.process_identity import ProcessIdentity
+from registry_server.whole_file import write_whole
 from tasks.upstream.connection.proxies import Proxies
 from tasks.upstream.errors import ProxyInvalid
 
@@ -65,9 +66,7 @@ def _context(url: str) -> ssl.SSLContext:
 
 def write_record(home: Path, record: ServerRecord) -> None:
     content = json.dumps({"url": record.url, **record.process.to_json(), "started": record.started})
-    draft = home / f"server.json.{os.getpid()}"
-    draft.write_text(content + "\n")
-    draft.replace(home / "server.json")
+    write_whole(home / "server.json", f"{content}\n".encode())
 
 
 def read_record(home: Path) -> ServerRecord | None:

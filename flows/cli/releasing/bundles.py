@@ -20,6 +20,7 @@ from registry_server.bundles.reading import Bundle
 from registry_server.bundles.state import Issued, last_applied, note_issued
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes
+from registry_server.whole_file import write_whole
 from tasks.stored.bundles.applying import Applying, apply_bundle
 from tasks.stored.bundles.statements import Trusted, sign_bundle, sign_inventory
 
@@ -216,9 +217,7 @@ def _printable(text: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f"{path.name}.new")
     try:
-        staged.write_bytes(content)
-        staged.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise BundleUnwritable(f"{path} cannot be written: {error.strerror}") from error

@@ -12,6 +12,7 @@ from profiles.matching import mappings
 from profiles.tag_filter import local_tag
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
+from registry_server.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -203,9 +204,7 @@ def _plain(text: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f"{path.name}.new")
     try:
-        staged.write_bytes(content)
-        staged.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise LockNotWritten(f"{path} cannot be written: {error.strerror}") from error
