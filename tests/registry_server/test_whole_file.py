@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +17,7 @@ def test_a_file_has_the_new_content_and_nothing_else(tmp_path: Path, before: byt
         path.write_bytes(before)
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["lock"]
+    assert [each.name for each in tmp_path.iterdir()] == ["lock"]
 
 
 def test_a_reader_that_has_the_old_file_open_keeps_it(tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_what_cannot_be_replaced_stays_and_nothing_is_left_behind(tmp_path: Path
     (tmp_path / "lock").mkdir()
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "lock", b"new")
-    assert os.listdir(tmp_path) == ["lock"]
+    assert [each.name for each in tmp_path.iterdir()] == ["lock"]
 
 
 def test_a_secret_is_for_its_owner_alone_from_its_first_byte(tmp_path: Path) -> None:
