@@ -50,6 +50,7 @@ SLOW = (
     "tests/several_servers/test_balanced.py",
     "tests/several_servers/test_receivers.py",
     "tests/several_servers/test_uploads.py",
+    "tests/tasks/destinations/test_killed.py",
 )
 
 
