@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from flows.reporting.page.snapshot import Snapshots
+    from flows.reporting.page.views import Shown, Visit
     from profiles.model.profile import Profile
     from registry_server.http.auth.guard import Guard
     from registry_server.http.server_options import ServerOptions
     from registry_server.store.store import Store
 
 _ASSETS: Final = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+# A page of a large repository takes seconds of CPU. Visitors wait for each other, so that pulls go on.
+_AT_ONCE: Final = 2
 _UNREADABLE: Final = "the profile or the store cannot be read; the log of the server says why"
 _log = logging.getLogger("mirrorflow.page")
 _HEADERS: Final = {
@@ -53,6 +56,7 @@ class MirrorPage:
     def __init__(self, store: Store, guard: Guard | None, profile: str) -> None:
         self._store, self._guard, self._profile = store, guard, Path(profile)
         self._snapshots: Snapshots | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def collectors(self) -> Iterable[Collector]:
         """The state of the registry entries for `/metrics`."""
@@ -77,7 +81,8 @@ class MirrorPage:
             return _asset(path.removeprefix("/assets/"))
         may_see, user = await self._sight(request)
         try:
-            return await self._show(request, may_see, user)
+            async with self._turns:
+                return await self._show(request, may_see, user)
         except (NotFound, InvalidName) as error:
             return _html("message", 404, title="Not found", message=str(error))
         except (MirrorflowError, OSError) as error:
@@ -99,8 +104,7 @@ class MirrorPage:
 
         snapshot = await (await asyncio.to_thread(self.snapshots)).get()
         visit = Visit(request, self._store, snapshot, may_see, user)
-        template, values = await asyncio.to_thread(view_at(request.scope["path"]), visit)
-        return _html(template, visit=visit, **values)
+        return await asyncio.to_thread(_shown, view_at(request.scope["path"]), visit)
 
 
 def with_page(options: ServerOptions, profile: Profile, path: Path) -> ServerOptions:
@@ -109,6 +113,11 @@ def with_page(options: ServerOptions, profile: Profile, path: Path) -> ServerOpt
         return options
     name = ExtensionName(f"{__name__}:{MirrorPage.__name__}", str(path.absolute()))
     return replace(options, extension=name)
+
+
+def _shown(view: Callable[[Visit], Shown], visit: Visit) -> Response:
+    template, values = view(visit)
+    return _html(template, visit=visit, **values)
 
 
 def _asset(name: str) -> Response:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _FRESH: Final = 3.0  # seconds that a snapshot is shown without a look at the store
 _STATS_FRESH: Final = 60.0
 _SHARE: Final = 20  # a look that took one second is repeated after as many
-_PROBLEMS: Final = 10_000  # of them at most are kept; all are counted
+_PROBLEMS: Final = 1000  # of one repository at most are kept; all are counted
 _ANY: Final = "any/repository"
 
 log = logging.getLogger("mirrorflow.page")
@@ -182,6 +182,6 @@ class _Fold:
             summary = self.repositories.setdefault(row.repository, Summary(row.repository))
             summary.take(row)
             self.by_entry[row.registry].update(counted(row))
-            if not row.in_place and len(self.problems) < _PROBLEMS:
+            if not row.in_place and summary.counts["problems"] <= _PROBLEMS:
                 self.problems.append(row)
             yield row
