@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a machine that has Python >= 3.11 and make:
 #   make demo   mirror a sample registry, look at it in the Prefect UI, pull from it
-#   make test   lint, types, floors and every test (make soak: the long ones; make bench: how fast)
+#   make test   lint, types, floors and tests (make soak: the long ones; make bench: how fast)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
