@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.upstream.connection.wire import Answer
     from tasks.upstream.errors import Where
 
-_FAST_FROM = 4 * 1024 * 1024  # bytes: the fast path gives up its connection at the end
+_FAST_FROM = 4 * 1024 * 1024  # bytes: for less a thread is not worth it
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -187,8 +187,8 @@ def is_fast(answer: Answer, length: int) -> bool:
 def fast_chunks(answer: Answer, length: int) -> Generator[bytes | memoryview]:
     """The body, past httpx: from its socket into buffers, which are filled before they are handed out.
 
-    Only public interfaces: h11 gives away all that it has read with the first chunk, and the connection is
-    closed, not reused, when the answer is. `raw` has to live until then: collected, it closes the socket.
+    The first chunk is all that has been read. The connection is used again, but not to a proxy, which httpx
+    has. `raw` has to live until the end: collected, it closes httpx's socket.
     """
     raw = answer.response.iter_raw()
     with mapped(answer.where, answer.options, body=True):
@@ -196,6 +196,8 @@ def fast_chunks(answer: Answer, length: int) -> Generator[bytes | memoryview]:
     yield first
     sock = answer.response.extensions["network_stream"].get_extra_info("socket")
     yield from received(answer, sock, length - len(first))
+    if consumed := answer.response.extensions.get("consumed"):
+        consumed(length - len(first))
     del raw
 
 

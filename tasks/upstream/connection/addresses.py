@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.upstream.errors import UpstreamProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tasks.upstream.errors import Where
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_CONNECTING, _CONNECTED = "connection.connect_tcp.started", "connection.connect_tcp.complete"
 
 
 class Nearness(IntEnum):
@@ -61,23 +58,3 @@ def check_address(address: str, home: Nearness, host: str, where: Where) -> None
         raise UpstreamProtocolError(
             where, f"it sends us to {host}, a {found.name.lower()} address ({address}); refused"
         )
-
-
-def watch_connect(host: str, home: Nearness, where: Where) -> Callable[[str, dict[str, Any]], None]:
-    """For httpx's `trace` extension: looks at the address that was really connected to, before anything is
-    sent, so that a name that resolves differently each time gains nothing. Proxies resolve for themselves.
-    """
-    connecting: list[str] = []
-
-    def trace(event: str, info: dict[str, Any]) -> None:
-        if event == _CONNECTING:
-            connecting.append(str(info["host"]))
-        elif event == _CONNECTED and connecting[-1:] == [host]:
-            stream = info["return_value"]
-            try:
-                check_address(str(stream.get_extra_info("server_addr")[0]), home, host, where)
-            except (UpstreamProtocolError, OSError):
-                stream.close()
-                raise
-
-    return trace

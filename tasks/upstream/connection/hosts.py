@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from tasks.upstream.connection.http1 import Http1Transport
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ _LONGEST_CLOSED = 3600.0  # seconds that a host is believed that it is not to be
 _PAUSE = 1.0  # seconds that a 429 without a hint stops everybody
 _FIRST_GAP, _LONGEST_GAP, _SHRINK, _NO_GAP = 0.05, 5.0, 0.8, 0.005
 # Keep-alive for the registry, its token service and its blob host; longer than the pauses in a poll.
-_KEPT = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
+_KEPT_THROUGH_PROXY = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30)
 
 
 class HostLimits:
@@ -96,22 +98,19 @@ class Transports:
         self._verify = verify
         self._proxy = httpx.Proxy(proxy.url, ssl_context=proxy.context) if proxy else None
         self._keep = keep
-        self._idle: deque[httpx.HTTPTransport] = deque()
+        self._idle: deque[httpx.BaseTransport] = deque()
         self._closed = False
 
     @contextmanager
-    def borrow(self) -> Iterator[httpx.HTTPTransport]:
+    def borrow(self) -> Iterator[httpx.BaseTransport]:
         """It sends requests as they are: no redirects, no cookies, nothing added.
 
-        That costs four fifths of the CPU of an `httpx.Client`. httpx must not read the environment: it
-        refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
+        httpx must not read the environment: it refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
         """
         try:
             transport = self._idle.pop()  # the one used last: its connections are the freshest
         except IndexError:
-            transport = httpx.HTTPTransport(
-                verify=self._verify, limits=_KEPT, proxy=self._proxy, trust_env=False
-            )
+            transport = self._new()
         try:
             yield transport
         finally:
@@ -119,6 +118,13 @@ class Transports:
                 transport.close()
             else:
                 self._idle.append(transport)
+
+    def _new(self) -> httpx.BaseTransport:
+        if self._proxy is None:
+            return Http1Transport(self._verify)
+        return httpx.HTTPTransport(
+            verify=self._verify, limits=_KEPT_THROUGH_PROXY, proxy=self._proxy, trust_env=False
+        )
 
     def close(self) -> None:
         """Close all that are idle; those on loan close when they come back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from registry_server.human_units import human_seconds
-from tasks.upstream.connection.addresses import Nearness, check_address, nearness, watch_connect
+from tasks.upstream.connection.addresses import Nearness, check_address, nearness
 from tasks.upstream.connection.error_mapping import mapped
 from tasks.upstream.connection.hosts import HostLimits, Transports
 from tasks.upstream.connection.proxies import Proxies, Proxy
@@ -159,7 +159,9 @@ class Wire:
     def _guard(self, request: httpx.Request, home: httpx.URL, where: Where) -> None:
         host, near = request.url.host, self._homes.get(home.host, Nearness.PUBLIC)
         check_address(host, near, host, where)
-        request.extensions["trace"] = watch_connect(host, near, where)
+        # The address that is really connected to is looked at before anything is sent: a name that resolves
+        # differently each time gains nothing. A proxy resolves for itself.
+        request.extensions["connected"] = lambda address: check_address(address, near, host, where)
 
     def _remember(self, home: httpx.URL, response: httpx.Response) -> None:
         """How near the registry is, by the address that answered."""
