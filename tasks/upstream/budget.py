@@ -54,7 +54,9 @@ class Budget:
 
 def read_budget(headers: httpx.Headers) -> Budget | None:
     """None: not metered, or nothing that can be understood."""
-    limit = _FIGURE.match(headers.get("ratelimit-limit", ""))
+    if (text := headers.get("ratelimit-limit")) is None:
+        return None
+    limit = _FIGURE.match(text)
     remaining = _FIGURE.match(headers.get("ratelimit-remaining", ""))
     if limit is None or remaining is None:
         return None

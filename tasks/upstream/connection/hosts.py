@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import ExitStack, contextmanager
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from tasks.upstream.connection.http1 import Http1Transport
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
     from tasks.upstream.connection.proxies import Proxy
     from tasks.upstream.connection.waits import Waits
@@ -42,15 +40,23 @@ class HostLimits:
         self._paused_until = self._closed_until = float("-inf")
         self._lock = Lock()
 
-    @contextmanager
-    def slot(self, *, bulk: bool = False) -> Iterator[None]:
-        """Hold one of the host's slots, `bulk` for what may take long. Raises `Stopped`."""
-        with ExitStack() as held:
+    def acquire(self, *, bulk: bool = False) -> None:
+        """Take one of the host's slots, `bulk` for what may take long, until `release`. Raises `Stopped`."""
+        taken: list[BoundedSemaphore] = []
+        try:
             for semaphore in (self._bulk, self._slots) if bulk else (self._slots,):
                 self._waits.acquire(semaphore)
-                held.callback(semaphore.release)
+                taken.append(semaphore)
             self._waits.sleep(self._turn())
-            yield
+        except BaseException:
+            for semaphore in taken:
+                semaphore.release()
+            raise
+
+    def release(self, *, bulk: bool = False) -> None:
+        self._slots.release()
+        if bulk:
+            self._bulk.release()
 
     def _turn(self) -> float:
         """Seconds until this request may go out; the next one comes after it."""
@@ -101,23 +107,21 @@ class Transports:
         self._idle: deque[httpx.BaseTransport] = deque()
         self._closed = False
 
-    @contextmanager
-    def borrow(self) -> Iterator[httpx.BaseTransport]:
-        """It sends requests as they are: no redirects, no cookies, nothing added.
+    def take(self) -> httpx.BaseTransport:
+        """It sends requests as they are: no redirects, no cookies, nothing added. `give_back` it.
 
         httpx must not read the environment: it refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
         """
         try:
-            transport = self._idle.pop()  # the one used last: its connections are the freshest
+            return self._idle.pop()  # the one used last: its connections are the freshest
         except IndexError:
-            transport = self._new()
-        try:
-            yield transport
-        finally:
-            if self._closed or len(self._idle) >= self._keep:
-                transport.close()
-            else:
-                self._idle.append(transport)
+            return self._new()
+
+    def give_back(self, transport: httpx.BaseTransport) -> None:
+        if self._closed or len(self._idle) >= self._keep:
+            transport.close()
+        else:
+            self._idle.append(transport)
 
     def _new(self) -> httpx.BaseTransport:
         if self._proxy is None:

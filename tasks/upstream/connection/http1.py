@@ -142,23 +142,16 @@ class _Connection:
         """Send `request`, and read the head of the response. Raises `httpx.TransportError`."""
         parser = ResponseParser(request.method)
         try:
-            self._converse(request, parser)
-        except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError) as error:
+            # Who refuses a body may answer before all of it was sent (RFC 9112, 9.5), and TLS then says why.
+            with suppress(httpx.WriteError):
+                self._send(request)
+            self._read_head(request, parser)
+        except (httpx.ReadError, httpx.RemoteProtocolError) as error:
             if self._answered and not parser.seen and request.method in _SAFE:
                 raise _ClosedWhileIdle(str(error)) from error
             raise
         self._answered = True
         return parser
-
-    def _converse(self, request: httpx.Request, parser: ResponseParser) -> None:
-        try:
-            self._send(request)
-        except httpx.WriteError:
-            # Who refuses a body may answer before all of it was sent (RFC 9112, 9.5).
-            with suppress(httpx.TransportError):
-                return self._read_head(request, parser)
-            raise
-        return self._read_head(request, parser)
 
     def _send(self, request: httpx.Request) -> None:
         with _mapped(httpx.WriteTimeout, httpx.WriteError):

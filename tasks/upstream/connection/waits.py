@@ -40,8 +40,10 @@ class Waits:
 
     def sleep(self, seconds: float) -> None:
         """Raises `Stopped` within a tenth of a second of a stop."""
-        end = self.clock() + seconds
         self.check()
+        if not seconds:
+            return
+        end = self.clock() + seconds
         while (left := end - self.clock()) > 0:
             self._sleep(min(left, _SLICE))
             self.check()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
@@ -52,16 +52,12 @@ def on_behalf_of(mirrors: tuple[str, ...]) -> Iterator[None]:
 class Answer:
     """A response whose body has not been read. `limits` are those of the host that it came from.
 
-    `url` is the one that answered: behind redirects, not the one that was asked for.
+    `url` is the one that answered: behind redirects, not the one that was asked for. It holds a slot and a
+    connection until it is closed.
     """
 
     def __init__(
-        self,
-        response: httpx.Response,
-        where: Where,
-        options: RegistryOptions,
-        waits: Waits,
-        limits: HostLimits,
+        self, response: httpx.Response, where: Where, options: RegistryOptions, waits: Waits, loan: Loan
     ) -> None:
         self.response = response
         self.status = response.status_code
@@ -70,7 +66,26 @@ class Answer:
         self.where = where
         self.options = options
         self.waits = waits
-        self.limits = limits
+        self.limits = loan.host.limits
+        self._loan: Loan | None = loan
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            try:
+                _close(self.response)
+            finally:
+                loan.end()
+
+    @property
+    def redirects(self) -> bool:
+        return 300 <= self.status < 400 and self.response.has_redirect_location
 
     def chunks(self) -> Generator[bytes]:
         """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
@@ -93,6 +108,21 @@ class _Host:
     proxy: str  # the host of the proxy on the way to it, "" for none
 
 
+class Loan:
+    """A slot of a host and a connection to it."""
+
+    def __init__(self, host: _Host, *, bulk: bool) -> None:
+        """Waits for the slot. Raises `Stopped`."""
+        self.host = host
+        self._bulk = bulk
+        host.limits.acquire(bulk=bulk)
+        self.transport = host.transports.take()
+
+    def end(self) -> None:
+        self.host.transports.give_back(self.transport)
+        self.host.limits.release(bulk=self._bulk)
+
+
 class Wire:
     def __init__(self, contexts: Contexts, options: RegistryOptions, waits: Waits, *, mark: str = "") -> None:
         """`mark` is what this mirror is called in the `Via` of its requests; "" for one that has no name."""
@@ -113,11 +143,8 @@ class Wire:
         ).as_dict()
         self._lock = Lock()
 
-    @contextmanager
-    def send(
-        self, request: httpx.Request, home: httpx.URL, where: Where, *, bulk: bool = False
-    ) -> Iterator[Answer]:
-        """Send `request`; the slot and the connection are given back when the block is left.
+    def send(self, request: httpx.Request, home: httpx.URL, where: Where, *, bulk: bool = False) -> Answer:
+        """Send `request`; the answer has to be closed. Raises an `UpstreamError` or `Stopped`.
 
         `home`: the registry. Another host gets a connection only if it may (addresses.py).
         """
@@ -129,19 +156,20 @@ class Wire:
         if left := host.limits.closed_for():
             reason = f"{request.url.host} asked us to wait, for {human_seconds(left)} more (429, Retry-After)"
             raise UpstreamLimited(where, reason, 429, retry_after=left)
-        with ExitStack() as held:
-            held.enter_context(host.limits.slot(bulk=bulk))
-            transport = held.enter_context(host.transports.borrow())
+        loan = Loan(host, bulk=bulk)
+        try:
             with mapped(where, self._options, elsewhere=elsewhere, proxy=host.proxy):
-                response = transport.handle_request(request)
-            response.request = request
-            held.callback(_close, response)
-            # httpcore reads this when the first byte of the body is asked for.
-            request.extensions["timeout"]["read"] = self._options.read_timeout
-            # A proxy's address says nothing about the registry.
-            if not (elsewhere or host.proxy or home.host in self._homes):
-                self._remember(home, response)
-            yield Answer(response, where, self._options, self._waits, host.limits)
+                response = loan.transport.handle_request(request)
+        except BaseException:
+            loan.end()
+            raise
+        response.request = request
+        # From here on it is about the body.
+        request.extensions["timeout"]["read"] = self._options.read_timeout
+        # A proxy's address says nothing about the registry.
+        if not (elsewhere or host.proxy or home.host in self._homes):
+            self._remember(home, response)
+        return Answer(response, where, self._options, self._waits, loan)
 
     def close(self) -> None:
         with self._lock:
