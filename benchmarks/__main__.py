@@ -11,17 +11,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.harness.machine import describe
-from benchmarks.harness.peers import MissingPeer
+from benchmarks.harness.peers.servers import MissingPeer
 from benchmarks.harness.place import open_place
-from benchmarks.harness.results import RESULTS, document, keep
-from benchmarks.harness.table import render
+from benchmarks.harness.report.machine import describe
+from benchmarks.harness.report.results import RESULTS, document, keep
+from benchmarks.harness.report.table import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.harness.place import Place
-    from benchmarks.harness.rows import Row
+    from benchmarks.harness.report.rows import Row
 
 NAMES: Final = (
     "start",

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.content import Poll
 from benchmarks.harness.ours import sync_plainly
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Poll
 from benchmarks.nothing_new import Round, asked, bare_heads, costs, write_paths
 from registry_server.store.store import Store
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.harness.place import Place
-    from benchmarks.harness.rows import Row
-    from benchmarks.harness.upstreams import Bundled
+    from benchmarks.harness.report.rows import Row
+    from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from benchmarks.harness.content import Mirror
 from benchmarks.harness.ours import sync_by_flow
-from benchmarks.harness.peers import docker_registry
+from benchmarks.harness.peers.servers import docker_registry
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.proxy import Proxy, proxied
+from benchmarks.harness.report.rows import AtLeast, AtMost, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Exactly, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Mirror
+from benchmarks.harness.upstreams.proxy import Proxy, proxied
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.place import Place
     from benchmarks.harness.processes import Usage
-    from benchmarks.harness.rows import Budget
+    from benchmarks.harness.report.rows import Budget
 
 UPSTREAM = "our own server behind a proxy that adds 20 ms to each request"
 LATENCY = 0.02  # seconds a request

@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from benchmarks.harness.content import Mirror, Poll
 from benchmarks.harness.ours import MIRRORFLOW, environment, sync_plainly
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
+from benchmarks.harness.report.rows import AtMost, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtMost, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Mirror, Poll
 from registry_server.http.server_options import ServerOptions
 from registry_server.http.server_process import ServerProcess
 from registry_server.oci.digest import Digest

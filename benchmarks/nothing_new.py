@@ -9,15 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.content import Poll
-from benchmarks.harness.layouts import to_distribution
 from benchmarks.harness.ours import environment, sync_plainly
-from benchmarks.harness.peers import docker_registry
+from benchmarks.harness.peers.servers import docker_registry
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
+from benchmarks.harness.report.rows import AtMost, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtMost, Exactly, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Poll
+from benchmarks.harness.upstreams.layouts import to_distribution
 from profiles.model.registry_entry import RegistryEntry
 from registry_server.store.store import Store
 from tasks.upstream.lists.paging import PAGE
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.harness.place import Place
-    from benchmarks.harness.upstreams import Bundled
+    from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
 _FEW = 3  # repositories

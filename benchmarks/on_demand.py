@@ -15,16 +15,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness import pulls
-from benchmarks.harness.content import image, put
-from benchmarks.harness.layouts import to_distribution
 from benchmarks.harness.ours import MIRRORFLOW, environment
-from benchmarks.harness.peers import docker_registry, free_port
+from benchmarks.harness.peers.servers import docker_registry, free_port
 from benchmarks.harness.place import touch_memory
 from benchmarks.harness.processes import await_quiet, most_resident, run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.proxy import Proxy, proxied
+from benchmarks.harness.report.rows import AtLeast, AtMost, Beyond, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Exactly, Row, Sample
+from benchmarks.harness.upstreams.content import image, put
+from benchmarks.harness.upstreams.layouts import to_distribution
+from benchmarks.harness.upstreams.proxy import Proxy, proxied
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.content import image, put
 from benchmarks.harness.ours import environment
-from benchmarks.harness.peers import nginx
+from benchmarks.harness.peers.servers import nginx
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
+from benchmarks.harness.report.rows import AtLeast, AtMost, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Row, Sample
-from benchmarks.harness.tls import certificate
+from benchmarks.harness.upstreams.content import image, put
+from benchmarks.harness.upstreams.tls import certificate
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from benchmarks.harness.peers import Server
+    from benchmarks.harness.peers.servers import Server
     from benchmarks.harness.place import Place
     from registry_server.oci.descriptor import Descriptor
 

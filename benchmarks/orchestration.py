@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
-from benchmarks.harness.content import Mirror, Poll
 from benchmarks.harness.ours import Synced, sync_by_flow, sync_plainly
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.proxy import proxied
+from benchmarks.harness.report.rows import AtLeast, AtMost, Beyond, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Mirror, Poll
+from benchmarks.harness.upstreams.proxy import proxied
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from benchmarks.harness.call_counts import CallRecorder
-from benchmarks.harness.content import Poll
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.rows import AtMost, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.report.rows import AtMost, Row, Sample
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Poll
 from flows.cli.app import app
 from flows.entries import open_store
 from flows.receiver.webhook import Receiver

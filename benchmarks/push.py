@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.harness.content import image, put
 from benchmarks.harness.ours import environment
-from benchmarks.harness.peers import docker_registry
+from benchmarks.harness.peers.servers import docker_registry
 from benchmarks.harness.processes import cpu_seconds, most_resident, run
+from benchmarks.harness.report.rows import AtMost, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtMost, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import image, put
 from registry_server.store.pool.blob_pool import blob_key
 from registry_server.store.store import Store
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.harness.content import image, put
-from benchmarks.harness.layouts import to_distribution
 from benchmarks.harness.load import Load, heads, wrk
-from benchmarks.harness.peers import docker_registry, nginx, zot
+from benchmarks.harness.peers.servers import docker_registry, nginx, zot
 from benchmarks.harness.processes import most_resident, run
+from benchmarks.harness.report.rows import AtLeast, AtMost, Budget, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Budget, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import image, put
+from benchmarks.harness.upstreams.layouts import to_distribution
 from registry_server.oci.media_types import ACCEPT
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store

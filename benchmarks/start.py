@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.content import Poll
 from benchmarks.harness.ours import MIRRORFLOW, environment
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
+from benchmarks.harness.report.rows import AtMost, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtMost, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Poll
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:

@@ -14,25 +14,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.harness.content import Mirror
 from benchmarks.harness.ours import sync_plainly
-from benchmarks.harness.peers import docker_registry
+from benchmarks.harness.peers.servers import docker_registry
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
+from benchmarks.harness.report.rows import AtLeast, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, Exactly, Row, Sample
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Mirror
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from benchmarks.harness.peers import Server
+    from benchmarks.harness.peers.servers import Server
     from benchmarks.harness.place import Place
     from benchmarks.harness.processes import Usage
-    from benchmarks.harness.rows import Budget
-    from benchmarks.harness.upstreams import Bundled
+    from benchmarks.harness.report.rows import Budget
+    from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
 _LINE: Final = re.compile(r'"([A-Z]+) /v2/(\S*) HTTP/[\d.]+" (\d{3}) ')

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from benchmarks.harness.peers import MissingPeer
+from benchmarks.harness.peers.servers import MissingPeer
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness.content import ENTRY
+from benchmarks.harness.upstreams.content import ENTRY
 
 if TYPE_CHECKING:
     from pathlib import Path

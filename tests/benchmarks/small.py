@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.__main__ import NAMES, run_one
-from benchmarks.harness.peers import MissingPeer
-from benchmarks.harness.rows import Exactly
+from benchmarks.harness.peers.servers import MissingPeer
+from benchmarks.harness.report.rows import Exactly
 from tests.conftest import require_program
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from benchmarks.harness.reasons import reasons
-from benchmarks.harness.results import DOCUMENT, README, RESULTS, in_place
+from benchmarks.harness.report.reasons import reasons
+from benchmarks.harness.report.results import DOCUMENT, README, RESULTS, in_place
+from benchmarks.harness.report.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
+from benchmarks.harness.report.table import HEADLINES, headlines, markdown, render
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
-from benchmarks.harness.table import HEADLINES, headlines, markdown, render
 
 
 def _row(*ours: float, peer: tuple[float, ...] = (), more: bool = False, budget: Budget | None = None) -> Row:

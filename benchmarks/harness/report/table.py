@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.harness.rows import Row, Sample
+    from benchmarks.harness.report.rows import Row, Sample
 
 _HEAD = ("benchmark", "what", "ours", "peer or limit", "", "ratio", "budget", "verdict")
 _MARKDOWN = ("what", "ours", "peer or limit", "ratio", "budget", "")

@@ -7,18 +7,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.harness.machine import sentence
-from benchmarks.harness.reasons import reasons
-from benchmarks.harness.table import headlines, markdown
+from benchmarks.harness.report.machine import sentence
+from benchmarks.harness.report.reasons import reasons
+from benchmarks.harness.report.table import headlines, markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.harness.rows import Row
+    from benchmarks.harness.report.rows import Row
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
-README: Final = Path(__file__).parents[2] / "README.md"
-DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+RESULTS: Final = Path(__file__).parents[2] / "results"
+README: Final = Path(__file__).parents[3] / "README.md"
+DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "benchmarks.md"
 _TABLE: Final = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
 # By the first word of the verdict.
 _COLORS: Final = {"met": "#5aa469", "missed": "#d9534f", "": "#9aa5b1"}
@@ -110,6 +110,6 @@ def _bar(on: Any, place: int, row: Row) -> None:
 def _machine(machine: Mapping[str, str]) -> str:
     from textwrap import fill
 
-    from benchmarks.harness.machine import sentence
+    from benchmarks.harness.report.machine import sentence
 
     return fill(sentence(machine), 150)

@@ -31,7 +31,7 @@ class Proxy:
     """A running one. `asked()` is what came since the last call, as `Bundled.asked` says it."""
 
     def __init__(self, upstream: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.harness.proxy", upstream]
+        command = [sys.executable, "-m", "benchmarks.harness.upstreams.proxy", upstream]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.host = f"127.0.0.1:{self._answer()['port']}"
         self.url = f"http://{self.host}"
