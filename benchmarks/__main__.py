@@ -33,6 +33,7 @@ NAMES: Final = (
     "serve",
     "push",
     "on_demand",
+    "pull_through",
     "orchestration",
     "growth",
     "paths",

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.ours import sync_plainly
+from benchmarks.harness.ours import sync_by_command
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import Poll
-from benchmarks.nothing_new import Round, asked, bare_heads, costs, write_paths
+from benchmarks.nothing_new import BARE, Round, asked, bare_heads, costs, turn, write_paths
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from benchmarks.harness.place import Place
     from benchmarks.harness.report.rows import Row
-    from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
 
@@ -40,16 +40,15 @@ SMALL = Size(tags=60, repositories=3, changed=4, rounds=1)
 @dataclass(frozen=True, slots=True)
 class Result:
     size: Size
-    ours: tuple[Round, ...]
-    bare: tuple[Round, ...]
+    turns: Mapping[str, list[Round]]
 
     def rows(self) -> list[Row]:
-        size = self.size
+        size, ours = self.size, self.turns["ours"]
         return [
-            asked("few_new", "HEADs of manifests", self.ours, "HEAD manifest", size.tags),
-            asked("few_new", "GETs of manifests", self.ours, "GET manifest", size.changed),
-            asked("few_new", "GETs of blobs: layer and config", self.ours, "GET blob", 2 * size.changed),
-            *costs("few_new", f"poll of {size.tags:,} tags, {size.changed} new", self.ours, self.bare),
+            asked("few_new", "HEADs of manifests", ours, "HEAD manifest", size.tags),
+            asked("few_new", "GETs of manifests", ours, "GET manifest", size.changed),
+            asked("few_new", "GETs of blobs: layer and config", ours, "GET blob", 2 * size.changed),
+            *costs("few_new", f"poll of {size.tags:,} tags, {size.changed} new", self.turns),
         ]
 
 
@@ -66,15 +65,9 @@ def measure(place: Place, size: Size) -> Result:
 
         def ours() -> Round:
             poll.change(source, size.changed, next(rounds))
-            return _ours(profile, upstream, size)
+            return turn(upstream, lambda: sync_by_command(profile))
 
-        contenders = {"ours": ours, "bare": lambda: bare_heads(paths, upstream)}
+        contenders = {"ours": ours, BARE: lambda: bare_heads(paths, upstream)}
         turns = alternately(size.rounds, contenders, within=size.within)
-    return Result(size, tuple(turns["ours"]), tuple(turns["bare"]))
-
-
-def _ours(profile: Path, upstream: Bundled, size: Size) -> Round:
-    done = sync_plainly(profile)
-    if done.totals["copied"] != size.changed:
-        raise AssertionError(f"{size.changed} were new, and yet: {done.totals}")
-    return Round(done.wall, done.cpu, done.usage.peak, upstream.asked())
+    shutil.rmtree(folder)
+    return Result(size, turns)

@@ -69,7 +69,7 @@ class Result:
 
     def _start(self, command: str) -> Row:
         full, empty = (Sample(self.starts[command][name]) for name in ("full", "empty"))
-        return Row("growth", f"start of {command}, blobs in the pool", "s", full, "an empty store", empty)
+        return Row("growth", f"start of {command}, blobs in the pool", "s", full, {"an empty store": empty})
 
 
 def _costs(what: str, piece: str, costs: Mapping[int, float]) -> list[Row]:

@@ -1,93 +1,135 @@
-"""A poll that finds nothing new: one HEAD a tag and the lists of tags, and what the rest of a poll costs."""
+"""A poll that finds nothing new: one HEAD a tag and the lists of tags, and what the rest of a poll costs.
+
+Ours and those of others are the whole command as a user types it, over a mirror that has everything already.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from benchmarks.harness.ours import environment, sync_plainly
-from benchmarks.harness.peers.servers import docker_registry
-from benchmarks.harness.processes import run
+from benchmarks.harness.ours import environment, sync_by_command
+from benchmarks.harness.peers.mirrors import WIDTH, Wanted, present
+from benchmarks.harness.processes import Usage, cpu_seconds, run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.report.rows import AtMost, Exactly, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
-from benchmarks.harness.upstreams.content import Poll
-from benchmarks.harness.upstreams.layouts import to_distribution
-from profiles.model.registry_entry import RegistryEntry
+from benchmarks.harness.upstreams.content import Poll, tagged
+from benchmarks.harness.upstreams.layouts import to_layouts
 from registry_server.store.store import Store
 from tasks.upstream.lists.paging import PAGE
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.harness.place import Place
+    from benchmarks.harness.report.rows import Budget
     from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
-_FEW = 3  # repositories
-WIDTH = int(RegistryEntry.model_fields["req_concurrent"].default)
+BARE: Final = f"the HEADs alone, http.client, {WIDTH} threads"
+_FEW: Final = 3  # repositories
+_NEAR_BARE: Final = 1.3 if (os.cpu_count() or 1) > 1 else 2.0  # times the bare HEADs
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    tags: int
-    repositories: int
+class Case:
+    """`peers`: who polls too. crane has no poll: it would copy everything again."""
+
+    poll: Poll
+    peers: tuple[str, ...]
     rounds: int
     within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(tags=10_000, repositories=50, rounds=3, within=60)
-SMALL = Size(tags=60, repositories=3, rounds=1)
+@dataclass(frozen=True, slots=True)
+class Size:
+    cases: tuple[Case, ...]
+
+
+_ALL: Final = ("regsync to ocidir", "zot sync", "oras cp")
+FULL = Size(
+    (
+        Case(Poll(50, 5), _ALL, rounds=5, within=60),
+        Case(Poll(10_000, 50), _ALL[:2], rounds=3, within=150),
+    )
+)
+SMALL = Size((Case(Poll(60, 3), _ALL, rounds=1),))
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One contender's turn: seconds of its work alone, bytes of memory, and what upstream was asked."""
+    """One contender's turn: seconds, bytes of memory, CPU seconds of the upstream and what it was asked."""
 
     wall: float
     cpu: float
     peak: int
+    upstream: float
     asked: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    size: Size
-    ours: tuple[Round, ...]
-    companions: tuple[Round, ...]
-    bare: tuple[Round, ...]
-    regsync: tuple[Round, ...] = ()
+class Found:
+    """Of one case: what each contender did, round by round; and a run with companions."""
+
+    case: Case
+    turns: Mapping[str, list[Round]]
+    companions: Round
 
     def rows(self) -> list[Row]:
-        pages = self.size.repositories * list_pages(self.size.tags // self.size.repositories)
+        poll, ours = self.case.poll, self.turns["ours"]
+        what = f"poll of {poll.tags:,} tags"
+        pages = poll.repositories * list_pages(poll.tags // poll.repositories)
         return [
-            asked("nothing_new", "HEADs of manifests", self.ours, "HEAD manifest", self.size.tags),
-            asked("nothing_new", "GETs of manifests", self.ours, "GET manifest", 0),
-            asked("nothing_new", "pages of tags", self.ours, "GET tags", pages),
-            *costs("nothing_new", f"poll of {self.size.tags:,} tags", self.ours, self.bare),
-            self._companions(),
-            *self._against_regsync(),
-        ]
+            asked("nothing_new", f"{what}: HEADs of manifests", ours, "HEAD manifest", poll.tags),
+            asked("nothing_new", f"{what}: GETs of manifests", ours, "GET manifest", 0),
+            asked("nothing_new", f"{what}: pages of tags", ours, "GET tags", pages),
+            self._row(what, lambda each: each.wall, self.case.peers, AtLeast(1.25)),
+            self._row(f"{what}, CPU", lambda each: each.cpu, self.case.peers),
+            self._row(
+                f"{what}, cores that the upstream takes", lambda each: each.upstream / each.wall,
+                (*self.case.peers, BARE), better=Better.NEITHER,
+            ),
+            *costs("nothing_new", what, self.turns),
+            self._companions(what),
+        ]  # fmt: skip
 
-    def _against_regsync(self) -> list[Row]:
-        if not self.regsync:
-            return []
-        ours, theirs = (Sample.of(each.wall for each in side) for side in (self.ours, self.regsync))
-        return [Row("nothing_new", f"poll of {self.size.tags:,} tags", "s", ours, "regsync once", theirs)]
+    def _row(
+        self,
+        what: str,
+        value: Callable[[Round], float],
+        peers: Sequence[str],
+        budget: Budget | None = None,
+        better: Better = Better.LESS,
+    ) -> Row:
+        samples = {name: Sample.of(map(value, turns)) for name, turns in self.turns.items()}
+        others = {name: samples.get(name) for name in peers}
+        unit = "s" if better is Better.LESS else ""
+        return Row("nothing_new", what, unit, samples["ours"], others, better, budget)
 
-    def _companions(self) -> Row:
+    def _companions(self, what: str) -> Row:
         """By default companions follow, which is one question more for each digest, and no manifest."""
-        what, without = f"lists of referrers, {_FEW} repositories, companions follow", self.ours
-        assert not any(each.asked["GET referrers"] for each in without)
-        digests = min(_FEW * self.size.tags // self.size.repositories, _FEW * Poll.images)
-        return asked("nothing_new", what, self.companions, "GET referrers", digests)
+        assert not any(each.asked["GET referrers"] for each in self.turns["ours"])
+        poll, name = self.case.poll, f"{what}: lists of referrers, {_FEW} repositories, companions follow"
+        digests = min(_FEW * poll.tags // poll.repositories, _FEW * Poll.images)
+        return asked("nothing_new", name, [self.companions], "GET referrers", digests)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    found: tuple[Found, ...]
+
+    def rows(self) -> list[Row]:
+        return [row for found in self.found for row in found.rows()]
 
 
 def list_pages(tags: int) -> int:
@@ -100,83 +142,69 @@ def asked(name: str, what: str, ours: Sequence[Round], kind: str, number: int) -
     return Row(name, what, "", Sample.of(each.asked[kind] for each in ours), budget=Exactly(number))
 
 
-def costs(name: str, what: str, ours: Sequence[Round], bare: Sequence[Round]) -> list[Row]:
-    """Wall and CPU against the bare HEADs, and memory."""
-    against = f"the HEADs alone, http.client, {WIDTH} threads"
-    walls, bare_walls = ([each.wall for each in side] for side in (ours, bare))
-    cpus, bare_cpus = ([each.cpu for each in side] for side in (ours, bare))
+def costs(name: str, what: str, turns: Mapping[str, Sequence[Round]]) -> Iterator[Row]:
+    """Wall and CPU of "ours" beside the bare HEADs, which are the limit, and memory."""
+    near = AtLeast(1 / _NEAR_BARE, f"<= {_NEAR_BARE:g} x the time")
+    ours, bare = turns["ours"], turns[BARE]
+    for kind, attribute, budget in (
+        (", beside bare HEADs", "wall", near),
+        (", CPU beside them", "cpu", None),
+    ):
+        mine, limit = (Sample.of(getattr(each, attribute) for each in side) for side in (ours, bare))
+        yield Row(name, f"{what}{kind}", "s", mine, {BARE: limit}, budget=budget)
     memory = Sample.of(each.peak / 1e6 for each in ours)
-    return [
-        Row(name, what, "s", Sample.of(walls), against, Sample.of(bare_walls)),
-        Row(name, f"{what}, CPU", "s", Sample.of(cpus), against, Sample.of(bare_cpus)),
-        Row(name, f"{what}, peak memory", "MB", memory, budget=AtMost(300, "MB")),
-    ]
+    yield Row(name, f"{what}, peak memory", "MB", memory, budget=AtMost(300, "MB"))
 
 
 def measure(place: Place, size: Size) -> Result:
-    folder = place.fresh("nothing_new")
-    poll = Poll(size.tags, size.repositories)
-    poll.fill(Store.open(folder / "upstream", durability="none"))
+    return Result(tuple(_measured(place, case) for case in size.cases))
+
+
+def _measured(place: Place, case: Case) -> Found:
+    folder, poll = place.fresh("nothing_new"), case.poll
+    source = Store.open(folder / "upstream", durability="none")
+    poll.fill(source)
     poll.fill(Store.open(folder / "mirror", durability="none"), mirrored=True)
-    with bundled(folder / "upstream") as upstream:
+    paths, wanted = write_paths(folder, poll), tagged(source)
+    with bundled(source.root) as upstream:
         profile = write_profile(folder, upstream.url, folder / "mirror", referrers={"follow": False})
+        contenders = {
+            "ours": lambda: turn(upstream, lambda: sync_by_command(profile)),
+            BARE: lambda: bare_heads(paths, upstream),
+        }
+        for name, contender in present(place, *case.peers).items():
+            theirs = place.fresh(name.replace(" ", "-"))
+            for each in ("layouts", "zot"):
+                to_layouts(source, theirs / each)
+            poll_it = partial(contender, Wanted(upstream.host, wanted), theirs)
+            contenders[name] = partial(turn, upstream, poll_it)
+        turns = alternately(case.rounds, contenders, within=case.within, patience=2.5)
         some = [{"prefix": poll.name(number)} for number in range(_FEW)]
         default = write_profile(place.fresh("default"), upstream.url, folder / "mirror", content=some)
-        paths = write_paths(folder, poll)
-        contenders = {"ours": lambda: _ours(profile, upstream), "bare": lambda: bare_heads(paths, upstream)}
-        with ExitStack() as held:
-            for program in place.optional("regsync").values():
-                registry = place.program("docker-registry")
-                theirs = held.enter_context(_regsync(program, registry, folder, upstream, poll))
-                contenders["regsync"] = theirs
-            turns = alternately(size.rounds, contenders, within=size.within)
-        companions = _ours(default, upstream)
-    ours, bare, regsync = (tuple(turns.get(name, ())) for name in ("ours", "bare", "regsync"))
-    return Result(size, ours, (companions,), bare, regsync)
+        companions = turn(upstream, lambda: sync_by_command(default))
+    shutil.rmtree(folder)
+    return Found(case, turns, companions)
 
 
-@contextmanager
-def _regsync(
-    program: str, registry: str, folder: Path, upstream: Bundled, poll: Poll
-) -> Iterator[Callable[[], Round]]:
-    """Into a docker-registry that has everything already."""
-    root = to_distribution(Store.open(folder / "upstream"), folder / "distribution")
-    with docker_registry(registry, folder, root) as target:
-        creds = [{"registry": host, "tls": "disabled"} for host in (upstream.host, target.host)]
-        names = [poll.name(number) for number in range(poll.repositories)]
-        sync = [
-            {"source": f"{upstream.host}/{name}", "target": f"{target.host}/{name}", "type": "repository"}
-            for name in names
-        ]
-        config = folder / "regsync.yml"
-        config.write_text(json.dumps({"version": 1, "creds": creds, "sync": sync}))  # JSON is YAML
-
-        def once() -> Round:
-            done = run([program, "-c", str(config), "once"])
-            return Round(done.usage.wall, done.usage.cpu, done.usage.peak, upstream.asked())
-
-        yield once
-
-
-def _ours(profile: Path, upstream: Bundled) -> Round:
-    done = sync_plainly(profile)
-    if done.totals["copied"]:
-        raise AssertionError(f"nothing was new, and yet: {done.totals}")
-    return Round(done.wall, done.cpu, done.usage.peak, upstream.asked())
+def turn(upstream: Bundled, work: Callable[[], Usage]) -> Round:
+    upstream.asked()
+    before = cpu_seconds(upstream.pid)
+    usage = work()
+    used = cpu_seconds(upstream.pid) - before
+    return Round(usage.wall, usage.cpu, usage.peak, used, upstream.asked())
 
 
 def bare_heads(paths: Path, upstream: Bundled) -> Round:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.harness.programs.bare_heads",
-        upstream.host,
-        str(WIDTH),
-        str(paths),
-    ]
-    done = run(command, environment=environment())
-    found = json.loads(done.output)
-    return Round(found["wall"], found["cpu"], done.usage.peak, upstream.asked())
+    """Its seconds are those of the HEADs alone, without the start of Python."""
+    program = "benchmarks.harness.programs.bare_heads"
+    command = [sys.executable, "-m", program, upstream.host, str(WIDTH), str(paths)]
+
+    def work() -> Usage:
+        done = run(command, environment=environment())
+        found = json.loads(done.output)
+        return Usage(found["wall"], found["cpu"], done.usage.peak)
+
+    return turn(upstream, work)
 
 
 def write_paths(folder: Path, poll: Poll) -> Path:

@@ -82,7 +82,7 @@ def _compared(
     budget: AtLeast | Beyond | None = None,
 ) -> Row:
     flow, plain = (Sample.of(value(each.sync) for each in turns[name]) for name in ("flow", "plain"))
-    return Row("orchestration", what, "s", flow, "without Prefect", plain, budget=budget)
+    return Row("orchestration", what, "s", flow, {"without Prefect": plain}, budget=budget)
 
 
 def _runs(what: str, turns: dict[str, list[Turn]]) -> Row:

@@ -68,7 +68,7 @@ class Result:
 
         def seconds(what: str, field: str) -> Row:
             mine, peer = (Sample.of(getattr(each, field) for each in side) for side in (ours, theirs))
-            return Row("push", what, "s", mine, "docker-registry", peer)
+            return Row("push", what, "s", mine, {"docker-registry": peer})
 
         peak = Sample.of(each.peak / 1e6 for each in ours)
         return [

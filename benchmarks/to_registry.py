@@ -21,7 +21,7 @@ from benchmarks.harness.profile import write_profile
 from benchmarks.harness.report.rows import AtLeast, Exactly, Row, Sample
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
-from benchmarks.harness.upstreams.content import Mirror
+from benchmarks.harness.upstreams.content import Mirror, tagged
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 UPSTREAM = "our own server"
 _LINE: Final = re.compile(r'"([A-Z]+) /v2/(\S*) HTTP/[\d.]+" (\d{3}) ')
+_PEERS: Final = ("skopeo sync", "regsync")
 
 Repositories = dict[str, list[str]]
 
@@ -77,26 +78,20 @@ class Result:
             ),
             Row("to_registry", "one blob was stored, at most", "", _of(ours, _most), budget=Exactly(1)),
         ]
-        for peer in (name for name in self.turns if name != "ours"):
-            compared = partial(self._compared, peer)
-            found += [
-                compared(what, "s", lambda each: each.first.wall, AtLeast(1)),
-                compared(f"{what}, CPU", "s", lambda each: each.first.cpu),
-                compared("requests to the destination", "", lambda each: each.asked, AtLeast(1)),
-                compared("the same with nothing new", "s", lambda each: each.again.wall),
-            ]
-        return found
+        return [
+            *found,
+            self._compared(what, "s", lambda each: each.first.wall, AtLeast(1)),
+            self._compared(f"{what}, CPU", "s", lambda each: each.first.cpu),
+            self._compared("requests to the destination", "", lambda each: each.asked, AtLeast(1)),
+            self._compared("the same with nothing new", "s", lambda each: each.again.wall),
+        ]
 
     def _compared(
-        self,
-        peer: str,
-        what: str,
-        unit: str,
-        value: Callable[[Round], float],
-        budget: Budget | None = None,
+        self, what: str, unit: str, value: Callable[[Round], float], budget: Budget | None = None
     ) -> Row:
-        ours, theirs = _of(self.turns["ours"], value), _of(self.turns[peer], value)
-        return Row("to_registry", what, unit, ours, peer, theirs, budget=budget)
+        samples = {name: _of(turns, value) for name, turns in self.turns.items()}
+        peers = {name: samples.get(name) for name in _PEERS}
+        return Row("to_registry", what, unit, samples["ours"], peers, budget=budget)
 
 
 def _of(turns: tuple[Round, ...], value: Callable[[Round], float]) -> Sample:
@@ -117,7 +112,7 @@ def measure(place: Place, size: Size) -> Result:
     registry, folder = place.program("docker-registry"), place.fresh("to_registry")
     store = Store.open(folder / "upstream", durability="none")
     size.mirror.fill(store)
-    wanted = {str(name): [str(tag) for tag in store.repository(name).tags()] for name in store.repositories()}
+    wanted = tagged(store)
     with bundled(folder / "upstream") as upstream:
 
         def turn(name: str) -> Round:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.processes import CommandFailed, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.harness.processes import Usage
 
 ROOT: Final = Path(__file__).parents[2]
+_START: Final = 180.0  # seconds
+_READY: Final = "Press Ctrl-C to stop"
 MIRRORFLOW: Final = (sys.executable, "-c", "from flows.cli import main; main()")
 
 
@@ -30,9 +37,44 @@ class Synced:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of a child: as ours, without what Prefect was told, and with the repository on its path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    """Of a child: as ours, without what Prefect was told, and with the repository on its path.
+
+    Byte code is kept, as it is where mirrorflow is installed: compiling anew costs a second.
+    """
+    left_out = ("PREFECT_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def sync_by_command(profile: Path, *options: str) -> Usage:
+    """`mirrorflow sync` as a user types it: the start of Python is part of it. Raises `CommandFailed` when
+    not all is in place at the end."""
+    return run([*MIRRORFLOW, "sync", str(profile), *options], environment=environment()).usage
+
+
+@contextmanager
+def up(profile: Path, **more: str) -> Iterator[int]:
+    """`mirrorflow up` with these variables beside, until the block ends; its process id."""
+    variables = environment(PREFECT_HOME=str(profile.parent / "prefect"), **more)
+    log = profile.parent / "up.log"
+    with log.open("wb") as told:
+        child = subprocess.Popen([*MIRRORFLOW, "up", str(profile)], env=variables, stdout=told, stderr=told)
+    try:
+        _await_ready(child, log)
+        yield child.pid
+    finally:
+        child.terminate()  # not SIGINT: what a script starts in the background ignores that
+        child.wait()
+
+
+def _await_ready(child: subprocess.Popen[bytes], log: Path) -> None:
+    """Until it says that it runs: the Prefect server and the runner are there then too."""
+    deadline = time.monotonic() + _START
+    while time.monotonic() < deadline and child.poll() is None:
+        if _READY in log.read_text():
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"mirrorflow up did not start: {log.read_text()[-800:]}")
 
 
 def sync_plainly(profile: Path) -> Synced:

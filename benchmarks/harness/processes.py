@@ -120,7 +120,7 @@ def cpu_seconds(pid: int) -> float:
 def _cpu(pid: int) -> float:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return sum(map(int, fields[11:15])) / _TICKS  # its own, and that of children that have ended
     return 0.0
 
 

@@ -73,6 +73,29 @@ def all_at_once(number: int, host: str, repository: str, tag: str) -> tuple[int,
     return right, time.perf_counter() - began
 
 
+def wait_for_image(host: str, repository: str, tag: str) -> float:
+    """Seconds until a client has every byte. It hashes none: that is not the server's work."""
+    began = time.perf_counter()
+    document = json.loads(manifest(host, repository, tag).body)
+    wanted = [(each["digest"], each["size"]) for each in (document["config"], *document["layers"])]
+    with ThreadPoolExecutor(3) as threads:  # as docker does
+        got = list(threads.map(lambda each: _drain(host, f"/v2/{repository}/blobs/{each[0]}"), wanted))
+    assert got == [size for _, size in wanted], (got, wanted)
+    return time.perf_counter() - began
+
+
+def _drain(host: str, path: str) -> int:
+    connection = HTTPConnection(host, timeout=120)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200, (answer.status, path, answer.read(500))
+    buffer, length = memoryview(bytearray(_PIECE)), 0
+    while got := answer.readinto(buffer):
+        length += got
+    connection.close()
+    return length
+
+
 def manifests_at_once(host: str, repositories: Sequence[str], tag: str) -> list[float]:
     """The seconds that each of different images takes when all are asked for at the same time."""
     with ThreadPoolExecutor(len(repositories)) as clients:

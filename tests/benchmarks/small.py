@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
 
 # Two files of tests, so that two workers share them.
-WITH_PREFECT: Final = ("first_mirror", "on_demand", "orchestration")
+WITH_PREFECT: Final = ("first_mirror", "on_demand", "pull_through", "orchestration")
 WITHOUT_PREFECT: Final = tuple(name for name in NAMES if name not in WITH_PREFECT)
 
 

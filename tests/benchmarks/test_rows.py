@@ -8,14 +8,15 @@ import pytest
 
 from benchmarks.harness.report.reasons import reasons
 from benchmarks.harness.report.results import DOCUMENT, README, RESULTS, in_place
-from benchmarks.harness.report.rows import AtLeast, AtMost, Beyond, Budget, Exactly, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Beyond, Budget, Exactly, Row, Sample
 from benchmarks.harness.report.table import HEADLINES, headlines, markdown, render
 from benchmarks.harness.rounds import alternately
 
 
 def _row(*ours: float, peer: tuple[float, ...] = (), more: bool = False, budget: Budget | None = None) -> Row:
-    other = Sample(peer) if peer else None
-    return Row("pull", "a blob", "s", Sample(ours), "wget", other, more_is_better=more, budget=budget)
+    peers = {"wget": Sample(peer)} if peer else {}
+    better = Better.MORE if more else Better.LESS
+    return Row("pull", "a blob", "s", Sample(ours), peers, better, budget)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +101,51 @@ def test_a_missed_budget_says_why() -> None:
 
 
 def test_the_readme_shows_the_headlines_alone() -> None:
-    benchmark, what, against = HEADLINES[0]
-    told, other = (
-        Row(benchmark, name, "s", Sample((2,)), against, Sample((4,))) for name in (what, "something else")
-    )
+    benchmark, what = HEADLINES[0]
+    told, other = (Row(benchmark, name, "s", Sample((2,))) for name in (what, "something else"))
     assert headlines([other, told]).count("\n") == 3
     assert f"| {benchmark}: {what} | 2 s |" in headlines([other, told])
+
+
+_FAST, _SLOW = Sample((1.0, 1.0)), Sample((9.0,))
+
+
+@pytest.mark.parametrize(
+    ("peers", "best", "cells"),
+    [
+        pytest.param(
+            {"slow": _SLOW, "fast": _FAST}, "fast", "fast 1 s | 0.50 x", id="whoever is closest to us"
+        ),
+        pytest.param(
+            {"gone": None, "slow": _SLOW}, "slow", "slow 9 s | 4.50 x", id="of those that are there"
+        ),
+        pytest.param({"gone": None}, "", "gone is not on PATH", id="nobody is there, and that is said"),
+        pytest.param({"slow": _SLOW, "fast": _FAST}, "fast", "| slow 9 s |", id="the others are told too"),
+    ],
+)
+def test_a_row_names_its_best_peer(peers: dict[str, Sample | None], best: str, cells: str) -> None:
+    row = Row("pull", "a blob", "s", Sample((2.0, 2.0)), peers, budget=AtLeast(1))
+    assert row.best == best
+    assert cells in markdown([row])
+    assert bool(row.verdict) == bool(best), "without a peer a goal is neither met nor missed"
+
+
+def test_figures_that_only_explain_have_no_ratio() -> None:
+    row = Row("pull", "cores", "", Sample((1,)), {"wget": Sample((2,))}, Better.NEITHER)
+    assert row.ratio is None
+    assert "wget 2" in markdown([row])
+
+
+def test_a_contender_that_takes_too_long_has_no_second_turn() -> None:
+    now = 0.0
+
+    def work(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    contenders = {"ours": lambda: work(1), "slow": lambda: work(9), "quick": lambda: work(0.1)}
+    found = alternately(3, contenders, patience=3, clock=lambda: now)
+    assert {name: len(each) for name, each in found.items()} == {"ours": 3, "slow": 1, "quick": 3}
 
 
 def test_of_every_missed_budget_that_is_shown_the_reason_is_known() -> None:
@@ -121,7 +161,7 @@ def test_the_readme_shows_rows_of_the_same_results() -> None:
     shown = _rows(table)
     assert len(shown) == len(HEADLINES)
     assert shown <= _rows((RESULTS / "table.md").read_text())
-    assert {row.split("|")[1].strip() for row in shown} == {f"{name}: {what}" for name, what, _ in HEADLINES}
+    assert {row.split("|")[1].strip() for row in shown} == {f"{name}: {what}" for name, what in HEADLINES}
 
 
 def _rows(text: str) -> set[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Budget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """So many times as good as the peer."""
+    """So many times as good as the best peer."""
 
     ratio: float
     says: str = ""
@@ -85,7 +86,7 @@ class Exactly:
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """Not more than this on top of the peer; in the row's unit."""
+    """Not more than this on top of the best peer; in the row's unit."""
 
     extra: float
     unit: str = "s"
@@ -98,26 +99,66 @@ class Beyond:
         return row.peer is not None and row.ours.median - row.peer.median <= self.extra
 
 
+class Better(Enum):
+    """Which figures of a row are good."""
+
+    LESS = "less"
+    MORE = "more"
+    NEITHER = "neither"  # they explain others, and there is no ratio
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`ratio` is how many times as good as the peer we are: above 1 we are better, whatever the unit."""
+    """`peers`: what they gave, by name; None for one that is not on PATH."""
 
     benchmark: str
     what: str
     unit: str
     ours: Sample
-    against: str = ""
-    peer: Sample | None = None
-    more_is_better: bool = False
+    peers: Mapping[str, Sample | None] = field(default_factory=dict)
+    better: Better = Better.LESS
     budget: Budget | None = None
+
+    def is_named_in(self, names: Collection[tuple[str, str]]) -> bool:
+        """Pairs of a benchmark and what was measured."""
+        return (self.benchmark, self.what) in names
+
+    @property
+    def present(self) -> dict[str, Sample]:
+        """The peers that were there, the best one first."""
+        there = {name: peer for name, peer in self.peers.items() if peer is not None}
+        return dict(sorted(there.items(), key=lambda each: self._ratio_to(each[1])))
+
+    @property
+    def absent(self) -> list[str]:
+        return [name for name, peer in self.peers.items() if peer is None]
+
+    @property
+    def best(self) -> str:
+        """The peer that comes closest to us, or leaves us furthest behind; "" where there is none."""
+        return next(iter(self.present), "")
+
+    @property
+    def peer(self) -> Sample | None:
+        return self.present.get(self.best)
+
+    def ratios_to(self, peer: Sample) -> Sample | None:
+        """How many times as good as the peer we are, round by round: what slowed the machine down for a
+        while slowed both. Above 1 we are better, whatever the unit."""
+        if self.better is Better.NEITHER or not all((*peer.values, *self.ours.values)):
+            return None
+        more = self.better is Better.MORE
+        pairs = zip(self.ours.values, peer.values, strict=False)  # a slow peer may have had fewer rounds
+        return Sample.of(ours / other if more else other / ours for ours, other in pairs)
+
+    def _ratio_to(self, peer: Sample) -> float:
+        ratios = self.ratios_to(peer)
+        return ratios.median if ratios else 0.0
 
     @property
     def ratios(self) -> Sample | None:
-        """Round by round: what slowed the machine down for a while slowed both."""
-        if self.peer is None or not all((*self.peer.values, *self.ours.values)):
-            return None
-        pairs = zip(self.ours.values, self.peer.values, strict=True)
-        return Sample.of(ours / peer if self.more_is_better else peer / ours for ours, peer in pairs)
+        """To the best peer."""
+        return self.ratios_to(self.peer) if self.peer else None
 
     @property
     def ratio(self) -> float | None:
@@ -125,8 +166,8 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`met`, by how much it is `missed`, or nothing where nothing was promised."""
-        if self.budget is None:
+        """`met`, by how much it is `missed`, or nothing where nothing was promised, or no peer was there."""
+        if self.budget is None or (self.peers and self.peer is None):
             return ""
         return "met" if self.budget.is_met(self) else f"missed{_by_how_much(self)}"
 
@@ -136,8 +177,8 @@ class Row:
             "what": self.what,
             "unit": self.unit,
             "ours": list(self.ours.values),
-            "against": self.against,
-            "peer": list(self.peer.values) if self.peer else None,
+            "peers": {name: list(peer.values) if peer else None for name, peer in self.peers.items()},
+            "best": self.best,
             "ratio": self.ratio,
             "ratios": list(self.ratios.values) if self.ratios else None,
             "budget": self.budget.text if self.budget else None,

@@ -83,6 +83,11 @@ def put_tag(target: Repository, tag: str, made: Descriptor, *, mirrored: bool = 
     target.put_tag(Tag(tag), TagRecord(made.digest, made.media_type, made.size, _PUSHED, origin))
 
 
+def tagged(store: Store) -> dict[str, list[str]]:
+    """Repositories and their tags."""
+    return {str(name): [str(tag) for tag in store.repository(name).tags()] for name in store.repositories()}
+
+
 @dataclass(frozen=True, slots=True)
 class Poll:
     """Many tags, little content: what a poll looks at. Each repository has a few images for its tags."""

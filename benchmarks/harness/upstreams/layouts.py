@@ -1,21 +1,25 @@
-"""The store of docker-registry, filled from one of ours by writing its files: pushing would take minutes.
+"""The stores of others, filled from one of ours by writing their files: pushing would take minutes.
 
-The layout is that of CNCF distribution's `registry/storage/paths.go`.
+That of docker-registry is laid out as CNCF distribution's `registry/storage/paths.go` says. zot, regsync and
+oras have OCI image layouts (image-spec, image-layout.md), one a repository.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Final
 
+from registry_server.oci.digest import Digest
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store.pool.blob_pool import blob_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registry_server.oci.digest import Digest
     from registry_server.store.repository import Repository
     from registry_server.store.store import Store
+
+_REF_NAME: Final = "org.opencontainers.image.ref.name"
 
 
 def to_distribution(store: Store, root: Path) -> Path:
@@ -23,6 +27,30 @@ def to_distribution(store: Store, root: Path) -> Path:
     for name in store.repositories():
         _Target(root, store, store.repository(name)).fill()
     return root
+
+
+def to_layouts(store: Store, root: Path) -> Path:
+    """Everything that is tagged in `store`, as `root/<repository>`. Returns `root`."""
+    for name in store.repositories():
+        _fill_layout(store.root, store.repository(name), root / name)
+    return root
+
+
+def _fill_layout(pool: Path, source: Repository, folder: Path) -> None:
+    tagged, wanted = [], set[Digest]()
+    for tag, record in source.tag_records().items():
+        descriptor = {"mediaType": record.media_type, "digest": record.digest, "size": record.size}
+        tagged.append({**descriptor, "annotations": {_REF_NAME: tag}})
+        wanted.add(record.digest)
+    for digest in list(wanted):
+        found, body = source.read_manifest(digest)
+        wanted |= {blob.digest for blob in parse_manifest(body, found.media_type).blobs}
+    for digest in wanted:
+        path = folder / "blobs/sha256" / digest.hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(pool / blob_key(digest))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": tagged}))
 
 
 class _Target:

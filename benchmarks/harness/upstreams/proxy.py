@@ -35,6 +35,7 @@ class Proxy:
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.host = f"127.0.0.1:{self._answer()['port']}"
         self.url = f"http://{self.host}"
+        self.pid = self._child.pid
         self.blobs: Counter[str] = Counter()
 
     def become(self, **how: float) -> None:
