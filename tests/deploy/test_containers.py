@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import typer
 import yaml
@@ -83,11 +85,14 @@ def test_compose_mounts_and_waits_for_what_it_has() -> None:
 
 def test_compose_itself_takes_the_file() -> None:
     for command in (["docker", "compose"], ["podman-compose"]):
-        version = [*command, "version"]
-        if (
-            shutil.which(command[0]) is None
-            or subprocess.run(version, capture_output=True, check=False).returncode
-        ):
+        if shutil.which(command[0]) is None:
+            continue
+        asked = [
+            subprocess.run([*command, argument], capture_output=True, text=True, check=False)
+            for argument in ("version", "--help")
+        ]
+        # docker without its plugin has no `compose`, podman-compose 1.0 no `config`.
+        if any(each.returncode for each in asked) or "config" not in asked[-1].stdout:
             continue
         done = subprocess.run(
             [*command, "-f", "deploy/compose.yaml", "config"],
@@ -98,7 +103,20 @@ def test_compose_itself_takes_the_file() -> None:
         )
         assert done.returncode == 0, done.stderr
         return
-    pytest.skip("neither docker compose nor podman-compose is installed")
+    pytest.skip("neither docker compose nor a podman-compose with `config` is installed")
+
+
+def test_compose_is_as_its_specification_wants_it() -> None:
+    """`go mod download github.com/compose-spec/compose-go/v2@latest` brings the schema."""
+    home = Path(os.environ.get("GOPATH") or Path.home() / "go")
+    schemas = sorted(home.glob("pkg/mod/github.com/compose-spec/compose-go/v2@*/schema/compose-spec.json"))
+    if not schemas:
+        pytest.skip("the schema of the Compose specification is not in Go's module cache")
+    checker = jsonschema.Draft201909Validator(json.loads(schemas[-1].read_text()))
+    document = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+    assert [error.message for error in checker.iter_errors(document)] == []
+    document["services"]["mirror"]["ports"] = "8080"
+    assert not checker.is_valid(document)
 
 
 def test_the_image_builds_and_starts() -> None:

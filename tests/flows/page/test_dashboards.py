@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy/prometheus/mirrorflow.rules.yaml"
+RULE_TESTS = ROOT / "deploy/prometheus/mirrorflow.tests.yaml"
 DASHBOARD = ROOT / "deploy/grafana/mirrorflow.json"
 # Series that a server has once gc or a scrub has run.
 AFTER_MAINTENANCE = {"mirrorflow_scrub_last_corrupt"}
@@ -76,9 +77,25 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
     assert len(taken) == len(set(taken))
 
 
-def test_promtool_takes_the_alerts() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["check", "rules", str(RULES)], id="the alerts"),
+        pytest.param(["test", "rules", str(RULE_TESTS)], id="when each is raised, and when not"),
+    ],
+)
+def test_promtool_takes(arguments: list[str]) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed; it comes with Prometheus")
-    told = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    told = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, f"{told.stdout}{told.stderr}"
+
+
+def test_each_alert_is_raised_in_a_unit_test() -> None:
+    cases = [
+        case for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for case in test["alert_rule_test"]
+    ]
+    raised = {case["alertname"] for case in cases if case.get("exp_alerts")}
+    silent = {case["alertname"] for case in cases if not case.get("exp_alerts")}
+    assert raised == silent == {alert["alert"] for alert in _alerts()}
