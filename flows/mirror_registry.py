@@ -23,6 +23,7 @@ from flows.lifecycle.engine_process import prepare_engine_process
 from flows.lifecycle.profile_location import profile_file
 from flows.mirroring import mirror_entry
 from flows.reporting.artifacts import RunArtifacts, current_run_name, final_state
+from flows.reporting.notify.after_run import tell_after_run
 from profiles.values.shard import SHARD_PATTERN, Shard
 from registry_server.oci.errors import MirrorflowError
 from tasks.engines.prefect_tasks import prefect_engine
@@ -61,6 +62,7 @@ def mirror_registry(
         engine = partial(prefect_engine, key=display.run_id)
         with profile_file(profile) as path:
             report = mirror_entry(path, registry, only or [], engine=engine, display=display, shard=part)
+            tell_after_run(path)
     except MirrorflowError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for people; nothing is gained from the traceback
         return Failed(message=str(error))

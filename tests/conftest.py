@@ -32,7 +32,7 @@ settings.load_profile("mirrorflow")
 ENGINE = {
     "documents": re.compile(r"tests/(flows/documents/|test_docs|test_notebooks)"),
     "flows a-c": re.compile(r"tests/flows/test_[a-c]"),
-    "flows d-o": re.compile(r"tests/flows/test_[d-o]"),
+    "flows d-o": re.compile(r"tests/flows/(test_[d-o]|notify/test_prefect)"),
     "flows p-z": re.compile(r"tests/flows/(test_[p-z]|work_pools/)"),
 }
 # Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.

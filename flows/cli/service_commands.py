@@ -1,4 +1,4 @@
-"""Commands that keep a mirror running: up, receive, deploy."""
+"""Commands that keep a mirror running: up, receive, deploy, notify."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(receive)
     app.command()(deploy)
+    app.command()(notify)
 
 
 def up(
@@ -166,3 +167,30 @@ def deploy(
     )
     for line in deploy_profile(load(profile), request):
         out.print(line, markup=False)
+
+
+def notify(
+    profile: ProfilePath,
+    *,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send a message that says it is a test, and nothing else.")
+    ] = False,
+    receiver: Annotated[
+        list[str] | None,
+        typer.Option("--receiver", metavar="NAME", help="Only this receiver; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent, as a CloudEvent a line.")
+    ] = False,
+) -> None:
+    """Tell the receivers of `notify` what has changed since they were told last.
+
+    `up`, `sync` and runs of workers do so by themselves. This is for a timer beside workers, which finds runs
+    that are overdue, and to try a receiver.
+
+    Exit code 0: everything has arrived; 1: something has not, and is kept for the next try.
+    """
+    from flows.reporting.notify.command import run_notify
+
+    if not run_notify(load(profile), receiver or (), test=test, dry_run=dry_run):
+        raise typer.Exit(1)

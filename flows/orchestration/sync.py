@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flows.entries import find_entry, open_store, part_name, shards_of
 from flows.reporting.console import complain, out, say
 from flows.reporting.last_runs import LEFT, last_runs
+from flows.reporting.notify.after_run import tell_unless_served
 from flows.reporting.report_tables import render_report
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from profiles.values.shard import Shard
@@ -89,7 +90,15 @@ def sync_entries(
     `prefect`: with a Prefect server of its own, where none is there. `show` gets each report instead of the
     terminal.
     """
-    show = show or _print_report
+    ended = _sync_entries(loaded, requests, prefect=prefect, show=show or _print_report)
+    if ended is not None:
+        tell_unless_served(loaded, say)
+    return ended
+
+
+def _sync_entries(
+    loaded: LoadedProfile, requests: Sequence[SyncRequest], *, prefect: bool, show: _Show
+) -> bool | None:
     store = open_store(loaded.profile)
     if any(request.locked for request in requests):  # deployments know no locks
         return _run_side_by_side(loaded, store, requests, show)

@@ -34,6 +34,7 @@ from flows.orchestration.runner_events import DeploymentsApplied, ProfileChanged
 from flows.orchestration.user_server import require_server
 from flows.orchestration.work_pools.crash_detection import HEARTBEAT_SECONDS, HEARTBEAT_VARIABLE
 from flows.receiver.child_process import ReceiverProcess
+from flows.reporting.notify.schedule import NotifySchedule
 from flows.reporting.page.application import with_page
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.supervisor.view import ArrivingBlobs, SupervisorView
@@ -112,7 +113,7 @@ class Supervisor:
             self._receiver.start(runner_environment(self._environment, self.api_url, self._home))
             self._await_prefect()
             self._start_runner(store)
-            self._start_gc(store)
+            self._start_threads(store)
         except BaseException:
             self.stop()
             raise
@@ -239,11 +240,19 @@ class Supervisor:
                 )
             )
 
-    def _start_gc(self, store: Store) -> None:
-        """In a thread of this process: mostly it waits for the disk, and a store has one `up`."""
-        schedule = GcSchedule(store, lambda: load_profile(self._path).profile, self.view.say)
-        self._running.callback(schedule.stop)
-        schedule.start()
+    def _start_threads(self, store: Store) -> None:
+        """Of this process: mostly they wait, for the disk or for receivers, and a store has one `up`."""
+        environment = runner_environment(self._environment, self.api_url, self._home)
+
+        def profile() -> Profile:
+            return load_profile(self._path).profile
+
+        for each in (
+            GcSchedule(store, profile, self.view.say),
+            NotifySchedule(store, profile, self.view.say, environment),
+        ):
+            self._running.callback(each.stop)
+            each.start()
 
     def _start_runner(self, store: Store) -> None:
         home = self._home

@@ -12,6 +12,7 @@ from profiles.lint import (
     conversion,
     credentials,
     destinations,
+    notify,
     registry_entries,
     retention,
 )
@@ -41,6 +42,7 @@ def check_all(profile: Profile, normalized: NormalizedDocument) -> Iterator[Diag
         credentials.check(profile.sync),
         conversion.check(profile),
         destinations.check(profile),
+        notify.check(profile.notify),
         _on_own_addresses(profile),
         _on_object_storage(profile.storage),
         _on_cache(profile),

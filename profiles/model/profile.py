@@ -7,9 +7,10 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from profiles.errors import Refusals
-from profiles.model import destination, tag_rename
+from profiles.model import destination, notify, tag_rename
 from profiles.model.bundles import Bundles
 from profiles.model.destination import DestinationEntry
+from profiles.model.notify import NotifyReceiver
 from profiles.model.own_address import contradictions
 from profiles.model.server.http import Http, Log, Ui
 from profiles.model.server.storage import Storage
@@ -44,6 +45,12 @@ class Profile(VerificationPart):
         "names them in `to`.",
     )
 
+    notify: tuple[NotifyReceiver, ...] = Field(
+        default=(),
+        description="Who is told of failed runs, refused images and the like (docs/notifications.md). "
+        "Default: nobody.",
+    )
+
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         refusals = (
@@ -51,6 +58,7 @@ class Profile(VerificationPart):
             *tag_rename.contradictions(self),
             *(self.bundles.missing_trust(self.trust) if self.bundles else ()),
             *destination.contradictions(self),
+            *notify.contradictions(self.notify, self.entry_names()),
         )
         if refusals:
             raise Refusals(refusals)

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from registry_server.store import records
 from registry_server.store.errors import StoreError, translated
+from registry_server.store.objects.objects import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,27 @@ class Reports:
         named.sort(key=lambda each: each[0])
         found = (records.decoded(content, dict) for _, content in named)
         return [document for document in found if document is not None]
+
+    @translated
+    def after(self, seen: Mapping[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
+        """What was kept since: of what, the name of its file, and the report, oldest first.
+
+        `seen` has the name of the last one that is known; of what it does not name, only the newest is given.
+        """
+        found = []
+        for name in self.names():
+            folder, last = _folder(name), seen.get(name)
+            files = sorted(each for each in self._objects.names(folder).objects if each.endswith(".json"))
+            for file in files[-1:] if last is None else [each for each in files if each > last]:
+                document = records.decoded(content_of(self._objects, f"{folder}/{file}"), dict)
+                found += [(name, file, document)] if document is not None else []
+        return sorted(found, key=lambda each: each[1])
+
+    @translated
+    def version(self) -> str:
+        """Another text once a report was kept or discarded."""
+        folders = self._objects.names(_ROOT).folders
+        return " ".join(self._objects.folder_version(f"{_ROOT}/{each}") for each in folders)
 
     @translated
     def names(self) -> list[str]:

@@ -34,6 +34,14 @@ def _one(urls: str, rest: str) -> str:
     ("text", "expected"),
     [
         (_STORAGE, ["sync: nothing is mirrored; add registry entries"]),
+        (
+            _STORAGE + "notify: [{name: a, url: 'http://hooks.example/x', secretFile: /none}]" + _SYNC,
+            [
+                "notify[0].url: what is told to hooks.example can be read",
+                "notify[0].secretFile: there is no file",
+            ],
+        ),
+        (_STORAGE + "notify: [{name: a, url: 'http://127.0.0.1:9/x'}]" + _SYNC, []),
         (_STORAGE + "extensions:\n", ["sync: nothing is mirrored; add registry entries"]),
         (_one("[https://r]", "content: [{prefix: a}]"), []),  # for `mirrorflow sync`, run by cron
         (_one("[https://r]", "pollInterval: 0s"), ["'r' has neither content nor onDemand: nothing is mir"]),
