@@ -16,6 +16,7 @@ from flows.doctor.receivers import ReceiversCheck, is_of
 from flows.doctor.server import ServerCheck
 from flows.doctor.upstream import UpstreamCheck
 from tasks.upstream.login.credential_sources import StandardCredentials
+from tasks.upstream.login.identities.choice import credentials_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,10 @@ def build_checks(
     store = open_store(profile)
     credentials = StandardCredentials(profile.sync.credentials_file)
     upstreams = (
-        UpstreamCheck(entry, url, credentials, store, image) for entry in entries for url in entry.urls
+        UpstreamCheck(entry, url, ours, store, image)
+        for entry in entries
+        for ours in [credentials_for(entry, credentials)]
+        for url in entry.urls
     )
     server = _server_check(profile, store, address, cert_dir)
     receivers = [ReceiversCheck(profile, store)] if is_of(profile) else []

@@ -134,7 +134,8 @@ def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> F
         return subject.failed("login", str(error))
     if credential is None:
         return subject.ok("login", "anonymous")
-    return subject.ok("login", f"as {credential.username or 'the bearer of a token'} ({credential.source})")
+    who = credential.identity or credential.username or "the bearer of a token"
+    return subject.ok("login", f"as {who} ({credential.source})")
 
 
 def _polls_catalog(entry: RegistryEntry) -> bool:

@@ -40,6 +40,7 @@ def check_all(profile: Profile, normalized: NormalizedDocument) -> Iterator[Diag
         registry_entries.check(profile.sync),
         content_rules.check(profile.sync, from_zot=normalized.is_zot),
         credentials.check(profile.sync),
+        credentials.check_helpers(profile),
         conversion.check(profile),
         destinations.check(profile),
         notify.check(profile.notify),

@@ -1,4 +1,4 @@
-"""Warnings about the credentials file. It holds secrets: only its host names are ever repeated."""
+"""Warnings about credentials: helpers, and the file. It has secrets: only its host names are ever shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from profiles.errors import Finding, Refusal, Severity
+from profiles.model.credential_helper import missing_library
+from profiles.values.cloud_registries import helper_for
 from profiles.values.upstream_url import UpstreamUrl
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from profiles.loading.key_names import KeyPath
+    from profiles.model.credential_helper import Identified
+    from profiles.model.profile import Profile
     from profiles.model.sync import Sync
 
 _Found = tuple["KeyPath", str, str]
@@ -104,3 +108,32 @@ def _on_host(host: str, value: Any, used: set[str]) -> Iterator[_Found]:
             f"the file has credentials for {registry!r}, and no registry entry uses it",
             ("drop them, or write the host as urls has it, with its port"),
         )
+
+
+def check_helpers(profile: Profile) -> Iterator[_Found | Finding]:
+    """`credentialHelper` of registry entries and destinations: the library, and whose registry it is."""
+    places: list[tuple[KeyPath, Identified, tuple[UpstreamUrl, ...]]] = [
+        (("sync", "registries", number), entry, entry.urls)
+        for number, entry in enumerate(profile.sync.registries)
+    ]
+    places += [
+        (("destinations", number), each, each.urls) for number, each in enumerate(profile.destinations)
+    ]
+    for path, settings, urls in places:
+        yield from _on_helper((*path, "credentialHelper"), settings.credential_helper, urls)
+
+
+def _on_helper(
+    path: KeyPath, helper: str | None, urls: tuple[UpstreamUrl, ...]
+) -> Iterator[_Found | Finding]:
+    if helper is None:
+        return
+    if missing := missing_library(helper):
+        found = f"{helper} does not work here, {missing.partition(':')[0]}: every login will fail"
+        yield Finding(path, found, missing.partition(": ")[2], Severity.FAILS)
+    for url in urls:
+        meant = helper_for(url.host)
+        if helper != "oauth2" and meant not in (None, helper):
+            yield path, f"{url.host} is a registry that takes {meant!r}", f"write {meant!r}"
+        if url.scheme == "http" and not url.is_loopback:
+            yield path, f"{url} gets the token in plain text", "use https"

@@ -10,8 +10,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.cache import Size
+from profiles.model.credential_helper import CredentialHelper, OAuth2Helper, helper_contradictions
 from profiles.model.fields import PositiveDuration, ProfileModel, ProfilePath, TokenService, Url
 from profiles.model.registry_entry import Rate
+from profiles.values.cloud_registries import ecr_region
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 
@@ -27,7 +29,6 @@ STORE: Final = "store"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("repository", "flat", "base", "entry")
-_ECR = re.compile(r"\d+\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
 
 def _check_name(name: str) -> str:
@@ -86,7 +87,7 @@ class CreateRepositories(ProfileModel):
     api: Literal["ecr"] = Field(
         default="ecr",
         description="Whose API makes them: `ecr` is Amazon's (`CreateRepository`). It needs the extra "
-        "`mirrorflow[ecr]`, and takes credentials where Amazon's tools look for them.",
+        "`mirrorflow[aws]`, and takes credentials where Amazon's tools look for them.",
     )
     region: str | None = Field(
         default=None,
@@ -161,6 +162,16 @@ class DestinationEntry(ProfileModel):
         "Default: none.",
         examples=[["https://auth.other.example"]],
     )
+    credential_helper: CredentialHelper = Field(
+        default=None,
+        description="Log in as the machine or workload that the mirror runs on, as of a registry entry.",
+        examples=["ecr"],
+    )
+    oauth2_credential_helper: OAuth2Helper | None = Field(
+        default=None,
+        alias="oauth2CredentialHelper",
+        description="Where the `oauth2` helper gets its tokens.",
+    )
     connect_timeout: PositiveDuration = Field(
         default=5.0,
         description="Longest duration to establish a connection (seconds, or `5s`).",
@@ -194,7 +205,7 @@ class DestinationEntry(ProfileModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        refusals = []
+        refusals = list(helper_contradictions(self))
         if self.prefix and self.template is not None:
             refusals.append(
                 Refusal("prefix and template both give names", "drop one of the two", at=("prefix",))
@@ -219,9 +230,8 @@ class DestinationEntry(ProfileModel):
     @property
     def region(self) -> str | None:
         """Of `createRepositories`: the one that is written, or that of the host."""
-        found = _ECR.fullmatch(self.url.host.partition(":")[0])
         written = self.create_repositories.region if self.create_repositories else None
-        return written or (found[1] if found else None)
+        return written or ecr_region(self.url.host)
 
     @property
     def ledger(self) -> str:

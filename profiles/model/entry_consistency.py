@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from profiles.errors import Refusal
+from profiles.model.credential_helper import helper_contradictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ def contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
     yield from _form_contradictions(entry)
     yield from _token_contradictions(entry)
     yield from _renaming_contradictions(entry)
+    yield from helper_contradictions(entry)
     given = {
         "manifestCheckInterval": entry.manifest_check_interval,
         "onDemandInBackground": entry.on_demand_in_background,

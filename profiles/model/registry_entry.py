@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.cache import Cache, Size
 from profiles.model.content_rule import ContentRule
+from profiles.model.credential_helper import CredentialHelper, OAuth2Helper
 from profiles.model.deployment import DeploymentSettings
 from profiles.model.entry_consistency import contradictions
 from profiles.model.fields import (
@@ -33,16 +34,6 @@ if TYPE_CHECKING:
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def _not_yet(value: object) -> object:
-    if value in (None, "", {}):
-        return None
-    raise Refusal(
-        "cloud credential helpers are not supported yet",
-        "drop the key; give a user name and password in credentialsFile, or a docker-credential-* program "
-        "in ~/.docker/config.json (credHelpers)",
-    )
 
 
 def _check_name(name: str) -> str:
@@ -181,13 +172,17 @@ class RegistryEntry(ProfileModel):
         description="Which referrers (signatures, attestations, SBOMs, …) follow an image, where a content "
         "rule does not say. Default: all.",
     )
-    credential_helper: Annotated[str | None, BeforeValidator(_not_yet)] = Field(
-        default=None, description="`ecr`, `gcp` or `oauth2`: known by name, not supported yet."
+    credential_helper: CredentialHelper = Field(
+        default=None,
+        description="Log in as the machine or workload that the mirror runs on, in place of credentialsFile: "
+        "`ecr` (Amazon), `gcp` (Google), `acr` (Microsoft), `oauth2`. See "
+        "[upstreams.md](upstreams.md#logging-in-as-the-machine).",
+        examples=["ecr"],
     )
-    oauth2_credential_helper: Annotated[dict[str, Any] | None, BeforeValidator(_not_yet)] = Field(
+    oauth2_credential_helper: OAuth2Helper | None = Field(
         default=None,
         alias="oauth2CredentialHelper",
-        description="Settings of the `oauth2` helper: known by name, not supported yet.",
+        description="Where the `oauth2` helper gets its tokens.",
     )
     sync_timeout: Duration = Field(
         default=3 * 3600.0,

@@ -25,6 +25,7 @@ from tasks.run.transfers import KeyedLocks, Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
 from tasks.upstream.login.credential_sources import StandardCredentials
+from tasks.upstream.login.identities.choice import credentials_for
 from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def open_run(
     )
     upstream = UpstreamRegistry(
         entry,
-        credentials,
+        credentials_for(entry, credentials),
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
         remark=remark,

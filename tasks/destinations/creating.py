@@ -70,6 +70,6 @@ def creator_for(settings: DestinationEntry) -> RepositoryCreator | None:
     except ImportError as error:
         raise DestinationFailed(
             settings.name,
-            "createRepositories needs Amazon's library: install `mirrorflow[ecr]`, or drop the key",
+            "createRepositories needs Amazon's library: install `mirrorflow[aws]`, or drop the key",
         ) from error
     return EcrCreator(settings)

@@ -14,6 +14,7 @@ from tasks.destinations.creating import creator_for
 from tasks.destinations.interface import TagKept
 from tasks.destinations.registry import RegistryDestination
 from tasks.destinations.store import StoreDestination
+from tasks.upstream.login.identities.choice import credentials_for
 from tasks.upstream.push.registry import PushRegistry
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def open_targets(
         ledger = open_ledger(store.root, settings.ledger, profile.storage.durability)
         creator = creator_for(settings)
         chunk = settings.chunk_size
-        registry = PushRegistry(settings, credentials, chunk=chunk, cancelled=cancelled, remark=remark)
+        ours = credentials_for(settings, credentials, write=True)
+        registry = PushRegistry(settings, ours, chunk=chunk, cancelled=cancelled, remark=remark)
         return RegistryDestination(settings, entry.name, registry, ledger, creator)
 
     registries = [opened(name) for name in entry.to if name != STORE]

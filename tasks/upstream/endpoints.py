@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tasks.upstream.answers import Reply
     from tasks.upstream.connection.waits import Waits
     from tasks.upstream.errors import UpstreamError
-    from tasks.upstream.login.auth import Ask
     from tasks.upstream.login.credentials import Credentials
+    from tasks.upstream.login.token_requests import Ask
     from tasks.upstream.options import EndpointUrl
 
 T = TypeVar("T")

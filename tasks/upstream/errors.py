@@ -12,6 +12,7 @@ UpstreamError
 └── UpstreamContentError        bytes that are not what was asked for (a `ContentError` too)
 Stopped                         somebody asked the run to stop while it waited or read
 CredentialsInvalid              a file of credentials or a credential helper that cannot be used
+└── CredentialsUnavailable      a token endpoint that does not answer: a retry may help
 CertificatesInvalid             a certDir that cannot be used
 ProxyInvalid                    a proxy of the environment that cannot be used
 """
@@ -131,6 +132,10 @@ class Stopped(MirrorflowError):
 
 class CredentialsInvalid(MirrorflowError):
     pass
+
+
+class CredentialsUnavailable(CredentialsInvalid):
+    retryable = True
 
 
 class CertificatesInvalid(MirrorflowError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
 from tasks.upstream.errors import UpstreamProtocolError
-from tasks.upstream.login.auth import TOKEN, Ask
+from tasks.upstream.login.token_requests import TOKEN, Ask
 from tasks.upstream.redirects import MAX_REDIRECTS, redirected, redirected_within
 
 if TYPE_CHECKING:

@@ -182,9 +182,9 @@ def test_every_key_of_a_sync_entry_is_known(keys: Section) -> None:
             id="a condition of a policy",
         ),
         pytest.param(
-            config(extensions=entry(credentialHelper="ecr")),
-            "registries[0].credentialHelper: cloud",
-            id="ECR",
+            config(extensions=entry(credentialHelper="ecr-login")),
+            "registries[0].credentialHelper: 'ecr-login' is no credential helper; write 'ecr'",
+            id="a helper of docker",
         ),
     ],
 )

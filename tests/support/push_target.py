@@ -66,7 +66,7 @@ class PushTarget:
 
     `forgets`: an upload that was cut is unknown afterwards. `immutable`: what a tag that moves is answered.
     `quota`: what every blob is answered. `lists_referrers`: it has the referrers API. `tokens`: it wants
-    bearer tokens; `expire` makes all that were given useless. `known`: only these repositories exist.
+    bearer tokens, which only `login` gets; `expire` makes all useless. `known`: only these are there.
     `lose_answers`: so many blobs are stored without an answer. `deletes`: whether tags can be deleted.
     """
 
@@ -77,6 +77,7 @@ class PushTarget:
     quota: Answer | None = None
     lists_referrers: bool = True
     tokens: bool = False
+    login: str = ""
     known: set[str] | None = None
     lose_answers: int = 0
     deletes: bool = True
@@ -152,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         return error(404, "UNSUPPORTED", "no such route")
 
     def _token(self) -> Answer:
+        if self.target.login not in ("", self.headers.get("Authorization")):
+            return error(401, "UNAUTHORIZED", "nobody")
         token = f"token-{len(self.target.scopes)}"
         self.target.scopes += self.query.get("scope", [])
         self.target.valid.add(token)
@@ -204,11 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = self.headers.get("Content-Range", "").partition("-")[0]
         if start and int(start) != len(upload.data):
             self._skip_body()
-            return (
-                error(416, "BLOB_UPLOAD_INVALID", "out of order")[0],
-                None,
-                self._place(repository, session, upload),
-            )
+            return 416, None, self._place(repository, session, upload)
         self._read_into(session, upload)
         if self.command == "PATCH":
             return 202, None, self._place(repository, session, upload)

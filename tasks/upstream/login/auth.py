@@ -5,68 +5,34 @@
 
 from __future__ import annotations
 
-import json
-import math
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
 from tasks.upstream.answers import Reply, failure
-from tasks.upstream.errors import UpstreamLoginDenied, UpstreamNotFound, UpstreamProtocolError
+from tasks.upstream.errors import UpstreamLoginDenied, UpstreamNotFound
 from tasks.upstream.login.challenge import Challenge, choose, parse_challenges
 from tasks.upstream.login.realm import check_realm
+from tasks.upstream.login.refresh_exchange import RefreshExchange
+from tasks.upstream.login.token_requests import (
+    TOKEN,
+    Ask,
+    Token,
+    parse_token,
+    refresh_request,
+    token_request,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterator
 
     from tasks.upstream.connection.waits import Waits
     from tasks.upstream.errors import UpstreamError, Where
     from tasks.upstream.login.credentials import Credential
 
-CLIENT_ID = "mirrorflow"
-TOKEN, PING = "GET token", "GET ping"
-_DEFAULT_LIFE = 60  # seconds; the floor that all clients keep too
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """`expires` on our own clock, a little early: the server's clock may be wrong."""
-
-    value: str = field(repr=False)
-    expires: float
-
-
-def parse_token(body: bytes, now: float, where: Where) -> Token:
-    """Raises `UpstreamProtocolError`."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise UpstreamProtocolError(where, "its token service answered something that is not a JSON object")
-    value = answer.get("token") or answer.get("access_token")
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-        raise UpstreamProtocolError(where, "its token service answered without a token")
-    life = _life(answer)
-    return Token(value, now + life - max(life * 0.1, 10))
-
-
-def _life(answer: dict[str, Any]) -> float:
-    life = answer.get("expires_in")
-    if not isinstance(life, int | float) or isinstance(life, bool) or not math.isfinite(life):
-        return _DEFAULT_LIFE
-    return min(max(life, _DEFAULT_LIFE), 24 * 3600)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request to make. `kind` is what it is counted as, "" for the caller's own."""
-
-    request: httpx.Request
-    kind: str = ""
+PING = "GET ping"
 
 
 class Authenticator:
@@ -92,6 +58,7 @@ class Authenticator:
         self._waits = waits
         self._challenge: Challenge | None = None
         self._pinged = False
+        self._exchange = RefreshExchange()
         self._tokens: dict[str, Token] = {}
         self._scopes: dict[str, str] = {}  # by what we call them, as the registry calls them
         self._flights: dict[str, Lock] = {}
@@ -110,17 +77,33 @@ class Authenticator:
         used = yield from self._signed(request, scope, where)
         reply = yield Ask(request)
         if reply.status != 401:
+            self._check(reply, where)
             return
         challenge = yield from self._challenged(reply)
         if challenge is None or (challenge.scheme == "basic" and used):
-            raise failure(where, reply)  # nothing to answer it with, or refused what we have
+            raise self._refused(where, reply)  # nothing to answer it with, or refused what we have
         self._challenge = challenge
         for named in self._names(challenge, reply, scope):
             self._forget(scope, used)
             self._scopes[scope] = named
             refused, used = used, (yield from self._signed(request, scope, where, challenge))
-            if used != refused and (yield Ask(request)).status != 401:
-                return
+            if used == refused:
+                continue
+            reply = yield Ask(request)
+            if reply.status != 401:
+                break
+        self._check(reply, where)
+
+    def _check(self, reply: Reply, where: Where) -> None:
+        """An identity is nowhere in the profile, so who it was is said where it may not do something."""
+        if reply.status in (401, 403) and self._credential is not None and self._credential.identity:
+            raise self._refused(where, reply)
+
+    def _refused(self, where: Where, reply: Reply) -> UpstreamError:
+        error = failure(where, reply)
+        if self._credential is not None and self._credential.identity:
+            error.explain(f"{error.reason} (as {self._credential.identity})")
+        return error
 
     def _names(self, challenge: Challenge, reply: Reply, scope: str) -> list[str]:
         """The scopes to ask a token for, one after the other. That of /v2/ is about no repository."""
@@ -215,7 +198,7 @@ class Authenticator:
         service = challenge.parameters.get("service", "")
         reply = yield from self._answered(realm, service, scope)
         if reply.status in (401, 403):
-            who = f"as {self._credential.username!r}" if self._credential else "anonymously"
+            who = f"as {self._credential.who}" if self._credential else "anonymously"
             raise UpstreamLoginDenied(
                 where, f"{realm.host} gives no token for {scope or 'it'} {who}", reply.status
             )
@@ -225,11 +208,13 @@ class Authenticator:
 
     def _answered(self, realm: httpx.URL, service: str, scope: str) -> Generator[Ask, Reply, Reply]:
         credential = self._credential
+        if credential is not None and credential.exchange_token:
+            return (yield from self._exchange.ask(credential, realm, service, scope, self._waits.clock))
         if credential is not None and credential.identity_token:
-            reply = yield Ask(_refresh(realm, service, scope, credential), TOKEN)
+            reply = yield Ask(refresh_request(realm, service, scope, credential.identity_token), TOKEN)
             if reply.status not in (404, 405):
                 return reply
-        reply = yield Ask(_get(realm, service, scope, credential), TOKEN)
+        reply = yield Ask(token_request(realm, service, scope, credential), TOKEN)
         return reply
 
 
@@ -242,26 +227,3 @@ def _of_token_service(error: UpstreamError) -> UpstreamError:
 
 def _chosen(reply: Reply) -> Challenge | None:
     return choose(parse_challenges(reply.headers.get_list("WWW-Authenticate")))
-
-
-def _get(realm: httpx.URL, service: str, scope: str, credential: Credential | None) -> httpx.Request:
-    """The realm may have a query of its own, which stays."""
-    query = realm.params
-    query = query.set("service", service) if service else query
-    for each in scope.split():
-        query = query.add("scope", each)
-    request = httpx.Request("GET", realm.copy_with(params=query.set("client_id", CLIENT_ID)))
-    if credential is not None and credential.username and credential.password:
-        request.headers["Authorization"] = credential.basic
-    return request
-
-
-def _refresh(realm: httpx.URL, service: str, scope: str, credential: Credential) -> httpx.Request:
-    form: Mapping[str, str] = {
-        "grant_type": "refresh_token",
-        "service": service,
-        "client_id": CLIENT_ID,
-        "scope": scope,
-        "refresh_token": credential.identity_token,
-    }
-    return httpx.Request("POST", realm, data=form)

@@ -10,13 +10,23 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A user and password, or an `identity_token` (OAuth refresh token), or a `registry_token` (sent as it
-    is). Nothing secret shows in its repr."""
+    is), or an `exchange_token` (of Entra ID, for which an Azure registry gives a refresh token).
+
+    Nothing secret shows in its repr. `identity` says in words whom an issued credential is for.
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+    exchange_token: str = field(default="", repr=False)
     source: str = field(default="", compare=False)
+    identity: str = field(default="", compare=False)
+
+    @property
+    def who(self) -> str:
+        """For messages: `'alice'`, or the identity."""
+        return self.identity or (repr(self.username) if self.username else "the bearer of a token")
 
     @property
     def basic(self) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tasks.upstream.errors import UpstreamDenied, UpstreamProtocolError, UpstreamUnavailable, Where
-from tasks.upstream.login.auth import parse_token
 from tasks.upstream.login.challenge import Challenge, choose, parse_challenges
+from tasks.upstream.login.token_requests import parse_token
 from tests.support_behaviours import answers, endless, json_answer, redirects, says
 from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, OneCredential, client
