@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry_server.oci.errors import MirrorflowError
-from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from registry_server.store.errors import StoreError
-from tasks.manifests.reading import blamed, held_body
+from tasks.manifests.reading import blamed
 from tasks.run.errors import BlobNotCopied, is_stop, only_error
 from tasks.run.values import BlobCopy, BlobOutcome
 
@@ -160,7 +160,7 @@ def put_manifests(
 
 def read_held(run: MirrorRun, local: RepositoryName, descriptor: Descriptor) -> Manifest:
     """A manifest whose body is in the pool. Raises `BlobNotCopied`."""
-    body = held_body(run.store.repository(local), descriptor.digest)
+    body = run.store.repository(local).staged(descriptor.digest, at_most=MAX_MANIFEST_BYTES)
     if body is None:
         raise BlobNotCopied(descriptor, None)
     return parse_manifest(body, descriptor.media_type)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registry_server.oci.errors import MirrorflowError, NotFound
+from registry_server.oci.errors import ManifestUnknown, MirrorflowError, NotFound
 from registry_server.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
+    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
@@ -57,6 +58,14 @@ def manifests_below(repository: RepositoryReader, roots: Iterable[Digest]) -> li
     return list(reversed(found))
 
 
+def blobs_of(repository: RepositoryReader, digest: Digest) -> set[Digest]:
+    """What a manifest here names; nothing for one that cannot be read."""
+    try:
+        return {blob.digest for blob in _read(repository, digest).blobs}
+    except MirrorflowError:
+        return set()
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """What a closure names that is not here."""
@@ -88,6 +97,39 @@ def absent_from(repository: RepositoryReader, manifest: Manifest) -> Absent:
         ]
         seen |= children
     return Absent(tuple(manifests), tuple(blobs))
+
+
+def missing_of(repository: RepositoryReader, record: TagRecord) -> list[Digest]:
+    """What the closure of a tag lacks; each manifest is looked at once, so cycles end.
+
+    Raises `ManifestUnknown` for a root that is not here.
+    """
+    queue: list[Descriptor] = []
+    for root in record.roots:
+        found = repository.manifest_record(root)
+        if found is None:
+            raise ManifestUnknown(f"there is no manifest {repository.name}@{root} to be tagged")
+        queue.append(found)
+    seen = set(record.sparse)
+    missing: list[Digest] = []
+    while queue:
+        descriptor = queue.pop()
+        if descriptor.digest not in seen:
+            seen.add(descriptor.digest)
+            lacking, children = _look_into(repository, descriptor, seen)
+            missing += lacking
+            queue += children
+    return missing
+
+
+def _look_into(
+    repository: RepositoryReader, descriptor: Descriptor, seen: Container[Digest]
+) -> tuple[list[Digest], Iterable[Descriptor]]:
+    """What one manifest lacks, and which manifests it has."""
+    manifest = parse_manifest(repository.body_of(descriptor.digest), descriptor.media_type)
+    lacking = [each.digest for each in repository.missing(manifest) if each.digest not in seen]
+    children = (repository.manifest_record(each.digest) for each in manifest.manifests)
+    return lacking, [child for child in children if child and child.digest not in lacking]
 
 
 def _is(repository: RepositoryReader, digest: Digest) -> bool:

@@ -13,6 +13,7 @@ from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.disk import Disk
 from registry_server.store.objects.objects import Conflict
 from registry_server.store.pool.blob_pool import Pool
+from registry_server.store.pool.brought import Brought
 from registry_server.store.pool.tombstones import Tombstones
 from registry_server.store.run_memory import RunMemory
 from registry_server.store.storage_root import (
@@ -55,7 +56,14 @@ def open_remote_root(folder: str, remote: RemoteStorage, *, create: bool) -> Sto
     turns = _turns(remote, spool, objects, uuid)
     pool = Pool(objects, Tombstones(objects, turns), RunMemory(works=True))
     return StorageRoot(
-        objects, turns, spool, pool, uuid, is_local=False, redirect_seconds=remote.redirect_seconds
+        objects,
+        turns,
+        spool,
+        pool,
+        Brought(objects, turns),
+        uuid,
+        is_local=False,
+        redirect_seconds=remote.redirect_seconds,
     )
 
 

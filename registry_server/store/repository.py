@@ -1,4 +1,4 @@
-"""One repository: reading (repository_reader.py), and writing in an order that survives a crash at any point.
+"""One repository: reading, taking blobs (repository_blobs.py), and writing in an order that survives a crash.
 
 Order of publication (invariant 1): blobs into the pool, markers, manifest, referrer entry, then the tag.
 """
@@ -6,94 +6,38 @@ Order of publication (invariant 1): blobs into the pool, markers, manifest, refe
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from registry_server.oci.digest import Digest
 from registry_server.oci.errors import (
     BlobUnknown,
     DigestMismatch,
-    ManifestUnknown,
     MirrorflowError,
-    SizeMismatch,
 )
 from registry_server.oci.manifest import parse_manifest
 from registry_server.store import records
-from registry_server.store.closure import first_tag_on, manifests_below
+from registry_server.store.closure import blobs_of, first_tag_on, manifests_below, missing_of
 from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved, translated
 from registry_server.store.objects.objects import Conflict, put_if_changed, update
-from registry_server.store.pool.blob_pool import blob_key, file_name
-from registry_server.store.repository_reader import RepositoryReader, held_manifests, polls_in
-from registry_server.store.spool.incoming_blob import IncomingBlob, wait_for_turn
+from registry_server.store.pool.blob_pool import file_name
+from registry_server.store.pool.brought import announce_removal
+from registry_server.store.repository_blobs import BlobReceiver
+from registry_server.store.repository_reader import held_manifests, polls_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from registry_server.oci.descriptor import Descriptor
+    from registry_server.oci.digest import Digest
     from registry_server.oci.manifest import Manifest
     from registry_server.oci.reference import Tag
+    from registry_server.store.pool.brought import Begun
     from registry_server.store.records import PollRecord, TagRecord
-    from registry_server.store.spool.incoming_files import IncomingFiles
 
 
-class Repository(RepositoryReader):
+class Repository(BlobReceiver):
     """One repository of the store. Cheap to make, safe to share between threads and processes."""
-
-    @translated
-    def adopt_blob(self, digest: Digest) -> bool:
-        """Take a blob that the pool already has; False when it must be fetched."""
-        if self._memory.was_absent(blob_key(digest)):
-            return False
-        adopted = self._pool.trash.adopt(digest, self._blob_key(digest))
-        if not adopted:
-            self._memory.seen_absent(blob_key(digest))
-        return adopted
-
-    @translated
-    def renew_blob(self, digest: Digest) -> None:
-        """Make the marker of a blob young, if there is one."""
-        self._objects.renew(self._blob_key(digest))
-
-    @contextlib.contextmanager
-    def receive_blob(
-        self,
-        descriptor: Descriptor,
-        *,
-        cancelled: Callable[[], bool] = lambda: False,
-        timeout: float | None = None,
-    ) -> Iterator[IncomingBlob]:
-        """Fill a blob: write what is missing from `offset` on, then commit. One writer a digest at a time.
-
-        Waits for another writer, up to `timeout` seconds; then `complete` is true, or it is our turn.
-        Raises `StoreLocked`, `WaitCancelled`, `SizeMismatch` (the pool has that digest, with another size).
-        """
-        incoming = self._incoming(descriptor, cancelled, timeout)
-        try:
-            yield incoming
-        finally:
-            incoming.close()
-
-    @translated
-    def put_blob(self, descriptor: Descriptor, content: bytes) -> None:
-        """A small blob that is in memory. Raises `SizeMismatch`, `DigestMismatch`."""
-        if len(content) != descriptor.size:
-            raise SizeMismatch(expected=descriptor.size, actual=len(content))
-        if (actual := Digest.of(content, descriptor.digest.algorithm)) != descriptor.digest:
-            raise DigestMismatch(expected=descriptor.digest, actual=actual)
-        self._pool.put(descriptor.digest, content, partial(self._mark_received, descriptor.digest))
-
-    @translated
-    def adopt_upload(self, digest: Digest, fd: int, path: str) -> None:
-        """Make the file `path` of the spool, verified and open as `fd`, the blob `digest`.
-
-        It has moved then, unless the pool had the blob.
-        """
-        if self._pool.size(digest) == os.fstat(fd).st_size and self.adopt_blob(digest):
-            return
-        self._pool.take_in(digest, path, fd)
-        self._mark_received(digest)
 
     @translated
     def put_manifest(self, manifest: Manifest, digest: Digest | None = None) -> Descriptor:
@@ -104,7 +48,7 @@ class Repository(RepositoryReader):
         descriptor = manifest.descriptor(digest.algorithm if digest else "sha256")
         if digest is not None and descriptor.digest != digest:
             raise DigestMismatch(expected=digest, actual=descriptor.digest)
-        record = partial(self._record_manifest, manifest, descriptor)
+        record = partial(self._record_manifest, manifest, descriptor, self._begin())
         self._pool.put(descriptor.digest, manifest.body, record)
         return descriptor
 
@@ -121,7 +65,8 @@ class Repository(RepositoryReader):
         with self._turn(by_itself=only_if is not None):
             if only_if is not None and not only_if(self._tag_record(tag)):
                 raise TagMoved(f"{self.name}:{tag} does not have the digest that the request requires")
-            if missing := self._missing_of(record):
+            self._root.brought.confirm(self._folder)
+            if missing := missing_of(self, record):
                 for digest in missing:
                     self._pool.trash.forget(digest, self._blob_key(digest))
                 raise ClosureIncomplete(f"{self.name}:{tag}", missing)
@@ -176,12 +121,13 @@ class Repository(RepositoryReader):
             self._objects.settle()  # a power cut must not bring a tag back without its manifest
             kept = set(manifests_below(self, (root for each in left.values() for root in each.roots)))
             manifests = [digest for digest in manifests if digest not in kept]
-            needed = {blob for each in manifests for blob in self._blobs_of(each)}
+            self._announce_removal()
+            needed = {blob for each in manifests for blob in blobs_of(self, each)}
             for digest in manifests:
                 self._withdraw_referrer(digest)
                 self._remove(self._manifest_key(digest))
             others = held_manifests(self) if needed else ()
-            blobs = needed.difference(*(self._blobs_of(each) for each in others))
+            blobs = needed.difference(*(blobs_of(self, each) for each in others))
             # A manifest has a marker as a blob too where a mirror brought it.
             self._unmark([*blobs, *manifests])
 
@@ -189,19 +135,15 @@ class Repository(RepositoryReader):
         self._objects.remove(*keys)
         self._memory.forget(*keys)
 
+    def _announce_removal(self) -> None:
+        if not self._root.is_local:
+            announce_removal(self._objects, self._folder)
+
     def _unmark(self, digests: Iterable[Digest]) -> None:
         keys = {digest: self._blob_key(digest) for digest in digests}
         for digest, marker in keys.items():
             self._pool.trash.forget(digest, marker)
         self._remove(*keys.values())
-
-    def _blobs_of(self, digest: Digest) -> set[Digest]:
-        """Nothing for a manifest that cannot be read."""
-        try:
-            descriptor, body = self.read_manifest(digest)
-            return {blob.digest for blob in parse_manifest(body, descriptor.media_type).blobs}
-        except MirrorflowError:
-            return set()
 
     def _let_go(self, tag: Tag, following: Digest | None = None) -> None:
         """The age of an untagged manifest counts from now on: somebody may be in the middle of pulling it."""
@@ -227,6 +169,7 @@ class Repository(RepositoryReader):
             if mine:
                 self._remove(*map(self._tag_key, mine))
                 self._objects.settle()  # a power cut must not bring a tag back without its manifest
+            self._announce_removal()
             self._withdraw_referrer(digest)
             gone: list[Tag | Digest] = [digest, *mine]
             self._remove(self._manifest_key(digest), *map(self._pull_key, gone))
@@ -243,6 +186,7 @@ class Repository(RepositoryReader):
                 self._known()
                 raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
             self._check_unneeded(digest, self.tag_records())
+            self._announce_removal()
             self._unmark([digest])
 
     @translated
@@ -255,52 +199,28 @@ class Repository(RepositoryReader):
         update(self._main.objects, self._poll_key, change)
         self._main.pool.memory.forget(self._poll_key)
 
-    @translated
-    def _incoming(
-        self, descriptor: Descriptor, cancelled: Callable[[], bool], timeout: float | None
-    ) -> IncomingBlob:
-        files = self._incoming_files
-        while True:
-            fd = wait_for_turn(self._pool, files, descriptor, cancelled=cancelled, timeout=timeout)
-            # What the pool has may be on its way out: it is held on to, or fetched.
-            if fd is not None or self._pool.trash.adopt(descriptor.digest, self._blob_key(descriptor.digest)):
-                break
-        mark = partial(self._mark_received, descriptor.digest)
-        incoming = IncomingBlob(self._pool, files, descriptor, fd, mark)
-        try:
-            incoming.resume()
-        except BaseException:
-            incoming.close()
-            raise
-        return incoming
-
-    @property
-    def _incoming_files(self) -> IncomingFiles:
-        return self._root.incoming
-
-    def _mark_received(self, digest: Digest) -> None:
-        self._pool.trash.mark(self._blob_key(digest))
-        self._memory.forget(blob_key(digest))
-
-    def _record_manifest(self, manifest: Manifest, descriptor: Descriptor) -> None:
+    def _record_manifest(self, manifest: Manifest, descriptor: Descriptor, begun: Begun | None) -> None:
         key = self._manifest_key(descriptor.digest)
         record = descriptor.to_json() | {"pushed": time.time()}
         record.pop("annotations", None)  # only the list of referrers shows them
-        self._put_record(key, descriptor, records.encode(record))
+        if self._put_record(key, descriptor, records.encode(record)):
+            self._root.brought.note(begun, key, descriptor)
         if manifest.subject is not None:
             folder = f"{self._folder}/referrers/{file_name(manifest.subject.digest)}"
             entry = records.encode(descriptor.to_json())
             put_if_changed(self._objects, f"{folder}/{file_name(descriptor.digest)}", entry)
 
-    def _put_record(self, key: str, descriptor: Descriptor, content: bytes) -> None:
-        """One that says the same is only made young."""
+    def _put_record(self, key: str, descriptor: Descriptor, content: bytes) -> bool:
+        """One that says the same is only made young. Whether it is new."""
         if not self._root.is_local:
             with contextlib.suppress(Conflict):  # most manifests are new: spare the look
                 self._objects.put(key, content, new=True)
-                return
+                return True
         held = self._manifest_record(descriptor.digest)
-        if held is None or held.media_type != descriptor.media_type or not self._objects.renew(key):
+        is_new = held is None or held.media_type != descriptor.media_type or not self._objects.renew(key)
+        if is_new:
             self._objects.put(key, content)
+        return is_new
 
     def _turn(self, *, by_itself: bool) -> contextlib.AbstractContextManager[None]:
         """What is looked at before a tag appears is not deleted until it has appeared, and not after."""
@@ -320,31 +240,3 @@ class Repository(RepositoryReader):
             if subject is not None:
                 folder = f"{self._folder}/referrers/{file_name(subject.digest)}"
                 self._objects.remove(f"{folder}/{file_name(digest)}")
-
-    def _missing_of(self, record: TagRecord) -> list[Digest]:
-        """What the closure of `record` lacks; each manifest is looked at once, so cycles end."""
-        queue: list[Descriptor] = []
-        for root in record.roots:
-            found = self._manifest_record(root)
-            if found is None:
-                raise ManifestUnknown(f"there is no manifest {self.name}@{root} to be tagged")
-            queue.append(found)
-        seen = set(record.sparse)
-        missing: list[Digest] = []
-        while queue:
-            descriptor = queue.pop()
-            if descriptor.digest not in seen:
-                seen.add(descriptor.digest)
-                lacking, children = self._look_into(descriptor, seen)
-                missing += lacking
-                queue += children
-        return missing
-
-    def _look_into(
-        self, descriptor: Descriptor, seen: set[Digest]
-    ) -> tuple[list[Digest], Iterable[Descriptor]]:
-        """What one manifest lacks, and which manifests it has."""
-        manifest = parse_manifest(self.body_of(descriptor.digest), descriptor.media_type)
-        lacking = [each.digest for each in self.missing(manifest) if each.digest not in seen]
-        children = (self._manifest_record(each.digest) for each in manifest.manifests)
-        return lacking, [child for child in children if child and child.digest not in lacking]

@@ -16,6 +16,7 @@ from registry_server.store import records
 from registry_server.store.errors import StoreDamaged, StoreError, translated
 from registry_server.store.objects.objects import content_of
 from registry_server.store.pool.blob_pool import blob_key, digest_of, file_name
+from registry_server.store.pool.brought import keys_named_by, unmarked
 from registry_server.store.records import PollRecord, StoredBlob, StoredManifest, TagRecord
 
 if TYPE_CHECKING:
@@ -135,23 +136,11 @@ class RepositoryReader:
     def missing(self, manifest: Manifest) -> list[Descriptor]:
         """The blobs and child manifests of `manifest` that this repository does not hold."""
         if self._pool.trash.marks_suffice:
-            return self._unmarked(manifest)
+            brought = self._root.brought.has_all(self._folder, keys_named_by(self._folder, manifest))
+            return [] if brought else unmarked(self._objects, self._folder, manifest)
         found = [blob for blob in manifest.blobs if not self.has_blob(blob.digest)]
         children = {child.digest: child for child in manifest.manifests if not child.is_foreign}
         return found + [child for child in children.values() if not self._has_child(child)]
-
-    def _unmarked(self, manifest: Manifest) -> list[Descriptor]:
-        """As `missing`, with one look at the markers of all."""
-        children = [each for each in manifest.manifests if not each.is_foreign]
-        wanted = {file_name(each.digest) for each in (*manifest.blobs, *children)}
-        blobs = self._objects.present(f"{self._folder}/blobs", wanted)
-        # Manifests count as blobs too; an entry of an index may be a blob, unless its type says otherwise.
-        known = {file_name(each.digest) for each in children if each.media_type in media_types.MANIFESTS}
-        asked = known | (wanted - blobs)
-        manifests = self._objects.present(f"{self._folder}/manifests", asked) if asked else set()
-        there = (blobs - known) | manifests
-        found = [*manifest.blobs, *{child.digest: child for child in children}.values()]
-        return [each for each in found if file_name(each.digest) not in there]
 
     def tags(self, *, last: str = "", limit: int | None = None) -> list[Tag]:
         """In ASCII order, after `last`, at most `limit`. Raises `RepositoryUnknown`."""
@@ -234,6 +223,11 @@ class RepositoryReader:
         """The turn by which a collector and whoever sets a tag keep out of each other's way."""
         return f"{self._folder}/lock"
 
+    def manifest_record(self, digest: Digest) -> Descriptor | None:
+        """What is noted of a manifest here; None when there is none."""
+        key = self._manifest_key(digest)
+        return self._root.brought.manifest(self._folder, key) or self._manifest_record(digest)
+
     def _tag_key(self, tag: Tag) -> str:
         return f"{self._folder}/tags/{tag}"
 
@@ -270,8 +264,7 @@ class RepositoryReader:
                 "remove that file, and it is fetched again"
             )
 
-        ours = self._pool.trash.recent(digest, self._blob_key(digest))
-        return ours or self._objects.parsed(key, checked, immutable=True)
+        return self._pool.trash.put_lately(digest) or self._objects.parsed(key, checked, immutable=True)
 
     def _is_member(self, digest: Digest) -> bool:
         return self._is_there(self._blob_key(digest)) or self._is_there(self._manifest_key(digest))

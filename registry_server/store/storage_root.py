@@ -25,6 +25,7 @@ from registry_server.store.filesystem.throttle import Throttle
 from registry_server.store.objects.folder import FolderObjects
 from registry_server.store.objects.objects import Conflict
 from registry_server.store.pool.blob_pool import Pool
+from registry_server.store.pool.brought import Brought
 from registry_server.store.pool.trash import FolderTrash
 from registry_server.store.spool.incoming_files import IncomingFiles
 from registry_server.store.turns.folder import FolderTurns
@@ -55,6 +56,7 @@ class StorageRoot:
     turns: Turns
     spool: Disk
     pool: Pool
+    brought: Brought
     uuid: str
     pull_throttle: Throttle = field(default_factory=Throttle)
     is_local: bool = True
@@ -106,6 +108,7 @@ def open_root(
         turns,
         disk,
         pool,
+        Brought(objects, turns, works=False),
         found,
         sharing_problem=sharing_problem(path, mount, shared),
         may_lag=mount is not None and is_shared_kind(mount) and shared != "exclusive",

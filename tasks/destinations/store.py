@@ -30,11 +30,13 @@ class StoreDestination:
         self._cancelled = cancelled
 
     def holds(self, local: RepositoryName, digest: Digest) -> bool:
-        return self.state.repository(local).adopt_blob(digest)
+        repository = self.state.repository(local)
+        return repository.adopt_blob(digest) if self.state.is_local else repository.has_marked(digest)
 
     def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
         repository = self.state.repository(local)
-        if repository.adopt_blob(blob.digest):
+        # Object storage is asked once: when it is this writer's turn.
+        if (self.state.is_local or blob.data is not None) and repository.adopt_blob(blob.digest):
             return
         if blob.data is not None:  # image-spec descriptor.md: embedded content need not be fetched
             repository.put_blob(blob, blob.data)

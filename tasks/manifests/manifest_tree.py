@@ -155,10 +155,11 @@ class _Keeping:
         # Images that are made ready at the same time share children: each manifest is asked for once.
         with self.run.manifests.holding(descriptor.digest):
             self.run.check_stopped()
-            if self.repository.adopt_blob(descriptor.digest):
+            body = self.repository.staged_lately(descriptor.digest)
+            if body is None and self.repository.adopt_blob(descriptor.digest):
                 body = held_body(self.repository, descriptor.digest)
-                if body is not None:
-                    return parsed(self.run, self.image, descriptor, body, None)
+            if body is not None:
+                return parsed(self.run, self.image, descriptor, body, None)
             return self._fetch(descriptor)
 
     def peek(self, descriptor: Descriptor) -> Manifest:
@@ -173,7 +174,7 @@ class _Keeping:
         fetched = fetch(self.run, self.image, descriptor.digest)
         manifest = parsed(self.run, self.image, descriptor, fetched.body, fetched.media_type)
         stored = Descriptor(manifest.media_type, descriptor.digest, len(fetched.body))
-        self.repository.put_blob(stored, fetched.body)
+        self.repository.stage(stored, fetched.body)
         return manifest
 
 
@@ -228,4 +229,4 @@ def plan_image(run: MirrorRun, image: Image) -> ImagePlan:
     `StoreError`, `Stopped`.
     """
     repository = run.store.repository(image.local)
-    return walk(run, image, _Keeping(run, image, repository), repository.put_blob)
+    return walk(run, image, _Keeping(run, image, repository), repository.stage)

@@ -27,9 +27,10 @@ from tasks.run.record import RunRecord
 def main() -> None:
     began, used = time.perf_counter(), time.process_time()
     profile = load_profile(Path(sys.argv[1])).profile
-    started, record = time.time(), RunRecord()
+    started, record, store = time.time(), RunRecord(), open_store(profile)
     with (
-        open_run(profile, profile.sync.registries[0], open_store(profile)) as run,
+        store.lease(),
+        open_run(profile, profile.sync.registries[0], store) as run,
         direct_engine(run, partial(run_step, run)) as engine,
     ):
         failure = Dag(run, engine, record).mirror()

@@ -27,6 +27,7 @@ from registry_server.store.gc.mark import AgeLimits, RepositoryView
 from registry_server.store.gc.retention import GcOptions, RepositoryRetention
 from registry_server.store.gc.sweep import Sweep, repositories_of
 from registry_server.store.objects.objects import content_of
+from registry_server.store.pool.brought import announce_removal
 from registry_server.store.repository_reader import HIDDEN, VISIBLE
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class _Collection:
 
     def _remove(self, view: RepositoryView, unneeded: Unneeded) -> None:
         objects = self.root.objects
+        if not self.root.is_local:
+            announce_removal(objects, view.folder)
         objects.remove(*(f"{view.folder}/tags/{tag}" for tag in unneeded.tags))
         # A power cut must not bring back a tag, deleted or moved away from, whose closure it does not.
         objects.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from registry_server.store.objects.objects import Objects
+
+
+SIZE_NOT_TOLD: Final = -1
 
 
 def file_name(digest: Digest) -> str:
@@ -78,8 +81,18 @@ class Trash(Protocol):
         """What this process has put and marked a moment ago, where it remembers that. Asks nobody."""
         ...
 
-    def adopt(self, digest: Digest, marker: str) -> bool:
-        """Put the marker of a blob that the pool has; False when it has not, and nothing is marked then.
+    def is_marked(self, marker: str) -> bool:
+        """Whether this process marked it a moment ago, where it remembers that. Asks nobody."""
+        ...
+
+    def put_lately(self, digest: Digest) -> bytes | None:
+        """As `recent`, whether it was marked or not."""
+        ...
+
+    def adopt(self, digest: Digest, marker: str) -> int | None:
+        """Put the marker of a blob that the pool has; None when it has not, and nothing is marked then.
+
+        Its size, or `SIZE_NOT_TOLD`.
 
         A collector that looks at the markers after taking the blob sees this one, or the blob is gone here.
         What this process marked a moment ago may be answered from memory: `forget` where that was wrong.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachetools import TTLCache
 
-from registry_server.store.pool.blob_pool import Trashed, blob_key, digest_of, file_name
+from registry_server.store.pool.blob_pool import SIZE_NOT_TOLD, Trashed, blob_key, digest_of, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -72,16 +72,24 @@ class Tombstones:
         with self._lock:
             return self._contents.get(digest) if marker in self._marked else None
 
-    def adopt(self, digest: Digest, marker: str) -> bool:
+    def is_marked(self, marker: str) -> bool:
         with self._lock:
-            if marker in self._marked:
-                return True
+            return marker in self._marked
+
+    def put_lately(self, digest: Digest) -> bytes | None:
+        with self._lock:
+            return self._contents.get(digest)
+
+    def adopt(self, digest: Digest, marker: str) -> int | None:
+        if self.is_marked(marker):
+            return SIZE_NOT_TOLD
         with self._turns.among_others(_POOL):
-            if self._objects.look(blob_key(digest)) is None:
-                return False
+            found = self._objects.look(blob_key(digest))
+            if found is None:
+                return None
             self._objects.remove(_key(digest))
             self.mark(marker)
-        return True
+        return found.size
 
     def give_back(self, digest: Digest) -> bool:
         with self._turns.among_others(_POOL):

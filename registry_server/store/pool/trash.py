@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING
 
 from registry_server.store.filesystem.disk import file_size, is_file, names, read, remove, touch
-from registry_server.store.pool.blob_pool import Trashed, blob_key, digest_of, file_name
+from registry_server.store.pool.blob_pool import SIZE_NOT_TOLD, Trashed, blob_key, digest_of, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -52,7 +52,13 @@ class FolderTrash:
     def recent(self, digest: Digest, marker: str) -> bytes | None:  # noqa: ARG002 - to read a file is as fast
         return None
 
-    def adopt(self, digest: Digest, marker: str) -> bool:
+    def is_marked(self, marker: str) -> bool:  # noqa: ARG002 - to look is as fast
+        return False
+
+    def put_lately(self, digest: Digest) -> bytes | None:  # noqa: ARG002 - to read a file is as fast
+        return None
+
+    def adopt(self, digest: Digest, marker: str) -> int | None:
         """The intent is on record before the look, so that a collector sees the one or the other.
 
         It is a file of our own until the blob turns out to be there: a marker that is withdrawn could be the
@@ -60,13 +66,13 @@ class FolderTrash:
         """
         path = f"{self._disk.root}/{marker}"
         if touch(path) and self._is_in_pool(digest):
-            return True
+            return SIZE_NOT_TOLD
         intent = self._disk.stage(b"", mode=0o444, intent=file_name(digest))
         if not self._is_in_pool(digest):
             remove(intent)
-            return False
+            return None
         self._disk.place(intent, path)
-        return True
+        return SIZE_NOT_TOLD
 
     def _put(self, digest: Digest, content: bytes) -> None:
         path = self._path(digest)

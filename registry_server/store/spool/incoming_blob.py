@@ -17,6 +17,7 @@ from registry_server.oci.errors import DigestMismatch, SizeMismatch
 from registry_server.store.errors import StoreLocked, WaitCancelled, translated
 from registry_server.store.filesystem.disk import chunks, remove, write_all
 from registry_server.store.filesystem.locks import is_same_file, try_lock
+from registry_server.store.pool.blob_pool import SIZE_NOT_TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,18 +152,20 @@ def wait_for_turn(
     pool: Pool,
     files: IncomingFiles,
     descriptor: Descriptor,
+    look: Callable[[], int | None],
     *,
     cancelled: Callable[[], bool],
     timeout: float | None,
 ) -> int | None:
     """The locked incoming file, or None as soon as the pool has the blob.
 
+    `look` gives its size in the pool, `SIZE_NOT_TOLD`, or None when it is not there.
     Raises `WaitCancelled`, or `StoreLocked` after `timeout` seconds of somebody else filling it.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         if not files.is_being_written(descriptor.digest):  # while it is, the pool need not be asked
-            turn = _try_turn(pool, files, descriptor)
+            turn = _try_turn(pool, files, descriptor, look)
             if turn is not _LATER:
                 return turn
         if cancelled():
@@ -172,25 +175,26 @@ def wait_for_turn(
         time.sleep(_POLL_SECONDS)
 
 
-def _is_in(pool: Pool, descriptor: Descriptor) -> bool:
-    size = pool.size(descriptor.digest)
+def _is_in(pool: Pool, descriptor: Descriptor, size: int | None) -> bool:
     if size is None:
         return False
-    if size == descriptor.size:
+    if size in (descriptor.size, SIZE_NOT_TOLD):
         return True
     if pool.is_intact(descriptor.digest):  # then it is the descriptor that is wrong
         raise SizeMismatch(expected=descriptor.size, actual=size)
     return False  # damaged: fetch it, and the commit replaces it
 
 
-def _try_turn(pool: Pool, files: IncomingFiles, descriptor: Descriptor) -> int | None:
+def _try_turn(
+    pool: Pool, files: IncomingFiles, descriptor: Descriptor, look: Callable[[], int | None]
+) -> int | None:
     """The locked file, None for a blob that is in the pool, or `_LATER`."""
     path = files.path(descriptor.digest)
     fd, found = files.open(descriptor.digest), _LATER
     try:
         # Moved into the pool, or thrown away, between our open and our lock: look again.
         if try_lock(fd) and is_same_file(fd, path):
-            is_in = _is_in(pool, descriptor)
+            is_in = _is_in(pool, descriptor, look())
             if not is_in and _is_ours(fd):
                 return fd
             remove(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,7 +127,8 @@ def take_turn(nginx: Repository, meanwhile: Callable[[], object], *, opened: boo
             return fd
 
     files = Watched(nginx._root.spool)
-    return wait_for_turn(nginx._pool, files, BLOB, cancelled=lambda: False, timeout=None)
+    look = partial(nginx._pool.size, BLOB.digest)
+    return wait_for_turn(nginx._pool, files, BLOB, look, cancelled=lambda: False, timeout=None)
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["before-the-open", "after-the-open"])

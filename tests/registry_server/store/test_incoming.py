@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,24 +108,29 @@ def test_starting_over_forgets_what_was_there(store: Store, nginx: Repository) -
 # Invariant 2: wrong bytes never get a name.
 
 
+def files_of(store: Store) -> set[str]:
+    """Without the one that is locked for a look into the pool, where that is in a bucket."""
+    return {str(each) for each in files_below(store.root) if Path(each).name != "blobs"}
+
+
 def test_a_wrong_digest_leaves_no_trace(store: Store, nginx: Repository) -> None:
-    before = files_below(store.root)
+    before = files_of(store)
     with pytest.raises(DigestMismatch) as caught:
         receive(nginx, CONTENT.swapcase())
     assert caught.value.actual == Digest.of(CONTENT.swapcase())
-    assert files_below(store.root) == before
+    assert files_of(store) == before
     assert not nginx.has_blob(BLOB.digest)
 
 
 def test_a_body_that_is_too_long_is_refused_at_the_first_byte_too_many(
     store: Store, nginx: Repository
 ) -> None:
-    before = files_below(store.root)
+    before = files_of(store)
     with nginx.receive_blob(BLOB) as incoming:
         incoming.write(CONTENT)
         with pytest.raises(SizeMismatch, match=f"at least {BLOB.size + 1}"):
             incoming.write(b"!")
-    assert files_below(store.root) == before
+    assert files_of(store) == before
 
 
 def test_a_piece_that_would_be_too_long_is_not_written_at_all(store: Store, nginx: Repository) -> None:
@@ -153,10 +159,10 @@ def test_after_a_refusal_the_blob_cannot_be_used_any_more(nginx: Repository) -> 
 
 
 def test_leaving_before_the_first_byte_leaves_no_trace(store: Store, nginx: Repository) -> None:
-    before = files_below(store.root)
+    before = files_of(store)
     with nginx.receive_blob(BLOB):
         pass
-    assert files_below(store.root) == before
+    assert files_of(store) == before
 
 
 def test_a_descriptor_with_another_size_than_the_blob_of_its_digest_is_refused(nginx: Repository) -> None:
