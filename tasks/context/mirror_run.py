@@ -45,6 +45,9 @@ R = TypeVar("R")
 
 log = logging.getLogger("mirrorflow.run")
 _MOST_BYTES: Final = 32 * 1024 * 1024  # of manifests that are remembered
+_FOR_STORAGE: Final = 16
+"""Threads more where the store is in a bucket: so many wait for it. What the upstream is asked at a time is
+bounded by its client."""
 
 
 @dataclass
@@ -159,7 +162,8 @@ class MirrorRun:
     def in_parallel(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """`work` of every item, in order, on threads of their own; `work` may use `each`, and must not raise.
 
-        Their number is the entry's `reqConcurrent`: a step waits for the upstream and for the disk.
+        Their number is the entry's `reqConcurrent`: a step waits for the upstream and for the disk. More for
+        a bucket, which answers later.
         """
         if len(items) < 2:
             return [work(item) for item in items]
@@ -212,7 +216,8 @@ def open_run(
         remark=remark,
         bandwidth=_bandwidth(profile, entry),
     )
-    transfers, images = Transfers(entry.req_concurrent), Transfers(entry.req_concurrent)
+    width = entry.req_concurrent + (0 if store.is_local else _FOR_STORAGE)
+    transfers, images = Transfers(width), Transfers(width)
     try:
         recent = RecentManifests()
         lists = ReferrerLists(upstream, recent, remember=not lasting)

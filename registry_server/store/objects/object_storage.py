@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,7 +41,9 @@ _REMEMBERED: Final = 32 << 20  # bytes of objects that were parsed
 _ENTRY: Final = 800  # bytes that an object takes in memory beside its content
 _PIECE: Final = 1 << 20
 _PART: Final = 8 << 20
-_PARTS_AT_ONCE: Final = 4
+_PARTS_AT_ONCE: Final = 3
+_SMALL: Final = 1 << 20  # of others, so many are uploaded at a time, with their parts in memory:
+_LARGE_AT_ONCE: Final = 8
 _MOST_PARTS: Final = 9_000  # S3 takes 10,000
 _LARGEST_RENEWED: Final = 16 << 20
 _AT_A_TIME: Final = 1_000  # keys that one request removes
@@ -55,6 +58,7 @@ class ObjectStorage:
         """Connects when it is first used. Raises `StoreError` for options that nothing can be made of."""
         self._bucket = Bucket(driver)
         self._lock = threading.Lock()
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         self._small = SmallObjects(self._bucket, self.get, self.put)
         self._values = LRUCache[str, tuple[str, Any, int]](_REMEMBERED, lambda held: held[2])
 
@@ -252,6 +256,11 @@ class ObjectStorage:
         Amazon gives such an object the time at which its upload began.
         """
         size = os.fstat(fd).st_size
+        with nullcontext() if size <= _SMALL else self._large:
+            self._upload(key, fd, size)
+        os.unlink(path)  # noqa: PTH108 - texts, as in all of the store
+
+    def _upload(self, key: str, fd: int, size: int) -> None:
         if size <= _PART:
             self.put(key, b"".join(self._parts(key, fd, size, _PART)))
         else:
@@ -266,7 +275,6 @@ class ObjectStorage:
                     max_concurrency=_PARTS_AT_ONCE,
                 ),
             )
-        os.unlink(path)  # noqa: PTH108 - texts, as in all of the store
 
     def _parts(self, key: str, fd: int, size: int, part: int) -> Iterator[bytes]:
         """An error while these are read aborts the upload: nothing of it appears."""
