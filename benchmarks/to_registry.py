@@ -1,6 +1,7 @@
 """A registry brought into another one, from nothing and once more with nothing new: ours, skopeo, regsync.
 
-Each contender has a docker-registry of its own, which writes down what it is asked.
+Each contender has a docker-registry of its own, which writes down what it is asked. regsync takes part twice:
+as it is, with one image at a time, and with eight.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.upstreams.bundled import Bundled
 
 UPSTREAM = "our own server"
+_PARALLEL: Final = 8
 _LINE: Final = re.compile(r'"([A-Z]+) /v2/(\S*) HTTP/[\d.]+" (\d{3}) ')
 _PEERS: Final = ("skopeo sync", "regsync")
 
@@ -48,7 +50,7 @@ class Size:
     within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(Mirror(300, 20, 1_000_000), rounds=2, within=240)
+FULL = Size(Mirror(300, 20, 1_000_000), rounds=2, within=420)
 SMALL = Size(Mirror(6, 2, 20_000), rounds=1)
 
 
@@ -108,7 +110,8 @@ def _most(turn: Round) -> float:
 
 def measure(place: Place, size: Size) -> Result:
     programs = {"skopeo sync": place.program("skopeo")}
-    programs |= place.optional("regsync")
+    for program in place.optional("regsync").values():
+        programs |= {"regsync": program, f"regsync, {_PARALLEL} at a time": program}
     registry, folder = place.program("docker-registry"), place.fresh("to_registry")
     store = Store.open(folder / "upstream", durability="none")
     size.mirror.fill(store)
@@ -118,8 +121,7 @@ def measure(place: Place, size: Size) -> Result:
         def turn(name: str) -> Round:
             folder, log = place.fresh("turn"), place.root / "access.log"
             with docker_registry(registry, folder, folder / "root", access_log=log) as target:
-                contender = {"ours": _ours, "regsync": _regsync}.get(name, _skopeo)
-                work = contender(programs.get(name, ""), folder, upstream, target, wanted)
+                work = _contender(name)(programs.get(name, ""), folder, upstream, target, wanted)
                 found = _turn(work, log)
             shutil.rmtree(folder)
             return found
@@ -129,6 +131,12 @@ def measure(place: Place, size: Size) -> Result:
     shutil.rmtree(folder)
     tags = sum(map(len, wanted.values()))
     return Result(size, tags, {name: tuple(found) for name, found in turns.items()})
+
+
+def _contender(name: str) -> Callable[..., Callable[[], Usage]]:
+    if name.startswith("regsync"):
+        return partial(_regsync, parallel=1 if name == "regsync" else _PARALLEL)
+    return _ours if name == "ours" else _skopeo
 
 
 def _turn(work: Callable[[], Usage], log: Path) -> Round:
@@ -182,13 +190,19 @@ def _skopeo(
 
 
 def _regsync(
-    program: str, folder: Path, upstream: Bundled, target: Server, wanted: Repositories
+    program: str,
+    folder: Path,
+    upstream: Bundled,
+    target: Server,
+    wanted: Repositories,
+    *,
+    parallel: int,
 ) -> Callable[[], Usage]:
     hosts = (_host(upstream), target.host)
     document = {
         "version": 1,
         "creds": [{"registry": host, "tls": "disabled"} for host in hosts],
-        "defaults": {"parallel": 8},
+        "defaults": {"parallel": parallel},
         "sync": [
             {"source": f"{hosts[0]}/{name}", "target": f"{hosts[1]}/{name}", "type": "repository"}
             for name in wanted

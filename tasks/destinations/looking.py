@@ -1,26 +1,32 @@
-"""What the tags in other registries name now, and what that means for an image: one HEAD a tag."""
+"""What the tags in other registries name now, and what that means for an image.
+
+One HEAD a tag. Where this mirror has written none of many tags of a repository, one list of its tags tells
+which of them need no HEAD, because they are not there.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
+from registry_server.oci.reference import Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from registry_server.oci.reference import ImageName
+    from registry_server.oci.reference import ImageName, RepositoryName
     from registry_server.store.store import Store
     from tasks.destinations.registry import RegistryDestination
     from tasks.destinations.targets import Targets
 
-    Each = Callable[
-        [Callable[["Question"], "Digest | None"], Sequence["Question"]],
-        list[tuple["Question", "Digest | MirrorflowError | None"]],
-    ]
     Question = tuple[RegistryDestination, ImageName]
+
+T = TypeVar("T")
+R = TypeVar("R")
+_MANY: Final = 5  # tags of a repository for which its list is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,14 @@ class ThereNow:
 IN_PLACE: Final = ThereNow()
 
 
+class Each(Protocol):
+    """`work` of all items, side by side; an item's error is its result. In order."""
+
+    def __call__(
+        self, work: Callable[[T], R], items: Iterable[T], /
+    ) -> list[tuple[T, R | MirrorflowError]]: ...
+
+
 @dataclass(slots=True)
 class Look:
     """The answers of one search. Registries whose word is trusted are not asked for what we wrote there."""
@@ -49,16 +63,18 @@ class Look:
     @classmethod
     def at(cls, targets: Targets, names: Iterable[ImageName], each: Each) -> Look:
         """Ask for all these names; `each` does the asking, side by side."""
+        ours = {
+            (registry, name): ours_in(registry, name) for name in names for registry in targets.registries
+        }
         questions = [
-            (registry, name)
-            for name in names
-            for registry in targets.registries
-            if not (registry.settings.trust_destination and ours_in(registry, name))
+            question
+            for question, digest in ours.items()
+            if not (question[0].settings.trust_destination and digest)
         ]
-        found = each(
-            lambda question: question[0].names(question[1].repository, question[1].reference), questions
-        )
-        return cls(targets, {(registry.name, name): answer for (registry, name), answer in found})
+        absent = _absent([question for question in questions if ours[question] is None], each)
+        found = each(_ask, [question for question in questions if question not in absent])
+        answers = {**dict.fromkeys(absent), **dict(found)}
+        return cls(targets, {(registry.name, name): answer for (registry, name), answer in answers.items()})
 
     def judge(self, name: ImageName, upstream: Digest) -> ThereNow:
         """`upstream` is what the image is there."""
@@ -85,6 +101,28 @@ class Look:
         """What the first destination has, of which the others are copies."""
         primary = self.targets.primary
         return ours if registry is primary else _remembered(primary.state, name)
+
+
+def _ask(question: Question) -> Digest | None:
+    registry, name = question
+    return registry.names(name.repository, name.reference)
+
+
+def _absent(questions: Iterable[Question], each: Each) -> set[Question]:
+    """Those of the tags that are not there, by the lists of the repositories of which many are asked for."""
+    groups: defaultdict[tuple[RegistryDestination, RepositoryName], list[Question]] = defaultdict(list)
+    for question in questions:
+        if isinstance(question[1].reference, Tag):
+            groups[question[0], question[1].repository].append(question)
+    many = [place for place, asked in groups.items() if len(asked) >= _MANY]
+    listed = each(lambda place: place[0].tags(place[1]), many)
+    return {
+        question
+        for place, tags in listed
+        if isinstance(tags, frozenset)
+        for question in groups[place]
+        if question[1].reference not in tags
+    }
 
 
 def ours_in(registry: RegistryDestination, name: ImageName) -> Digest | None:

@@ -11,6 +11,8 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from tasks.destinations.interface import ContentLost, DestinationFailed, TagKept, destination_error
 from tasks.run.transfers import KeyedLocks
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound
+from tasks.upstream.push.registry import NO_REPOSITORY
+from tasks.upstream.push.upload import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,8 @@ class RegistryDestination:
         self._entry = entry
         self._creator = creator
         self._busy = KeyedLocks()
+        self._mounts = False  # whether it has mounted a blob
+        self._doubted: set[Digest] = set()  # what it said to have, and had not
 
     def remote(self, local: RepositoryName) -> RepositoryName:
         """What the repository is called there."""
@@ -68,25 +72,44 @@ class RegistryDestination:
         with self._busy.holding(f"{local}@{blob.digest}"):  # two of its images may need it at once
             if repository.is_confirmed(blob.digest):
                 return
-            remote = self.remote(local)
-            place = self.state.place_of(blob.digest)
-            place = "" if place == remote else place
+            remote, place = self.remote(local), self.state.place_of(blob.digest)
             content = repository.pool_content(blob.digest, at_most=MAX_MANIFEST_BYTES)
             content = blob.data if content is None else content
             source = _Source(feed if content is None else _from_memory(content))
-            if place or not self._asked(lambda: self.registry.has_blob(remote, blob.digest)):
-                self._upload(local, blob, source, place)
+            mount_from = self._mount_from(remote, blob, place)
+            mounted = False
+            if mount_from or not self._asked(lambda: self.registry.has_blob(remote, blob.digest)):
+                mounted = not self._upload(local, blob, source, mount_from)
             repository.confirm(blob.digest)
-            self.state.note_place(blob.digest, remote)
+            if not (mounted and place):
+                self.state.note_place(blob.digest, remote)
 
-    def _upload(self, local: RepositoryName, blob: Descriptor, source: _Source, place: str) -> None:
+    def _mount_from(self, remote: str, blob: Descriptor, place: str) -> str:
+        """A repository to mount the blob from; "" where a HEAD asks for it first.
+
+        To mount it from the repository that it goes to asks whether it is there, and if not opens the upload:
+        a request less than a HEAD. A registry that does not mount has to be sent what it has. So a large blob
+        is brought like this only where the registry has mounted one before.
+        """
+        if blob.digest in self._doubted:
+            return ""
+        if place and place != remote:
+            return place
+        return remote if self._mounts or blob.size <= SMALL else ""
+
+    def _upload(self, local: RepositoryName, blob: Descriptor, source: _Source, mount_from: str) -> bool:
+        """False where it was mounted."""
         remote = self.remote(local)
         try:
-            self._in_repository(local, lambda: self.registry.upload(remote, blob, source, mount_from=place))
+            sent = self._in_repository(
+                local, lambda: self.registry.upload(remote, blob, source, mount_from=mount_from)
+            )
         except UpstreamError as error:
             if error is source.error:
                 raise
             raise destination_error(self.name, error) from error
+        self._mounts = self._mounts or not sent
+        return sent
 
     def read(self, local: RepositoryName, blob: Descriptor, sink: BlobSink) -> None:
         self._asked(lambda: self.registry.blob(self.remote(local), blob, sink))
@@ -140,10 +163,20 @@ class RegistryDestination:
             below.update(child.digest for child in children)
             queue += filter(None, (_body_of(repository, child) for child in children))
         repository.forget(below)
+        self._doubted |= below
         return ContentLost(self.name, str(error))
+
+    def manifest(self, local: RepositoryName, digest: Digest) -> Manifest:
+        """One that is there, by the registry itself. May raise a `ContentError`."""
+        fetched = self._asked(lambda: self.registry.manifest(self.remote(local), digest))
+        return parse_manifest(fetched.body, fetched.media_type)
 
     def names(self, local: RepositoryName, reference: Tag | Digest) -> Digest | None:
         return self._asked(lambda: self.registry.names(self.remote(local), reference))
+
+    def tags(self, local: RepositoryName) -> frozenset[str] | None:
+        """All tags there, where one request tells them all; None where it does not."""
+        return self.registry.listed_at_once(self.remote(local))
 
     def delete_tag(self, local: RepositoryName, tag: Tag) -> bool:
         """Take a tag away that this mirror has set; False where the registry does not delete tags.
@@ -152,18 +185,29 @@ class RegistryDestination:
         """
         repository = self.state.repository(local)
         record = repository.tag(tag)
-        ours = record is not None and self.names(local, tag) == record.digest
-        if ours and not self._asked(lambda: self.registry.delete_tag(self.remote(local), tag)):
-            return False
+        if record is not None and self.names(local, tag) == record.digest:
+            return self.take_away(local, tag)
         repository.delete_tag(tag)
         return True
+
+    def take_away(self, local: RepositoryName, tag: Tag) -> bool:
+        """The same, whatever the tag names."""
+        if not self._asked(lambda: self.registry.delete_tag(self.remote(local), tag)):
+            return False
+        self.state.repository(local).delete_tag(tag)
+        return True
+
+    def give_back(self, local: RepositoryName, tag: Tag, manifest: Manifest) -> None:
+        """Let a tag name what somebody else had set: nothing is remembered of it."""
+        self._put(local, tag, manifest)
+        self.state.repository(local).delete_tag(tag)
 
     def _in_repository(self, local: RepositoryName, work: Callable[[], T]) -> T:
         """`work`, and once more where the repository had to be made first (createRepositories)."""
         try:
             return work()
         except UpstreamNotFound as error:
-            if self._creator is None or error.code not in ("NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"):
+            if self._creator is None or error.code not in NO_REPOSITORY:
                 raise
             self._creator.create(self.settings.url.repository(self.remote(local)))
         return work()

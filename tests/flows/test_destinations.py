@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.flows.test_cli import mirrorflow
-from tests.support.push_target import HARBOR_QUOTA, PushTarget, push_target
+from tests.support.push_target import PushTarget, push_target
+from tests.support.registry_answers import HARBOR_QUOTA
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.destinations.syncing import LAYER, assert_whole
 

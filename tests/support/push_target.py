@@ -16,42 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from registry_server.oci.digest import Digest
+from tests.support.registry_answers import error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Answer = tuple[int, dict[str, Any] | None, dict[str, str]]
+    from tests.support.registry_answers import Answer
 
 _PIECE = 64 * 1024
-
-
-def error(status: int, code: str, message: str) -> Answer:
-    """As distribution-spec has it."""
-    return status, {"errors": [{"code": code, "message": message}]}, {}
-
-
-def ecr_immutable(repository: str, tag: str) -> Answer:
-    """What Amazon ECR answers for a tag that may not move."""
-    text = (
-        f"The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten "
-        "because the repository is immutable."
-    )
-    return error(400, "TAG_INVALID", text)
-
-
-def harbor_immutable(repository: str, tag: str) -> Answer:
-    """What Harbor answers for a tag that may not move."""
-    return error(
-        412, "PRECONDITION", f"Failed to process request due to '{repository}:{tag}' configured as immutable."
-    )
-
-
-HARBOR_QUOTA = error(
-    403,
-    "DENIED",
-    "adding 3.0 MiB of storage resource, which when updated to current usage of 9.0 MiB will exceed the "
-    "configured upper limit of 10.0 MiB.",
-)
 
 
 @dataclass
@@ -65,22 +37,28 @@ class PushTarget:
     """`cuts`: after how many bytes of a blob's request the connection is reset, one request each.
 
     `forgets`: an upload that was cut is unknown afterwards. `immutable`: what a tag that moves is answered.
-    `quota`: what every blob is answered. `lists_referrers`: it has the referrers API. `tokens`: it wants
+    `quota`: what every blob is answered. `lists_referrers`, `lists_tags`: it has these APIs. `tokens`: it wants
     bearer tokens, which only `login` gets; `expire` makes all useless. `known`: only these are there.
     `lose_answers`: so many blobs are stored without an answer. `deletes`: whether tags can be deleted.
+    `page`: how many tags a list has. `claims`: blobs that it says to have mounted, and has not.
+    `refuses_mounts`: it opens no upload where a mount is asked for that it does not make.
     """
 
     cuts: list[int] = field(default_factory=list)
     forgets: bool = False
     mounts: bool = True
+    refuses_mounts: bool = False
     immutable: Callable[[str, str], Answer] | None = None
     quota: Answer | None = None
     lists_referrers: bool = True
+    lists_tags: bool = True
     tokens: bool = False
     login: str = ""
     known: set[str] | None = None
     lose_answers: int = 0
     deletes: bool = True
+    page: int = 1000
+    claims: set[str] = field(default_factory=set)
     blobs: defaultdict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     manifests: defaultdict[str, dict[str, tuple[str, bytes]]] = field(
         default_factory=lambda: defaultdict(dict)
@@ -113,8 +91,11 @@ class PushTarget:
         return Digest.of(found[1]) if found else ""
 
 
+_KINDS = ("uploads", "manifests", "blobs", "tags", "token")
+
+
 def _kind(path: str) -> str:
-    return next((each for each in ("uploads", "manifests", "blobs", "token") if f"/{each}" in path), "ping")
+    return next((each for each in _KINDS if f"/{each}" in path), "ping")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -143,10 +124,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self._challenge(path)
         if path == "/v2/":
             return 200, {}, {}
-        head, kind, rest = path.rpartition("/blobs/uploads/")
-        if kind:
-            return self._uploads(head.removeprefix("/v2/"), rest)
-        for kind, handle in (("/blobs/", self._blob), ("/manifests/", self._manifest)):
+        routes = {
+            "/tags/list": self._tags,
+            "/blobs/uploads/": self._uploads,
+            "/blobs/": self._blob,
+            "/manifests/": self._manifest,
+        }
+        for kind, handle in routes.items():
             head, found, rest = path.rpartition(kind)
             if found:
                 return handle(head.removeprefix("/v2/"), rest)
@@ -189,9 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self, repository: str) -> Answer:
         digest, source = self.query.get("mount", [""])[0], self.query.get("from", [""])[0]
-        if self.target.mounts and digest in self.target.blobs[source]:
-            self.target.blobs[repository][digest] = self.target.blobs[source][digest]
+        mounted = self.target.blobs[source].get(digest) if self.target.mounts else None
+        if mounted is not None and digest not in self.target.claims:
+            self.target.blobs[repository][digest] = mounted
+        if mounted is not None:
             return 201, None, {"Location": f"/v2/{repository}/blobs/{digest}"}
+        if digest and self.target.refuses_mounts:
+            return error(403, "DENIED", "requested access to the resource is denied")
         session = f"s{len(self.target.seen)}-{id(self)}"
         self.target.uploads[session] = upload = _Upload(repository)
         return 202, None, self._place(repository, session, upload)
@@ -246,6 +234,15 @@ class _Handler(BaseHTTPRequestHandler):
             return error(404, "BLOB_UNKNOWN", "no such blob")
         self._content(found, "application/octet-stream", digest)
         return None
+
+    def _tags(self, repository: str, _: str) -> Answer:
+        if not self.target.lists_tags:
+            return error(404, "UNSUPPORTED", "no such route")
+        tags = [name for name in self.target.manifests[repository] if ":" not in name]
+        if not tags:
+            return error(404, "NAME_UNKNOWN", "repository name not known to registry")
+        link = {"Link": f'</v2/{repository}/tags/list?last={tags[0]}>; rel="next"'}
+        return 200, {"tags": tags[: self.target.page]}, link if len(tags) > self.target.page else {}
 
     def _manifest(self, repository: str, reference: str) -> Answer | None:
         held = self.target.manifests[repository]

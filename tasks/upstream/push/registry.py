@@ -12,8 +12,10 @@ from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
+from tasks.upstream import bodies
 from tasks.upstream.endpoints import Call
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamProtocolError
+from tasks.upstream.lists.paging import is_perhaps_cut, names
 from tasks.upstream.push.session import Sessions
 from tasks.upstream.push.upload import BlobUpload
 from tasks.upstream.registry import UpstreamRegistry
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tasks.upstream.options import RegistryOptions
     from tasks.upstream.push.upload import Feed
 
+NO_REPOSITORY: Final = frozenset({"NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"})
+"""The codes of answers about a repository that is not there."""
 _SCHEMA: Final = 2
 _MOST_KEPT: Final = 1000  # uploads that broke off and may go on
 
@@ -59,9 +63,10 @@ class PushRegistry(UpstreamRegistry):
         except UpstreamNotFound:
             return False
 
-    def upload(self, repository: str, blob: Descriptor, feed: Feed, *, mount_from: str = "") -> None:
-        """Bring a blob into a repository: mounted from another repository if possible, else sent.
+    def upload(self, repository: str, blob: Descriptor, feed: Feed, *, mount_from: str = "") -> bool:
+        """Bring a blob into a repository: mounted if possible, else sent. False where it was mounted.
 
+        `mount_from` may be `repository` itself: one request asks whether it is there, and if not begins.
         `feed` writes the blob into a sink, from `sink.offset` on. What it wrote is hashed. A connection that
         breaks is gone on with from where the registry is, as long as bytes arrive; an upload that broke off
         for good is gone on with by the next call. Raises `ContentError` for bytes that are not the blob's,
@@ -72,7 +77,7 @@ class PushRegistry(UpstreamRegistry):
             upload = self._broken.pop(key, None)
         upload = upload or self._new_upload(RepositoryName(repository), blob)
         try:
-            upload.run(feed, mount_from)
+            return upload.run(feed, mount_from)
         except BaseException:
             if upload.session is not None:
                 self._keep(key, upload)
@@ -171,6 +176,26 @@ class PushRegistry(UpstreamRegistry):
                 return Digest(answer.headers.get("Docker-Content-Digest", ""))
             except InvalidName:
                 return None
+
+    def listed_at_once(self, repository: str) -> frozenset[str] | None:
+        """All tags of a repository; None where the first page of the list may not have them all.
+
+        A repository that is not there has none. Any other error is None too: who asks for a tag meets it.
+        """
+        call = Call("GET tags", "tags/list", RepositoryName(repository))
+        try:
+            return self._endpoints.run(partial(self._page, call))
+        except UpstreamNotFound as error:
+            return frozenset() if error.code in NO_REPOSITORY else None
+        except UpstreamError:
+            return None
+
+    def _page(self, call: Call, endpoint: Endpoint) -> frozenset[str] | None:
+        with self._exchanger.open(endpoint, call) as answer:
+            document = bodies.read_object(answer, bodies.MAX_LIST, "the list of tags")
+            found = names(document.get("tags"), "`tags`", answer.where)
+            cut = "Link" in answer.headers or is_perhaps_cut(found, len(found), always=False)
+        return None if cut else frozenset(found)
 
     def delete_tag(self, repository: str, tag: str) -> bool:
         """Take a tag away (end-9); False where the registry does not delete tags. Gone already is deleted."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _OCTETS: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,18})")  # end-5; "bytes=" is of registries that read RFC 9110
+_NO_MOUNT: Final = frozenset({400, 401, 403, 404, 405, 422, 501})
 _UNKNOWN: Final = frozenset({404, 400, 410})
 """What a registry answers that has forgotten a session (docker-registry 2.8: where a part of it was cut)."""
 
@@ -59,17 +60,28 @@ class Sessions:
         return self.endpoints.current
 
     def begin(self, mount_from: str = "") -> Session | None:
-        """Open one; None where the blob is there now, mounted from another repository (end-11)."""
-        tail = "blobs/uploads/"
+        """Open one; None where the blob is there now, mounted from `mount_from` (end-11).
+
+        A registry that does not mount opens one all the same. Some refuse the request instead, e.g. where
+        the other repository may not be read: then it is made without the mount.
+        """
+        call = Call("POST upload", "blobs/uploads/", content=b"")
         if mount_from:
             source = self.endpoint.url.repository(mount_from)
-            tail = f"{tail}?mount={self.blob.digest}&from={source}"
-        call = Call("POST upload", tail, content=b"", mount_from=mount_from)
-        return self.endpoints.run(lambda _: self._begun(call))
+            tail = f"{call.tail}?mount={self.blob.digest}&from={source}"
+            try:
+                return self._begun(replace(call, tail=tail, mount_from=mount_from))
+            except UpstreamError as error:
+                if error.status not in _NO_MOUNT:
+                    raise
+        return self._begun(call)
 
     def _begun(self, call: Call) -> Session | None:
-        with self._open(call) as answer:
-            return None if answer.status == 201 else self._session(answer)
+        def ask(_: Endpoint) -> Session | None:
+            with self._open(call) as answer:
+                return None if answer.status == 201 else self._session(answer)
+
+        return self.endpoints.run(ask)
 
     def find(self, session: Session) -> Session | None:
         """How far it got (end-13); None where the registry does not know it any more."""

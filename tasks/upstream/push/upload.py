@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Feed = Callable[[BlobSink], object]
 
 SMALL: Final = 1024 * 1024  # bytes: what is sent from memory, without a thread
+_PIECE: Final = 256 * 1024  # bytes that are handed to that thread at a time
 _PAUSES: Final = (0.2, 1.0)  # seconds before the second and the third try without progress
 _LIMITED_PAUSES: Final = (1.0, 3.0)
 _MOST_TRIES: Final = 50  # however far each of them gets
@@ -55,9 +56,10 @@ class BlobUpload:
     def __post_init__(self) -> None:
         self.hash = ResumableHash(self.blob)
 
-    def run(self, feed: Feed, mount_from: str = "") -> None:
+    def run(self, feed: Feed, mount_from: str = "") -> bool:
         """Send all of it. `feed` writes the blob into the sink that it is given, from `sink.offset` on.
 
+        False where the registry had the blob, and mounted it.
         Raises an `UpstreamError` of the registry, `ContentError` for other bytes than promised, `Stopped`,
         and what `feed` raises. The session stays for the next call where that may help.
         """
@@ -74,16 +76,16 @@ class BlobUpload:
                 raise error
             self.waits.sleep(pause)
             if self._is_stored(error):
-                return None
+                return True
             failed = 0 if self.session and self.session.position > before else failed + 1
         raise error
 
-    def _attempt(self, feed: Feed, mount_from: str) -> None:
+    def _attempt(self, feed: Feed, mount_from: str) -> bool:
         if self.session is None:
             self.hash.restart()
             self.session = self.sessions.begin(mount_from)
             if self.session is None:
-                return
+                return False
         whole = self.hash.position == self.blob.size == self.session.position
         if not whole:
             self.hash.go_back(self.session.position)
@@ -101,6 +103,7 @@ class BlobUpload:
                 self._give_up()
             raise
         self.session = None
+        return True
 
     def _is_stored(self, error: UpstreamError) -> bool:
         """After a cut: whether the blob is there after all. If not, the session is where the registry is."""
@@ -184,17 +187,17 @@ class _Sending:
         self._upload = upload
         assert upload.session is not None, "a part belongs to a session"
         self._send = partial(upload.sessions.send, upload.session, part)
-        self._memory = bytearray() if part.length <= SMALL else None
-        self._body = SendingBody(self._send, upload.waits.check) if self._memory is None else None
+        self._held = bytearray()
+        self._body = SendingBody(self._send, upload.waits.check) if part.length > SMALL else None
 
     def write(self, data: memoryview) -> int:
         """How many bytes were taken."""
         taken = data[: self.left]
-        if self._body is not None:
-            self._body.write(bytes(taken))
-        elif self._memory is not None:
-            self._memory += taken
+        self._held += taken
         self.left -= len(taken)
+        if self._body is not None and (len(self._held) >= _PIECE or not self.left):
+            piece, self._held = bytes(self._held), bytearray()
+            self._body.write(piece)
         self._upload.count(len(taken))
         return len(taken)
 
@@ -202,7 +205,7 @@ class _Sending:
         if self._body is not None:
             return self._body.finish()
         try:
-            return self._send(bytes(self._memory or b""))
+            return self._send(bytes(self._held))
         except UpstreamError as error:
             raise SendingFailed(error) from error
 

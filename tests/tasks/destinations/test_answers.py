@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.push_target import (
-    HARBOR_QUOTA,
-    PushTarget,
-    ecr_immutable,
-    harbor_immutable,
-    push_target,
-)
+from tests.support.push_target import PushTarget, push_target
+from tests.support.registry_answers import HARBOR_QUOTA, ecr_immutable, harbor_immutable
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.destinations.syncing import LAYER, assert_whole, sync_to
 from tests.tasks.runs import asked, store_of, visible

@@ -21,8 +21,9 @@ from tests.clients.conftest import optional_program
 from tests.conftest import require_program
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.docker_registry import running_docker_registry
-from tests.support.push_target import HARBOR_QUOTA, push_target
+from tests.support.push_target import push_target
 from tests.support.registries import running_registry
+from tests.support.registry_answers import HARBOR_QUOTA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,11 +172,27 @@ def test_a_real_registry_gets_no_byte_twice_that_it_has(tmp_path: Path, kind: An
         assert proxy.sent < len(BIG) + MIB + 64 * 1024  # a chunk, or what was in buffers; and the heads
 
 
-def test_where_mounting_is_refused_the_blob_is_sent() -> None:
+def test_a_mount_from_the_same_repository_asks_whether_the_blob_is_there(url: str) -> None:
     blob, source = blob_of(BIG), Source(BIG)
-    with push_target(mounts=False) as target, pushing(target.url) as registry:
-        registry.upload("c/d", blob, source, mount_from="a/b")
-        assert target.counts() == {"POST uploads": 1, "PUT uploads": 1}
+    with pushing(url) as registry:
+        assert registry.upload("a/b", blob, Source(BIG), mount_from="a/b")
+        assert not registry.upload("a/b", blob, source, mount_from="a/b")
+        assert registry.has_blob("a/b", blob.digest)
+    assert source.read == 0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "posts"),
+    [
+        pytest.param({"mounts": False}, 1, id="it opens an upload instead"),
+        pytest.param({"mounts": False, "refuses_mounts": True}, 2, id="it refuses the request"),
+    ],
+)
+def test_where_mounting_is_refused_the_blob_is_sent(refusal: dict[str, Any], posts: int) -> None:
+    blob, source = blob_of(BIG), Source(BIG)
+    with push_target(**refusal) as target, pushing(target.url) as registry:
+        assert registry.upload("c/d", blob, source, mount_from="a/b")
+        assert target.counts() == {"POST uploads": posts, "PUT uploads": 1}
     assert target.blobs["c/d"][blob.digest] == BIG
 
 
