@@ -35,6 +35,8 @@ def server_options(profile: Profile) -> ServerOptions:
         tls=None if tls is None else Tls(tls.cert, tls.key, tls.cacert),
         trusted_proxies=http.trusted_proxies,
         access_log=profile.log.access,
+        audit_log=profile.log.audit,
+        audit_pulls=profile.log.audit_pulls,
         access=access,
         header_timeout=http.header_timeout,
         writable=access is not None and access.policy.allows_writing,

@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         help="for a request's head (default: %(default)s)",
     )
     add("--access-log", type=Path, metavar="FILE", help="append a line of JSON per request; - is stdout")
+    add("--audit-log", type=Path, metavar="FILE", help="append a line of JSON per change; - is stdout")
+    add("--audit-pulls", action="store_true", help="with --audit-log: and per pull")
     add("--writable", action="store_true", help="let clients push and delete; without it they only read")
     add(
         "--limit", action="append", default=[], metavar="NAME=NUMBER",
@@ -143,6 +145,8 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         tls=tls,
         trusted_proxies=tuple(given.trusted_proxy),
         access_log=given.access_log,
+        audit_log=given.audit_log,
+        audit_pulls=given.audit_pulls,
         header_timeout=given.header_timeout,
         writable=given.writable,
         limits=limits,

@@ -45,6 +45,18 @@ def verify_image(run: MirrorRun, image: Image) -> Admission:
     """
     if image.held:
         return Admission(IN_PLACE)
+    try:
+        admission = _admitted(run, image)
+    except (NotAdmitted, NotSigned) as error:
+        if not run.rehearsal:
+            run.audit.refused(image, error.admission, str(error))
+        raise
+    if admission.verdict != NO_POLICY and not run.rehearsal:
+        run.audit.admitted(image, admission)
+    return admission
+
+
+def _admitted(run: MirrorRun, image: Image) -> Admission:
     tag = image.upstream_reference if isinstance(image.upstream_reference, Tag) else None
     if tag is not None and is_companion_tag(tag) and (run.verification or has_min_age(run.entry)):
         repository = run.store.repository(image.local)

@@ -118,7 +118,6 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
     },
     "log": {
         "output": _unused("logs go to standard error"),
-        "audit": _not_yet("an audit log"),
     },
     "extensions": {
         "search": _unused(),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from registry_server.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -67,6 +67,21 @@ class RequestRecord:
     def kind(self) -> str:
         """base, catalog, tags, manifest, blob, ...; "other" if it names no endpoint."""
         return getattr(self.scope.get(ROUTE), "kind", "other")
+
+    @property
+    def route(self) -> object:
+        """What it turned out to be about; None where that is not known."""
+        return self.scope.get(ROUTE)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """The headers of the request, by their names in lower case."""
+        return _texts(self.scope["headers"])
+
+    @property
+    def answered(self) -> dict[str, str]:
+        """Those of the response."""
+        return _texts(self._headers)
 
     @property
     def missed(self) -> bool:
@@ -180,6 +195,10 @@ def _target(scope: Scope) -> str:
 def _without_secret(parameter: bytes) -> bytes:
     name, equals, _ = parameter.partition(b"=")
     return parameter if not equals or name in _SHOWN else name + b"=-"
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _text(value: bytes | None) -> str | None:

@@ -17,8 +17,10 @@ from granian.constants import Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
+from registry_server.append_log import AppendLog
 from registry_server.http.access_log import AccessLog, to_all
 from registry_server.http.app import create_app
+from registry_server.http.audit_log import AuditLog
 from registry_server.http.forwarded import TrustedProxies
 from registry_server.http.listener import BACKLOG, check_tls, is_local, listen, most_connections, url_of
 from registry_server.http.metrics.multiprocess_folder import shared_folder
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from registry_server.http.access_log import OnRequest
     from registry_server.http.auth.guard import Guard
     from registry_server.http.pull_through.on_miss import OnMiss
     from registry_server.http.server_options import ServerOptions, Tls
@@ -128,9 +131,11 @@ def _app(options: ServerOptions) -> ASGIApp:
     # A worker that is replaced while the volume is unmounted must not begin a new store below it.
     store = _open(options, create=False)
     metrics = Metrics({"/": options.root, **options.subpaths}, store)
-    reports = [metrics.observe]
+    reports: list[OnRequest] = [metrics.observe]
     if options.access_log:
         reports.append(AccessLog.open(options.access_log))
+    if options.audit_log:
+        reports.append(AuditLog(AppendLog(options.audit_log), pulls=options.audit_pulls))
     guard = _guard(options, store)
     extension = options.extension.load(store, guard) if options.extension else None
     metrics.add(extension.collectors() if extension else ())
@@ -193,6 +198,8 @@ def _check_here(options: ServerOptions) -> None:
     _proxies(options)
     if options.access_log:
         AccessLog.open(options.access_log)
+    if options.audit_log:
+        AppendLog(options.audit_log)
     if options.tls:
         check_tls(options.tls)
 

@@ -38,6 +38,8 @@ class ServerOptions:
     workers: int = 1
     tls: Tls | None = None
     access_log: Path | None = None
+    audit_log: Path | None = None
+    audit_pulls: bool = False
     access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
@@ -68,6 +70,9 @@ class ServerOptions:
             given += ["--trusted-proxy", network]
         if self.access_log:
             given += ["--access-log", str(self.access_log)]
+        if self.audit_log:
+            given += ["--audit-log", str(self.audit_log)]
+            given += ["--audit-pulls"] if self.audit_pulls else []
         if access:
             given += ["--access", access]
         given += ["--header-timeout", f"{self.header_timeout:g}"]

@@ -20,6 +20,7 @@ from registry_server.oci.errors import MirrorflowError
 from tasks.context.referrer_lists import ReferrerLists
 from tasks.context.verification import Verification
 from tasks.destinations.targets import open_targets
+from tasks.run.audit import NO_AUDIT, Audit, audit_of
 from tasks.run.errors import Unexpected
 from tasks.run.transfers import KeyedLocks, Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
@@ -127,6 +128,7 @@ class MirrorRun:
     sync: Sync | None = None  # what else the profile brings into the store
     now: Callable[[], float] = time.time  # unix seconds
     rehearsal: bool = False  # it looks, and writes nothing
+    audit: Audit = NO_AUDIT
     shard: Shard | None = None  # the part of the entry's repositories that it is about; None: all
     locked: Mapping[str, LockedImage] = field(
         default_factory=dict
@@ -197,11 +199,13 @@ def open_run(
     `entry` has the limits of this run alone: those of a shard are its share (flows/processes.py).
     `lasting`: it is no pass with an end, and what refers to an image is asked for anew each time.
     `locked`: by their names here, the images to take, each with the digest that it has to have.
-    `only_store`: whatever `to` says, it is about the store alone. Raises `DestinationFailed`, `StoreError`.
+    `only_store`: whatever `to` says, it is about the store alone. Raises `DestinationFailed`, `StoreError`,
+    `AuditUnusable`.
     """
     stop = stop or threading.Event()
     entry = without_own_addresses(entry, profile.http)
     verification = Verification.of(profile, entry)
+    audit = audit_of(profile.log.audit, by="onDemand" if lasting else "sync", registry=entry.name)
     live = Live()
     remark = log.info if lasting else live.remark
     credentials = StandardCredentials(profile.sync.credentials_file)
@@ -234,6 +238,7 @@ def open_run(
             recent=recent,
             verification=verification,
             sync=profile.sync,
+            audit=audit,
             shard=shard,
             locked=locked or {},
         )

@@ -133,6 +133,8 @@ class BackgroundFetcher:
         def set_tag() -> None:
             wants_all = pending.candidate.entry.on_demand_platforms == "all"
             if not wants_all and publish_sparse(self._store, pending):
+                audit = self._run_for(pending.candidate, pending.image).audit
+                audit.published(pending.image, pending.descriptor.digest)
                 self._published(pending.candidate, pending.image)
 
         return set_tag

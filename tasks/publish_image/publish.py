@@ -90,6 +90,7 @@ def _show(run: MirrorRun, plan: ImagePlan, admission: Admission) -> None:
     if isinstance(reference, Tag):
         record, manifest = _record(run, plan, admission), read_held(run, local, plan.root)
         run.targets.put_tag(local, reference, record, manifest, kept=plan.image.kept)
+        run.audit.published(plan.image, plan.root.digest)
         settle(run, local, reference)
     else:
         run.store.sync()

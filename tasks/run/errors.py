@@ -16,6 +16,7 @@ MirrorflowError
 ├── CompanionNotCopied  an image fails because what accompanies it does; retryable if the cause is
 ├── NotWanted        `only` names an image that no content rule takes
 ├── TagNotRead       the upstream does not tell what a tag names
+├── AuditUnusable    the audit log cannot be opened, and nothing may happen without it
 └── Unexpected       a bug, named with the image that it hit, so that the neighbours go on
 """
 
@@ -170,6 +171,10 @@ class CompanionNotCopied(MirrorflowError):
 
 class NotWanted(MirrorflowError):
     """Asked for by name, but taken by no content rule."""
+
+
+class AuditUnusable(MirrorflowError):
+    """The profile wants an audit log where none can be written."""
 
 
 class TagNotRead(MirrorflowError):

@@ -20,10 +20,12 @@ from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.manifest import parse_manifest
+from registry_server.oci.reference import ImageName
 from registry_server.store.closure import manifests_below
 from registry_server.store.mirror_state.hidden_content import hide, last_sweep, note_sweep
 from registry_server.store.repository_reader import held_manifests
 from tasks.companions.formats import LARGEST, STORED_FORMATS, why_not_allowed
+from tasks.run.audit import audit_of
 from tasks.stored.images import DUE, StoredImages
 
 if TYPE_CHECKING:
@@ -141,7 +143,11 @@ class _Repository:
             said, admits = verdict.summary, verdict.admits
         except MirrorflowError as error:
             said, admits = f"refused: it cannot be judged: {error}", False
-        if not admits and policy.on_failure != "keep":
+        stays = admits or policy.on_failure == "keep"
+        audit = audit_of(self.images.profile.log.audit, by="policyChange", registry=image.entry.name)
+        name = ImageName(image.repository, image.tag)
+        audit.judged(name, image.upstream_digest, said, policy=image.policy, stays=stays)
+        if not stays:
             log.warning("%s: hidden: %s", image.name, said)
             self.swept.hidden[image.name] = said
             return False

@@ -203,6 +203,7 @@ def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
         found = decide(run.store, run.entry)
         doomed = [each for each in found.doomed if run.shard is None or each.name.repository in polled]
         removed = remove(run.store, doomed, run.now(), elsewhere=partial(_remove_elsewhere, run))
+        run.audit.removed(removed)
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
     except StoreError as error:

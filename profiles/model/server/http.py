@@ -166,6 +166,14 @@ class Log(ProfileModel):
         "`/dev/stdout` for standard output. Default: none.",
         examples=["/var/log/mirrorflow/access.log"],
     )
+    audit: ProfilePath | None = Field(
+        default=None,
+        description="File to which a line of JSON is appended for each push, deletion and refused attempt of "
+        "a client, each verdict of a policy, and each tag that the mirror sets or removes (docs/audit.md); "
+        "`/dev/stdout` for standard output. Default: none.",
+        examples=["/var/log/mirrorflow/audit.log"],
+    )
+    audit_pulls: bool = Field(default=False, description="true: the audit log has a line for each pull, too.")
 
 
 class Ui(ProfileModel):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.http import routes
 from registry_server.http.access_log import USER
+from registry_server.http.audit_log import RIGHTS
 from registry_server.http.auth.access_rules import NONE, READ, Actions
 from registry_server.http.auth.auth_errors import denied, unauthorised
 from registry_server.http.auth.authentication import Caller, RequestAuthenticator
@@ -105,7 +106,9 @@ class Guard:
         repository = repository_of(route)
         assert repository is not None
         needed = await self._required_actions(request, route, store)
-        if _suffice(self.rights(caller, repository), needed):
+        rights = self.rights(caller, repository)
+        request.scope[RIGHTS] = [rights & one or one for one in needed]
+        if _suffice(rights, needed):
             return True
         in_principle = self._policy.rights(caller.user, repository)
         if self.authenticator.can_sign_in and (not caller.user or _suffice(in_principle, needed)):

@@ -42,7 +42,7 @@ def test_the_examples_for_those_who_come_from_zot_load(kind: str, text: str) -> 
 def test_what_the_page_lists_as_unused_is_warned_about_by_name() -> None:
     text = next(text for kind, text in _BLOCKS if "scheduler" in text)
     found = " ".join(warnings(text))
-    for key in ("realm", "compat", "output", "audit", "scheduler", "metrics", "scrub"):
+    for key in ("realm", "compat", "output", "scheduler", "metrics", "scrub"):
         assert re.search(rf"\b{key}: ", found), key
 
 
