@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.patterns.globs import Glob
 from registry_server.http.auth.access_options import AccessOptions, Tokens
 from registry_server.http.auth.access_rules import READ, AccessRules, Grant, RepositoryRule, actions_of
+from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.http.push.push_limits import PushLimits
 from registry_server.http.server_options import ServerOptions, Tls
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from profiles.model.server.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
     from profiles.model.server.http import Http, HttpLimits
+    from profiles.model.server.oidc import OidcIssuer
     from profiles.model.sync import Sync
 
 _EVERYTHING = re.compile(Glob.parse("**").expression)
@@ -68,10 +70,25 @@ def _access(http: Http, sync: Sync) -> AccessOptions | None:
         return AccessOptions(policy, external_url=http.external_url)
     return AccessOptions(
         policy,
-        http.auth.htpasswd.path,
+        None if http.auth.htpasswd is None else http.auth.htpasswd.path,
         _tokens(http.auth),
         http.auth.fail_delay,
         http.external_url,
+        tuple(map(_issuer, http.auth.bearer.oidc)),
+    )
+
+
+def _issuer(found: OidcIssuer) -> IssuerOptions:
+    mapping = found.claim_mapping
+    return IssuerOptions(
+        found.issuer,
+        found.audiences,
+        mapping.username,
+        mapping.groups or "",
+        tuple((each.name, each.expression) for each in mapping.variables),
+        tuple((each.expression, each.message) for each in mapping.validations),
+        found.certificate_authority or "",
+        str(found.certificate_authority_file or ""),
     )
 
 

@@ -22,7 +22,8 @@ def check(http: Http) -> Iterator[tuple[KeyPath, str, str]]:
     if http.auth is not None:
         yield from _on_auth(http.auth)
     if http.access_control is not None:
-        yield from _on_control(http.access_control, signs_in=http.auth is not None)
+        tokens = http.auth is not None and bool(http.auth.bearer.oidc)  # which may have any group
+        yield from _on_control(http.access_control, signs_in=http.auth is not None, any_group=tokens)
 
 
 def _on_address(http: Http) -> Iterator[tuple[KeyPath, str, str]]:
@@ -41,12 +42,14 @@ def _on_address(http: Http) -> Iterator[tuple[KeyPath, str, str]]:
 
 
 def _on_auth(auth: Auth) -> Iterator[tuple[KeyPath, str, str]]:
-    if not auth.htpasswd.path.is_file():
+    if auth.htpasswd is not None and not auth.htpasswd.path.is_file():
         found = f"there is no file {auth.htpasswd.path}: the server will not start"
         yield ("http", "auth", "htpasswd", "path"), found, "make it: htpasswd -B -c FILE USER"
 
 
-def _on_control(control: AccessControl, *, signs_in: bool) -> Iterator[tuple[KeyPath, str, str]]:
+def _on_control(
+    control: AccessControl, *, signs_in: bool, any_group: bool
+) -> Iterator[tuple[KeyPath, str, str]]:
     here: KeyPath = ("http", "accessControl")
     if not signs_in and _names_users(control):
         yield here, "names users, and no user can sign in", "add http.auth.htpasswd"
@@ -57,11 +60,11 @@ def _on_control(control: AccessControl, *, signs_in: bool) -> Iterator[tuple[Key
             yield (*path, "anonymousPolicy"), found, "write [read], and name who may write in policies"
         for number, policy in enumerate(access.policies):
             for group in policy.groups:
-                if group not in control.groups:
+                if group not in control.groups and not any_group:
                     found = f"there is no group {group!r}"
                     yield (*path, "policies", number, "groups"), found, "add it to accessControl.groups"
     for group in control.admin_policy.groups:
-        if group not in control.groups:
+        if group not in control.groups and not any_group:
             yield (*here, "adminPolicy", "groups"), f"there is no group {group!r}", "add it to groups"
 
 

@@ -107,9 +107,10 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
         "sessionhashkey": _unused("there are no sessions of browsers"),
         "sessionencryptkey": _unused("there are no sessions of browsers"),
         "securesession": _unused("there are no sessions of browsers"),
-        "realm": _token("tokens of another server"),
         "cert": _token("tokens of another server"),
-        "oidc": _token("tokens of an OIDC provider"),
+        "skipissuerverification": _refused(
+            "tokens of any issuer", "drop it, and write issuer as the tokens have it", "issuer"
+        ),
         "awssecretsmanager": _token("keys for tokens in AWS Secrets Manager"),
         "upstreamtokenendpoint": _token("another server's token endpoint"),
     },

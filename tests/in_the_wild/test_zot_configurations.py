@@ -161,7 +161,7 @@ def test_every_key_of_a_sync_entry_is_known(keys: Section) -> None:
                 f"http.auth.bearer.{name}: ",
                 id=f"tokens: {name}",
             )
-            for name in ("realm", "cert", "oidc", "awsSecretsManager", "upstreamTokenEndpoint")
+            for name in ("cert", "awsSecretsManager", "upstreamTokenEndpoint")
         ),
         pytest.param(
             config(
@@ -218,3 +218,42 @@ def test_a_credentials_file_of_zot_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"registry1:5000": {"username": "u", "password": "p"}}')
     sync = {"sync": {**entry()["sync"], "credentialsFile": "c.json"}}
     assert warnings(config(extensions=sync), folder=tmp_path) == []
+
+
+_KUBERNETES = {
+    "issuer": "https://kubernetes.default.svc.cluster.local",
+    "audiences": ["zot", "https://zot.example.com"],
+    "claimMapping": {
+        "variables": [{"name": "ns", "expression": "claims['kubernetes.io/serviceaccount/namespace']"}],
+        "validations": [{"expression": "vars.ns != 'default'", "message": "not from the default namespace"}],
+        "username": "vars.ns + ':' + claims.sub",
+        "groups": "['k8s-workloads']",
+    },
+}
+
+
+@pytest.mark.parametrize("oidc", [[_KUBERNETES], _KUBERNETES], ids=["a list", "one, as at first"])
+def test_tokens_of_a_provider_are_taken_as_zot_writes_it(oidc: object) -> None:
+    bearer = {"realm": "zot", "service": "zot-service", "oidc": oidc}
+    policy = {"groups": ["k8s-workloads"], "actions": ["read"]}
+    control = {"repositories": {"**": {"policies": [policy]}}}
+    text = config(http={"auth": {"bearer": bearer}, "accessControl": control}, extensions=entry())
+    assert warnings(text) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"issuer": "http://idp.example"}, "oidc[0].issuer: keys that come without TLS may be anybody's"),
+        ({"audiences": []}, "oidc[0].audiences: nothing is listed"),
+        ({"claimMapping": {"username": "claims."}}, "claimMapping.username: not a CEL expression"),
+        ({"skipIssuerVerification": True}, "oidc[0].skipIssuerVerification: tokens of any issuer is not"),
+        (
+            {"certificateAuthority": "x", "certificateAuthorityFile": "y"},
+            "both give a CA; drop one of the two",
+        ),
+    ],
+)
+def test_a_provider_that_nobody_could_trust_is_refused(more: Section, said: str) -> None:
+    [problem] = problems(config(http={"auth": {"bearer": {"oidc": [_KUBERNETES | more]}}}))
+    assert said in problem

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.fields import Duration, PositiveDuration, ProfileModel, ProfilePath
+from profiles.model.server.oidc import OidcIssuer
 from profiles.patterns.globs import Glob
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ class Htpasswd(ProfileModel):
     )
 
 
+def _check_realm(text: str) -> str:
+    if "://" in text:
+        raise Refusal(
+            "tokens of another server is not supported yet, and to ignore it would be wrong",
+            "drop it: tokens are issued here; an OpenID provider is named in bearer.oidc",
+        )
+    return text
+
+
 class Bearer(ProfileModel):
     """Tokens that the server issues itself; docker, containerd and podman ask for them unasked."""
 
@@ -65,12 +75,25 @@ class Bearer(ProfileModel):
         "other registry that has the same key.",
         examples=["registry.example"],
     )
+    oidc: tuple[OidcIssuer, ...] = Field(
+        default=(),
+        description="OpenID providers whose tokens clients may sign in with, as bearer token or as password.",
+    )
+    realm: Annotated[str, AfterValidator(_check_realm)] = Field(
+        default="", description="Accepted for zot's sake, and without effect."
+    )
+
+    @field_validator("oidc", mode="before")
+    @classmethod
+    def _one_or_more(cls, found: object) -> object:
+        """zot's first form was a single one."""
+        return [found] if isinstance(found, dict) else found
 
 
 class Auth(ProfileModel):
-    """How clients sign in."""
+    """How clients sign in. `htpasswd`, `bearer.oidc` or both."""
 
-    htpasswd: Htpasswd = Field(description="Users and their passwords.")
+    htpasswd: Htpasswd | None = Field(default=None, description="Users and their passwords.")
     fail_delay: Duration = Field(
         default=2.0,
         description="How long the answer to a wrong password takes.",
@@ -85,6 +108,17 @@ class Auth(ProfileModel):
         "`storage.rootDirectory`, made on first use.",
         examples=["/etc/mirrorflow/token-key.pem"],
     )
+
+    @model_validator(mode="after")
+    def _somebody_signs_in(self) -> Self:
+        if self.htpasswd is None and not self.bearer.oidc:
+            raise Refusal(
+                "nobody can sign in",
+                "add e.g. 'htpasswd: {path: ./htpasswd}', or issuers of tokens in bearer.oidc",
+                involves=("htpasswd",),
+                cause=("http", "auth", "bearer", "oidc"),
+            )
+        return self
 
 
 class Action(StrEnum):
@@ -103,10 +137,12 @@ class AccessPolicy(ProfileModel):
     """What some users may do."""
 
     users: tuple[str, ...] = Field(
-        default=(), description="Users of the password file.", examples=[["alice", "ci"]]
+        default=(), description="Users of the password file and of tokens.", examples=[["alice", "ci"]]
     )
     groups: tuple[str, ...] = Field(
-        default=(), description="Groups of `accessControl.groups`.", examples=[["developers"]]
+        default=(),
+        description="Groups of `accessControl.groups`, and of tokens (`bearer.oidc`).",
+        examples=[["developers"]],
     )
     actions: tuple[Action, ...] = Field(
         default=(), description=f"What they may do: {_ACTIONS}.", examples=[["read", "create"]]

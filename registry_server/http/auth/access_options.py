@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry_server.http.auth.access_rules import AccessRules
+from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """Without `htpasswd` nobody can sign in, and all callers are anonymous."""
+    """Without `htpasswd` and `issuers` nobody can sign in, and all callers are anonymous."""
 
     policy: AccessRules = field(default_factory=AccessRules)
     htpasswd: Path | None = None
     tokens: Tokens | None = field(default_factory=Tokens)
     fail_delay: float = 2.0  # seconds that a wrong password costs
     external_url: str = ""  # what clients see, where a proxy stands in front
+    issuers: tuple[IssuerOptions, ...] = ()
 
     def to_json(self) -> str:
         tokens = self.tokens and {
@@ -49,6 +51,7 @@ class AccessOptions:
             "tokens": tokens,
             "failDelay": self.fail_delay,
             "externalUrl": self.external_url,
+            "issuers": [each.to_json() for each in self.issuers],
         }
         return json.dumps(document)
 
@@ -77,6 +80,7 @@ class AccessOptions:
             tokens and Tokens(_path(tokens["key"]), tokens["service"], tokens["lifetime"]),
             found["failDelay"],
             found["externalUrl"],
+            tuple(map(IssuerOptions.from_json, found["issuers"])),
         )
 
 

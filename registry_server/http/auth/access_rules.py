@@ -89,10 +89,10 @@ class AccessRules:
     mirrored: tuple[re.Pattern[str], ...] = ()
     open_metrics: bool = False  # everyone may read /metrics
 
-    def rights(self, user: str, repository: str) -> Actions:
-        """What `user` ("": anonymous) may do in `repository`."""
+    def rights(self, user: str, repository: str, groups: frozenset[str] = frozenset()) -> Actions:
+        """What `user` ("": anonymous) may do in `repository`. `groups`: those that a token of his names."""
         rule = self._rule(repository)
-        groups = self.groups_of(user)
+        groups |= self.groups_of(user)
         granted = rule.to(user, groups) if rule else NONE
         if user:
             granted |= self.admins.to(user, groups)
@@ -109,8 +109,8 @@ class AccessRules:
             frozenset(name for name, users in self.groups.items() if user in users) if user else frozenset()
         )
 
-    def is_admin(self, user: str) -> bool:
-        return bool(user and self.admins.to(user, self.groups_of(user)))
+    def is_admin(self, user: str, groups: frozenset[str] = frozenset()) -> bool:
+        return bool(user and self.admins.to(user, groups | self.groups_of(user)))
 
     @property
     def has_anonymous(self) -> bool:

@@ -33,3 +33,9 @@ def denied(message: str) -> AccessRefused:
 def too_many(message: str) -> AccessRefused:
     response = error_response(429, "TOOMANYREQUESTS", message, headers={"Retry-After": "5"})
     return AccessRefused(message, response)
+
+
+def unavailable(message: str) -> AccessRefused:
+    """503: whether the credentials are right cannot be found out now."""
+    response = error_response(503, "UNAVAILABLE", message, headers={"Retry-After": "30"})
+    return AccessRefused(message, response)

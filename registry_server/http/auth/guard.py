@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry_server.http import routes
@@ -12,6 +13,7 @@ from registry_server.http.auth.access_rules import NONE, READ, Actions
 from registry_server.http.auth.auth_errors import denied, unauthorised
 from registry_server.http.auth.authentication import Caller, RequestAuthenticator
 from registry_server.http.auth.htpasswd import PasswordFile
+from registry_server.http.auth.oidc.issuers import Issuers
 from registry_server.http.auth.password_checker import PasswordChecker
 from registry_server.http.auth.signing_key import KeyFile
 from registry_server.http.auth.token_scopes import CATALOG, grant_claims, required_scope
@@ -44,12 +46,14 @@ class Guard:
         passwords = token_issuer = None
         if options.htpasswd is not None:
             passwords = PasswordChecker(PasswordFile(options.htpasswd), options.fail_delay)
-            if options.tokens is not None:
-                named = options.tokens.key
-                keys = KeyFile(named or store.root / "access" / "token-key.pem", create=named is None)
-                tokens = options.tokens
-                token_issuer = TokenIssuer(keys.current, tokens.service, tokens.lifetime)
-        self.authenticator = RequestAuthenticator(passwords, token_issuer, options.external_url)
+        if options.tokens is not None and (passwords or options.issuers):
+            named = options.tokens.key
+            keys = KeyFile(named or store.root / "access" / "token-key.pem", create=named is None)
+            tokens = options.tokens
+            token_issuer = TokenIssuer(keys.current, tokens.service, tokens.lifetime)
+        self.authenticator = RequestAuthenticator(
+            passwords, token_issuer, options.external_url, Issuers(options.issuers)
+        )
 
     async def authorise(self, request: Request, route: routes.Route, store: Store) -> Store:
         """The store as the caller may see it. Raises `AccessRefused`.
@@ -63,7 +67,7 @@ class Guard:
         elif isinstance(route, routes.Catalog):
             self._admit_to_catalog(request, caller)
             # A token for the catalog stands for all that its user may read.
-            caller = Caller(caller.user)
+            caller = replace(caller, claims=None)
         repository = repository_of(route)
         allowed = repository is not None and await self._may(request, route, store, caller)
         return VisibleStore(
@@ -79,7 +83,7 @@ class Guard:
 
     def rights(self, caller: Caller, repository: str) -> Actions:
         """What the caller may do in a repository, whether it exists or not."""
-        found = self._policy.rights(caller.user, repository)
+        found = self._policy.rights(caller.user, repository, caller.groups)
         return found if caller.claims is None else found & caller.claims.rights(repository)
 
     def must_sign_in(self, caller: Caller) -> bool:
@@ -91,14 +95,18 @@ class Guard:
         policy = self._policy
         if policy.open_metrics or not self.authenticator.can_sign_in:
             return True
-        return caller.user in policy.observers or policy.is_admin(caller.user)
+        return caller.user in policy.observers or policy.is_admin(caller.user, caller.groups)
 
     def issue(self, caller: Caller, scopes: Iterable[str]) -> dict[str, Any] | None:
         """A token for what the caller may do of `scopes`; None where there are no tokens for him."""
         if self.authenticator.token_issuer is None or not (caller.user or self._policy.has_anonymous):
             return None
         return self.authenticator.token_issuer.issue(
-            caller.user, grant_claims(scopes, lambda name: self._policy.rights(caller.user, name))
+            caller.user,
+            grant_claims(scopes, lambda name: self._policy.rights(caller.user, name, caller.groups)),
+            groups=caller.groups,
+            issuer=caller.issuer,
+            until=caller.until,
         )
 
     async def _may(self, request: Request, route: routes.Route, store: Store, caller: Caller) -> bool:
@@ -110,7 +118,7 @@ class Guard:
         request.scope[RIGHTS] = [rights & one or one for one in needed]
         if _suffice(rights, needed):
             return True
-        in_principle = self._policy.rights(caller.user, repository)
+        in_principle = self._policy.rights(caller.user, repository, caller.groups)
         if self.authenticator.can_sign_in and (not caller.user or _suffice(in_principle, needed)):
             raise self._challenged(request, caller, required_scope(repository, NONE.union(*needed)))
         if needed == [READ]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import time
 from contextlib import suppress
@@ -35,10 +36,12 @@ class TokenRefused(MirrorflowError):
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whom a token stands for ("": anonymous), and what for."""
+    """Whom a token stands for ("": anonymous), and what for. `issuer`: who said so; "": the password file."""
 
     user: str
     claims: Claims
+    groups: frozenset[str] = frozenset()
+    issuer: str = ""
 
 
 class TokenIssuer:
@@ -55,24 +58,36 @@ class TokenIssuer:
         self._keys = keys
         self.service, self._lifetime, self._clock = service, int(lifetime), clock
 
-    def issue(self, user: str, claims: Claims) -> dict[str, Any]:
-        """The answer of a token endpoint: `token`, `access_token`, `expires_in`, `issued_at`."""
+    def issue(
+        self,
+        user: str,
+        claims: Claims,
+        *,
+        groups: frozenset[str] = frozenset(),
+        issuer: str = "",
+        until: float = math.inf,
+    ) -> dict[str, Any]:
+        """The answer of a token endpoint: `token`, `access_token`, `expires_in`, `issued_at`.
+
+        `until` (unix time) is when what the user showed ends: no token holds longer.
+        """
         now = int(self._clock())
+        lifetime = int(max(min(self._lifetime, until - now), 1))
         payload = {
             "iss": _ISSUER,
             "sub": user,
             "aud": self.service,
             "iat": now,
             "nbf": now - _SKEW,
-            "exp": now + self._lifetime,
+            "exp": now + lifetime,
             "jti": os.urandom(8).hex(),
             "access": claims.to_json(),
-        }
+        } | ({"groups": sorted(groups), "idp": issuer} if issuer else {})
         signed = _HEADER + b"." + _encode(json.dumps(payload).encode())
         token = (signed + b"." + _encode(self._keys().private.sign(signed))).decode()
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         # `access_token` is OAuth's name for it; clients read either.
-        return {"token": token, "access_token": token, "expires_in": self._lifetime, "issued_at": issued}
+        return {"token": token, "access_token": token, "expires_in": lifetime, "issued_at": issued}
 
     def authenticate(self, token: str) -> Bearer:
         """Raises `TokenRefused`."""
@@ -82,7 +97,9 @@ class TokenIssuer:
             ours = payload["iss"] == _ISSUER and payload["aud"] == self.service
             if not ours or not payload["nbf"] <= now < payload["exp"]:
                 raise TokenRefused("the token is not for this service, or has expired")
-            return Bearer(payload["sub"], Claims.from_json(payload["access"]))
+            groups = frozenset(payload.get("groups", ()))
+            claims = Claims.from_json(payload["access"])
+            return Bearer(payload["sub"], claims, groups, payload.get("idp", ""))
         except (KeyError, TypeError, AttributeError) as error:
             raise TokenRefused("the token lacks a claim") from error
 
