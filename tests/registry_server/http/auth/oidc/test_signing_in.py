@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,20 @@ if TYPE_CHECKING:
     from tests.support.registries import Registry
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
     with running_issuer() as running:
+        running.keys["ec"] = ec.generate_private_key(ec.SECP256R1())
+        running.publish()
         yield running
 
 
-@pytest.fixture
-def registry(tmp_path: Path, issuer: Issuer) -> Iterator[Registry]:
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Registry]:
     """`ci` may push below team/, and `robot` may read everything."""
     mapping = {"username": "claims.sub", "groups": "has(claims.groups) ? claims.groups : []"}
     section = http_section(issuer, mapping, htpasswd={"path": "htpasswd"})
-    with guarded(tmp_path, section) as running:
+    with guarded(tmp_path_factory.mktemp("registry"), section) as running:
         add_image(running)
         yield running
 
@@ -52,7 +55,9 @@ def test_a_token_is_accepted_as_it_is(registry: Registry, issuer: Issuer) -> Non
     assert get(registry, issuer.token()).json()["tags"] == ["1.0"]
     assert get(registry, issuer.token(), "/v2/").status_code == 200
     assert get(registry, issuer.token(sub="somebody")).status_code == 404  # as if it were not there
-    assert issuer.fetches() == 1
+    before = issuer.fetches()
+    assert get(registry, issuer.token()).status_code == 200
+    assert issuer.fetches() == before
 
 
 def test_a_token_is_accepted_as_password_whatever_the_user(registry: Registry, issuer: Issuer) -> None:
@@ -117,11 +122,8 @@ def test_conditions_of_the_profile_hold_for_every_token(tmp_path: Path, issuer: 
 
 
 def test_any_of_the_issuers_keys_may_sign(registry: Registry, issuer: Issuer) -> None:
-    """What was fetched before is not fetched again for half a minute: test_keys.py has that."""
-    issuer.keys = {"k1": issuer.keys["k1"], "k2": ec.generate_private_key(ec.SECP256R1())}
-    issuer.publish()
-    assert get(registry, issuer.token(kid="k2", algorithm="ES256")).status_code == 200
-    assert get(registry, issuer.token()).status_code == 200
+    assert get(registry, issuer.token(kid="ec", algorithm="ES256")).status_code == 200
+    assert get(registry, issuer.token(kid=None)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_real_clients_sign_in_with_a_token_as_password(
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not there")
     known = {"host": registry.host, "token": issuer.token()}
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin:/tmp/gobin", "DOCKER_CONFIG": str(tmp_path)}
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "DOCKER_CONFIG": str(tmp_path)}
     if program == "crane":
         login = ["crane", "auth", "login", registry.host, "-u", "oauth", "-p", known["token"]]
         subprocess.run(login, check=True, capture_output=True, env=environment)
