@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from profiles.model.destination import STORE
@@ -86,6 +84,9 @@ def store_uuid(profile: Profile) -> str:
     """
     if profile.storage.remote() is None:
         return open_store(profile).uuid
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as child:
         return child.submit(_uuid, profile).result()
 

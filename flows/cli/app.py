@@ -36,7 +36,8 @@ app = PlainTyper(
     no_args_is_help=True,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    # Help is drawn where a person looks: in a pipe, importing what draws it is half of what `--help` takes.
+    rich_markup_mode="markdown" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

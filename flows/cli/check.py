@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.orchestration.deployment_definitions import describe_rule
+from flows.reporting.entry_words import describe_rule
 from profiles.errors import ProfileInvalid, Severity
 from profiles.model.destination import STORE
 

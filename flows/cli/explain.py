@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.cli.check import strip_markdown
 from flows.entries import state_of
-from flows.orchestration.deployment_definitions import describe_rule
+from flows.reporting.entry_words import describe_rule
 from profiles.matching import (
     listed_references,
     local_name,

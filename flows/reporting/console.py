@@ -4,42 +4,68 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Final
-
-from rich.console import Console
-from rich.text import Text
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TextIO
+
+    from rich.console import Console
+    from rich.text import Text
 
 # What reads a pipe or a file needs a row on one line; only a terminal has a width.
 _UNFOLDED: Final = 100_000
 
 
-def _console(stream: TextIO | None, *, stderr: bool = False) -> Console:
-    width = None if stream is not None and stream.isatty() else _UNFOLDED
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+class _LaterConsole:
+    """A console that is made when something is printed: importing rich takes as long as typer itself."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._console, name)
+
+    def __enter__(self) -> Console:  # Python looks these two up on the class; bars are drawn within them
+        return self._console.__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        self._console.__exit__(*raised)
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        stream = sys.stderr if self._stderr else sys.stdout
+        width = None if stream is not None and stream.isatty() else _UNFOLDED
+        return Console(stderr=self._stderr, highlight=False, soft_wrap=True, width=width)
 
 
-out = _console(sys.stdout)
-err = _console(sys.stderr, stderr=True)
+out = cast("Console", _LaterConsole())
+err = cast("Console", _LaterConsole(stderr=True))
 
 
 def say(words: str) -> None:
     """Something about the work, in a quiet colour; never markup, whatever is in it."""
-    err.print(Text(words, style="dim"))
+    err.print(_text((words, "dim")))
 
 
 def complain(words: str) -> None:
     """An error: `error: ...`; each further line (a profile with several mistakes) begins the same way."""
     for line in words.splitlines() or [""]:
-        err.print(Text.assemble(("error: ", "bold red"), line))
+        err.print(_text(("error: ", "bold red"), (line, "")))
 
 
 def warn(warnings: Iterable[object]) -> None:
     for warning in warnings:
-        err.print(Text.assemble(("warning: ", "bold yellow"), str(warning)))
+        err.print(_text(("warning: ", "bold yellow"), (str(warning), "")))
+
+
+def _text(*parts: tuple[str, str]) -> Text:
+    """Words, each with its style."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
 
 
 def print_json(document: Mapping[str, object]) -> None:

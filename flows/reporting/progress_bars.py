@@ -7,15 +7,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from flows.reporting.console import err, say
 from flows.reporting.progress import TransferRate, listener, percent, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from tasks.run.record import Totals
 
@@ -50,6 +48,8 @@ def _listening(show: Show) -> Iterator[None]:
 
 @contextmanager
 def _bars(registries: Sequence[str]) -> Iterator[tuple[Show, Callable[[], AbstractContextManager[None]]]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.fields[registry]}", markup=False),
         BarColumn(bar_width=24),
@@ -125,6 +125,8 @@ class ProgressLine:
 @contextmanager
 def progress_line(words: str, *, disable: bool = False) -> Iterator[ProgressLine]:
     """Nothing where stderr is no terminal."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     quiet = disable or not err.is_terminal
     with Progress(*columns, console=err, transient=True, disable=quiet, redirect_stdout=False) as progress:

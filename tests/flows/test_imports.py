@@ -1,0 +1,81 @@
+"""What commands import: nothing heavy that they do not use. Importing is most of their start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from benchmarks.harness.profile import write_profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# In a process of its own, after the command: the names of the packages and modules that it has imported.
+_PROGRAM: Final = """
+import atexit, json, sys
+def told():
+    names = [name for name, module in sys.modules.items() if module is not None]
+    print(json.dumps(names), file=sys.stderr)
+atexit.register(told)
+from flows.cli import main
+main()
+"""
+_ALWAYS_HEAVY: Final = {
+    "prefect", "sqlalchemy", "fastapi", "uvicorn", "granian", "starlette", "sigstore", "obstore",
+    "jinja2", "docker", "kubernetes", "distributed", "rich.markdown", "rich.progress", "rich.traceback",
+    "markdown_it", "pygments", "click", "httpx._main", "asyncinotify",
+}  # fmt: skip
+_OF_THE_NETWORK: Final = {
+    "httpx",
+    "httpcore",
+    "h11",
+    "h2",
+    "anyio",
+    "asyncio",
+    "multiprocessing",
+    "cryptography",
+}
+
+
+def _imported(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, check=False
+    )
+    names: list[str] = json.loads(done.stderr.splitlines()[-1])
+    return set(names)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """Of an upstream that refuses connections; that is enough for a command to import what it needs."""
+    return write_profile(tmp_path, "http://127.0.0.1:1", tmp_path / "store", maxRetries=0)
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        pytest.param("--help", {"pydantic"}, id="--help"),
+        pytest.param("check --help", set[str](), id="of a command: typer checks arguments by pydantic"),
+        pytest.param("--version", set[str](), id="--version"),
+    ],
+)
+def test_help_imports_neither_models_nor_what_draws(command: str, more: set[str]) -> None:
+    without = {"rich", "yaml", "jmespath", "semver", "tasks", "profiles.model"} | more
+    assert _imported(*command.split()) & (_ALWAYS_HEAVY | _OF_THE_NETWORK | without) == set()
+
+
+def test_check_imports_no_client_of_registries(profile: Path) -> None:
+    assert not _imported("check", str(profile)) & (
+        _ALWAYS_HEAVY | _OF_THE_NETWORK | {"tasks", "flows.orchestration"}
+    )
+
+
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_a_run_imports_what_it_needs_alone(command: str, profile: Path) -> None:
+    found = _imported(command, str(profile))
+    assert "httpx" in found, "it has asked upstream"
+    assert found & (_ALWAYS_HEAVY | {"cryptography"}) == set()
