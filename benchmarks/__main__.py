@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with open_place(small=options.small, folder=options.folder) as place:
         machine = describe(place.root)
         for name in options.names or NAMES:
-            _run(place, name, found, problems)
+            _run(place, name, found, problems, long=options.long)
     rows = [row for each in found.values() for row in each]
     machine["upstreams"] = "; ".join(map(upstream_of, found))
     print(render(rows))
@@ -65,6 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--small", action="store_true", help="tiny: does it run? No figure means anything")
+    parser.add_argument("--long", action="store_true", help="growth: to 100,000 tags, 3,000 images")
     parser.add_argument("--json", type=Path, help="write every figure of every round into this file")
     parser.add_argument(
         "--results",
@@ -81,10 +82,11 @@ def _results(options: argparse.Namespace) -> Path | None:
     return given or (None if options.names or options.small else RESULTS)
 
 
-def run_one(place: Place, name: str) -> list[Row]:
-    """The rows of one benchmark. Raises `MissingPeer`."""
+def run_one(place: Place, name: str, *, long: bool = False) -> list[Row]:
+    """The rows of one benchmark; `long`: of its long version, where it has one. Raises `MissingPeer`."""
     module: Any = importlib.import_module(f"benchmarks.{name}")
-    rows: list[Row] = module.measure(place, module.SMALL if place.small else module.FULL).rows()
+    full = getattr(module, "LONG", module.FULL) if long else module.FULL
+    rows: list[Row] = module.measure(place, module.SMALL if place.small else full).rows()
     return rows
 
 
@@ -94,11 +96,13 @@ def upstream_of(name: str) -> str:
     return f"{name}: {module.UPSTREAM}"
 
 
-def _run(place: Place, name: str, found: dict[str, list[Row]], problems: dict[str, str]) -> None:
+def _run(
+    place: Place, name: str, found: dict[str, list[Row]], problems: dict[str, str], *, long: bool
+) -> None:
     began = time.monotonic()
     place.say(f"{name} ...")
     try:
-        found[name] = run_one(place, name)
+        found[name] = run_one(place, name, long=long)
     except MissingPeer as missing:
         problems[name] = str(missing)
     except Exception as error:  # noqa: BLE001 - the others are worth running all the same

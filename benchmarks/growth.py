@@ -1,4 +1,4 @@
-"""What costs more when there is more: a poll by its tags, a first mirror by its images, a start by its store.
+"""What costs more when there is more: polls by tags, mirrors by images, pages by a list, starts by a store.
 
 The exponent of cost ~ number ** exponent: 1 is "each costs the same, however many there are".
 """
@@ -10,16 +10,17 @@ import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.request import urlopen
 
+from benchmarks.harness.load import wrk
 from benchmarks.harness.ours import MIRRORFLOW, environment, sync_plainly
-from benchmarks.harness.processes import run
+from benchmarks.harness.processes import cpu_seconds, run
 from benchmarks.harness.profile import write_profile
 from benchmarks.harness.report.rows import AtMost, Row, Sample
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
-from benchmarks.harness.upstreams.content import Mirror, Poll
+from benchmarks.harness.upstreams.content import Mirror, Poll, image, put
 from registry_server.http.server_options import ServerOptions
 from registry_server.http.server_process import ServerProcess
 from registry_server.oci.digest import Digest
@@ -33,19 +34,27 @@ if TYPE_CHECKING:
     from benchmarks.harness.place import Place
 
 UPSTREAM = "our own server"
-_FLAT = 1.15  # of an exponent: over a range of 30 it is 1.7 x the cost a piece
+_LINEAR: Final = 1.05  # of an exponent: over a range of 100 it is 1.26 x the cost a piece
+_FLAT: Final = 0.05  # over a range of 400 it is 1.35 x the cost
+_PAGE: Final = 100  # tags
+_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
+    """`lists`: tags of a repository whose list is asked for in pages of 100."""
+
     tags: tuple[int, ...]
     images: tuple[int, ...]
+    lists: tuple[int, ...]
     blobs: int
     rounds: int
 
 
-FULL = Size(tags=(1_000, 3_000, 10_000, 30_000), images=(30, 100, 300), blobs=200_000, rounds=2)
-SMALL = Size(tags=(20, 40), images=(2, 4), blobs=200, rounds=1)
+_LISTS: Final = (100, 1_000, 10_000, 40_000)
+FULL = Size((1_000, 3_000, 10_000, 30_000), (30, 100, 300), _LISTS, blobs=200_000, rounds=2)
+LONG = Size((1_000, 10_000, 100_000), (30, 300, 3_000), _LISTS, blobs=200_000, rounds=5)
+SMALL = Size(tags=(20, 40), images=(2, 4), lists=(100, 200), blobs=200, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class Result:
 
     polls: Mapping[int, Synced]
     mirrors: Mapping[int, Synced]
+    pages: Mapping[int, float]
     starts: Mapping[str, Mapping[str, tuple[float, ...]]]
 
     def rows(self) -> list[Row]:
@@ -64,6 +74,8 @@ class Result:
             *_costs("poll", "tag", polls),
             *_costs("first mirror", "image", mirrors),
             _exponent("memory of a poll", memory, 0.25),
+            *(_each(f"list of {tags:,} tags: CPU a page", cost) for tags, cost in self.pages.items()),
+            _exponent("CPU of a page by the length of its list", self.pages, _FLAT),
             *(self._start(command) for command in self.starts),
         ]
 
@@ -73,11 +85,12 @@ class Result:
 
 
 def _costs(what: str, piece: str, costs: Mapping[int, float]) -> list[Row]:
-    each = [
-        Row("growth", f"{what}: CPU a {piece}, {number:,} of them", "ms", Sample.of([1000 * cost / number]))
-        for number, cost in costs.items()
-    ]
-    return [*each, _exponent(f"CPU of a {what}", costs, _FLAT)]
+    each = [_each(f"{what} of {number:,}: CPU a {piece}", cost / number) for number, cost in costs.items()]
+    return [*each, _exponent(f"CPU of a {what}", costs, _LINEAR)]
+
+
+def _each(what: str, seconds: float) -> Row:
+    return Row("growth", what, "ms", Sample.of([1000 * seconds]))
 
 
 def _exponent(what: str, costs: Mapping[int, float], limit: float) -> Row:
@@ -96,7 +109,23 @@ def exponent(numbers: Sequence[float], costs: Sequence[float]) -> float:
 def measure(place: Place, size: Size) -> Result:
     polls = {number: _poll(place.fresh("poll"), number) for number in size.tags}
     mirrors = {number: _mirror(place.fresh("mirror"), number) for number in size.images}
-    return Result(polls, mirrors, _starts(place.fresh("starts"), size))
+    pages = {number: _page(place, place.fresh("pages"), number) for number in size.lists}
+    return Result(polls, mirrors, pages, _starts(place.fresh("starts"), size))
+
+
+def _page(place: Place, folder: Path, tags: int) -> float:
+    """CPU seconds of the server for one page from the middle of the list."""
+    store = Store.open(folder / "store", durability="none")
+    image(store, "list", "tags", [put(store, "list", "t", 500)], *(f"v{each:06}" for each in range(tags)))
+    path = f"/v2/list/tags/list?n={_PAGE}&last=v{tags // 2 - 1:06}"
+    with bundled(store.root) as server:
+        with urlopen(server.url + path) as answer:  # noqa: S310 - our own server; the first page reads the folder
+            answer.read()
+        before = cpu_seconds(server.pid)
+        load = wrk(place.program("wrk"), folder, server.url, [path], clients=4, seconds=_SECONDS)
+        used = cpu_seconds(server.pid) - before
+    shutil.rmtree(folder)
+    return used / (load.requests * _SECONDS)
 
 
 def _poll(folder: Path, tags: int) -> Synced:
