@@ -34,6 +34,8 @@ NAMES: Final = (
     "push",
     "on_demand",
     "pull_through",
+    "verification",
+    "object_storage",
     "orchestration",
     "growth",
     "paths",
@@ -84,7 +86,7 @@ def _results(options: argparse.Namespace) -> Path | None:
 
 def run_one(place: Place, name: str, *, long: bool = False) -> list[Row]:
     """The rows of one benchmark; `long`: of its long version, where it has one. Raises `MissingPeer`."""
-    module: Any = importlib.import_module(f"benchmarks.{name}")
+    module: Any = importlib.import_module(f"benchmarks.measured.{name}")
     full = getattr(module, "LONG", module.FULL) if long else module.FULL
     rows: list[Row] = module.measure(place, module.SMALL if place.small else full).rows()
     return rows
@@ -92,7 +94,7 @@ def run_one(place: Place, name: str, *, long: bool = False) -> list[Row]:
 
 def upstream_of(name: str) -> str:
     """Which upstream the rows of a benchmark mirror from."""
-    module: Any = importlib.import_module(f"benchmarks.{name}")
+    module: Any = importlib.import_module(f"benchmarks.measured.{name}")
     return f"{name}: {module.UPSTREAM}"
 
 

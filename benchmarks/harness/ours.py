@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.processes import CommandFailed, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benchmarks.harness.processes import Usage
 
@@ -46,10 +46,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
-def sync_by_command(profile: Path, *options: str) -> Usage:
-    """`mirrorflow sync` as a user types it: the start of Python is part of it. Raises `CommandFailed` when
-    not all is in place at the end."""
-    return run([*MIRRORFLOW, "sync", str(profile), *options], environment=environment()).usage
+def sync_by_command(profile: Path, *options: str, more: Mapping[str, str] | None = None) -> Usage:
+    """`mirrorflow sync` as a user types it: the start of Python is part of it. `more`: variables.
+
+    Raises `CommandFailed` when not all is in place at the end.
+    """
+    return run([*MIRRORFLOW, "sync", str(profile), *options], environment=environment(**(more or {}))).usage
 
 
 @contextmanager

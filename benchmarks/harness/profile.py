@@ -17,12 +17,13 @@ def write_profile(
     store: Path,
     *,
     http: dict[str, Any] | None = None,
+    storage: dict[str, Any] | None = None,
     more: dict[str, Any] | None = None,
     **entry: Any,
 ) -> Path:
     """A profile with one registry entry; it takes everything unless `entry` has rules. `more`: sections."""
     document = {
-        "storage": {"rootDirectory": str(store)},
+        "storage": {"rootDirectory": str(store), **(storage or {})},
         "http": {"port": 0, **(http or {})},
         "sync": {"registries": [{"name": ENTRY, "urls": [url], "content": [{"prefix": "**"}], **entry}]},
         **(more or {}),

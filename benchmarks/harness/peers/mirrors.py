@@ -10,7 +10,7 @@ import json
 import shlex
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.peers.servers import docker_registry, zot
 from benchmarks.harness.processes import Usage, cpu_seconds, peak_memory, run
@@ -127,7 +127,7 @@ def _skopeo(program: str, wanted: Wanted, folder: Path) -> Usage:
         return run([*command, target.host]).usage
 
 
-def _zot(program: str, wanted: Wanted, folder: Path) -> Usage:
+def zot_sync(program: str, wanted: Wanted, folder: Path, storage: Mapping[str, Any] | None = None) -> Usage:
     """From its start until it says that the last repository is synced."""
     log = folder / "zot.log"
     log.write_text("")
@@ -139,7 +139,7 @@ def _zot(program: str, wanted: Wanted, folder: Path) -> Usage:
         "reqConcurrent": WIDTH,
     }
     began = time.perf_counter()
-    with zot(program, folder, folder / "zot", entry, log) as server:
+    with zot(program, folder, folder / "zot", entry, log, **(storage or {})) as server:
         _await_synced(log, len(wanted.tags))
         wall = time.perf_counter() - began
         return Usage(wall, cpu_seconds(server.pid), peak_memory(server.pid))
@@ -156,7 +156,7 @@ def _await_synced(log: Path, repositories: int) -> None:
 
 MIRRORS: Final = {
     "regsync to ocidir": Mirror("regsync", _regsync),
-    "zot sync": Mirror("zot", _zot),
+    "zot sync": Mirror("zot", zot_sync),
     "crane pull": Mirror("crane", _crane),
     "oras cp": Mirror("oras", _oras),
     "skopeo sync": Mirror("skopeo", _skopeo),

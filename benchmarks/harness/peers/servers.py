@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -45,11 +46,17 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, scheme: str = "http", output: Path | None = None
+    command: Sequence[str],
+    port: int,
+    scheme: str = "http",
+    output: Path | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A server, until the block ends. `output`: where what it prints goes, appended; None: nowhere."""
+    """A server, until the block ends. `output`: where what it prints goes, appended; None: nowhere. `more`:
+    variables of its environment."""
     with output.open("ab") if output else nullcontext(subprocess.DEVNULL) as stdout:
-        child = subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL)
+        variables = {**os.environ, **(more or {})}
+        child = subprocess.Popen(command, env=variables, stdout=stdout, stderr=subprocess.DEVNULL)
     try:
         _await_port(port, child)
         yield Server(f"127.0.0.1:{port}", child.pid, scheme)
@@ -91,18 +98,25 @@ def docker_registry(
 
 @contextmanager
 def zot(
-    program: str, folder: Path, root: Path, sync: Mapping[str, Any] | None = None, log: Path | None = None
+    program: str,
+    folder: Path,
+    root: Path,
+    sync: Mapping[str, Any] | None = None,
+    log: Path | None = None,
+    **storage: Any,
 ) -> Iterator[Server]:
-    """zot over `root`, to which anybody may push. `sync`: what it mirrors, as an element of `registries`."""
+    """zot over `root`, to which anybody may push. `sync`: what it mirrors, as an element of `registries`;
+    `storage`: more of that section."""
     port = free_port()
     settings: dict[str, Any] = {
         "distSpecVersion": "1.1.1",
-        "storage": {"rootDirectory": str(root), "gc": False},
+        "storage": {"rootDirectory": str(root), "gc": False, **storage},
         "http": {"address": "127.0.0.1", "port": str(port)},
         "log": {"level": "info" if log else "error"},
     }
     if sync:
-        settings["extensions"] = {"sync": {"enable": True, "registries": [dict(sync)]}}
+        more = {"downloadDir": str(folder / "zot-download")} if storage else {}
+        settings["extensions"] = {"sync": {"enable": True, **more, "registries": [dict(sync)]}}
     config = folder / f"zot-{port}.json"
     config.write_text(json.dumps(settings))
     with running([program, "serve", str(config)], port, output=log) as server:

@@ -12,7 +12,7 @@ from benchmarks.harness.profile import write_profile
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import Poll
-from benchmarks.nothing_new import BARE, Round, asked, bare_heads, costs, turn, write_paths
+from benchmarks.measured.nothing_new import BARE, Round, asked, bare_heads, costs, turn, write_paths
 from registry_server.store.store import Store
 
 if TYPE_CHECKING:
