@@ -37,8 +37,8 @@ class PushTarget:
     """`cuts`: after how many bytes of a blob's request the connection is reset, one request each.
 
     `forgets`: an upload that was cut is unknown afterwards. `immutable`: what a tag that moves is answered.
-    `quota`: what every blob is answered. `lists_referrers`, `lists_tags`: it has these APIs. `tokens`: it wants
-    bearer tokens, which only `login` gets; `expire` makes all useless. `known`: only these are there.
+    `quota`: what every blob is answered. `lists_referrers`, `lists_tags`: it has these APIs. `tokens`: it
+    wants bearer tokens, which only `login` gets; `expire` makes all useless. `known`: only these are there.
     `lose_answers`: so many blobs are stored without an answer. `deletes`: whether tags can be deleted.
     `page`: how many tags a list has. `claims`: blobs that it says to have mounted, and has not.
     `refuses_mounts`: it opens no upload where a mount is asked for that it does not make.
