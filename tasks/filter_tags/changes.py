@@ -210,7 +210,8 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     search.upstream[name] = image.digest
     try:
         standing = _standing(search, name, image)
-        image = replace(image, kept=tuple(standing.moved))
+        if standing.moved:
+            image = replace(image, kept=tuple(standing.moved))
         left = standing.moved.get(run.targets.primary.name, "")
         if (
             not standing.lacking
