@@ -27,16 +27,18 @@ _PORTS: Final = {"http": 80, "https": 443}
 _KEPT: Final = 4  # the registry, its token service, its blob host
 _IDLE: Final = 30.0  # seconds: longer than the pauses in a poll, shorter than a firewall forgets a connection
 _RECEIVED: Final = 64 * 1024  # bytes at a time
+_SHORTEST: Final = 0.001  # seconds: a time-out of 0 would not wait at all
 _SAFE: Final = frozenset({"GET", "HEAD"})  # what may be sent a second time (RFC 9110, 9.2.1)
 
 
 class Http1Transport(httpx.BaseTransport):
     """Keeps one idle connection to each of a few origins. One exchange at a time.
 
-    A request's extension `timeout` is that of httpx; `connected` is called with the address of a new
-    connection before anything is sent, and may raise. A response's extension `network_stream` answers
-    `get_extra_info("socket")` and `("server_addr")` as httpcore's does; `consumed` takes the number of bytes
-    of the body that somebody read from the socket.
+    A request's extension `timeout` is that of httpx, where `read` is for the whole head of the response, and
+    then for each piece of its body. `connected` is called with the address of a new connection before anything
+    is sent, and may raise. A response's extension `network_stream` answers `get_extra_info("socket")` and
+    `("server_addr")` as httpcore's does; `consumed` takes the number of bytes of the body that somebody read
+    from the socket.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -162,9 +164,10 @@ class _Connection:
                 self._sock.sendall(piece)
 
     def _read_head(self, request: httpx.Request, parser: ResponseParser) -> None:
-        timeout = request.extensions["timeout"]["read"]
+        """All of it within the time-out: who sends a byte now and then would never be given up."""
+        deadline = time.monotonic() + request.extensions["timeout"]["read"]
         while not parser.has_head:
-            parser.feed(self.receive(timeout))
+            parser.feed(self.receive(max(deadline - time.monotonic(), _SHORTEST)))
 
     def receive(self, timeout: float | None, most: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises `httpx.ReadTimeout`, `ReadError`."""

@@ -230,6 +230,25 @@ def test_who_is_silent_is_waited_for_as_long_as_the_timeout_says(transport: Http
             transport.handle_request(httpx.Request("GET", url, extensions={"timeout": timeout}))
 
 
+def test_who_sends_a_byte_now_and_then_is_not_waited_for_longer(transport: Http1Transport) -> None:
+    done = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with closing(sock), suppress(OSError):
+            sock.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            while not done.wait(0.02):
+                sock.sendall(b"x")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        timeout = {"connect": 5.0, "read": 0.2, "write": 5.0}
+        with pytest.raises(httpx.ReadTimeout):
+            transport.handle_request(httpx.Request("GET", url, extensions={"timeout": timeout}))
+        done.set()
+
+
 def test_nobody_there_is_a_connect_error(transport: Http1Transport) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
