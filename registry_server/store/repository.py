@@ -196,8 +196,10 @@ class Repository(BlobReceiver):
         def change(old: bytes | None) -> bytes:  # entries run side by side
             return records.encode(records.poll_to_json(record.beside(polls_in(old), keep)))
 
-        update(self._main.objects, self._poll_key, change)
-        self._main.pool.memory.forget(self._poll_key)
+        memory = self._main.pool.memory
+        update(self._main.objects, self._poll_key, change, known=memory.held(self._poll_key))
+        memory.forget(self._poll_key)
+        self._objects.leave_snapshot(f"{self._folder}/tags")
 
     def _record_manifest(self, manifest: Manifest, descriptor: Descriptor, begun: Begun | None) -> None:
         key = self._manifest_key(descriptor.digest)

@@ -14,7 +14,6 @@ from registry_server.oci.errors import BlobUnknown, ManifestUnknown, NotFound, R
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
 from registry_server.store.errors import StoreDamaged, StoreError, translated
-from registry_server.store.objects.objects import content_of
 from registry_server.store.pool.blob_pool import blob_key, digest_of, file_name
 from registry_server.store.pool.brought import keys_named_by, unmarked
 from registry_server.store.records import PollRecord, StoredBlob, StoredManifest, TagRecord
@@ -210,8 +209,13 @@ class RepositoryReader:
     @translated
     def polls(self) -> tuple[PollRecord, ...]:
         """The last poll by each registry entry, the newest first; mostly that is one."""
-        ask = partial(content_of, self._main.objects, self._poll_key)
-        return polls_in(self._main.pool.memory.lately(self._poll_key, ask))
+        ask = partial(self._main.objects.get, self._poll_key)
+        found = self._main.pool.memory.lately(self._poll_key, ask)
+        return polls_in(found.content if found else None)
+
+    def expect(self, questions: int) -> None:
+        """So many tags are about to be asked about: object storage is asked for all of them at once."""
+        self._memory.expect(questions, *(f"{self._folder}/{kind}" for kind in ("tags", "manifests")))
 
     @property
     def folder(self) -> str:

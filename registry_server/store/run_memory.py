@@ -58,6 +58,10 @@ class RunMemory:
                     each.clear()
 
     @property
+    def works(self) -> bool:
+        return self._works
+
+    @property
     def _is_on(self) -> bool:
         return self._works and self._leases > 0
 
@@ -107,6 +111,17 @@ class RunMemory:
             if self._asked[folder] < _WORTH_LISTING and folder not in self._values:
                 return None
         return self.lately(folder, ask)
+
+    def held(self, name: str) -> Any:
+        """What `lately` would give without a question; None where it would ask."""
+        with self._lock:
+            return self._values[name][0] if name in self._values else None
+
+    def expect(self, questions: int, *folders: str) -> None:
+        """So many questions about each are about to come: if that is worth a listing, the first makes it."""
+        with self._lock:
+            if self._is_on:
+                self._asked.update(dict.fromkeys(folders, questions))
 
     def amend(self, folder: str, change: Callable[[Any], object]) -> None:
         """What is remembered of a folder is changed as this process has just changed the folder."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,8 @@ def find_changes(
     search.wanted.count_companions(tags)
     search.wanted.dropped.add(NO_TAG, source.name, [tag for tag in named if not Tag.is_valid(tag)])
     search.subjects = search.wanted.subjects()
+    for local, number in Counter(name.repository for name in search.wanted.names).items():
+        run.store.repository(local).expect(number)
     _weigh_all(search)
     if has_min_age(run.entry):
         note_time(run)

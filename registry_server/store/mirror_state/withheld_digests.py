@@ -70,22 +70,31 @@ def put_withheld(store: Store, name: RepositoryName, reference: Tag | Digest, fo
 def forget_withheld(store: Store, name: RepositoryName, reference: Tag | Digest) -> None:
     """The reference names what the store has, or nothing. Raises `StoreError`."""
     key, folder = _key(name, reference), _folder(name)
-    objects = _objects(store)
-    known = _memory(store).listed(folder, lambda: {*objects.names(folder).objects})
     # A poll asks this of every tag, and nearly none is withheld: a look costs less than to remove nothing.
-    if objects.look(key) is not None if known is None else key.rpartition("/")[2] in known:
-        objects.remove(key)
+    if _memory(store).works:
+        withheld = key.rpartition("/")[2] in _names(store, folder)
+    else:
+        withheld = _objects(store).look(key) is not None
+    if withheld:
+        _objects(store).remove(key)
+        _memory(store).forget(key)
 
 
 @translated
 def all_withheld(store: Store, name: RepositoryName) -> dict[Tag | Digest, Withheld]:
     """Everything of one repository, in no order. Raises `StoreError`."""
     found: dict[Tag | Digest, Withheld] = {}
+    if _memory(store).works and not _names(store, _folder(name)):
+        return found
     for file, content in _objects(store).contents(_folder(name)):
         reference, withheld = _reference(file), records.decoded(content, _read)
         if reference is not None and withheld is not None:
             found[reference] = withheld
     return found
+
+
+def _names(store: Store, folder: str) -> set[str]:
+    return _memory(store).lately(folder, lambda: {*_objects(store).names(folder).objects})
 
 
 @translated

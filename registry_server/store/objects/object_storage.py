@@ -133,6 +133,10 @@ class ObjectStorage:
         """See `Objects`."""
         return self._small.contents(folder)
 
+    def leave_snapshot(self, folder: str) -> None:
+        """See `Objects`."""
+        self._small.leave_snapshot(folder)
+
     def names(self, folder: str) -> Names:
         """See `Objects`."""
         found = self._bucket.demand(folder, lambda client: client.list_with_delimiter(folder or None))

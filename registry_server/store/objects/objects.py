@@ -102,6 +102,11 @@ class Objects(Protocol):
         """
         ...
 
+    def leave_snapshot(self, folder: str) -> None:
+        """What this process has put into a folder since it last did so: others shall find its `contents`
+        with few questions. Nothing for files."""
+        ...
+
     def names(self, folder: str) -> Names:
         """The direct children of a folder; nothing for a folder that is not there."""
         ...
@@ -206,13 +211,19 @@ class Objects(Protocol):
 
 
 def update(
-    objects: Objects, key: str, change: Callable[[bytes | None], bytes], *, probably_new: bool = False
+    objects: Objects,
+    key: str,
+    change: Callable[[bytes | None], bytes],
+    *,
+    known: StoredObject | None = None,
+    probably_new: bool = False,
 ) -> None:
     """Put what `change` makes of the content, None where there is none: again, if another writer was faster.
 
-    `probably_new`: it is not read first. Raises `Conflict` when others are faster again and again.
+    It is not read first where it is `known` from a while ago, or is `probably_new`.
+    Raises `Conflict` when others are faster again and again.
     """
-    held = None if probably_new else objects.get(key)
+    held = known or (None if probably_new else objects.get(key))
     for _ in range(_TRIES):
         content = change(None if held is None else held.content)
         try:

@@ -51,7 +51,7 @@ class Brought:
     def __init__(self, objects: Objects, turns: Turns, *, works: bool = True) -> None:
         """`works` is False for a folder: to look at a file takes no time, and sees damage."""
         self._objects, self._turns, self._works = objects, turns, works
-        self._lock = threading.Lock()
+        self._lock, self._beginning = threading.Lock(), threading.Lock()
         self._folders = LRUCache[str, Begun](_MOST_FOLDERS)
         self._known = LRUCache[str, tuple[Begun, Descriptor | None]](_MOST_KEYS)
 
@@ -68,10 +68,14 @@ class Brought:
         held = self.begun(folder)
         if held is not None or not self._works:
             return held
-        with self._turns.among_others(turn):
-            found = Begun(self._version(folder))
-        with self._lock:
-            return self._folders.setdefault(folder, found)
+        with self._beginning:  # one look for all who come at once
+            held = self.begun(folder)
+            if held is None:
+                with self._turns.among_others(turn):
+                    held = Begun(self._version(folder))
+                with self._lock:
+                    self._folders[folder] = held
+            return held
 
     def note(self, begun: Begun | None, key: str, manifest: Descriptor | None = None) -> None:
         """This was put since then. `manifest`: what its record says."""

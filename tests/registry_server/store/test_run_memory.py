@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.oci.reference import RepositoryName, Tag
+from registry_server.store.records import PollRecord
 from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.run_memory import RunMemory
 from registry_server.store.store import Store
@@ -133,11 +134,51 @@ def test_a_process_that_begins_anew_reads_a_snapshot_instead_of_every_tag(
 
 
 @REMOTE_ONLY
+def test_who_polled_leaves_a_snapshot_of_the_tags_that_it_has_set(
+    store: Store, nginx: Repository, bucket: S3Server
+) -> None:
+    fill(nginx)
+    nginx.put_poll(PollRecord("upstream", 1.0))
+    second = anew(store)
+    bucket.new_requests()
+    assert len(second.tag_records()) == MANY
+    assert [each.partition(" ")[0] for each in bucket.new_requests()] == ["ListObjectsV2", "GetObject"]
+
+
+@REMOTE_ONLY
+def test_who_polled_and_changed_no_tag_leaves_the_snapshot_as_it_is(
+    store: Store, nginx: Repository, bucket: S3Server
+) -> None:
+    fill(nginx)
+    nginx.put_poll(PollRecord("upstream", 1.0))
+    second = anew(store)
+    with store.lease():
+        assert len(second.tag_records()) == MANY
+        assert second.poll("upstream") is not None
+        bucket.new_requests()
+        second.put_poll(PollRecord("upstream", 2.0))
+    assert [each.rpartition("/")[2] for each in bucket.new_requests()] == ["_r.json"] * 2
+
+
+@REMOTE_ONLY
+def test_expected_questions_are_answered_by_one_listing(
+    store: Store, nginx: Repository, bucket: S3Server
+) -> None:
+    fill(nginx)
+    bucket.new_requests()
+    with store.lease():
+        nginx.expect(MANY)
+        assert nginx.tag(Tag("v1")) is not None
+        assert nginx.tag(Tag("v2")) is not None
+    assert [each.partition(" ")[0] for each in bucket.new_requests()] == ["ListObjectsV2"]
+
+
+@REMOTE_ONLY
 @pytest.mark.parametrize("content", [b"", b"no JSON", b"[1]", b'{"v1": 7}', b'{"v1": ["x", 7]}'])
 def test_a_damaged_snapshot_is_none(store: Store, nginx: Repository, content: bytes) -> None:
     fill(nginx)
     expected = anew(store).tag_records()
-    store.roots[0].objects.put("snapshots/repos/library/nginx/_r/tags", content)
+    store.roots[0].objects.put("snapshots/repos/library/nginx/_r/tags/1-0", content)
     assert anew(store).tag_records() == expected
 
 
