@@ -145,16 +145,23 @@ def put_manifests(
     manifests: Iterable[Descriptor],
     tagged: Digest | None = None,
     partial: Container[Digest] = (),
+    *,
+    spare: Container[Digest] = (),
 ) -> None:
     """Those whose bodies are in the pool, in this order.
 
-    `tagged`: a tag follows for this one. `partial`: see `Targets.put_manifest`.
+    `tagged`: a tag follows for this one. `partial`, `spare`: see `Targets.put_manifest`.
     Raises `BlobNotCopied`, `StoreError`, `DestinationFailed`.
     """
     for descriptor in manifests:
         manifest, digest = read_held(run, local, descriptor), descriptor.digest
         run.targets.put_manifest(
-            local, manifest, digest, tag_follows=digest == tagged, partial=digest in partial
+            local,
+            manifest,
+            digest,
+            tag_follows=digest == tagged,
+            partial=digest in partial,
+            spare=digest in spare,
         )
 
 

@@ -114,11 +114,19 @@ class RegistryDestination:
     def read(self, local: RepositoryName, blob: Descriptor, sink: BlobSink) -> None:
         self._asked(lambda: self.registry.blob(self.remote(local), blob, sink))
 
-    def put_manifest(self, local: RepositoryName, manifest: Manifest, digest: Digest) -> None:
+    def put_manifest(
+        self, local: RepositoryName, manifest: Manifest, digest: Digest, *, spare: bool = False
+    ) -> None:
+        """`spare`: it is done without where the registry takes no manifests of its type."""
         repository = self.state.repository(local)
-        if not repository.is_confirmed(digest):
+        if repository.is_confirmed(digest):
+            return
+        try:
             self._put(local, str(digest), manifest)
-            repository.put_manifest(manifest, digest)
+        except TypeRefused:
+            if not spare:
+                raise
+        repository.put_manifest(manifest, digest)
 
     def remember_manifest(self, local: RepositoryName, manifest: Manifest, digest: Digest) -> None:
         """One that the registry refuses, because it lists what is left out. Its smaller form is there."""
@@ -149,6 +157,8 @@ class RegistryDestination:
         except UpstreamError as error:
             if _says_immutable(error):
                 raise _Immutable(self.name, error.reason) from error
+            if _says_docker(error, manifest):
+                raise TypeRefused(self.name, str(error)) from error
             if error.code in _LOST:
                 raise self._lost(local, manifest, error) from error
             raise destination_error(self.name, error) from error
@@ -167,9 +177,21 @@ class RegistryDestination:
         return ContentLost(self.name, str(error))
 
     def manifest(self, local: RepositoryName, digest: Digest) -> Manifest:
-        """One that is there, by the registry itself. May raise a `ContentError`."""
-        fetched = self._asked(lambda: self.registry.manifest(self.remote(local), digest))
-        return parse_manifest(fetched.body, fetched.media_type)
+        """One that is or was there: remembered, or by the registry itself. May raise a `ContentError`."""
+        try:
+            descriptor, body = self.state.repository(local).read_manifest(digest)
+        except NotFound:
+            fetched = self._asked(lambda: self.registry.manifest(self.remote(local), digest))
+            return parse_manifest(fetched.body, fetched.media_type)
+        return parse_manifest(body, descriptor.media_type)
+
+    def put_children_again(self, local: RepositoryName, manifest: Manifest) -> None:
+        """Those that are not there any more: zot drops what no tag names as soon as the tag moves."""
+        for child in manifest.manifests:
+            body = _body_of(self.state.repository(local), child)
+            if body is not None and self.names(local, child.digest) is None:
+                self.put_children_again(local, body)
+                self._put(local, str(child.digest), body)
 
     def names(self, local: RepositoryName, reference: Tag | Digest) -> Digest | None:
         return self._asked(lambda: self.registry.names(self.remote(local), reference))
@@ -219,6 +241,16 @@ class RegistryDestination:
             raise destination_error(self.name, error) from error
 
 
+class TypeRefused(DestinationFailed):
+    """The registry takes OCI's manifests alone."""
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()} (it may take no manifests of Docker's types: write `convert: oci` for the "
+            "rule, or let the registry take them, in zot by `http.compat: [docker2s2]`)"
+        )
+
+
 class _Immutable(DestinationFailed):
     """The registry's tags, or this one, may not move."""
 
@@ -253,6 +285,12 @@ def _from_memory(content: bytes) -> Feed:
         sink.write(content[sink.offset :])
 
     return feed
+
+
+def _says_docker(error: UpstreamError, manifest: Manifest) -> bool:
+    """zot answers 415 MANIFEST_INVALID, others 400."""
+    docker = manifest.media_type in (media_types.DOCKER_MANIFEST, media_types.DOCKER_LIST)
+    return docker and (error.status == 415 or (error.status == 400 and error.code == "MANIFEST_INVALID"))
 
 
 def _says_immutable(error: UpstreamError) -> bool:

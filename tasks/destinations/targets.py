@@ -5,6 +5,7 @@ The first is fed by the upstream, and the others by the first: each blob is down
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from registry_server.store.store import Store
     from tasks.destinations.interface import Destination, Feed
     from tasks.upstream.login.credentials import Credentials
+
+log = logging.getLogger("mirrorflow.run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,12 @@ class Targets:
         *,
         tag_follows: bool = False,
         partial: bool = False,
+        spare: bool = False,
     ) -> None:
         """`tag_follows`: `put_tag` puts it too, so another registry needs no request of its own for it.
 
         `partial`: an index whose smaller form is put too. The store keeps it; other registries refuse it.
+        `spare`: what a converted manifest was made from. A registry may refuse it for its type.
         """
         for each in (self.primary, *self.others):
             if not isinstance(each, RegistryDestination):
@@ -79,7 +84,7 @@ class Targets:
             elif partial:
                 each.remember_manifest(local, manifest, digest)
             elif not tag_follows:
-                each.put_manifest(local, manifest, digest)
+                each.put_manifest(local, manifest, digest, spare=spare)
 
     def put_tag(
         self,
@@ -134,17 +139,30 @@ def open_targets(
     if only_store:
         return Targets(in_store, (), remark)
 
-    def opened(name: str) -> RegistryDestination:
-        settings = profile.destination(name)
-        ledger = open_ledger(store.root, settings.ledger, profile.storage.durability)
-        creator = creator_for(settings)
-        chunk = settings.chunk_size
-        ours = credentials_for(settings, credentials, write=True)
-        registry = PushRegistry(settings, ours, chunk=chunk, cancelled=cancelled, remark=remark)
-        return RegistryDestination(settings, entry.name, registry, ledger, creator)
-
-    registries = [opened(name) for name in entry.to if name != STORE]
+    registries = [
+        open_registry(profile, name, store, credentials, entry=entry.name, cancelled=cancelled, remark=remark)
+        for name in entry.to
+        if name != STORE
+    ]
     if STORE in entry.to:
         return Targets(in_store, tuple(registries), remark)
     first, *others = registries
     return Targets(first, tuple(others), remark)
+
+
+def open_registry(
+    profile: Profile,
+    name: str,
+    store: Store,
+    credentials: Credentials,
+    *,
+    entry: str,
+    cancelled: Callable[[], bool] = lambda: False,
+    remark: Callable[[str], None] = log.info,
+) -> RegistryDestination:
+    """The destination `name` of the profile, for a registry entry. Raises as `open_targets` does."""
+    settings = profile.destination(name)
+    ledger = open_ledger(store.root, settings.ledger, profile.storage.durability)
+    ours = credentials_for(settings, credentials, write=True)
+    registry = PushRegistry(settings, ours, chunk=settings.chunk_size, cancelled=cancelled, remark=remark)
+    return RegistryDestination(settings, entry, registry, ledger, creator_for(settings))

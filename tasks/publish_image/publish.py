@@ -84,7 +84,8 @@ def _show(run: MirrorRun, plan: ImagePlan, admission: Admission) -> None:
     """The manifests, and the tag last."""
     local, reference = plan.image.local, plan.image.reference
     tagged = plan.root.digest if isinstance(reference, Tag) else None
-    put_manifests(run, local, plan.manifests, tagged, plan.renamed if plan.sparse else ())
+    partial = plan.renamed if plan.sparse else ()
+    put_manifests(run, local, plan.manifests, tagged, partial, spare=plan.renamed)
     copy_referrers(run, local, plan.renamed)
     record_verdict(run, local, admission, plan.root)
     if isinstance(reference, Tag):

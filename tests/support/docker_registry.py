@@ -70,10 +70,11 @@ def running_docker_registry(
     root: Path,
     authority: Authority | None = None,
     notify: dict[str, Any] | None = None,
+    deletes: bool = False,
 ) -> Iterator[DockerRegistry]:
     """Serve `root` on a free port; with an `authority` over TLS, and only to clients that it has signed.
 
-    `notify` is an endpoint for its notifications.
+    `notify` is an endpoint for its notifications. `deletes`: whether manifests can be deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -89,7 +90,7 @@ def running_docker_registry(
     settings = {
         "version": 0.1,
         "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(root)}},
+        "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": deletes}},
         "http": http,
         "notifications": {"endpoints": [notify] if notify else []},
     }

@@ -1,6 +1,5 @@
 """A registry that is pushed to, over real sockets, and that can be told to misbehave as registries do.
-It keeps what it is sent and checks digests. `seen` has every request with the status of its answer.
-"""
+It keeps what it is sent and checks digests. `seen` has every request with the status of its answer."""
 
 from __future__ import annotations
 
@@ -59,6 +58,7 @@ class PushTarget:
     deletes: bool = True
     page: int = 1000
     claims: set[str] = field(default_factory=set)
+    refused_tags: dict[tuple[str, str], Answer] = field(default_factory=dict)
     blobs: defaultdict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     manifests: defaultdict[str, dict[str, tuple[str, bytes]]] = field(
         default_factory=lambda: defaultdict(dict)
@@ -174,9 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _begin(self, repository: str) -> Answer:
         digest, source = self.query.get("mount", [""])[0], self.query.get("from", [""])[0]
         mounted = self.target.blobs[source].get(digest) if self.target.mounts else None
-        if mounted is not None and digest not in self.target.claims:
-            self.target.blobs[repository][digest] = mounted
         if mounted is not None:
+            if digest not in self.target.claims:
+                self.target.blobs[repository][digest] = mounted
             return 201, None, {"Location": f"/v2/{repository}/blobs/{digest}"}
         if digest and self.target.refuses_mounts:
             return error(403, "DENIED", "requested access to the resource is denied")
@@ -263,12 +263,15 @@ class _Handler(BaseHTTPRequestHandler):
         held, digest = self.target.manifests[repository], Digest.of(body)
         document = json.loads(body)
         blobs = [*document.get("layers", []), *filter(None, [document.get("config")])]
-        lacking = [each["digest"] for each in blobs if each["digest"] not in self.target.blobs[repository]]
-        lacking += [each["digest"] for each in document.get("manifests", []) if each["digest"] not in held]
+        lacking = [each for each in blobs if each["digest"] not in self.target.blobs[repository]]
+        lacking += [each for each in document.get("manifests", []) if each["digest"] not in held]
         if lacking and not reference.startswith("sha256-"):
-            return error(404, "MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {lacking[0]}")
+            return error(404, "MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {lacking[0]['digest']}")
+        refusal = self.target.refused_tags.get((repository, reference))
         if self.target.immutable is not None and reference in held and ":" not in reference:
-            return self.target.immutable(repository, reference)
+            refusal = self.target.immutable(repository, reference)
+        if refusal is not None:
+            return refusal
         held[reference] = held[digest] = (self.headers["Content-Type"], body)
         headers: dict[str, str] = {"Docker-Content-Digest": digest}
         if "subject" in document and self.target.lists_referrers:
@@ -333,8 +336,7 @@ class _Server(ThreadingHTTPServer):
 def push_target(**knobs: Any) -> Iterator[PushTarget]:
     """One that runs; `knobs` as for `PushTarget`."""
     target = PushTarget(**knobs)
-    handler = type("Handler", (_Handler,), {"target": target})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"target": target}))
     target.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

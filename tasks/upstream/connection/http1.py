@@ -35,10 +35,10 @@ class Http1Transport(httpx.BaseTransport):
     """Keeps one idle connection to each of a few origins. One exchange at a time.
 
     A request's extension `timeout` is that of httpx, where `read` is for the whole head of the response, and
-    then for each piece of its body. `connected` is called with the address of a new connection before anything
-    is sent, and may raise. A response's extension `network_stream` answers `get_extra_info("socket")` and
-    `("server_addr")` as httpcore's does; `consumed` takes the number of bytes of the body that somebody read
-    from the socket.
+    then for each piece of its body. `connected` is called with the address of a new connection before
+    anything is sent, and may raise. A response's extension `network_stream` answers
+    `get_extra_info("socket")` and `("server_addr")` as httpcore's does; `consumed` takes the number of bytes
+    of the body that somebody read from the socket.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +13,7 @@ from registry_server.oci import media_types
 from registry_server.oci.companion_tags import fallback_tag
 from tests.clients.conftest import optional_program
 from tests.conftest import require_program
-from tests.support.docker_registry import running_docker_registry
-from tests.support.registries import running_registry
+from tests.support.push_registries import distribution_3, docker_registry, our_own, zot, zot_for_docker
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.destinations.syncing import LAYER, sync_to
 from tests.tasks.runs import add_document
@@ -29,31 +27,12 @@ if TYPE_CHECKING:
 APP = "team/app"
 
 
-@contextmanager
-def _own(folder: Path) -> Iterator[str]:
-    with running_registry(folder, writable=True) as registry:
-        yield registry.url
-
-
-@contextmanager
-def _docker(folder: Path) -> Iterator[str]:
-    program = require_program("docker-registry")
-    with running_docker_registry(program, folder, root=folder / "root") as registry:
-        yield registry.url
-
-
-@contextmanager
-def _distribution_3(folder: Path) -> Iterator[str]:
-    program = optional_program("registry", "it comes with distribution 3")
-    with running_docker_registry(program, folder, root=folder / "root") as registry:
-        yield registry.url
-
-
 @pytest.fixture(
     params=[
-        pytest.param(_own, id="our own server"),
-        pytest.param(_docker, id="docker-registry 2.8"),
-        pytest.param(_distribution_3, id="distribution 3"),
+        pytest.param(our_own, id="our own server"),
+        pytest.param(docker_registry, id="docker-registry 2.8"),
+        pytest.param(distribution_3, id="distribution 3"),
+        pytest.param(zot_for_docker, id="zot"),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
@@ -141,3 +120,21 @@ def test_a_real_client_finds_the_referrers(tmp_path: Path, upstream: Misbehaving
     )
     listed: dict[str, Any] = json.loads(done.stdout)
     assert [each["artifactType"] for each in listed["manifests"]] == ["application/spdx+json"]
+
+
+@pytest.mark.parametrize("convert", [None, "oci"])
+def test_a_registry_that_takes_no_docker_manifests_gets_converted_ones(
+    tmp_path: Path, upstream: Misbehaving, convert: str | None
+) -> None:
+    rule = {**RULE, "convert": convert} if convert else RULE
+    with zot(tmp_path / "registry") as url:
+        report = sync_to(tmp_path, upstream, url, rule)
+        assert report.complete is bool(convert)
+        if convert:
+            host = url.partition("//")[2]
+            raw = output("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{host}/{APP}:1")
+            assert json.loads(raw)["mediaType"] == media_types.OCI_INDEX
+            assert sync_to(tmp_path, upstream, url, rule).unchanged == 2
+        else:
+            assert "415 Unsupported Media Type" in report.images[0].reason
+            assert "write `convert: oci`" in report.images[0].reason
