@@ -18,11 +18,8 @@ _Found = tuple["KeyPath", str, str]
 
 def check(profile: Profile) -> Iterator[_Found]:
     """Path, what was found, what to write instead."""
-    used = {name for entry in profile.sync.registries for name in entry.to}
     for number, each in enumerate(profile.destinations):
         path: KeyPath = ("destinations", number)
-        if each.name not in used:
-            yield path, f"nothing goes to {each.name!r}", f"write 'to: [{each.name}]' in a registry entry"
         if each.force and each.trust_destination:
             found = "tags that somebody else moves are not seen with trustDestination, so force finds none"
             yield (*path, "force"), found, "drop one of the two"

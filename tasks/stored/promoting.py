@@ -1,26 +1,24 @@
 """Promotion: the tags below one prefix of the store come to stand below another, all of them or none.
 
 Every image is judged anew: by the policy that covers where it came from, and by the rule that names where it
-goes. What it consists of has to be here. Only then the tags change, in one go (tag_switch.py).
+goes. What it consists of has to be here. Only then the tags change: in the store all at once (tag_switch.py),
+in another registry one after the other (registry_place.py).
 """
 
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from profiles.matching import sources
+from profiles.model.destination import STORE
 from registry_server.bundles.closure import StoredClosure
 from registry_server.counted import counted
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
-from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, MirrorflowError
-from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.errors import StoreError
 from registry_server.store.mirror_state.tag_switch import (
@@ -28,10 +26,11 @@ from registry_server.store.mirror_state.tag_switch import (
     Change,
     TagChange,
     all_changes,
-    switch_tags,
 )
 from tasks.stored.policy_sweep import may_follow
+from tasks.stored.promotion_places import Move
 from tasks.stored.promotion_verdicts import PromotionJudge
+from tasks.stored.registry_place import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
     from profiles.model.profile import Profile
     from registry_server.store.mirror_state.snapshots import Snapshot
     from registry_server.store.records import TagRecord
-    from registry_server.store.repository import Repository
     from registry_server.store.store import Store
+    from tasks.stored.promotion_places import PromotionPlace
 
 _SHOWN = 20
 
@@ -87,7 +86,7 @@ class PromotionPlan:
 
 @dataclass(slots=True)
 class Promoter:
-    """Promotions within one store, under one profile. `by` is who does it."""
+    """Promotions of what one store has, under one profile. `by` is who does it."""
 
     profile: Profile
     store: Store
@@ -100,17 +99,24 @@ class Promoter:
     def plan(self, source: str, target: str, snapshot: Snapshot | None = None) -> PromotionPlan:
         """Look at everything below the prefix `source`, or at what a snapshot has of it. Changes nothing.
 
-        Raises `NothingToPromote`, `TrustBroken`, `StoreError`.
+        `target` as for `open_place`. Raises `NothingToPromote`, `TrustBroken`, `StoreError`,
+        `DestinationFailed`.
         """
+        with open_place(self.profile, self.store, target, source) as (place, prefix):
+            return self._plan(place, source, prefix, snapshot)
+
+    def _plan(
+        self, place: PromotionPlace, source: str, target: str, snapshot: Snapshot | None
+    ) -> PromotionPlan:
         found = PromotionPlan()
         for name, records in self._records(source, snapshot):
             moved = _moved(name, source, target)
             if moved is None:
                 found.problems[name] = f"there is no repository name for it below {target!r}"
-            elif problem := self._conflict(moved):
+            elif problem := place.conflict(moved):
                 found.problems[moved] = problem
             else:
-                self._plan_repository(name, moved, records, found)
+                self._plan_repository(place, name, moved, records, found)
         if not found.tags and not found.problems and not found.unchanged:
             where = f"the snapshot {snapshot.name}" if snapshot else "this store"
             raise NothingToPromote(f"{where} has no tag below {source!r}; 'mirrorflow store ls' lists tags")
@@ -118,39 +124,53 @@ class Promoter:
 
     def promote(self, source: str, target: str, snapshot: Snapshot | None = None) -> Change | None:
         """Do it; None: everything is there already. Raises `PromotionRefused`, and what `plan` and
-        `switch_tags` raise."""
-        with self.store.claim(ROLE), self.store.lease():
-            plan = self.plan(source, target, snapshot)
+        `PromotionPlace.switch` raise."""
+        with (
+            self.store.claim(ROLE),
+            self.store.lease(),
+            open_place(self.profile, self.store, target, source) as (place, prefix),
+        ):
+            place.finish_interrupted()
+            plan = self._plan(place, source, prefix, snapshot)
             if plan.problems:
                 raise PromotionRefused(plan.problems)
             if not plan.tags:
                 return None
-            self._stage(plan)
+            self._stage(place, plan)
             what = f"promote {source} to {target}" + (f" from snapshot {snapshot.name}" if snapshot else "")
-            change = self._change(what, {str(each.target): each.change for each in plan.tags})
-            switch_tags(self.store, change)
+            change = self._change(what, {str(each.target): each.change for each in plan.tags}, place)
+            place.switch(change)
         return replace(change, done=True)
 
     def rollback(self, change: str | None = None) -> Change:
-        """Take a promotion back, by default the last one that was not. Every image is judged again.
+        """Take a promotion back, by default the last one that was not. In the store images are judged again.
 
-        Raises `NothingToPromote`, `PromotionRefused`, and what `switch_tags` raises.
+        Raises `NothingToPromote`, `PromotionRefused`, and what `PromotionPlace.switch` raises.
         """
         with self.store.claim(ROLE), self.store.lease():
             undone = self._undoable(change)
-            problems: dict[str, str] = {}
-            tags: dict[str, TagChange] = {}
-            for text, each in undone.tags.items():
-                name = ImageName.parse(text)
-                try:
-                    tags[text] = self._inverse(name, each)
-                except MirrorflowError as error:
-                    problems[text] = str(error)
-            if problems:
-                raise PromotionRefused(problems)
-            back = self._change(f"roll back {undone.id} ({undone.what})", tags, undoes=undone.id)
-            switch_tags(self.store, back)
+            where = f"{undone.destination or STORE}:"
+            with open_place(self.profile, self.store, where, STORE) as (place, _):
+                place.finish_interrupted()
+                tags = self._inverses(place, undone)
+                what = f"roll back {undone.id} ({undone.what})"
+                back = self._change(what, tags, place, undoes=undone.id)
+                place.switch(back)
         return replace(back, done=True)
+
+    def _inverses(self, place: PromotionPlace, undone: Change) -> dict[str, TagChange]:
+        """Raises `PromotionRefused`."""
+        tags, problems = dict[str, TagChange](), dict[str, str]()
+        now = place.found([ImageName.parse(text) for text in undone.tags])
+        for text, each in undone.tags.items():
+            name = ImageName.parse(text)
+            try:
+                tags[text] = self._inverse(place, name, each, now[name])
+            except MirrorflowError as error:
+                problems[text] = str(error)
+        if problems:
+            raise PromotionRefused(problems)
+        return tags
 
     def _records(
         self, prefix: str, snapshot: Snapshot | None
@@ -161,44 +181,41 @@ class Promoter:
                 records = snapshot.tags[name] if snapshot else self.store.repository(name).tag_records()
                 yield name, dict(records)
 
-    def _conflict(self, target: RepositoryName) -> str:
-        """Invariant 5: what a registry entry brings is that entry's, and the next poll would move it."""
-        for entry in self.profile.sync.registries:
-            if entry.content and sources(entry, target):
-                return f"the registry entry {entry.name!r} brings what is under this name; take another one"
-        return ""
-
     def _plan_repository(
         self,
+        place: PromotionPlace,
         name: RepositoryName,
         target: RepositoryName,
         records: dict[Tag, TagRecord],
         found: PromotionPlan,
     ) -> None:
         images = {tag: record for tag, record in records.items() if not is_companion_tag(tag)}
-        if self._is_strict(name, target, images):
+        called = place.called(target)
+        if self._is_strict(name, target, called, images):
             found.strict.add(target)
         closure, whole = self._closure(name, target, found), set[Digest]()
-        there = self.store.repository(target)
+        there = place.found([ImageName(target, tag) for tag in records])
         for tag, record in images.items():
             image = ImageName(target, tag)
             try:
-                whole |= closure.add(record)
-                verdict = self._judge.verdict_on(name, image, record)
+                whole |= closure.add(place.after(record))
+                verdict = self._judge.verdict_on(name, image, called, record)
+                after = place.after(replace(record, verdict=verdict))
+                _add(found, ImageName(name, tag), image, there[image], after)
             except MirrorflowError as error:
                 found.problems[str(image)] = str(error)
-                continue
-            self._add(found, ImageName(name, tag), image, there.tag(tag), replace(record, verdict=verdict))
         for tag, record in records.items():
             if tag not in images and subject_of(tag) in whole and closure.follows(record.digest):
-                self._add(found, ImageName(name, tag), ImageName(target, tag), there.tag(tag), record)
+                companion = ImageName(target, tag)
+                _add(found, ImageName(name, tag), companion, there[companion], place.after(record))
 
     def _is_strict(
-        self, name: RepositoryName, target: RepositoryName, images: Mapping[Tag, TagRecord]
+        self, name: RepositoryName, target: RepositoryName, called: str, images: Mapping[Tag, TagRecord]
     ) -> bool:
         try:
             return any(
-                self._judge.keeps_out(name, ImageName(target, tag), record) for tag, record in images.items()
+                self._judge.keeps_out(name, ImageName(target, tag), called, record)
+                for tag, record in images.items()
             )
         except MirrorflowError:  # the verdict says why
             return True
@@ -210,22 +227,7 @@ class Promoter:
             StoredClosure(held, partial(may_follow, held)) if target in plan.strict else StoredClosure(held)
         )
 
-    def _add(
-        self,
-        found: PromotionPlan,
-        source: ImageName,
-        target: ImageName,
-        before: TagRecord | None,
-        record: TagRecord,
-    ) -> None:
-        if before is not None and before.roots == record.roots:
-            found.unchanged += 1
-            return
-        origin = record.origin and replace(record.origin, on_demand=False)
-        after = replace(record, pushed=time.time(), origin=origin)
-        found.tags.append(Promoted(source, target, TagChange(before, after, record.verdict)))
-
-    def _stage(self, plan: PromotionPlan) -> None:
+    def _stage(self, place: PromotionPlace, plan: PromotionPlan) -> None:
         """Everything that the tags will name, into the repositories where they will stand."""
         closures: dict[tuple[RepositoryName, RepositoryName], StoredClosure] = {}
         for each in plan.tags:
@@ -233,14 +235,18 @@ class Promoter:
             pair = (each.source.repository, each.target.repository)
             closure = closures.setdefault(pair, self._closure(*pair, plan))
             closure.add(each.change.after)
-        for (source, target), closure in closures.items():
-            if source != target:
-                _bring(self.store.repository(source), self.store.repository(target), closure)
+        place.stage(
+            Move(self.store.repository(source), target, closure)
+            for (source, target), closure in closures.items()
+        )
 
-    def _change(self, what: str, tags: Mapping[str, TagChange], undoes: str = "") -> Change:
+    def _change(
+        self, what: str, tags: Mapping[str, TagChange], place: PromotionPlace, undoes: str = ""
+    ) -> Change:
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S}-{now.microsecond:06}-{secrets.token_hex(3)}"
-        return Change(name, what, self.by, now.isoformat(timespec="seconds"), tags, undoes)
+        when = now.isoformat(timespec="seconds")
+        return Change(name, what, self.by, when, tags, undoes, place.destination)
 
     def _undoable(self, change: str | None) -> Change:
         done = [each for each in all_changes(self.store) if each.done]
@@ -254,17 +260,39 @@ class Promoter:
             )
         return found[-1]
 
-    def _inverse(self, name: ImageName, each: TagChange) -> TagChange:
+    def _inverse(
+        self, place: PromotionPlace, name: ImageName, each: TagChange, now: TagRecord | MirrorflowError | None
+    ) -> TagChange:
         """Raises `MovedSince`, and what judging raises."""
-        assert isinstance(name.reference, Tag), "tags are promoted"
-        now = self.store.repository(name.repository).tag(name.reference)
-        if now is None or each.after is None or now.roots != each.after.roots:
+        if (
+            isinstance(now, MirrorflowError)
+            or now is None
+            or each.after is None
+            or now.roots != each.after.roots
+        ):
             raise MovedSince("it has been moved since; promote what it is to be instead")
         if each.before is None:
             return TagChange(now, None)
-        if is_companion_tag(name.reference):
-            return TagChange(now, each.before)
-        return TagChange(now, each.before, self._judge.verdict_on(name.repository, name, each.before))
+        if is_companion_tag(name.reference) or not place.judges_rollback():
+            return TagChange(now, each.before, each.before.verdict)
+        called = place.called(name.repository)
+        return TagChange(now, each.before, self._judge.verdict_on(name.repository, name, called, each.before))
+
+
+def _add(
+    found: PromotionPlan,
+    source: ImageName,
+    target: ImageName,
+    before: TagRecord | MirrorflowError | None,
+    after: TagRecord,
+) -> None:
+    """Raises `before` where it is an error: the tag may not be moved."""
+    if isinstance(before, MirrorflowError):
+        raise before
+    if before is not None and before.roots == after.roots:
+        found.unchanged += 1
+    else:
+        found.tags.append(Promoted(source, target, TagChange(before, after, after.verdict)))
 
 
 def _moved(name: RepositoryName, source: str, target: str) -> RepositoryName | None:
@@ -272,22 +300,3 @@ def _moved(name: RepositoryName, source: str, target: str) -> RepositoryName | N
         return RepositoryName(f"{target}{name.removeprefix(source)}")
     except InvalidName:
         return None
-
-
-def _bring(source: Repository, target: Repository, closure: StoredClosure) -> None:
-    for blob in closure.blobs:
-        if not target.adopt_blob(blob):
-            _copy(source, target, blob)
-    for digest in closure.manifests:
-        descriptor, body = source.read_manifest(digest)
-        target.put_manifest(parse_manifest(body, descriptor.media_type), digest)
-
-
-def _copy(source: Repository, target: Repository, digest: Digest) -> None:
-    """Repositories in different storage roots share no content."""
-    held = source.find_blob(digest)
-    with target.receive_blob(Descriptor("", digest, held.size)) as incoming:
-        if not incoming.complete:
-            for piece in held.pieces(incoming.offset):
-                incoming.write(piece)
-        incoming.commit()

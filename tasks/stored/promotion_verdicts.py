@@ -40,10 +40,11 @@ class PromotionJudge:
 
             self._policies = Policies(self.profile.trust, self.profile.verify)
 
-    def verdict_on(self, name: RepositoryName, target: ImageName, record: TagRecord) -> str:
+    def verdict_on(self, name: RepositoryName, target: ImageName, called: str, record: TagRecord) -> str:
         """The verdicts on an image of `name` that is to be `target`, in words.
 
-        Raises `ImageNotAdmitted`, and what judging raises.
+        `called`: what rules of `verify` call the repository where it goes. Raises `ImageNotAdmitted`, and
+        what judging raises.
         """
         assert isinstance(target.reference, Tag), "tags are promoted"
         stored = self._images.described(name, target.reference, record)
@@ -54,34 +55,34 @@ class PromotionJudge:
             if not verdict.admits:
                 raise ImageNotAdmitted(verdict.summary)
             said.append(verdict.summary)
-        policy = self._policy_of_target(target, came=stored is not None)
+        policy = self._policy_of_target(called, target.reference, came=stored is not None)
         if policy is not None:
-            said.append(self._by_target(self.store.repository(name), target, record, policy))
+            held, reference = self.store.repository(name), f"{called}:{target.reference}"
+            said.append(self._by_target(held, reference, record, policy))
         return "; ".join(dict.fromkeys(said)) or NO_POLICY
 
-    def keeps_out(self, name: RepositoryName, target: ImageName, record: TagRecord) -> bool:
+    def keeps_out(self, name: RepositoryName, target: ImageName, called: str, record: TagRecord) -> bool:
         """Whether a policy of either place keeps anything out: then only known formats follow the image."""
         assert isinstance(target.reference, Tag), "tags are promoted"
         stored = self._images.described(name, target.reference, record)
         policies = (
             self._images.policy_of(stored) if stored is not None else None,
-            self._policy_of_target(target, came=stored is not None),
+            self._policy_of_target(called, target.reference, came=stored is not None),
         )
         return any(each is not None and each.keeps_out for each in policies)
 
-    def _policy_of_target(self, target: ImageName, *, came: bool) -> Policy | None:
+    def _policy_of_target(self, called: str, tag: Tag, *, came: bool) -> Policy | None:
         """The rule that names where it goes; for what no registry entry brought also the default."""
         if self._policies is None:
             return None
-        tag = str(target.reference)
-        if came and self._policies.rule_for(target.repository, tag) is None:
+        if came and self._policies.rule_for(called, tag) is None:
             return None
         from tasks.trust.policy import Mode
 
-        policy = self._policies.for_image(target.repository, tag)
+        policy = self._policies.for_image(called, tag)
         return None if policy.mode is Mode.SKIP else policy
 
-    def _by_target(self, held: Repository, target: ImageName, record: TagRecord, policy: Policy) -> str:
+    def _by_target(self, held: Repository, reference: str, record: TagRecord, policy: Policy) -> str:
         from tasks.trust.judging import judge_image
         from tasks.trust.sources import StoreSource
 
@@ -92,7 +93,7 @@ class PromotionJudge:
             StoreSource(held, self.store.hidden(held.name)),
             policy,
             children=lambda each: held_children(held, each.digest),
-            reference=str(target),
+            reference=reference,
         )
         if not verdict.admits:
             raise ImageNotAdmitted(f"{verdict.summary} ({policy.name})")

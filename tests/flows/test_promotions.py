@@ -1,4 +1,7 @@
-"""`store snapshot`, `promote`, `rollback` and `promotions`, as a user types them, without the network."""
+"""`store snapshot`, `promote`, `rollback` and `promotions`, as a user types them.
+
+Without the network, but where they go to another registry.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,20 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import TagRecord
+from tests.flows.test_cli import mirrorflow as over_network
 from tests.registry_server.store.images import put_image
+from tests.support.push_target import push_target
 from tests.tasks.stored.bundles.sides import Side
 from tests.tasks.trust.audits import mirrorflow
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -34,11 +42,13 @@ def push(side: Side, name: str, content: bytes) -> Descriptor:
     return made
 
 
-def run(side: Side, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    side: Side, *arguments: object, code: int = 0, command: Command = mirrorflow
+) -> subprocess.CompletedProcess[str]:
     """The last word of a command is what stands before the profile: `store snapshot`."""
     words = list(arguments)
     at = 2 if words[0] == "store" else 1
-    done = mirrorflow(*words[:at], side.profile, *words[at:])
+    done = command(*words[:at], side.profile, *words[at:])
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -125,3 +135,16 @@ def _json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["version"] == 1
     return found
+
+
+def test_into_another_registry_and_back_as_a_user_types_it(side: Side) -> None:
+    made = push(side, "dev/web:v1", b"one")
+    with push_target() as target:
+        side.destinations = [{"name": "harbor", "url": target.url}]
+        shown = run(side, "promote", "dev", "harbor:prod", "--dry-run", code=2, command=over_network).stdout
+        assert f"prod/web:v1: new -> {made.digest.short}" in shown
+        run(side, "promote", "dev", "harbor:prod", command=over_network)
+        assert target.tag("prod/web", "v1") == made.digest
+        assert "promote dev to harbor:prod: 1 tag" in run(side, "promotions").stdout
+        run(side, "rollback", command=over_network)
+        assert target.tag("prod/web", "v1") == ""

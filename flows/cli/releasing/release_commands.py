@@ -104,7 +104,13 @@ def promote(
     source: Annotated[
         str, typer.Argument(metavar="FROM", help="A repository, or the beginning of repository names, here.")
     ],
-    target: Annotated[str, typer.Argument(metavar="TO", help="What stands there instead.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            help="What stands there instead; or a destination by its name, `NAME:PREFIX` for a prefix there.",
+        ),
+    ],
     *,
     from_snapshot: Annotated[
         str | None,
@@ -120,6 +126,9 @@ def promote(
     Every image is judged first: by the policy that covers where it came from, and by the rule of `verify`
     that names where it goes. All that it needs has to be in the store. Clients see all tags change at once.
     Copies no content, and removes no tag.
+
+    Into another registry (`promote dev harbor:prod`) content goes first, and then one tag after the other. If
+    one of them fails, all are set back.
 
     Exit code 0: done, or nothing to do; 1: an image was refused, and nothing was changed; with --dry-run 2:
     there is something to do.
@@ -156,8 +165,8 @@ def rollback(
 ) -> None:
     """Take a promotion back: its tags name what they named before, all of them or none.
 
-    Refused when a tag was moved since, or when a policy refuses by now what it named. Exit code 0: done; 1:
-    nothing was changed.
+    Refused when a tag was moved since, or when a policy refuses by now what it named in the store. Exit code
+    0: done; 1: nothing was changed.
     """
     from flows.cli.releasing.promotions import change_lines, promoter
     from flows.entries import open_store

@@ -51,7 +51,8 @@ class TagChange:
 class Change:
     """Many tags by their names, `repository:tag`. `id` begins with the time; `what` is for people.
 
-    `undoes` is the id of the change that this one takes back.
+    `undoes` is the id of the change that this one takes back. `destination`: the other registry that it is
+    made in, by its name in the profile; "" for the store.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Change:
     when: str
     tags: Mapping[str, TagChange] = field(default_factory=dict)
     undoes: str = ""
+    destination: str = ""
     done: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class Change:
             "by": self.by,
             "when": self.when,
             "undoes": self.undoes,
+            "destination": self.destination,
             "tags": {
                 name: {
                     "before": each.before and tag_to_json(each.before),
@@ -89,7 +92,7 @@ def switch_tags(store: Store, change: Change) -> None:
     """
     finish_interrupted(store)
     objects = _objects(store)
-    objects.put(_key(change.id), json.dumps(change.to_json(), indent=1).encode() + b"\n")
+    note_change(store, change)
     try:
         store.sync()
         # New names last: a list of tags shows them from here on.
@@ -100,15 +103,34 @@ def switch_tags(store: Store, change: Change) -> None:
         _settle_all(store, change, done=False)
         objects.remove(_key(change.id))
         raise
-    objects.put(done_key(change.id), b"")
-    objects.settle()
+    mark_done(store, change)
     _settle_all(store, change, done=True)
+
+
+@translated
+def note_change(store: Store, change: Change) -> None:
+    """Write down what is about to be done. Raises `StoreError`."""
+    _objects(store).put(_key(change.id), json.dumps(change.to_json(), indent=1).encode() + b"\n")
+    _objects(store).settle()
+
+
+@translated
+def mark_done(store: Store, change: Change) -> None:
+    """From here on the change counts. Raises `StoreError`."""
+    _objects(store).put(done_key(change.id), b"")
+    _objects(store).settle()
+
+
+@translated
+def drop_change(store: Store, change: Change) -> None:
+    """Forget one that was not made, or is not needed any more. Raises `StoreError`."""
+    _objects(store).remove(_key(change.id), done_key(change.id))
 
 
 @translated
 def finish_interrupted(store: Store) -> None:
     """Finish or undo what a killed process left, so that no file says two things. Raises `StoreError`."""
-    for change in all_changes(store):
+    for change in changes_here(store):
         waiting = any(_is_pending(store, ImageName.parse(name)) for name in change.tags)
         if waiting:
             _settle_all(store, change, done=change.done)
@@ -126,6 +148,11 @@ def all_changes(store: Store) -> list[Change]:
     return [replace(each, done=_done_name(each.id) in done) for each in found]
 
 
+def changes_here(store: Store) -> list[Change]:
+    """Of `all_changes` those in the store itself."""
+    return [change for change in all_changes(store) if not change.destination]
+
+
 def kept_before(store: Store) -> Iterator[tuple[str, TagRecord]]:
     """What tags were before the last `KEPT` changes, by repository: for the collector.
 
@@ -137,7 +164,7 @@ def kept_before(store: Store) -> Iterator[tuple[str, TagRecord]]:
             raise StoreDamaged(
                 f"{objects.where}/{_FOLDER}/{name} cannot be read, so it is unknown what it keeps; remove it"
             )
-    for change in all_changes(store)[-KEPT:]:
+    for change in changes_here(store)[-KEPT:]:
         for name, each in change.tags.items():
             if each.before is not None:
                 yield name.rpartition(":")[0], each.before
@@ -237,6 +264,7 @@ def _from_json(body: Any) -> Change:
         by=str(body["by"]),
         when=str(body["when"]),
         undoes=str(body["undoes"]),
+        destination=str(body.get("destination", "")),
         tags={
             str(name): TagChange(
                 each["before"] and tag_from_json(each["before"]),

@@ -87,7 +87,6 @@ def test_the_region_of_a_registry_of_amazon(given: dict[str, Any], region: str |
 @pytest.mark.parametrize(
     ("profile", "found"),
     [
-        pytest.param(text({}), "destinations[0]: nothing goes to 'ecr'", id="not used"),
         pytest.param(
             text({"force": True, "trustDestination": True}, to=["ecr"]),
             "destinations[0].force: tags that somebody else moves are not seen",

@@ -59,6 +59,7 @@ class Side:
     content: list[dict[str, Any]] = field(default_factory=lambda: [{"prefix": "**"}])
     more_entries: list[dict[str, Any]] = field(default_factory=list)
     sub_paths: dict[str, dict[str, str]] = field(default_factory=dict)
+    destinations: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -81,6 +82,7 @@ class Side:
         trust = {"keys": {"team": {"pem": pem(TEAM)}}}
         document: dict[str, Any] = {
             "storage": {"rootDirectory": "store", "subPaths": self.sub_paths},
+            "destinations": self.destinations,
             "sync": {"registries": [hub, *self.more_entries]},
             "trust": trust,
             **self.policy,
