@@ -130,7 +130,8 @@ def doctor(
     """Check the upstreams and the server with the requests of clients, and give advice for what fails.
 
     Also checks the store, the disk, the port, clocks and Prefect. Tries of an upstream what the profile
-    wants, with some ten requests and no counted pull. A server that does not run is a note, unless
+    wants, with some ten requests and no counted pull. Of a destination it opens an upload and cancels it, to
+    see whether a push would be let in. A server that does not run is a note, unless
     --address names it. Exit code 0: no check failed; 1: one failed.
     """
     from flows.doctor.checks import build_checks, run_checks

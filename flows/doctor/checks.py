@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from flows.client_config.generate import mirror_of
+from flows.doctor.destination import DestinationCheck
 from flows.doctor.example_images import stored_example
 from flows.doctor.findings import Subject
 from flows.doctor.machine import MachineCheck, open_store
@@ -50,7 +51,7 @@ def build_checks(
     cert_dir: Path | None = None,
     image: str = "",
 ) -> list[Check]:
-    """Of the machine, the server and every url of `entries`. Raises `AddressUnusable`."""
+    """Of the machine, the server, every url of `entries`, and the destinations. Raises `AddressUnusable`."""
     store = open_store(profile)
     credentials = StandardCredentials(profile.sync.credentials_file)
     upstreams = (
@@ -61,7 +62,11 @@ def build_checks(
     )
     server = _server_check(profile, store, address, cert_dir)
     receivers = [ReceiversCheck(profile, store)] if is_of(profile) else []
-    return [MachineCheck(profile, environment), server, *receivers, *upstreams]
+    destinations = (
+        DestinationCheck(each, [entry for entry in entries if each.name in entry.to], credentials, store)
+        for each in profile.destinations
+    )
+    return [MachineCheck(profile, environment), server, *receivers, *upstreams, *destinations]
 
 
 @dataclass(frozen=True, slots=True)

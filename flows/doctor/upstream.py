@@ -71,9 +71,9 @@ class UpstreamCheck:
 
     def _ask(self, probe: RegistryProbe) -> Iterator[Finding]:
         greeting = probe.ping()
-        yield _reached(self.subject, self.url, greeting)
+        yield reached(self.subject, self.url, greeting)
         yield from clock(self.subject, greeting)
-        yield _identity(self.subject, self.url, self.credentials)
+        yield identity(self.subject, self.url, self.credentials)
         repository, reference = self._example()
         if _polls_catalog(self.entry) or not repository:
             listed: list[str] = []
@@ -98,7 +98,7 @@ class UpstreamCheck:
         return upstream_example(self.entry, self.url, self.store, listed)
 
 
-def _reached(subject: Subject, url: UpstreamUrl, greeting: PingResponse) -> Finding:
+def reached(subject: Subject, url: UpstreamUrl, greeting: PingResponse) -> Finding:
     took = f"{url.base}, {greeting.seconds * 1000:.0f} ms"
     if greeting.status == 401:
         challenge = choose(parse_challenges(greeting.headers.get_list("WWW-Authenticate")))
@@ -127,7 +127,7 @@ def clock(subject: Subject, greeting: PingResponse) -> Iterator[Finding]:
         yield subject.note("clock", found, "synchronise the clock that is wrong (chrony, systemd-timesyncd)")
 
 
-def _identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> Finding:
+def identity(subject: Subject, url: UpstreamUrl, credentials: Credentials) -> Finding:
     try:
         credential = credentials.find(url.registry)
     except MirrorflowError as error:

@@ -49,6 +49,7 @@ class PushTarget:
     refuses_mounts: bool = False
     immutable: Callable[[str, str], Answer] | None = None
     quota: Answer | None = None
+    refuses_pushes: Answer | None = None
     lists_referrers: bool = True
     lists_tags: bool = True
     tokens: bool = False
@@ -159,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._skip_body()
             return error(404, "NAME_UNKNOWN", f"The repository with name '{repository}' does not exist")
         if self.command == "POST":
-            return self._begin(repository)
+            return self.target.refuses_pushes or self._begin(repository)
         upload = self.target.uploads.get(session)
         if upload is None:
             self._skip_body()
@@ -315,8 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reset(self) -> None:
         self._note(0)
-        linger = struct.pack("ii", 1, 0)
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
         raise ConnectionResetError

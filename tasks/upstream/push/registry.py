@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci import media_types
 from registry_server.oci.companion_tags import fallback_tag
+from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
@@ -21,7 +23,6 @@ from tasks.upstream.push.upload import BlobUpload
 from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
-    from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.manifest import Manifest
     from tasks.upstream.endpoints import Endpoint
     from tasks.upstream.login.credentials import Credentials
@@ -94,6 +95,15 @@ class PushRegistry(UpstreamRegistry):
             self._broken[key] = upload
             while len(self._broken) > _MOST_KEPT:
                 del self._broken[next(iter(self._broken))]
+
+    def open_and_cancel(self, repository: str) -> None:
+        """Begin an upload and end it without a byte: nothing is raised where a push would be let in."""
+        nothing = Descriptor("application/octet-stream", Digest.of(b""), 0)
+        sessions = Sessions(self._exchanger, self._endpoints, RepositoryName(repository), nothing)
+        session = sessions.begin()
+        if session is not None:
+            with suppress(UpstreamError):  # it forgets it after a while
+                sessions.cancel(session)
 
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> bool:
         """Under a tag or its digest (end-7). Whether the registry lists it as a referrer itself, or need not.
