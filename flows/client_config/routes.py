@@ -73,7 +73,7 @@ def upstream_hosts(sync: Sync) -> tuple[UpstreamHost, ...]:
     urls: dict[str, UpstreamUrl] = {}
     routes: dict[str, dict[Route, None]] = {}
     for entry in sync.registries if sync.enable else ():
-        for url in entry.urls:
+        for url in (each for each in entry.urls if each.kind == "registry"):
             urls.setdefault(url.registry, url)
             routes.setdefault(url.registry, {}).update(dict.fromkeys(_routes(entry, url)))
     return tuple(UpstreamHost(name, urls[name].base, tuple(found)) for name, found in routes.items() if found)

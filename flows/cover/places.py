@@ -97,7 +97,7 @@ def entry_names(entry: RegistryEntry, image: ImageReference) -> tuple[str, ...]:
     names = (
         name
         for url in entry.urls
-        if url.registry == image.registry
+        if url.kind == "registry" and url.registry == image.registry
         for name in names_by_url(url, image.repository)
     )
     return tuple(dict.fromkeys(names))

@@ -12,6 +12,7 @@ from flows.client_config.generate import mirror_of
 from flows.doctor.destination import DestinationCheck
 from flows.doctor.example_images import stored_example
 from flows.doctor.findings import Subject
+from flows.doctor.helm import HelmCheck
 from flows.doctor.machine import MachineCheck, open_store
 from flows.doctor.receivers import ReceiversCheck, is_of
 from flows.doctor.server import ServerCheck
@@ -55,7 +56,7 @@ def build_checks(
     store = open_store(profile)
     credentials = StandardCredentials(profile.sync.credentials_file)
     upstreams = (
-        UpstreamCheck(entry, url, ours, store, image)
+        HelmCheck(entry, url, ours) if url.kind == "helm" else UpstreamCheck(entry, url, ours, store, image)
         for entry in entries
         for ours in [credentials_for(entry, credentials)]
         for url in entry.urls

@@ -85,7 +85,10 @@ def _on_options(entry: RegistryEntry, path: KeyPath) -> Iterator[_Found]:
             f"each shard makes a request at a time, together more than reqConcurrent: {entry.req_concurrent}"
         )
         yield (*path, "shards"), found, f"write at most that many, or 'reqConcurrent: {entry.shards}'"
-    if entry.only_signed:
+    if entry.only_signed and entry.urls[0].kind == "helm":
+        found = "charts of a Helm repository have no signature that a registry would have: none is taken"
+        yield (*path, "onlySigned"), found, "drop it; provenance files are kept for `helm pull --verify`"
+    elif entry.only_signed:
         found = "it looks whether there is a signature, and not whose: anybody can sign"
         yield (*path, "onlySigned"), found, "say whom to trust in `verify`, see docs/trust.md"
     if entry.cert_dir is not None and not entry.cert_dir.is_dir():

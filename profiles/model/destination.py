@@ -206,6 +206,10 @@ class DestinationEntry(ProfileModel):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         refusals = list(helper_contradictions(self))
+        if self.url.kind != "registry":
+            refusals.append(
+                Refusal("a Helm repository over HTTP takes no pushes", "write a registry's", at=("url",))
+            )
         if self.prefix and self.template is not None:
             refusals.append(
                 Refusal("prefix and template both give names", "drop one of the two", at=("prefix",))

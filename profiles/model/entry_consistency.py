@@ -21,6 +21,7 @@ def contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
     yield from _token_contradictions(entry)
     yield from _renaming_contradictions(entry)
     yield from helper_contradictions(entry)
+    yield from _kind_contradictions(entry)
     given = {
         "manifestCheckInterval": entry.manifest_check_interval,
         "onDemandInBackground": entry.on_demand_in_background,
@@ -33,6 +34,24 @@ def contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
             f"add 'onDemand: true', or drop {key}",
             at=(key,),
             involves=("onDemand",),
+        )
+
+
+def _kind_contradictions(entry: RegistryEntry) -> Iterator[Refusal]:
+    """A client speaks to registries, or to Helm repositories."""
+    kind = entry.urls[0].kind
+    for number, url in enumerate(entry.urls):
+        if url.kind != kind:
+            yield Refusal(
+                "a registry and a Helm repository in one entry",
+                "write an entry for each",
+                at=("urls", number),
+            )
+    if kind == "helm" and entry.credential_helper not in (None, "oauth2"):
+        yield Refusal(
+            "is about registries of a cloud, and this is a Helm repository",
+            "drop it, and give a user and password in credentialsFile",
+            at=("credentialHelper",),
         )
 
 

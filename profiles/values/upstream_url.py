@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from profiles.errors import Refusal
@@ -18,7 +19,11 @@ _DOCKER_WEBSITE = "hub.docker.com"
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.ASCII)
 _API_PATH = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HELM = "helm+"
 _EXAMPLE = "write e.g. 'https://registry.example:5000' or 'http://127.0.0.1:5000'"
+
+
+Kind = Literal["registry", "helm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class UpstreamUrl:
 
     `path_prefix` stands before every repository name (`library` of `https://docker.io/library`, else "").
     `api_path` stands before `/v2/` (`artifactory/api/docker/x` of `https://host/artifactory/api/docker/x/v2`).
+    Of a Helm repository (`helm+https://host/charts`, as the command `helm repo add` has it) it is the path.
     """
 
     scheme: str
@@ -34,6 +40,7 @@ class UpstreamUrl:
     registry: str
     path_prefix: str = ""
     api_path: str = ""
+    kind: Kind = "registry"
     scheme_assumed: bool = field(default=False, compare=False)
 
     @classmethod
@@ -43,6 +50,8 @@ class UpstreamUrl:
             return text
         if not isinstance(text, str) or not text.strip():
             raise Refusal("not a URL", _EXAMPLE)
+        if text.strip().lower().startswith(_HELM):
+            return _helm_repository(text.strip()[len(_HELM) :])
         parts = _split(text.strip())
         scheme, host = parts.scheme.lower(), _host(parts)
         if host == _DOCKER_WEBSITE:
@@ -93,10 +102,24 @@ class UpstreamUrl:
         return name if not prefix or name.startswith(f"{prefix}/") else f"{prefix}/{name}"
 
     def __str__(self) -> str:
+        if self.kind == "helm":
+            return f"{_HELM}{self.base}"
         host = self.registry if self.is_docker_hub else self.host
         said = self.api_path or "v2" in self.path_prefix.split("/")
         api = (self.api_path, "v2") if said else ()
         return "/".join(filter(None, (f"{self.scheme}://{host}", *api, self.path_prefix)))
+
+
+def _helm_repository(text: str) -> UpstreamUrl:
+    """Its path is the server's own, and no part of a name here."""
+    parts = _split(text)
+    path = parts.path.strip("/").removesuffix("/index.yaml").removesuffix("index.yaml")
+    if path and not _API_PATH.fullmatch(path):
+        raise Refusal(
+            f"{parts.path!r} is not the path of a Helm repository", "write it as in 'helm repo add'"
+        )
+    host = _host(parts)
+    return UpstreamUrl(parts.scheme.lower(), host, host, "", path, "helm")
 
 
 def parse_token_service(text: object) -> str:

@@ -25,9 +25,9 @@ from tasks.run.errors import Unexpected
 from tasks.run.transfers import KeyedLocks, Transfers
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
+from tasks.upstream.helm.repository import connect
 from tasks.upstream.login.credential_sources import StandardCredentials
 from tasks.upstream.login.identities.choice import credentials_for
-from tasks.upstream.registry import UpstreamRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from registry_server.oci.digest import Digest
     from registry_server.store.store import Store
     from tasks.destinations.targets import Targets
-    from tasks.upstream.registry import Fetched
+    from tasks.upstream.registry import Fetched, UpstreamRegistry
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -212,9 +212,10 @@ def open_run(
     targets = open_targets(
         profile, entry, store, credentials, cancelled=stop.is_set, remark=remark, only_store=only_store
     )
-    upstream = UpstreamRegistry(
+    upstream = connect(
         entry,
         credentials_for(entry, credentials),
+        records=store.root / "helm",
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
         remark=remark,

@@ -18,6 +18,7 @@ from tasks.upstream.errors import (
     Where,
 )
 from tasks.upstream.login.auth import Authenticator
+from tasks.upstream.login.challenge import Challenge
 from tasks.upstream.redirects import keeps_login
 
 if TYPE_CHECKING:
@@ -88,8 +89,14 @@ class Endpoint:
         waits: Waits,
         token_services: Collection[str] = (),
         actions: str = "pull",
+        *,
+        signs_at_once: bool = False,
     ) -> None:
-        """`actions`: what tokens are asked for: "pull,push" to write."""
+        """`actions`: what tokens are asked for: "pull,push" to write.
+
+        `signs_at_once`: it is no registry, and a password is sent to it without being asked for.
+        """
+        self._signs_at_once = signs_at_once
         self.url = url
         self._actions = actions
         self._token_services = token_services
@@ -140,7 +147,15 @@ class Endpoint:
             found = self._authenticators.get((credential, place))
             if found is None:
                 home = request.url.join(httpx.URL(self.root).path if ours else "/")
-                found = Authenticator(home, credential, self._waits, self._token_services, elsewhere=not ours)
+                assumed = Challenge("basic") if self._signs_at_once and credential is not None else None
+                found = Authenticator(
+                    home,
+                    credential,
+                    self._waits,
+                    self._token_services,
+                    elsewhere=not ours,
+                    assumed=assumed,
+                )
                 self._authenticators[credential, place] = found
         return found.flow(request, asked.scope, asked.where)
 

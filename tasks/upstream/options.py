@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from profiles.values.upstream_url import Kind
+
 
 class EndpointUrl(Protocol):
     """One of `urls`. `host` has the port; `registry` is what people and credentials call it."""
 
+    @property
+    def kind(self) -> Kind: ...
     @property
     def scheme(self) -> str: ...
     @property
@@ -66,6 +70,7 @@ class PlainUrl:
     host: str
     path_prefix: str = ""
     api_path: str = ""
+    kind: Kind = "registry"
 
     @property
     def registry(self) -> str:

@@ -86,10 +86,11 @@ class UpstreamRegistry:
         remark: Callable[[str], None] = log.info,
         bandwidth: Bandwidth | None = None,
         actions: str = "pull",
+        signs_at_once: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`mark`: what this mirror is called in `Via`.
+        """`mark`: what this mirror is called in `Via`. `signs_at_once`: a password needs no challenge.
 
         `remark` takes what the user should know and what is no failure.
         """
@@ -106,7 +107,10 @@ class UpstreamRegistry:
         self._ledger = Ledger(waits)
         self._exchanger = Exchanger(self._wire, self._ledger)
         services = options.token_services
-        endpoints = [Endpoint(url, credentials, waits, services, actions) for url in options.urls]
+        endpoints = [
+            Endpoint(url, credentials, waits, services, actions, signs_at_once=signs_at_once)
+            for url in options.urls
+        ]
         self._endpoints = Endpoints(endpoints, waits)
         self._perhaps_cut: set[str] = set()  # repositories
         self._lister = Lister(self._exchanger, remark)

@@ -49,15 +49,19 @@ class Authenticator:
         token_services: Collection[str] = (),
         *,
         elsewhere: bool = False,
+        assumed: Challenge | None = None,
     ) -> None:
-        """`elsewhere`: it is not the registry, but an origin that it sends us to."""
+        """`elsewhere`: it is not the registry, but an origin that it sends us to.
+
+        `assumed`: the challenge of a server that is not asked for one.
+        """
         self._origin = origin
         self._token_services = token_services
         self._elsewhere = elsewhere
         self._credential = credential
         self._waits = waits
-        self._challenge: Challenge | None = None
-        self._pinged = False
+        self._challenge = assumed
+        self._pinged = assumed is not None
         self._exchange = RefreshExchange()
         self._tokens: dict[str, Token] = {}
         self._scopes: dict[str, str] = {}  # by what we call them, as the registry calls them

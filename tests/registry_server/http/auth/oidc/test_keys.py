@@ -37,10 +37,11 @@ class Known:
 
     def ids(self, key_id: str | None = None) -> list[Any]:
         async def ask() -> list[Any]:
-            found = await self.keys.candidates(key_id)
-            if self.keys._renewal is not None:
-                await self.keys._renewal
-            return [key["kid"] for key in found]
+            try:
+                return [key["kid"] for key in await self.keys.candidates(key_id)]
+            finally:
+                if self.keys._renewal is not None:
+                    await self.keys._renewal
 
         return self.loop.run_until_complete(ask())
 
