@@ -22,7 +22,7 @@ class MissingPeer(Exception):
     """A program that the benchmark needs is not on PATH."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not installed; Debian has it as a package")
+        super().__init__(f"{name} is not on PATH; docs/benchmarks.md says where peers come from")
         self.name = name
 
 
