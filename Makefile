@@ -34,8 +34,8 @@ soak: $(STAMP)
 	MIRRORFLOW_SLOW=1 MIRRORFLOW_SOAK=120 MIRRORFLOW_HOSTILE=100000 MIRRORFLOW_KILLS=200 timeout 45m $(BIN)/pytest \
 	  --numprocesses auto --no-loadscope-reorder -rP $(SOAK) $(ARGS)
 
-# Beside skopeo, docker-registry, nginx and wrk, on a machine that does nothing else: at most 15 minutes. `make bench
-# ARGS=--small` only tries whether it runs; ARGS=serve runs one.
+# Beside regsync, zot, crane, oras, skopeo, docker-registry, nginx and wrk, on a machine that does nothing else: some
+# half an hour. `make bench ARGS=--small` only tries whether it runs; ARGS=serve runs one.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
