@@ -54,12 +54,38 @@ SLOW = (
 )
 
 
+# Of the tests over an S3 server those that prove most in a minute. The others run with MIRRORFLOW_SLOW=1.
+OVER_S3 = (
+    "tests/on_demand/test_object_storage.py",
+    "tests/registry_server/conformance/test_blobs.py",
+    "tests/registry_server/http/pull/test_object_storage.py",
+    "tests/registry_server/store/gc/test_gc.py",
+    "tests/registry_server/store/gc/test_gc_frame.py",
+    "tests/registry_server/store/mirror_state/test_switch_during_lease.py",
+    "tests/registry_server/store/objects/test_object_storage.py",
+    "tests/registry_server/store/objects/test_storage_driver.py",
+    "tests/registry_server/store/objects/test_storage_trouble.py",
+    "tests/registry_server/store/pool/",
+    "tests/registry_server/store/test_incoming.py",
+    "tests/registry_server/store/test_remote_root.py",
+    "tests/registry_server/store/test_run_memory.py",
+    "tests/registry_server/store/test_writing.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("MIRRORFLOW_SLOW"):
         return
     for item in items:
-        if item.nodeid.startswith(SLOW):
+        if item.nodeid.startswith(SLOW) or (_is_over_s3(item) and not item.nodeid.startswith(OVER_S3)):
             item.add_marker(pytest.mark.skip(reason="it takes minutes: `make soak`, or MIRRORFLOW_SLOW=1"))
+
+
+def _is_over_s3(item: pytest.Item) -> bool:
+    """By a parameter, or by the fixture of the server."""
+    parameters = re.split(r"[-\[\]]", item.nodeid.partition("::")[2])
+    fixtures = getattr(item, "fixturenames", ())
+    return not {"s3", "bucket"}.isdisjoint((*parameters, *fixtures))
 
 
 class FilesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

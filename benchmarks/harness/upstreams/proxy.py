@@ -132,6 +132,7 @@ class _Connection:
                     time.sleep(0.05)
                 time.sleep(self._behaviour.latency)
                 self._upstream.sendall(b"".join(head))
+                self._hand_on(self._client, self._upstream, (_length(head[0]) or 0) - len(head[1]))
                 self._answer(head[0].startswith(b"HEAD"))
         for end in self._pipe:
             os.close(end)
@@ -150,15 +151,21 @@ class _Connection:
         self._relay(length - len(rest))
 
     def _relay(self, left: int) -> None:
-        cut, sent = self._behaviour.cut, 0
+        cut = self._behaviour.cut
+        self._hand_on(self._upstream, self._client, min(left, int(cut)) if cut else left, count=True)
+        if cut and left > cut:
+            raise ConnectionError
+
+    def _hand_on(self, source: socket.socket, sink: socket.socket, left: int, *, count: bool = False) -> None:
         while left > 0:
-            got = os.splice(self._upstream.fileno(), self._pipe[1], min(left, _PIECE))
-            if not got or (cut and sent + got > cut):
+            got = os.splice(source.fileno(), self._pipe[1], min(left, _PIECE))
+            if not got:
                 raise ConnectionError
-            self._behaviour.moved(got)
-            left, sent = left - got, sent + got
+            if count:
+                self._behaviour.moved(got)
+            left -= got
             while got:
-                got -= os.splice(self._pipe[0], self._client.fileno(), got)
+                got -= os.splice(self._pipe[0], sink.fileno(), got)
 
     def _chunked(self, seen: bytes) -> None:
         """To its end, which is the last five bytes: enough for lists of tags."""
