@@ -82,9 +82,13 @@ class Runs:
 
 
 def _is_alive(run: dict[str, Any], farm: Farm, dead: Host) -> bool:
-    """Whether another worker runs it: each says in its log which runs it has taken."""
-    others = (each for each in farm.workers if each is not dead and each.is_up)
-    return any(run["id"] in each.log or run["name"] in each.log for each in others)
+    """Whether another worker runs it: each says in its log which runs it has taken.
+
+    Several workers try to take a run, and those that come too late say so.
+    """
+    others = (each.log for each in farm.workers if each is not dead and each.is_up)
+    too_late = f"Aborted submission of flow run '{run['id']}'"
+    return any(f"submitting flow run '{run['id']}'" in log and too_late not in log for log in others)
 
 
 def kill_hosts(farm: Farm, kills: int, seed: int, say: Callable[[str], None] = print) -> Runs:

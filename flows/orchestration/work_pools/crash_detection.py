@@ -69,7 +69,7 @@ def automations(store_uuid: str, silence: timedelta) -> tuple[AutomationCore, ..
             "Marks a run as crashed that has missed two heartbeats: its host has died, or cannot reach the "
             "Prefect server. The next poll begins as planned, and goes on where that run has stopped.",
             store_uuid,
-            after={_HEARTBEAT},
+            after={_RUNNING, _HEARTBEAT},  # a host may die before the first heartbeat
             expect={_HEARTBEAT, *_ENDED},
             within=silence,
             message=f"no heartbeat for {silence.seconds:,} s: the host of the run died, or lost the network",

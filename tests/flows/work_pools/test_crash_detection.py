@@ -65,6 +65,13 @@ def test_a_run_whose_host_dies_is_crashed_and_the_next_poll_begins(
         remove_automations(client, wanted)
 
 
+@pytest.mark.parametrize("event", ["Running", "heartbeat"])
+def test_a_run_is_watched_from_its_start(event: str) -> None:
+    """Its host may die before the first heartbeat."""
+    lost = automations("a store", SHORT)[0]
+    assert f"prefect.flow-run.{event}" in lost.trigger.after  # type: ignore[union-attr] # it is about events
+
+
 def test_applying_automations_again_changes_what_differs_and_leaves_them_switched_off(
     client: SyncPrefectClient,
 ) -> None:
