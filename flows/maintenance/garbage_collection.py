@@ -15,6 +15,8 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.store.errors import StoreLocked
 from registry_server.store.gc.collector import Care, collect, last_report
+from registry_server.store.mirror_state.ledger_sweep import sweep_ledgers
+from registry_server.store.mirror_state.tag_switch import drop_old
 from tasks.on_demand.eviction import evict
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from registry_server.store.gc.gc_report import GcReport, Removal
+    from registry_server.store.gc.retention import GcOptions
     from registry_server.store.store import Store
 
 _POLL_INTERVAL: Final = 15.0  # seconds between two looks at what is due
@@ -56,8 +59,17 @@ def collect_garbage(
         store.require_shareable()
     evicted = evict(store, profile, dry_run=dry_run, told=told)
     care = Care(dry_run=dry_run, told=told, stopped=stopped, **_cared_for(profile))
-    report = collect(store, profile.storage.gc_options(), care)
+    report = _collect(store, profile, profile.storage.gc_options(), care)
     report.tags += evicted
+    return report
+
+
+def _collect(store: Store, profile: Profile, options: Mapping[Path, GcOptions], care: Care) -> GcReport:
+    """With old records of promotions, and what is remembered of other registries."""
+    report, now = collect(store, options, care), time.time()
+    if not care.dry_run and not care.stopped():
+        used = {each.ledger for each in profile.destinations}
+        report.records += drop_old(store, now) + sweep_ledgers(store, used, now, care.pinned)
     return report
 
 
@@ -118,7 +130,7 @@ class GcSchedule:
             self._say(f"removed {found}: the cache is full, or no client pulls them")
         care = Care(stopped=self._stop.is_set, **_cared_for(profile))
         with suppress(StoreLocked):  # somebody does it by hand
-            for line in summary_lines(collect(self._store, options, care)):
+            for line in summary_lines(_collect(self._store, profile, options, care)):
                 self._say(line)
 
 
@@ -130,7 +142,7 @@ def _seconds_since(report: Mapping[str, Any] | None) -> float:
 def summary_lines(report: GcReport) -> list[str]:
     """What a collection did, for people; nothing when there was nothing to do."""
     lines = [*report.problems]
-    if report.tags or report.manifests or report.trashed or report.purged:
+    if report.tags or report.manifests or report.trashed or report.purged or report.records:
         lines.append(summary(report))
     return lines
 
@@ -144,5 +156,6 @@ def summary(report: GcReport) -> str:
         f"{counted(report.trashed, 'blob')} to the trash ({human_bytes(report.trashed_bytes)})",
         f"{report.purged:,} for good ({human_bytes(report.purged_bytes)})",
         counted(report.leftovers, "leftover"),
+        *([counted(report.records, "old record")] if report.records else []),
     ]
     return f"garbage collection {would}: {', '.join(parts)}"

@@ -36,7 +36,7 @@ class GcReport:
     """What one collection did.
 
     Blobs (and their bytes) were `trashed` now, `purged` for good, or `restored` from the trash; `kept` are
-    those that somebody needs.
+    those that somebody needs. `records`: of old promotions, and what is remembered of other registries.
     """
 
     dry_run: bool = False
@@ -51,6 +51,7 @@ class GcReport:
     purged_bytes: int = 0
     restored: int = 0
     leftovers: int = 0
+    records: int = 0
     kept: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -63,7 +64,8 @@ class GcReport:
         """Two collections as one."""
         counts = ("tags", "manifests", "markers", "trashed", "trashed_bytes", "purged", "purged_bytes")
         both = {
-            name: getattr(self, name) + getattr(later, name) for name in (*counts, "restored", "leftovers")
+            name: getattr(self, name) + getattr(later, name)
+            for name in (*counts, "restored", "leftovers", "records")
         }
         return replace(later, started=self.started, seconds=self.seconds + later.seconds, **both)
 

@@ -7,7 +7,9 @@ has its whole closure there (invariant 1), unless somebody else deletes somethin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from registry_server.store.errors import translated
 from registry_server.store.objects.objects import content_of
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.filesystem.durability import Durability
 
-_FOLDER = "destinations"
+FOLDER: Final = "destinations"
 
 
 class LedgerRepository(Repository):
@@ -82,7 +84,13 @@ def _place_key(digest: Digest) -> str:
 
 
 def open_ledger(root: Path, name: str, durability: Durability = "batch", *, create: bool = True) -> Ledger:
-    """That in the folder `name`, below the store in `root`. Raises what `Store.open` does."""
-    found = Ledger.open(root / _FOLDER / name, durability=durability, create=create)
+    """That in the folder `name`, below the store in `root`. Raises what `Store.open` does.
+
+    With `create` the folder is young afterwards: garbage collection discards ledgers that nobody opens.
+    """
+    found = Ledger.open(root / FOLDER / name, durability=durability, create=create)
     assert isinstance(found, Ledger), "`open` makes what it is called on"
+    if create:
+        with suppress(OSError):
+            os.utime(root / FOLDER / name)
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci.manifest import parse_manifest
@@ -36,6 +37,9 @@ ROLE: Final = "promote"
 """The role that a process claims in the store while it changes tags."""
 KEPT: Final = 20
 """Changes that can be taken back: so long the collector keeps what their tags were before."""
+RECORDS_KEPT: Final = 100
+RECORD_SECONDS: Final = 365 * 86400.0
+"""The records of the last 100 changes stay, and all of the last year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,31 @@ def mark_done(store: Store, change: Change) -> None:
 
 @translated
 def drop_change(store: Store, change: Change) -> None:
-    """Forget one that was not made, or is not needed any more. Raises `StoreError`."""
-    _objects(store).remove(_key(change.id), done_key(change.id))
+    """Forget one that was not made, or is not needed any more. Raises `StoreError`.
+
+    Its record goes first: a record that is not done would be undone.
+    """
+    _objects(store).remove(_key(change.id))
+    _objects(store).remove(done_key(change.id))
+
+
+@translated
+def drop_old(store: Store, now: float) -> int:
+    """Forget records of changes that are both old and not among the last ones; how many."""
+    old = [
+        each for each in all_changes(store)[:-RECORDS_KEPT] if each.done and _age(each, now) > RECORD_SECONDS
+    ]
+    for change in old:
+        drop_change(store, change)
+    return len(old)
+
+
+def _age(change: Change, now: float) -> float:
+    """In seconds. One whose time cannot be read is young."""
+    try:
+        return now - datetime.fromisoformat(change.when).timestamp()
+    except ValueError:
+        return 0.0
 
 
 @translated
