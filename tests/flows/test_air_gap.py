@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.cli.releasing.bundles import together
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.stored.bundles.statements import BUNDLE, INVENTORY
 from tests.registry_server.store.images import check
@@ -297,3 +298,13 @@ def test_cosign_verifies_bundle_and_inventory(whole: Gap) -> None:
     digest = done.stderr.strip().rpartition("sha256:")[2]
     by_digest = ("--digest", digest, "--digestAlg", "sha256")
     assert verified("--type", INVENTORY, "--bundle", whole.carried / "again.json", *by_digest)
+
+
+def test_many_tags_with_one_reason_are_one_line() -> None:
+    refused = [(f"team/app:{number}", "no rule") for number in range(5)]
+    refused += [("team/app:5", "unsigned"), ("team/api:1", "no rule")]
+    assert [*together(refused)] == [
+        ("team/app: 5 tags (0, 1, 2, …)", "no rule"),
+        ("team/app:5", "unsigned"),
+        ("team/api:1", "no rule"),
+    ]

@@ -204,7 +204,9 @@ def _quiet(_line: str) -> None:
 
 
 def _print_applied(applied: AppliedBundle) -> None:
+    from flows.cli.releasing.bundles import together
+
     for image, digest in applied.applied.items():
         out.print(f"{image}@{digest}", markup=False)
-    for each in applied.refused:
-        complain(f"{each.image}: refused: {each.reason}")
+    for images, reason in together((each.image, each.reason) for each in applied.refused):
+        complain(f"{images}: refused: {reason}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flows.cli.stored_tags import repository_globs
 from flows.reporting.progress_bars import progress_line
@@ -25,7 +26,7 @@ from tasks.stored.bundles.applying import Applying, apply_bundle
 from tasks.stored.bundles.statements import Trusted, sign_bundle, sign_inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from profiles.model.profile import Profile
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from registry_server.bundles.state import AppliedBundle
     from registry_server.store.store import Store
     from tasks.stored.bundles.statements import StatementSigner
+
+
+_FEW: Final = 3  # tags that are named one by one
 
 
 class NoReceipt(BundleError):
@@ -139,13 +143,28 @@ def create_bundle(
 
     with progress_line("reading the store") as line:
         document = write_bundle(store, order.folder, request, now(), sign, told=_shown(line.show))
-    for name, why in document.left_out.items():
-        said = refused.get(name, "")
-        yield f"left out {name}: {why}" + (f": {_printable(said)}" if said else "")
+    left_out = {
+        name: why + (f": {_printable(refused[name])}" if refused.get(name) else "")
+        for name, why in document.left_out.items()
+    }
+    for names, why in together(left_out.items()):
+        yield f"left out {names}: {why}"
     if not document.images:
         yield "nothing to carry: the other side has everything"
         return
     yield f"{order.folder}: {_in_words(document)}"
+
+
+def together(images: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Images, and why; many tags of one repository with one reason are one line."""
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for image, reason in images:
+        groups[image.rpartition(":")[0], reason].append(image.rpartition(":")[2])
+    for (repository, reason), tags in groups.items():
+        if len(tags) <= _FEW:
+            yield from ((f"{repository}:{tag}", reason) for tag in tags)
+        else:
+            yield f"{repository}: {counted(len(tags), 'tag')} ({', '.join(tags[:_FEW])}, …)", reason
 
 
 def verify_bundle(profile: Profile, folder: Path) -> Iterator[str]:

@@ -150,7 +150,10 @@ class BundleAdmission:
         ]
         what = f"{origin.repository} of {origin.registry}"
         if not found:
-            raise ImageRefused(f"no registry entry of the profile puts {what} under this name")
+            raise ImageRefused(
+                f"no registry entry of the profile puts {what} under this name; add a content "
+                "rule that does, or leave it out of `bundle create`"
+            )
         for entry in found:
             if tag is None or may_be_referrers_list(tag) or takes(entry, origin.repository, name, tag):
                 return entry
