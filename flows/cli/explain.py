@@ -105,21 +105,20 @@ def _explain(profile: Profile, entry: RegistryEntry, number: int, image: str) ->
         return
     sign = "@" if ":" in reference else ":" if reference else ""
     name = f"{sign}{_tag_here(rule, reference)}"
-    lands = f"{upstream}{sign}{reference} is stored as {local}{name}{_elsewhere(profile, entry, local, name)}"
+    lands = f"{upstream}{sign}{reference} {_places(profile, entry, local, name)}"
     yield Explanation(f"takes  {where}: {lands}{condition}", takes=True)
 
 
-def _elsewhere(profile: Profile, entry: RegistryEntry, local: RepositoryName, name: str) -> str:
-    """Under which name each destination gets it."""
+def _places(profile: Profile, entry: RegistryEntry, local: RepositoryName, name: str) -> str:
+    """Where it goes, and under which name in each destination."""
     found = [profile.destination(each) for each in entry.to if each != STORE]
     there = [
         f"{each.name} as {each.url.registry}/{each.url.repository(each.repository(local, entry.name))}{name}"
         for each in found
     ]
-    if not there:
-        return ""
-    said = f"in {' and in '.join(there)}"
-    return f", and {said}" if STORE in entry.to else f", not in the store but {said}"
+    stored = [f"is stored as {local}{name}"] if STORE in entry.to else []
+    goes = [f"goes to {', '.join(there)}"] if there else []
+    return ", and ".join((*stored, *goes))
 
 
 def _tag_here(rule: ContentRule, reference: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.entries import open_store
+from profiles.model.destination import STORE
 from registry_server.store.errors import StoreMissing
 from registry_server.store.store import Store
 from tasks.context.mirror_run import open_run
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
+
+
+def where_images_are(profile: Profile, entries: Sequence[RegistryEntry]) -> str:
+    """What the upstreams are compared with: the store, and destinations by their names."""
+    places = dict.fromkeys(place for entry in entries for place in entry.to)
+    return ", ".join(str(profile.storage.root_directory) if each == STORE else each for each in places)
 
 
 def plan_entries(profile: Profile, entries: Sequence[RegistryEntry], *, weigh: bool) -> list[Plan]:

@@ -170,7 +170,7 @@ def plan(
     Exit code 0: nothing to do; 2: there are changes; 1: something could not be checked.
     """
     from flows.cli.check import stored_violations
-    from flows.cli.plan import plan_entries
+    from flows.cli.plan import plan_entries, where_images_are
     from flows.cli.releasing.locks import compared, found_lock, lock_lines, render_markdown
     from flows.entries import selected_entries
     from flows.reporting.report_tables import render_plans
@@ -181,7 +181,7 @@ def plan(
     if not as_json:
         say(
             f"comparing {', '.join(entry.name for entry in entries)} "
-            f"with {loaded.profile.storage.root_directory}"
+            f"with {where_images_are(loaded.profile, entries)}"
         )
     plans = plan_entries(loaded.profile, entries, weigh=weigh)
     differences = compared(plans, locked)

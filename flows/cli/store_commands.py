@@ -197,7 +197,8 @@ def prune(
 ) -> None:
     """List the tags that `prune` removes, because the upstream deleted them; remove them with --yes.
 
-    Runs remove what is within `maxShare` by themselves. Uses the last poll, and asks no upstream.
+    Runs remove what is within `maxShare` by themselves. Uses the last poll, and asks no upstream; from the
+    destinations of an entry they are removed too.
 
     Exit code 0: no tag is left to be removed; 2: one is.
     """

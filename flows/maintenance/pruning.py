@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.entries import find_entry
@@ -11,13 +12,15 @@ from registry_server.counted import counted
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete
 from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_useless
-from tasks.stored.pruning import decide, remove, undelete
+from tasks.context.mirror_run import open_run
+from tasks.stored.pruning import decide, remove, remove_elsewhere, undelete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from profiles.model.profile import Profile
     from registry_server.store.store import Store
+    from tasks.context.mirror_run import MirrorRun
 
 
 def prune_entries(
@@ -25,22 +28,30 @@ def prune_entries(
 ) -> int:
     """Say what goes, and with `yes` remove it; how many tags are left that should go.
 
-    Raises `NotWanted`, `StoreError`.
+    Raises `NotWanted`, `StoreError`, `DestinationFailed`.
     """
     entries = [find_entry(profile, name) for name in names] if names else profile.sync.registries
     left = 0
     for entry in entries:
-        found = decide(store, entry, beyond_share=yes)
-        for each in (*found.doomed, *found.spared):
-            told(f"{each.name}: gone upstream since {_moment(each.since)}")
-        for note in found.notes:
-            told(note)
-        if yes:
-            removed = remove(store, found.doomed, time.time())
-            told(f"{entry.name}: {counted(len(removed), 'tag')} removed")
-        else:
-            left += len(found.doomed) + len(found.spared)
+        with open_run(profile, entry, store) as run:
+            left += prune_run(run, yes=yes, told=told)
     return left
+
+
+def prune_run(run: MirrorRun, *, yes: bool, told: Callable[[str], None]) -> int:
+    """One entry, wherever its images go."""
+    found = decide(run.store, run.entry, beyond_share=yes)
+    for each in (*found.doomed, *found.spared):
+        told(f"{each.name}: gone upstream since {_moment(each.since)}")
+    for note in found.notes:
+        told(note)
+    if not yes:
+        return len(found.doomed) + len(found.spared)
+    removed = remove(run.store, found.doomed, time.time(), elsewhere=partial(remove_elsewhere, run))
+    for remark in run.live.take_remarks():
+        told(remark)
+    told(f"{run.entry.name}: {counted(len(removed), 'tag')} removed")
+    return 0
 
 
 def list_pruned(store: Store) -> Iterator[str]:

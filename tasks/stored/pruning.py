@@ -202,7 +202,7 @@ def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
     try:
         found = decide(run.store, run.entry)
         doomed = [each for each in found.doomed if run.shard is None or each.name.repository in polled]
-        removed = remove(run.store, doomed, run.now(), elsewhere=partial(_remove_elsewhere, run))
+        removed = remove(run.store, doomed, run.now(), elsewhere=partial(remove_elsewhere, run))
         run.audit.removed(removed)
         if any(rule.prune for rule in run.entry.content):
             forget_useless(run.store, run.now())
@@ -218,7 +218,7 @@ def prune(run: MirrorRun, polled: Container[RepositoryName]) -> None:
         )
 
 
-def _remove_elsewhere(run: MirrorRun, local: RepositoryName, tags: Iterable[Tag]) -> set[Tag]:
+def remove_elsewhere(run: MirrorRun, local: RepositoryName, tags: Iterable[Tag]) -> set[Tag]:
     """In other registries, as far as they delete tags and the tags are ours still.
 
     Those that the first destination keeps, where that is a registry.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.cli.explain import explain_image
+from flows.maintenance.pruning import prune_run
 from flows.reporting.mirror_status import mirror_status
 from profiles.loader import load_profile
 from tasks.planning import plan_entry
@@ -72,12 +73,12 @@ def test_a_plan_weighs_what_the_destination_lacks(
         pytest.param(["store"], "is stored as library/nginx:1", id="the store"),
         pytest.param(
             ["store", "other"],
-            "is stored as library/nginx:1, and in other as r.example/p/m/library/nginx:1",
+            "is stored as library/nginx:1, and goes to other as r.example/p/m/library/nginx:1",
             id="both",
         ),
         pytest.param(
             ["other"],
-            "is stored as library/nginx:1, not in the store but in other as r.example/p/m/library/nginx:1",
+            f"{NGINX}:1 goes to other as r.example/p/m/library/nginx:1",
             id="the other alone",
         ),
     ],
@@ -146,3 +147,22 @@ def test_a_registry_that_deletes_no_tags_is_named(
     assert target.tag(NGINX, "2")
     said = "library/nginx:2 was deleted upstream, and stays there: destination other deletes no tags"
     assert said in report.notes
+
+
+@pytest.mark.parametrize("to", [("other",), ("store", "other")], ids=" and ".join)
+def test_store_prune_removes_there_what_is_more_than_the_share(
+    tmp_path: Path, upstream: Misbehaving, target: PushTarget, to: tuple[str, ...]
+) -> None:
+    few = {"prefix": NGINX, "prune": {"after": "1ms", "maxShare": "1%"}}
+    sync_to(tmp_path, upstream, target, few, to=to)
+    upstream.repositories[NGINX].tags.remove("2")
+    for _ in range(2):
+        sync_to(tmp_path, upstream, target, few, to=to)
+    assert "2" in target.manifests[NGINX]
+    section = {"destinations": [{"name": "other", "url": target.url}]}
+    with opened(tmp_path, f"http://{upstream.host}", few, to=to, more=section) as run:
+        said = list[str]()
+        assert prune_run(run, yes=False, told=said.append) == 1
+        assert prune_run(run, yes=True, told=said.append) == 0
+    assert "2" not in target.manifests[NGINX]
+    assert any(line.endswith("1 tag removed") for line in said)
