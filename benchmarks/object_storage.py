@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.harness.content import Mirror, Poll, put
 from benchmarks.harness.ours import environment, sync_plainly
 from benchmarks.harness.processes import cpu_seconds, run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.proxy import proxied
 from benchmarks.harness.rounds import alternately
-from benchmarks.harness.upstreams import bundled
+from benchmarks.harness.upstreams.bundled import bundled
+from benchmarks.harness.upstreams.content import Mirror, Poll, put
+from benchmarks.harness.upstreams.proxy import proxied
 from registry_server.http.server_options import ServerOptions
 from registry_server.http.server_process import ServerProcess
 from registry_server.store.objects.storage_driver import StorageDriver

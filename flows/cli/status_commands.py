@@ -66,11 +66,16 @@ def serve(
 
 def status(
     profile: ProfilePath,
+    *,
     registry: Annotated[
         str | None, typer.Option("--registry", "-r", metavar="NAME", help="Only this registry entry.")
     ] = None,
     problems: Annotated[bool, typer.Option("--problems", help="Only what is not in place.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Stay, and show what is not in place and what arrives."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show whether the mirror is complete: what the upstream and the store have of every tag, and why not.
@@ -80,10 +85,16 @@ def status(
 
     Exit code 0: everything that the profile wants is in place; 2: something is not; 1: an error.
     """
-    from flows.cli.status import print_status
+    from flows.cli.status import arriving_in, print_status, watch_status
     from flows.reporting.mirror_status import mirror_status
 
-    found = mirror_status(load(profile), registry, time.time())
+    loaded = load(profile)
+    if watch:
+        if as_json:
+            raise typer.BadParameter("--watch is for people; leave out --json")
+        last = watch_status(lambda: mirror_status(loaded, registry, time.time()), arriving_in(loaded.profile))
+        raise typer.Exit(0 if last.is_complete else 2)
+    found = mirror_status(loaded, registry, time.time())
     shown = found.only_problems() if problems else found
     if as_json:
         print_json(shown.to_json())

@@ -11,7 +11,7 @@ import typer
 from flows.cli.profile_argument import ProfileFirst
 from flows.cli.profile_commands import Json, ProfilePath, Registries, load
 from flows.cli.usage import PlainTyper
-from flows.reporting.console import complain, out, print_json, say
+from flows.reporting.console import complain, is_narrow, out, print_json, say
 from registry_server.counted import counted
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def ls(
     """List the tags that are stored, with their digests and where they came from. Asks no upstream."""
     from flows.cli.stored_tags import stored_tags
     from flows.entries import open_store
-    from flows.reporting.status_tables import render_stored
+    from flows.reporting.status_tables import render_stored, render_stored_narrow
 
     store = open_store(load(profile).profile, create=False)
     found = list(stored_tags(store, repositories or ()))
     if as_json:
         print_json({"tags": [each.to_json() for each in found]})
     elif found:
-        out.print(render_stored(found))
+        out.print((render_stored_narrow if is_narrow(out) else render_stored)(found))
     else:
         say(f"no tag in {store.where}" + (f" matches {', '.join(repositories)}" if repositories else ""))
 

@@ -109,9 +109,15 @@ def await_run(
 
 
 def await_runs(
-    client: SyncPrefectClient, runs: Sequence[Run], *, on_change: Callable[[Run], None] = lambda _run: None
+    client: SyncPrefectClient,
+    runs: Sequence[Run],
+    *,
+    on_change: Callable[[Run], None] = lambda _run: None,
+    on_look: Callable[[Run], None] = lambda _run: None,
 ) -> list[Run]:
     """Wait for the end of all, calling `on_change` whenever the state of one is another; as they ended.
+
+    `on_look` is called for each run that is under way, at each look.
 
     Raises RunRefused when another run of a part was in progress. Ctrl-C is the caller's: `cancel_runs`.
     """
@@ -123,6 +129,8 @@ def await_runs(
             if seen.get(run.id) != (run.state, run.message):
                 seen[run.id] = run.state, run.message
                 on_change(run)
+            if not run.final:
+                on_look(run)
         if all(run.final for run in found.values()):
             break
         time.sleep(_POLL)
@@ -196,6 +204,12 @@ def read_artifacts(client: SyncPrefectClient, run: UUID) -> list[ArtifactData]:
         key = artifact.key or str(artifact.id)
         newest[key] = ArtifactData(key, artifact.type or "", artifact.description or "", artifact.data)
     return list(newest.values())
+
+
+def read_progress(client: SyncPrefectClient, run: UUID) -> tuple[float, str] | None:
+    """Percent and words, as the run has published them last; None: not yet."""
+    found = [each for each in read_artifacts(client, run) if each.type == "progress"]
+    return (float(found[-1].data or 0.0), found[-1].description) if found else None
 
 
 def _run(found: FlowRun) -> Run:

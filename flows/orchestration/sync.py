@@ -205,7 +205,7 @@ def _run_by_deployment(
     than ours, or other shards."""
     from prefect.client.orchestration import get_client
 
-    from flows.orchestration.deployment_runs import await_runs, cancel_runs, start_run
+    from flows.orchestration.deployment_runs import cancel_runs, start_run
 
     runs: list[Run] = []
     with get_client(sync_client=True) as client:
@@ -216,7 +216,7 @@ def _run_by_deployment(
             for each in requests:  # one after the other: Ctrl-C cancels those that were started
                 run = start_run(client, store.uuid, each.entry.name, shard=each.shard, only=each.only)
                 runs.append(run)
-            ended = await_runs(client, runs, on_change=lambda run: say(f"{run.part}: {run.state}"))
+            ended = _follow(client, runs)
         except KeyboardInterrupt:
             say("stopping the run" if len(runs) == 1 else "stopping the runs")
             cancel_runs(client, runs)
@@ -224,6 +224,20 @@ def _run_by_deployment(
     return [
         _Ending(request, _state_of(run), run.message) for request, run in zip(requests, ended, strict=True)
     ]
+
+
+def _follow(client: Any, runs: Sequence[Run]) -> list[Run]:
+    """With a bar for each, from what they tell the Prefect server of their progress."""
+    from flows.orchestration.deployment_runs import await_runs, read_progress
+    from flows.reporting.progress_bars import remote_bars
+
+    with remote_bars([run.part for run in runs]) as show:
+
+        def look(run: Run) -> None:
+            if (progress := read_progress(client, run.id)) is not None:
+                show(run.part, *progress)
+
+        return await_runs(client, runs, on_change=lambda run: say(f"{run.part}: {run.state}"), on_look=look)
 
 
 def _state_of(run: Run) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # What reads a pipe or a file needs a row on one line; only a terminal has a width.
 _UNFOLDED: Final = 100_000
+_WIDE: Final = 110
 
 
 class _LaterConsole:
@@ -43,6 +44,11 @@ class _LaterConsole:
 
 out = cast("Console", _LaterConsole())
 err = cast("Console", _LaterConsole(stderr=True))
+
+
+def is_narrow(console: Console) -> bool:
+    """Whether tables and bars have to do with some 80 columns."""
+    return console.width < _WIDE
 
 
 def say(words: str) -> None:

@@ -26,21 +26,25 @@ if TYPE_CHECKING:
 _DIGEST = 19  # `sha256:` and twelve hex digits
 
 
-def render_entries(where: str, entries: Sequence[EntryStatus], now: float) -> Table:
-    """One line for each registry entry: its last run over all of it, and whether that is enough."""
+def render_entries(where: str, entries: Sequence[EntryStatus], now: float, *, narrow: bool = False) -> Table:
+    """One line for each registry entry: its last run over all of it, and whether that is enough.
+
+    `narrow`: for some 80 columns; the ids of runs are left out.
+    """
     table = Table(
         title=f"store {where}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for column in ("registry", "last run", "outcome"):
         table.add_column(column, overflow="fold")
-    table.add_column("run", no_wrap=True)
+    if not narrow:
+        table.add_column("run", no_wrap=True)
     for entry in entries:
         style = "green" if entry.in_place else "red"
         table.add_row(
             Text(entry.registry),
             _ago(entry.ended, now),
             Text(entry.message, style=style),
-            entry.report.get("runId", ""),
+            *([] if narrow else [entry.report.get("runId", "")]),
         )
     return table
 
@@ -64,10 +68,9 @@ def render_tags(rows: Sequence[TagStatus], now: float) -> Table:
     for column in columns + ["signatures"] * judged + ["destination"] * elsewhere:
         table.add_column(column, overflow="fold")
     for row in rows:
-        sign = "@" if ":" in row.reference else ":" if row.reference else ""
         table.add_row(
             Text(row.registry),
-            Text(f"{row.repository}{sign}{row.reference}"),
+            _image(row),
             "gone" if row.gone_since is not None else row.upstream_digest[:_DIGEST],
             _stored(row),
             _ago(row.last_check, now),
@@ -77,6 +80,51 @@ def render_tags(rows: Sequence[TagStatus], now: float) -> Table:
             *([row.destination] if elsewhere else []),
         )
     return table
+
+
+def render_tags_narrow(rows: Sequence[TagStatus], now: float) -> Table:
+    """The same for some 80 columns: what is wrong stands below the image, and a digest has twelve digits.
+
+    A registry entry is a heading, where there are several.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("image", overflow="fold")
+    for column in ("upstream", "stored", "in place"):
+        table.add_column(column, no_wrap=True)
+    heading = rows[0].registry if len({row.registry for row in rows}) == 1 else None
+    for row in rows:
+        if row.registry != heading:
+            heading = row.registry
+            table.add_row(Text(heading, style="bold"))
+        table.add_row(
+            Text("\n  ").join([_image(row), *_below(row)]),
+            "gone" if row.gone_since is not None else _short(row.upstream_digest),
+            "same" if row.stored_digest == row.upstream_digest != "" else _short(row.stored_digest),
+            _ago(row.last_success, now),
+        )
+    return table
+
+
+def _image(row: TagStatus) -> Text:
+    sign = "@" if ":" in row.reference else ":" if row.reference else ""
+    return Text(f"{row.repository}{sign}{row.reference}")
+
+
+def _below(row: TagStatus) -> Iterator[Text]:
+    if row.problem:
+        yield Text(row.problem, style="red")
+    elif remark := _remark(row):
+        yield Text(remark, style="yellow")
+    if row.converted_from and row.stored_digest:
+        yield Text(f"converted from {_short(row.converted_from)}", style="dim")
+    if verdict := _verdict(row):
+        yield Text(verdict, style="dim")
+    if row.destination != STORE:
+        yield Text(f"in {row.destination}", style="dim")
+
+
+def _short(digest: str) -> str:
+    return digest.partition(":")[2][:12] or "-"
 
 
 def _remark(row: TagStatus) -> str:
@@ -117,6 +165,30 @@ def render_stats(where: str, stats: StoreStats) -> Iterator[Text | Table]:
     if stats.quarantined:
         yield Text(f"quarantine: {counted(stats.quarantined, 'corrupt blob')}", style="red")
     yield _repositories(stats)
+
+
+def render_stored_narrow(tags: Sequence[StoredTag]) -> Table:
+    """The same for some 80 columns: where a tag comes from stands below it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("image", overflow="fold")
+    for column in ("digest", "stored"):
+        table.add_column(column, no_wrap=True)
+    for each in tags:
+        table.add_row(
+            Text("\n  ").join([Text(str(each.name)), *_told_below(each)]),
+            _short(str(each.record.digest)),
+            f"{datetime.fromtimestamp(each.record.pushed, UTC):%Y-%m-%d %H:%MZ}",
+        )
+    return table
+
+
+def _told_below(tag: StoredTag) -> Iterator[Text]:
+    origin = tag.record.origin
+    same = origin is not None and origin.repository == tag.name.repository
+    source = "a push" if origin is None else origin.registry if same else tag.source
+    yield Text(f"from {source}", style="dim")
+    if tag.hidden:
+        yield Text("hidden by a policy", style="yellow")
 
 
 def render_stored(tags: Sequence[StoredTag]) -> Table:

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from flows.orchestration.deployment_runs import read_progress
 from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
@@ -182,6 +183,13 @@ def test_a_run_publishes_its_progress_its_summary_and_its_table(
     assert artifacts["summary-up"]["description"] == "up: 1 of 1 images"
     assert "| copied | 1 |" in artifacts["summary-up"]["data"]
     assert [row["image"] for row in json.loads(artifacts["images-up"]["data"])] == ["app:1"]
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        progress = read_progress(client, UUID(run_id(state)))
+    assert progress is not None
+    assert progress[0] == 100.0
+    assert progress[1].startswith("1 of 1 images, ")
     report = Store.open(tmp_path / "store").reports.load_all("up")[-1]
     assert UUID(report["runId"]) == state.state_details.flow_run_id
 
