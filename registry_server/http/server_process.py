@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from registry_server.http.server_options import ServerOptions
 from registry_server.oci.errors import MirrorflowError
@@ -41,7 +41,7 @@ class ServerProcess:
 
     It does not outlive this process, whatever ends that; and it is in a process group of its own, so
     that Ctrl-C reaches this process only, which ends it in its own time. What it writes to its standard
-    error once it runs appears on ours.
+    output (logs, if they go there) and error once it runs appears on ours.
     """
 
     url: str
@@ -53,8 +53,12 @@ class ServerProcess:
         self.url = self._child.stdout.readline().decode().strip()
         if not self.url:
             raise ServerFailed(self._startup_error())
-        self._forwarder = threading.Thread(target=self._forward, name="registry-server-errors", daemon=True)
-        self._forwarder.start()
+        self._forwarders = [
+            threading.Thread(target=_forward, args=each, name="registry-server-output", daemon=True)
+            for each in ((self._child.stdout, sys.stdout), (self._child.stderr, sys.stderr))
+        ]
+        for each in self._forwarders:
+            each.start()
 
     @property
     def pid(self) -> int:
@@ -75,26 +79,27 @@ class ServerProcess:
     def stop(self) -> None:
         """End it: transfers that run get a few seconds. Does nothing if it has ended already."""
         assert self._child.stdin is not None
-        assert self._child.stdout is not None
         self._child.stdin.close()  # it ends by itself then: one signal, sent by itself, not a second one
         try:
             self._child.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._child.stdout.close()
-        self._forwarder.join()
+        for each in self._forwarders:
+            each.join()
 
     def _startup_error(self) -> str:
         _, said = self._child.communicate()
         text = said.decode(errors="replace").strip().removeprefix("error: ")
         return text or f"the registry server ended at once with exit code {self._child.returncode}"
 
-    def _forward(self) -> None:
-        assert self._child.stderr is not None
-        with self._child.stderr as lines:
-            for line in lines:
-                sys.stderr.write(line.decode(errors="replace"))
+
+def _forward(lines: IO[bytes], to: TextIO) -> None:
+    """A pipe that nobody empties would stop the server once it is full."""
+    with lines:
+        for line in lines:
+            to.write(line.decode(errors="replace"))
+            to.flush()
 
 
 def _start(arguments: list[str], descriptors: Collection[int]) -> subprocess.Popen[bytes]:

@@ -14,7 +14,9 @@ import pytest
 
 from flows.demo.sample_images import layer
 from registry_server.append_log import LONGEST, AppendLog
+from registry_server.store.store import Store
 from tests.registry_server.http.auth.support import AUTH, USERS, auth_of, bearer, guarded, token
+from tests.support.registries import running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +199,24 @@ def test_without_pulls_there_is_a_line_for_changes_only(tmp_path: Path) -> None:
         assert registry.client.get("/v2/app/manifests/1", auth=auth_of("bob")).status_code == 200
         assert registry.client.delete("/v2/app/manifests/1", auth=auth_of("alice")).status_code == 202
     assert Log(path).texts() == ["delete done alice"]
+
+
+def test_lines_on_standard_output_do_not_stop_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under `up` it is a pipe, which holds 64 KiB."""
+    count = 400
+    store = Store.open(tmp_path / "store", durability="none")
+    with running_registry(
+        tmp_path, root=store.root, audit_log=Path("/dev/stdout"), audit_pulls=True
+    ) as registry:
+        registry.maker("app").tag(registry.maker("app").image([LAYER]), "1")
+        headers = {"User-Agent": "x" * 150}
+        for _ in range(count):
+            assert registry.client.get("/v2/app/manifests/1", headers=headers).status_code == 200
+    told = capsys.readouterr().out
+    assert len(told) > 2 * 64 * 1024
+    assert [json.loads(line)["event"] for line in told.splitlines()] == ["pull"] * count
 
 
 def test_a_line_is_cut_before_it_could_be_divided(tmp_path: Path) -> None:
