@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.patterns.globs import Glob
 from registry_server.http.auth.access_options import AccessOptions, Tokens
 from registry_server.http.auth.access_rules import READ, AccessRules, Grant, RepositoryRule, actions_of
+from registry_server.http.auth.client_certificates import CertificateOptions
 from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.http.push.push_limits import PushLimits
 from registry_server.http.server_options import ServerOptions, Tls
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from profiles.model.content_rule import ContentRule
     from profiles.model.profile import Profile
     from profiles.model.server.access import AccessControl, AccessPolicy, Auth, RepositoryAccess
+    from profiles.model.server.client_certificates import ClientCertificates
     from profiles.model.server.http import Http, HttpLimits
     from profiles.model.server.oidc import OidcIssuer
     from profiles.model.sync import Sync
@@ -75,6 +77,18 @@ def _access(http: Http, sync: Sync) -> AccessOptions | None:
         http.auth.fail_delay,
         http.external_url,
         tuple(map(_issuer, http.auth.bearer.oidc)),
+        None if http.auth.mtls is None else _certificates(http.auth.mtls),
+    )
+
+
+def _certificates(found: ClientCertificates) -> CertificateOptions:
+    return CertificateOptions(
+        found.identity_attributes,
+        found.uri_san_pattern,
+        found.uri_san_index,
+        found.dns_san_index,
+        found.email_san_index,
+        found.group_attribute,
     )
 
 

@@ -100,7 +100,6 @@ FOREIGN: dict[str, dict[str, ForeignKey]] = {
         "keyfile": ForeignKey("the key has moved", "write http.auth.tokenKeyFile", refused=True),
         "ldap": _sign_in("signing in by LDAP"),
         "openid": _sign_in("signing in by OpenID"),
-        "mtls": _sign_in("taking users from client certificates"),
         "apikey": _unused("there are no API keys"),
         "sessionkeysfile": _unused("there are no sessions of browsers"),
         "sessiondriver": _unused("there are no sessions of browsers"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+PROXIED: Final = "mirrorflow.proxied"  # in a scope: a trusted proxy made the connection
 _HEADER: Final = b"x-forwarded-for"
 _MOST: Final = 20  # proxies in a row
 _LONGEST: Final = 2000  # bytes of the header's end
@@ -46,13 +47,14 @@ class TrustedProxies:
         self._trusts = lru_cache(maxsize=1024)(self._is_trusted)
 
     def apply(self, scope: Scope) -> None:
-        """Change `client` of an ASGI scope."""
+        """Change `client` of an ASGI scope, and note in it that the proxy's headers may be believed."""
         connection = scope.get("client")
         if not self._networks or not connection:
             return
         address = _address(connection[0])
         if address is None or not self._trusts(address):
             return
+        scope[PROXIED] = True
         scope["client"] = (str(self._first_untrusted(address, _chain(scope["headers"]))), 0)
 
     def _first_untrusted(self, address: Address, chain: Sequence[str]) -> Address:

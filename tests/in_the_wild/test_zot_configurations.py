@@ -153,7 +153,7 @@ def test_every_key_of_a_sync_entry_is_known(keys: Section) -> None:
                 f"http.auth.{name}: ",
                 id=f"signing in by {name}",
             )
-            for name in ("ldap", "openid", "mtls")
+            for name in ("ldap", "openid")
         ),
         *(
             pytest.param(

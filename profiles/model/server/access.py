@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.fields import Duration, PositiveDuration, ProfileModel, ProfilePath
+from profiles.model.server.client_certificates import ClientCertificates
 from profiles.model.server.oidc import OidcIssuer
 from profiles.patterns.globs import Glob
 
@@ -91,9 +92,13 @@ class Bearer(ProfileModel):
 
 
 class Auth(ProfileModel):
-    """How clients sign in. `htpasswd`, `bearer.oidc` or both."""
+    """How clients sign in: one or more of `htpasswd`, `bearer.oidc` and `mtls`."""
 
     htpasswd: Htpasswd | None = Field(default=None, description="Users and their passwords.")
+    mtls: ClientCertificates | None = Field(
+        default=None,
+        description="Users from the certificates of clients. Needs `trustedProxies`. Default: none.",
+    )
     fail_delay: Duration = Field(
         default=2.0,
         description="How long the answer to a wrong password takes.",
@@ -111,7 +116,7 @@ class Auth(ProfileModel):
 
     @model_validator(mode="after")
     def _somebody_signs_in(self) -> Self:
-        if self.htpasswd is None and not self.bearer.oidc:
+        if self.htpasswd is None and not self.bearer.oidc and self.mtls is None:
             raise Refusal(
                 "nobody can sign in",
                 "add e.g. 'htpasswd: {path: ./htpasswd}', or issuers of tokens in bearer.oidc",

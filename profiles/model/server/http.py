@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from profiles.errors import Refusal, Refusals
 from profiles.model.fields import PositiveDuration, ProfileModel, ProfilePath
@@ -122,6 +122,18 @@ class Http(ProfileModel):
         description="Who may do what. Default: all clients read (with `auth`: signed-in users), none writes.",
     )
     limits: HttpLimits = Field(default_factory=HttpLimits, description="Limits for clients that push.")
+
+    @model_validator(mode="after")
+    def _certificates_come_from_somewhere(self) -> Self:
+        if self.auth is not None and self.auth.mtls is not None and not self.trusted_proxies:
+            raise Refusal(
+                "the server's own TLS does not tell whose certificate it was",
+                "let a proxy check certificates and pass them on in Client-Cert, and add its address to "
+                "http.trustedProxies (docs/access.md)",
+                at=("auth", "mtls"),
+                involves=("trustedProxies",),
+            )
+        return self
 
     @field_validator("vhosts")
     @classmethod

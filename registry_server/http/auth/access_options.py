@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry_server.http.auth.access_rules import AccessRules
+from registry_server.http.auth.client_certificates import CertificateOptions
 from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.oci.errors import MirrorflowError
 
@@ -30,7 +31,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """Without `htpasswd` and `issuers` nobody can sign in, and all callers are anonymous."""
+    """Without `htpasswd`, `issuers` and `certificates` nobody can sign in, and all callers are anonymous."""
 
     policy: AccessRules = field(default_factory=AccessRules)
     htpasswd: Path | None = None
@@ -38,6 +39,7 @@ class AccessOptions:
     fail_delay: float = 2.0  # seconds that a wrong password costs
     external_url: str = ""  # what clients see, where a proxy stands in front
     issuers: tuple[IssuerOptions, ...] = ()
+    certificates: CertificateOptions | None = None
 
     def to_json(self) -> str:
         tokens = self.tokens and {
@@ -52,6 +54,7 @@ class AccessOptions:
             "failDelay": self.fail_delay,
             "externalUrl": self.external_url,
             "issuers": [each.to_json() for each in self.issuers],
+            "certificates": self.certificates and self.certificates.to_json(),
         }
         return json.dumps(document)
 
@@ -81,6 +84,7 @@ class AccessOptions:
             found["failDelay"],
             found["externalUrl"],
             tuple(map(IssuerOptions.from_json, found["issuers"])),
+            found["certificates"] and CertificateOptions.from_json(found["certificates"]),
         )
 
 

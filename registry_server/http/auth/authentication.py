@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry_server.http.auth.auth_errors import too_many, unauthorised, unavailable
+from registry_server.http.auth.client_certificates import CertificateRefused
 from registry_server.http.auth.credentials import (
     Anonymous,
     CredentialsMalformed,
@@ -22,15 +23,18 @@ from registry_server.http.auth.oidc.issuers import IssuedTokenRefused
 from registry_server.http.auth.oidc.keys import IssuerUnreachable
 from registry_server.http.auth.password_checker import TooManyAttempts
 from registry_server.http.auth.tokens import TokenRefused
+from registry_server.http.forwarded import PROXIED
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from registry_server.http.auth.client_certificates import CertificateReader
     from registry_server.http.auth.oidc.issuers import Issuers
     from registry_server.http.auth.password_checker import PasswordChecker
     from registry_server.http.auth.token_scopes import Claims
     from registry_server.http.auth.tokens import Bearer, TokenIssuer
 
+_CERTIFICATE = "client certificate"  # in place of the URL of an issuer
 TOKEN_PATH = "/auth/token"  # noqa: S105 - a path
 
 
@@ -50,7 +54,7 @@ class Caller:
 
 
 class RequestAuthenticator:
-    """Recognises callers by password or token. Without `passwords` and `issuers` nobody can sign in."""
+    """Recognises callers by password, token or certificate. Without any of them nobody can sign in."""
 
     def __init__(
         self,
@@ -58,14 +62,15 @@ class RequestAuthenticator:
         token_issuer: TokenIssuer | None,
         external_url: str,
         issuers: Issuers,
+        certificates: CertificateReader | None = None,
     ) -> None:
         self._passwords, self._external_url = passwords, external_url.rstrip("/")
-        self._issuers = issuers
+        self._issuers, self._certificates = issuers, certificates
         self.token_issuer = token_issuer if self.can_sign_in else None
 
     @property
     def can_sign_in(self) -> bool:
-        return self._passwords is not None or bool(self._issuers)
+        return self._passwords is not None or bool(self._issuers) or self._certificates is not None
 
     async def authenticate(self, request: Request) -> Caller:
         """Raises `AccessRefused` for credentials that are wrong, never for none."""
@@ -81,7 +86,7 @@ class RequestAuthenticator:
             case Token(text):
                 return await self._by_token(request, text)
             case Anonymous(explicit):
-                return Caller(explicit=explicit)
+                return self._by_certificate(request) or Caller(explicit=explicit)
 
     async def sign_in(self, request: Request, user: str, password: str) -> Caller:
         """By a password, or by a token of another issuer in its place: `docker login` knows no other way.
@@ -105,6 +110,18 @@ class RequestAuthenticator:
             return basic_challenge()
         return bearer_challenge(self._realm(request), self.token_issuer.service, scope=scope, error=error)
 
+    def _by_certificate(self, request: Request) -> Caller | None:
+        """None where there is none, or where anybody could have written it."""
+        if self._certificates is None or not request.scope.get(PROXIED):
+            return None
+        try:
+            person = self._certificates.person(request.scope["headers"])
+        except CertificateRefused as error:
+            raise unauthorised(self.challenge(request), str(error)) from error
+        if person is None:
+            return None
+        return Caller(person.user, groups=person.groups, issuer=_CERTIFICATE)
+
     async def _by_token(self, request: Request, text: str) -> Caller:
         if self._issuers.issued(text):
             return await self._by_issued_token(request, text)
@@ -121,6 +138,8 @@ class RequestAuthenticator:
         return Caller(bearer.user, bearer.claims, not bearer.user, bearer.groups, bearer.issuer)
 
     def _still_knows(self, bearer: Bearer) -> bool:
+        if bearer.issuer == _CERTIFICATE:
+            return self._certificates is not None
         if bearer.issuer:
             return self._issuers.knows(bearer.issuer)
         return self._passwords is not None and self._passwords.knows(bearer.user)

@@ -12,6 +12,7 @@ from registry_server.http.audit_log import RIGHTS
 from registry_server.http.auth.access_rules import NONE, READ, Actions
 from registry_server.http.auth.auth_errors import denied, unauthorised
 from registry_server.http.auth.authentication import Caller, RequestAuthenticator
+from registry_server.http.auth.client_certificates import CertificateReader
 from registry_server.http.auth.htpasswd import PasswordFile
 from registry_server.http.auth.oidc.issuers import Issuers
 from registry_server.http.auth.password_checker import PasswordChecker
@@ -46,13 +47,17 @@ class Guard:
         passwords = token_issuer = None
         if options.htpasswd is not None:
             passwords = PasswordChecker(PasswordFile(options.htpasswd), options.fail_delay)
-        if options.tokens is not None and (passwords or options.issuers):
+        if options.tokens is not None and (passwords or options.issuers or options.certificates):
             named = options.tokens.key
             keys = KeyFile(named or store.root / "access" / "token-key.pem", create=named is None)
             tokens = options.tokens
             token_issuer = TokenIssuer(keys.current, tokens.service, tokens.lifetime)
         self.authenticator = RequestAuthenticator(
-            passwords, token_issuer, options.external_url, Issuers(options.issuers)
+            passwords,
+            token_issuer,
+            options.external_url,
+            Issuers(options.issuers),
+            CertificateReader(options.certificates) if options.certificates else None,
         )
 
     async def authorise(self, request: Request, route: routes.Route, store: Store) -> Store:

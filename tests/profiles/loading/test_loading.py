@@ -325,7 +325,6 @@ def test_a_profile_is_refused(text: str, expected: list[str]) -> None:
     [
         "ldap: {address: l}",
         "openid: {providers: {}}",
-        "mtls: {identityAttributes: [CommonName]}",
         "bearer: {realm: 'https://auth.example', service: s}",
         "bearer: {cert: c}",
     ],
