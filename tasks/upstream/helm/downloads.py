@@ -121,7 +121,9 @@ def _call(endpoint: Endpoint, version: ChartVersion, text: str, file: _File) -> 
     call = Call(file.kind, "", version.name, version.tag)
     try:
         url = httpx.URL(f"{endpoint.root}/").join(text)
-        url = url.copy_with(path=f"{url.path}{file.suffix}")
+        if file.suffix:  # not by `path`, which would decode it
+            path, mark, query = url.raw_path.partition(b"?")
+            url = url.copy_with(raw_path=path + file.suffix.encode() + mark + query)
     except (httpx.InvalidURL, ValueError):
         url = None
     if url is None or not is_plain(url):

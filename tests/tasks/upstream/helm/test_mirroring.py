@@ -214,6 +214,20 @@ def test_a_second_address_of_a_chart_stands_in_for_the_first(tmp_path: Path, hel
     assert sync(tmp_path, helm).complete
 
 
+def test_an_address_is_asked_for_as_the_index_writes_it(tmp_path: Path, helm: HelmServer) -> None:
+    entry = helm.add()
+    entry["urls"] = ["charts/app%2B1.tgz?token=a%2Fb"]
+    helm.publish()
+    helm.server.on("/stable/charts/app%2B1.tgz", answers(200, archive()))
+    helm.server.on("/stable/charts/app%2B1.tgz.prov", answers(200, PROVENANCE))
+    assert sync(tmp_path, helm).complete
+    targets = [each.target for each in helm.server.seen if "app%2B1" in each.target]
+    assert targets == [
+        "/stable/charts/app%2B1.tgz?token=a%2Fb",
+        "/stable/charts/app%2B1.tgz.prov?token=a%2Fb",
+    ]
+
+
 def test_one_bad_chart_does_not_stop_the_others(tmp_path: Path, helm: HelmServer) -> None:
     helm.add("app", "1.0.0")
     helm.add("app", "2.0.0")
