@@ -33,9 +33,9 @@ class AmazonIssuer:
         from botocore import exceptions
         from botocore.session import Session
 
-        session = Session()
-        who = _identity(session)
+        session, who = Session(), "the AWS identity of this machine"
         try:
+            who = _identity(session)
             answer = _client(session, host).get_authorization_token()
         except exceptions.ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
@@ -50,13 +50,8 @@ class AmazonIssuer:
 
 def _identity(session: Session) -> str:
     """In words. The id of a key is no secret."""
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        found = session.get_credentials()
-        frozen = found and found.get_frozen_credentials()
-    except BotoCoreError as error:
-        raise CredentialsInvalid(f"credentialHelper ecr: {error}") from error
+    found = session.get_credentials()
+    frozen = found and found.get_frozen_credentials()
     if found is None or frozen is None or not frozen.access_key:
         raise CredentialsInvalid(f"credentialHelper ecr: {_NOBODY}")
     return f"the AWS key {frozen.access_key} (from {found.method})"

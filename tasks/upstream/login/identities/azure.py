@@ -26,21 +26,17 @@ class AzureIssuer:
         self._source: TokenCredential | None = None
 
     def issue(self, host: str) -> Issued:
-        from azure.core.exceptions import (
-            ClientAuthenticationError,
-            ServiceRequestError,
-            ServiceResponseError,
-        )
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
         from azure.identity import DefaultAzureCredential
 
         try:
             if self._source is None:
                 self._source = DefaultAzureCredential()
             found = self._source.get_token(_SCOPE)
-        except (ServiceRequestError, ServiceResponseError) as error:
-            raise CredentialsUnavailable(f"credentialHelper acr: {_line(error)}") from error
         except (ClientAuthenticationError, ValueError) as error:
             raise CredentialsInvalid(f"credentialHelper acr: {host} gets no token: {_line(error)}") from error
+        except AzureError as error:  # what is left of them: no connection, or an answer that makes no sense
+            raise CredentialsUnavailable(f"credentialHelper acr: {_line(error)}") from error
         who = f"the Azure identity {_identity(found.token)}"
         credential = Credential(exchange_token=found.token, source="credentialHelper acr", identity=who)
         return Issued(credential, float(found.expires_on))

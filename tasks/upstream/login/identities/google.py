@@ -41,6 +41,11 @@ class GoogleIssuer:
         except GoogleAuthError as error:
             kind = CredentialsUnavailable if error.retryable else CredentialsInvalid
             raise kind(f"credentialHelper gcp: {host} gets no token: {_line(error)}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # Of a key file that is none. Its words may show a part of it.
+            raise CredentialsInvalid(
+                f"credentialHelper gcp: the default credentials cannot be used ({type(error).__name__})"
+            ) from None
         who = f"the Google account {_account(found)}"
         if not found.token or found.expiry is None:
             raise CredentialsInvalid(f"credentialHelper gcp: no token for {who}")

@@ -156,6 +156,30 @@ def test_a_role_is_taken_by_a_web_identity(
     assert "Credential=ASIAROLE/" in request.headers["authorization"]
 
 
+def test_a_role_that_may_not_be_taken_is_one_clear_error(
+    tmp_path: Path, upstream: Misbehaving, cloud: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (tmp_path / "projected").write_text("kubernetes-token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "projected"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/mirror")
+    said_by_sts = "<Code>AccessDenied</Code><Message>Not authorized to assume the role</Message>"
+    body = f"<ErrorResponse><Error>{said_by_sts}</Error></ErrorResponse>".encode()
+    cloud.on("/", answers(403, body, Content_Type="text/xml"))
+    text = said(sync(tmp_path, upstream, RULE, credentialHelper="ecr"))
+    assert "gives no token to the AWS identity of this machine: An error occurred (AccessDenied)" in text
+    assert "kubernetes-token" not in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"type": "service_account"}', '{"type": "?"}'])
+def test_default_credentials_that_are_none_are_one_clear_error(
+    tmp_path: Path, upstream: Misbehaving, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "adc.json").write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
+    assert "credentialHelper gcp: " in said(sync(tmp_path, upstream, RULE, credentialHelper="gcp"))
+
+
 def google_registry(registry: Misbehaving, token: str) -> None:
     """Artifact Registry: a token of the registry for an access token as password."""
     guard(registry, bearer_challenge(registry, "/v2/token"), lambda value: value == "Bearer registry-token")
