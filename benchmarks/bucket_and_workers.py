@@ -1,6 +1,6 @@
 """A store in a bucket beside one in a folder, and several workers beside one.
 
-`python -m benchmarks.object_storage [mirror|pull|workers]` prints JSON: each figure of each round. It wants
+`python -m benchmarks.bucket_and_workers [mirror|pull|workers]` prints JSON: each figure of each round. It wants
 versitygw on PATH, which runs on the same machine: so its CPU is a part of every wall time.
 """
 
@@ -202,7 +202,7 @@ def _bench(rounds: int) -> Iterator[Bench]:
 
 def main() -> None:
     parts = {"mirror": first_mirrors, "pull": pulls, "workers": workers}
-    parser = argparse.ArgumentParser("python -m benchmarks.object_storage", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.bucket_and_workers", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
