@@ -1,7 +1,7 @@
 """A store in a bucket beside one in a folder, and several workers beside one.
 
-`python -m benchmarks.bucket_and_workers [mirror|pull|workers]` prints JSON: each figure of each round. It wants
-versitygw on PATH, which runs on the same machine: so its CPU is a part of every wall time.
+`python -m benchmarks.bucket_and_workers [mirror|pull|workers]` prints JSON: each figure of each round. It
+wants versitygw on PATH, which runs on the same machine: so its CPU is a part of every wall time.
 """
 
 from __future__ import annotations
