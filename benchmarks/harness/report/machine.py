@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -23,7 +24,11 @@ _VERSIONS = {
     "zot": ("zot", "--version"),
     "crane": ("crane", "version"),
     "oras": ("oras", "version"),
+    "distribution": ("registry", "--version"),
+    "cosign": ("cosign", "version"),
+    "versitygw": ("versitygw", "--version"),
 }
+_NUMBER = re.compile(r"v?\d+\.\d[\w.+~-]*")
 _OURS = ("httpx", "granian", "starlette", "prefect")
 
 
@@ -33,6 +38,7 @@ def describe(folder: Path) -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": f"{os.cpu_count()} x {_cpu_model()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "load": f"load average {os.getloadavg()[0]:.1f} at the beginning",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "files": f"{_file_system(folder)}",
         "libraries": ", ".join(f"{name} {metadata.version(name)}" for name in _OURS),
@@ -41,7 +47,7 @@ def describe(folder: Path) -> dict[str, str]:
 
 
 def sentence(machine: Mapping[str, str]) -> str:
-    return "; ".join(machine[key] for key in ("date", "cpu", "memory", "system", "files", "peers"))
+    return "; ".join(machine[key] for key in ("date", "cpu", "load", "memory", "system", "files", "peers"))
 
 
 def _cpu_model() -> str:
@@ -59,10 +65,10 @@ def _file_system(folder: Path) -> str:
 
 
 def _peers() -> dict[str, str]:
-    return {name: _version(command) for name, command in _VERSIONS.items() if shutil.which(name)}
+    return {name: _version(command) for name, command in _VERSIONS.items() if shutil.which(command[0])}
 
 
 def _version(command: tuple[str, ...]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     words = (done.stdout + done.stderr).replace("/", " ").replace(",", " ").split()
-    return next((word for word in words if any(char.isdigit() for char in word)), "?")
+    return next(filter(_NUMBER.fullmatch, words), "of unknown version")

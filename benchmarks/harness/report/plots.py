@@ -31,7 +31,6 @@ SHOWN: Final = (
 _OURS: Final = "#2f6f9f"
 _THEIRS: Final = "#b8c2cc"
 _INK: Final = "#24303c"
-_SUBTLE: Final = "#6b7785"
 _COLUMNS: Final = 2
 _BAR: Final = 0.27  # inches
 _FRAME: Final = 0.72  # inches: title of a panel, and the space below it
@@ -71,7 +70,7 @@ def draw(title: str, rows: Sequence[Row], path: Path) -> bool:
 def _panel(axes: Any, row: Row, bars: int) -> None:
     """Ours on top, then the peers, the best one first; a line goes from the lowest round to the highest."""
     contenders: list[tuple[str, Sample]] = [("mirrorflow", row.ours), *row.present.items()]
-    longest = max(sample.median for _, sample in contenders)
+    longest = max(max(sample.values) for _, sample in contenders)
     for place, (name, sample) in enumerate(contenders):
         color = _THEIRS if place else _OURS
         axes.barh(place, sample.median, height=0.72, color=color)
@@ -88,14 +87,4 @@ def _panel(axes: Any, row: Row, bars: int) -> None:
     axes.set_ylim(bars - 0.4, -0.6)
     axes.set_xlim(0, 1.3 * longest)
     axes.set_axis_off()
-    axes.set_title(f"{row.benchmark}: {row.what}", loc="left", fontsize=8.5, color=_INK)
-    axes.text(
-        1,
-        1.02,
-        _SAYS[row.better],
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=6.5,
-        color=_SUBTLE,
-    )
+    axes.set_title(f"{row.benchmark}: {row.what} ({_SAYS[row.better]})", loc="left", fontsize=8.5, color=_INK)

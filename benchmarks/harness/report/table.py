@@ -13,12 +13,12 @@ _HEAD = ("benchmark", "what", "ours", "best peer or limit", "ratio", "goal", "ve
 _MARKDOWN = ("what", "ours", "best peer or limit", "ratio", "goal", "", "others")
 # Benchmark, and what was measured. Rows that a peer wins are among them.
 HEADLINES: Final = (
-    ("first_mirror", "first mirror of 300 images"),
     ("nothing_new", "poll of 10,000 tags"),
-    ("nothing_new", "GETs of manifests"),
-    ("serve", "1 blob of 1 GiB, 1 client"),
+    ("nothing_new", "poll of 10,000 tags: GETs of manifests"),
+    ("one_blob", "1024 MiB over https, beside a socket"),
+    ("first_mirror", "20 images, mirrorflow sync"),
     ("serve", "manifest by tag, 16 clients"),
-    ("on_demand", "first byte of a layer of 1024 MiB"),
+    ("pull_through", "cold, 512 MiB, 8 clients at once"),
 )
 
 
