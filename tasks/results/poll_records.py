@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.errors import StoreError
 from registry_server.store.records import PollRecord
 from tasks.run.only import search_errors
+from tasks.run.transfers import Transfers
 from tasks.run.values import Step
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("mirrorflow.polling")
+_IN_STORAGE: Final = 16  # records that are put into object storage at once
 
 
 @dataclass(slots=True)
@@ -42,15 +45,20 @@ def record_polls(run: MirrorRun, record: RunRecord) -> None:
 
     A store that refuses (it is full, or read-only) is logged: what the run did is told all the same.
     """
-    now = time.time()
-    noted = record.noted()
-    for local, seen in _collect(run, record).items():
+    now, noted = time.time(), record.noted()
+
+    def put(item: tuple[RepositoryName, _Seen]) -> None:
+        local, seen = item
         repository = run.store.repository(local)
         try:
             poll = _record(run, repository, seen, noted.get(local, {}), now)
             repository.put_poll(poll, keep=_entries(run))
         except StoreError as error:
             log.warning("%s: cannot save the poll record: %s", local, error)
+
+    # Not on the threads of the run: when it is abandoned, they are stuck.
+    with closing(Transfers(1 if run.store.is_local else _IN_STORAGE)) as threads:
+        threads.each(put, [*_collect(run, record).items()])
 
 
 def _collect(run: MirrorRun, record: RunRecord) -> Mapping[RepositoryName, _Seen]:
