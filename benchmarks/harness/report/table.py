@@ -16,7 +16,7 @@ HEADLINES: Final = (
     ("nothing_new", "poll of 10,000 tags"),
     ("nothing_new", "poll of 10,000 tags: GETs of manifests"),
     ("one_blob", "1024 MiB over https, beside a socket"),
-    ("first_mirror", "20 images, mirrorflow sync"),
+    ("first_mirror", "300 images, mirrorflow sync"),
     ("serve", "manifest by tag, 16 clients"),
     ("pull_through", "cold, 512 MiB, 8 clients at once"),
 )
