@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -18,7 +20,6 @@ import httpx
 from tasks.upstream.connection.http1_response import Body, ResponseParser
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
 Origin = tuple[str, bytes, int]  # scheme, host, port
@@ -135,7 +136,12 @@ class _Connection:
 
     def is_fresh(self) -> bool:
         """Whether it was not idle for long, and nothing came: that is its end, or answers no question."""
-        return time.monotonic() - self._used < _IDLE and not self._poll.poll(0)
+        return time.monotonic() - self._used < _IDLE and not self._has_bytes()
+
+    def _has_bytes(self) -> bool:
+        # Of a TLS record that was read in part the socket has nothing any more.
+        kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return kept or bool(self._poll.poll(0))
 
     def rest(self) -> None:
         self._used = time.monotonic()
@@ -156,11 +162,11 @@ class _Connection:
         return parser
 
     def _send(self, request: httpx.Request) -> None:
-        with _mapped(httpx.WriteTimeout, httpx.WriteError):
-            self._sock.settimeout(request.extensions["timeout"]["write"])
-            pieces = iter(_framed(request))
-            self._sock.sendall(_head(request) + next(pieces, b""))
-            for piece in pieces:
+        pieces = iter(_framed(request))
+        head = _head(request) + next(pieces, b"")
+        for piece in chain((head,), pieces):  # what the source of the body raises is not the network's
+            with _mapped(httpx.WriteTimeout, httpx.WriteError):
+                self._sock.settimeout(request.extensions["timeout"]["write"])
                 self._sock.sendall(piece)
 
     def _read_head(self, request: httpx.Request, parser: ResponseParser) -> None:
@@ -185,7 +191,7 @@ def _mapped(slow: type[httpx.TransportError], broken: type[httpx.TransportError]
         yield
     except TimeoutError as error:
         raise slow(str(error)) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a host that is no name (`a..b`)
         raise broken(str(error)) from error
 
 

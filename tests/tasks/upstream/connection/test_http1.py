@@ -13,9 +13,13 @@ import httpx
 import pytest
 
 from tasks.upstream.connection.http1 import Http1Transport
+from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tests.support.certificates import KeyPair
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -24,16 +28,18 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Raw:
     """A server that answers with given bytes: `answers[n]` to the nth connection, one to each request.
 
-    b"" closes the connection instead.
+    b"" closes the connection instead. With `pair` it speaks TLS.
     """
 
     answers: Sequence[Sequence[bytes]]
+    pair: KeyPair | None = None
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v2/"
+        scheme = "https" if self.pair else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v2/"
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -44,8 +50,8 @@ class Raw:
                 self.connections += 1
                 threading.Thread(target=self._answer, args=(sock, answers), daemon=True).start()
 
-    def _answer(self, sock: socket.socket, answers: Sequence[bytes]) -> None:
-        with closing(sock), suppress(OSError):
+    def _answer(self, plain: socket.socket, answers: Sequence[bytes]) -> None:
+        with suppress(OSError), closing(self._secured(plain)) as sock:
             for answer in answers:
                 if not (request := sock.recv(65536)):
                     return
@@ -53,6 +59,13 @@ class Raw:
                 if not answer:
                     return
                 sock.sendall(answer)
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        if self.pair is None:
+            return sock
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.pair.cert, self.pair.key)
+        return context.wrap_socket(sock, server_side=True)
 
     def close(self) -> None:
         self._listener.close()
@@ -161,6 +174,19 @@ def test_a_connection_is_not_used_again_after(transport: Http1Transport, answer:
         assert server.connections == 2
 
 
+def test_what_tls_has_kept_behind_a_body_answers_no_further_request(tmp_path: Path) -> None:
+    """The end of the body and what follows it come in one record, of which only the body is read."""
+    authority = Authority(tmp_path)
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000
+    surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    with (
+        Http1Transport(ssl.create_default_context(cafile=authority.cert)) as transport,
+        closing(Raw([[first + surplus], [OK]], authority.server())) as server,
+    ):
+        assert ask(transport, server.url)[1] == b"x" * 20000
+        assert ask(transport, server.url) == (200, b"ok")
+
+
 def test_a_body_that_is_left_ends_its_connection(transport: Http1Transport) -> None:
     with closing(Raw([[OK, OK], [OK]])) as server:
         timeout = dict.fromkeys(("connect", "read", "write"), 5.0)
@@ -203,6 +229,15 @@ def test_a_body_of_unknown_length_is_sent_in_chunks(transport: Http1Transport) -
         head, _, body = server.requests[0].partition(b"\r\n\r\n")
         assert b"Transfer-Encoding: chunked" in head
         assert body.startswith(b"2\r\nab\r\n")
+
+
+def test_an_error_of_the_source_of_a_body_stays_what_it_is(transport: Http1Transport) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"ab"
+        raise OSError("the disk is broken")
+
+    with closing(Raw([[b""]])) as server, pytest.raises(OSError, match="the disk is broken"):
+        ask(transport, server.url, "PUT", content=broken())
 
 
 def test_a_header_with_a_line_break_is_not_sent(transport: Http1Transport) -> None:
@@ -254,3 +289,9 @@ def test_nobody_there_is_a_connect_error(transport: Http1Transport) -> None:
         port = closed.getsockname()[1]
     with pytest.raises(httpx.ConnectError):
         ask(transport, f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", ".example"])
+def test_a_host_that_is_no_name_is_a_connect_error(transport: Http1Transport, host: str) -> None:
+    with pytest.raises(httpx.ConnectError):
+        ask(transport, f"http://{host}/")
