@@ -28,6 +28,7 @@ _EVENTS: Final = {
 }
 _PULLS: Final = {("manifest", "GET"): "pull", ("blob", "GET"): "pull"}
 _REFUSED: Final = (401, 403, 429)
+_FORM: Final = ("token", "POST")  # the one request whose password is in its body
 
 
 class AuditLog:
@@ -45,7 +46,7 @@ class AuditLog:
         """ "" for what is not in the log."""
         status = record.status
         if status in (401, 429):
-            sent = "authorization" in record.asked
+            sent = "authorization" in record.asked or (record.kind, record.method) == _FORM
             if status == 401 and not sent:
                 return ""  # no attempt: clients ask first how to sign in
             if sent and USER not in record.scope:

@@ -61,7 +61,7 @@ def _address(text: str, where: Where) -> httpx.URL:
     """Raises `UpstreamProtocolError` for what no layer is fetched from."""
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):  # the latter: half a surrogate pair, which JSON can spell
         url = None
     if url is None or not is_plain(url):
         raise UpstreamProtocolError(where, "the manifest names no usable address for it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tasks.upstream.errors import UpstreamProtocolError
-from tasks.upstream.login.realm import is_plain, origin
+from tasks.upstream.login.realm import is_plain, joined, origin
 
 if TYPE_CHECKING:
     from tasks.upstream.errors import Where
@@ -66,8 +66,5 @@ def redirected_within(
 
 def _target(request: httpx.Request, response: httpx.Response) -> httpx.URL | None:
     location = response.headers.get("Location", "")
-    try:
-        url = request.url.join(location) if location else None
-    except httpx.InvalidURL:
-        return None
+    url = joined(request.url, location) if location else None
     return url if url is not None and is_plain(url) else None

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
-
 from tasks.upstream.errors import UpstreamProtocolError
-from tasks.upstream.login.realm import origin
+from tasks.upstream.login.realm import joined, origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import httpx
 
     from tasks.upstream.errors import Where
 
@@ -41,10 +41,9 @@ def next_link(headers: httpx.Headers, answered: httpx.URL, where: Where) -> http
     target = _target(header)
     if target is None:
         return None
-    try:
-        url = answered.join(target)
-    except httpx.InvalidURL as error:
-        raise UpstreamProtocolError(where, "its Link to the next page is not a URL") from error
+    url = joined(answered, target)
+    if url is None:
+        raise UpstreamProtocolError(where, "its Link to the next page is not a URL")
     if url.scheme not in ("http", "https"):
         raise UpstreamProtocolError(where, "its Link to the next page is not an http or https URL")
     if origin(url) != origin(answered) or url.userinfo:

@@ -44,6 +44,14 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
+def joined(base: httpx.URL, text: str) -> httpx.URL | None:
+    """The address `text`, which may be relative to `base`; None for what is none."""
+    try:
+        return base.join(text)
+    except (httpx.InvalidURL, ValueError):  # the latter is of urllib, by which httpx joins
+        return None
+
+
 def is_plain(url: httpx.URL) -> bool:
     """An absolute http(s) URL of a host, without a user."""
     return url.scheme in ("http", "https") and not url.userinfo and bool(_HOST.fullmatch(url.host))

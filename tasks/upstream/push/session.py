@@ -10,7 +10,7 @@ import httpx
 
 from tasks.upstream.endpoints import Call
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamProtocolError
-from tasks.upstream.login.realm import is_plain
+from tasks.upstream.login.realm import is_plain, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -161,10 +161,7 @@ class Sessions:
         text = answer.headers.get("Location", "")
         if not text and base is not None:
             return base.location
-        try:
-            url = answer.url.join(text) if text else None
-        except httpx.InvalidURL:
-            url = None
+        url = joined(answer.url, text) if text else None
         if url is None or not is_plain(url):
             raise UpstreamProtocolError(
                 answer.where, f"it names no usable place for an upload: {text[:200]!r}"

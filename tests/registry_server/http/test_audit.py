@@ -138,6 +138,13 @@ def test_deletions_pulls_and_wrong_passwords_are_told(registry: Registry, log: L
     ]
 
 
+def test_a_wrong_password_in_a_form_is_told(registry: Registry, log: Log) -> None:
+    form = {"grant_type": "password", "username": "alice", "password": "not hers", "service": "mirrorflow"}
+    assert registry.client.post("/auth/token", data=form).status_code == 401
+    assert registry.client.post("/auth/token", data=form | {"password": USERS["alice"]}).status_code == 200
+    assert log.texts() == ["login refused None"]
+
+
 def test_a_user_with_a_token_is_told_by_name(registry: Registry, log: Log) -> None:
     made = token(registry, "alice", "repository:library/app:pull")
     assert registry.client.get("/v2/library/app/manifests/1", headers=bearer(made)).status_code == 200

@@ -73,7 +73,9 @@ def test_a_redirect_to_a_forbidden_address_makes_no_connection(upstream: Misbeha
         registry.manifest(NAME, "1.25")
 
 
-@pytest.mark.parametrize("location", ["", "ftp://elsewhere/x", "http://u:p@elsewhere/", "http://[", "//"])
+@pytest.mark.parametrize(
+    "location", ["", "ftp://elsewhere/x", "http://u:p@elsewhere/", "http://[", "//", ":http://]@@"]
+)
 def test_a_redirect_to_nowhere_is_refused(upstream: Misbehaving, location: str) -> None:
     upstream.on(PATH, redirects(location))
     with client(upstream) as registry, pytest.raises(UpstreamProtocolError):

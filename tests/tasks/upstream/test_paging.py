@@ -102,6 +102,7 @@ def test_a_link_to_another_origin_is_asked_of_the_one_that_answered(target: str)
     [
         ("<file:///etc/passwd>; rel=next", "not an http or https URL"),
         ("<https://a:b/>; rel=next", "not a URL"),
+        ("<:http://]@@>; rel=next", "not a URL"),
         (f"<{'x' * 9000}>; rel=next", "more than 8192 characters"),
     ],
 )
