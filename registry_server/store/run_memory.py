@@ -43,6 +43,7 @@ class RunMemory:
         )
         self._asked = TTLCache[str, int](_FOLDERS, _SECONDS)
         self._asking = [threading.Lock() for _ in range(_AT_ONCE)]
+        self._underway = set[str]()  # questions whose answer nothing has outdated so far
 
     @contextlib.contextmanager
     def during_lease(self) -> Iterator[None]:
@@ -54,7 +55,7 @@ class RunMemory:
         finally:
             with self._lock:
                 self._leases -= 1
-                for each in (self._absent, self._values, self._asked):
+                for each in (self._absent, self._values, self._asked, self._underway):
                     each.clear()
 
     @property
@@ -81,8 +82,9 @@ class RunMemory:
         with self._lock:
             for key in keys:
                 self._absent.pop(key, None)
-                self._values.pop(key, None)
-                self._values.pop(key.rpartition("/")[0], None)
+                for name in (key, key.rpartition("/")[0]):
+                    self._values.pop(name, None)
+                    self._underway.discard(name)
 
     def lately(self, name: str, ask: Callable[[], Value]) -> Value:
         """What `ask` gives, or gave some seconds ago, of the object or folder `name`."""
@@ -93,13 +95,15 @@ class RunMemory:
                 if name in self._values:
                     held: Value = self._values[name][0]
                     return held
+                self._underway.add(name)
             began = self._clock()
             found = ask()
             # The listing of a very large repository takes longer than that: it would be made again and again.
             seconds = max(_SECONDS, _WORTH * (self._clock() - began))
             with self._lock:
-                if self._is_on:
+                if self._is_on and name in self._underway:
                     self._values[name] = found, seconds
+                self._underway.discard(name)
             return found
 
     def listed(self, folder: str, ask: Callable[[], Value]) -> Value | None:
@@ -126,5 +130,6 @@ class RunMemory:
     def amend(self, folder: str, change: Callable[[Any], object]) -> None:
         """What is remembered of a folder is changed as this process has just changed the folder."""
         with self._lock:
+            self._underway.discard(folder)
             if folder in self._values:
                 change(self._values[folder][0])

@@ -14,6 +14,8 @@ from registry_server.store.store import Store
 from tests.registry_server.store.images import layer, put_image, record, tag_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry_server.store.repository import Repository
     from tests.support.object_storage import S3Server
 
@@ -48,6 +50,27 @@ def test_nothing_is_remembered(*, works: bool) -> None:
     memory.seen_absent("blobs/x")
     assert not memory.was_absent("blobs/x")
     assert memory.listed("folder", questions) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda memory: memory.forget("tags/1"), id="an object of it"),
+        pytest.param(lambda memory: memory.amend("tags", lambda held: held.clear()), id="the folder"),
+    ],
+)
+def test_what_changes_while_it_is_asked_for_is_asked_for_again(change: Callable[[RunMemory], None]) -> None:
+    """The answer may be of the moment before the change."""
+    memory, questions = RunMemory(works=True), Questions()
+
+    def overtaken() -> dict[str, int]:
+        found = questions()
+        change(memory)
+        return found
+
+    with memory.during_lease():
+        assert memory.lately("tags", overtaken)["asked"] == 1
+        assert [memory.lately("tags", questions)["asked"] for _ in range(2)] == [2, 2]
 
 
 def test_an_answer_that_took_long_is_good_for_longer() -> None:

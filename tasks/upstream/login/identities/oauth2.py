@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import httpx
 
 from profiles.model.credential_helper import JWT_BEARER, TOKEN_EXCHANGE
 from tasks.upstream.answers import Reply, message
-from tasks.upstream.errors import CredentialsInvalid, CredentialsUnavailable
+from tasks.upstream.connection.proxies import Proxies
+from tasks.upstream.errors import CredentialsInvalid, CredentialsUnavailable, ProxyInvalid
 from tasks.upstream.login.credentials import Credential
 from tasks.upstream.login.identities.issued import Issued
 
@@ -142,22 +144,33 @@ def _text(file: Path, key: str) -> str:
 
 
 def _post(url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-    """Redirects are not followed: the form is for this endpoint alone."""
+    """Redirects are not followed: the form is for this endpoint alone.
+
+    httpx must not read the environment: it refuses `NO_PROXY=[::1]` (connection/proxies.py).
+    """
     try:
+        context, proxy = ssl.create_default_context(), Proxies.read().proxy_for(httpx.URL(url))
         with (
-            httpx.Client(timeout=_TIMEOUT) as client,
+            httpx.Client(verify=context, proxy=proxy, trust_env=False, timeout=_TIMEOUT) as client,
             client.stream("POST", url, data=dict(form), headers={"Accept": "application/json"}) as answer,
         ):
-            body = b""
-            for chunk in answer.iter_bytes():
-                body += chunk
-                if len(body) > _MAX_BODY:
-                    break
-            return answer.status_code, body
+            return answer.status_code, _little(answer)
+    except ProxyInvalid as error:
+        raise CredentialsInvalid(f"credentialHelper oauth2: {error}") from None
     except httpx.HTTPError as error:
         raise CredentialsUnavailable(
             f"credentialHelper oauth2: {url}: {str(error) or type(error).__name__}"
         ) from None
+
+
+def _little(answer: httpx.Response) -> bytes:
+    """Its body, as far as it is of an endpoint that answers with a token, and in time."""
+    body, end = b"", time.monotonic() + _TIMEOUT
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > _MAX_BODY or time.monotonic() > end:
+            break
+    return body
 
 
 def _read(body: bytes) -> tuple[str, float]:

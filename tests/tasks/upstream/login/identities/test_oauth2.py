@@ -143,6 +143,25 @@ def test_an_endpoint_that_gives_no_token_is_one_clear_error(
     assert "assertion-of" not in str(found.value)
 
 
+def test_exceptions_of_the_proxy_that_python_cannot_read_are_read(
+    tmp_path: Path, endpoint: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "[::1],127.0.0.0/8")
+    issued = OAuth2Issuer(helper(tmp_path, endpoint)).issue("registry.example")
+    assert issued.credential.password == "the-token"
+
+
+def test_a_proxy_that_is_none_is_a_clear_error(
+    tmp_path: Path, endpoint: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "gopher://proxy.example")
+    monkeypatch.setenv("NO_PROXY", "")
+    settings = helper(tmp_path, endpoint).model_copy(update={"token_url": "http://token.example/"})
+    with pytest.raises(CredentialsInvalid, match="HTTP_PROXY: a proxy of the kind 'gopher'"):
+        OAuth2Issuer(settings).issue("registry.example")
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
