@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LONGEST_HEAD: Final = 100 * 1024  # bytes, with the interim responses before it
+_LONGEST_FRAME: Final = 100 * 1024  # bytes between two of a body: extensions of a chunk, trailers
 # What Go's client takes, and so docker, containerd and crane: registries behind odd proxies send it. llhttp
 # calls it dangerous because a proxy and a server may read it differently. Here is nobody in between.
 _LENIENT: Final = {
@@ -39,6 +40,7 @@ class ResponseParser:
         self._is_surplus = False
         self._ends_with_connection = False
         self.seen = 0  # bytes of the head and before
+        self._framing = 0  # bytes since the last one of the body
         self._body: list[bytes] = []
         self._parser = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(**_LENIENT)
@@ -58,7 +60,15 @@ class ResponseParser:
             self.seen += len(data)
             if self.seen > _LONGEST_HEAD:
                 raise httpx.RemoteProtocolError(f"its headers have more than {_LONGEST_HEAD} bytes")
+        else:
+            self._count_framing(len(data))
         self.is_reusable = self.is_reusable and not self._is_surplus
+
+    def _count_framing(self, number: int) -> None:
+        """Nobody who counts the bytes of a body would notice an extension without an end."""
+        self._framing = 0 if self._body else self._framing + number
+        if self._framing > _LONGEST_FRAME:
+            raise httpx.RemoteProtocolError(f"more than {_LONGEST_FRAME} bytes of its chunks are no content")
 
     def body(self) -> bytes:
         """What came of the body since the last call."""

@@ -149,6 +149,18 @@ def test_what_is_no_whole_response_is_a_protocol_error(transport: Http1Transport
         ask(transport, server.url)
 
 
+@pytest.mark.parametrize("start", [b"2;", b"0\r\nX-Trailer: "], ids=["an extension", "a trailer"])
+def test_chunks_that_never_come_to_their_content_are_given_up(
+    transport: Http1Transport, start: bytes
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with (
+        closing(Raw([[head + start + b"a" * 400_000]])) as server,
+        pytest.raises(httpx.RemoteProtocolError, match="of its chunks are no content"),
+    ):
+        ask(transport, server.url)
+
+
 def test_many_exchanges_need_one_connection(transport: Http1Transport) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
