@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from registry_server.store.pool.brought import Begun
     from registry_server.store.records import PollRecord, TagRecord
 
+    Condition = Callable[[TagRecord | None], bool]
+
 
 class Repository(BlobReceiver):
     """One repository of the store. Cheap to make, safe to share between threads and processes."""
@@ -53,9 +55,7 @@ class Repository(BlobReceiver):
         return descriptor
 
     @translated
-    def put_tag(
-        self, tag: Tag, record: TagRecord, *, only_if: Callable[[TagRecord | None], bool] | None = None
-    ) -> None:
+    def put_tag(self, tag: Tag, record: TagRecord, *, only_if: Condition | None = None) -> None:
         """Make an image visible, after everything that it stands on is on the disk (invariant 1).
 
         Raises `ManifestUnknown` and `ClosureIncomplete` when it is not all here, and `TagMoved` when
@@ -63,16 +63,19 @@ class Repository(BlobReceiver):
         """
         # From the look until the tag is there, nobody removes anything of this repository.
         with self._turn(by_itself=only_if is not None):
-            if only_if is not None and not only_if(self._tag_record(tag)):
-                raise TagMoved(f"{self.name}:{tag} does not have the digest that the request requires")
+            self._check_condition(tag, self._tag_record(tag), only_if)
             self._root.brought.confirm(self._folder)
             if missing := missing_of(self, record):
                 for digest in missing:
                     self._pool.trash.forget(digest, self._blob_key(digest))
                 raise ClosureIncomplete(f"{self.name}:{tag}", missing)
-            self._show_tag(tag, record)
+            self._show_tag(tag, record, only_if)
 
-    def _show_tag(self, tag: Tag, record: TagRecord) -> None:
+    def _check_condition(self, tag: Tag, held: TagRecord | None, only_if: Condition | None) -> None:
+        if only_if is not None and not only_if(held):
+            raise TagMoved(f"{self.name}:{tag} does not have the digest that the request requires")
+
+    def _show_tag(self, tag: Tag, record: TagRecord, only_if: Condition | None) -> None:
         content = records.encode(records.tag_to_json(record))
         if self._root.is_local:
             self._let_go(tag, record.digest)
@@ -80,10 +83,12 @@ class Repository(BlobReceiver):
             return
 
         def change(old: bytes | None) -> bytes:
-            self._let_go_of(records.decoded(old, records.tag_from_json), record.digest)
+            held = records.decoded(old, records.tag_from_json)
+            # Whoever lost his turn without notice looks at what the others have put meanwhile.
+            self._check_condition(tag, self._settled(held), only_if)
+            self._let_go_of(held, record.digest)
             return content
 
-        # With a condition: whoever lost his turn without notice must not put an older image back.
         update(self._objects, self._tag_key(tag), change, probably_new=self.tag(tag) is None)
         self._memory.amend(f"{self._folder}/tags", lambda tags: tags.update({tag: record}))
 

@@ -96,10 +96,12 @@ class Guard:
         return self.authenticator.can_sign_in and not caller.user and not self._policy.has_anonymous
 
     def may_observe(self, caller: Caller) -> bool:
-        """Whether the caller may read /metrics."""
+        """Whether the caller may read /metrics, for which there is no scope that a token could have."""
         policy = self._policy
         if policy.open_metrics or not self.authenticator.can_sign_in:
             return True
+        if caller.claims is not None:
+            return False
         return caller.user in policy.observers or policy.is_admin(caller.user, caller.groups)
 
     def issue(self, caller: Caller, scopes: Iterable[str]) -> dict[str, Any] | None:

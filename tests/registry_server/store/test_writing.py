@@ -13,8 +13,9 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch, ManifestUnknown, SizeMismatch
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
-from registry_server.store.errors import ClosureIncomplete
-from registry_server.store.records import PollRecord
+from registry_server.store import records
+from registry_server.store.errors import ClosureIncomplete, TagMoved
+from registry_server.store.records import PollRecord, TagRecord
 from registry_server.store.store import Store
 from tests.registry_server.store.images import (
     check,
@@ -176,6 +177,26 @@ def test_a_refused_tag_leaves_the_old_one(nginx: Repository) -> None:
     with pytest.raises(ClosureIncomplete):
         nginx.put_tag(Tag("1"), record(new))
     assert nginx.find_manifest(Tag("1")).descriptor.digest == old.digest
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_a_condition_holds_of_what_is_overwritten_also_where_the_turn_was_lost(
+    store: Store, nginx: Repository
+) -> None:
+    old, new, theirs = (record(put_image(nginx, content)) for content in (b"old", b"new", b"theirs"))
+    nginx.put_tag(Tag("v1"), old)
+    looks: list[TagRecord | None] = []
+
+    def is_old(held: TagRecord | None) -> bool:
+        looks.append(held)
+        if len(looks) == 1:  # meanwhile another host has the turn
+            content = records.encode(records.tag_to_json(theirs))
+            store.roots[0].objects.put(f"{nginx.folder}/tags/v1", content)
+        return held is not None and held.digest == old.digest
+
+    with pytest.raises(TagMoved):
+        nginx.put_tag(Tag("v1"), new, only_if=is_old)
+    assert nginx.tag(Tag("v1")) == theirs
 
 
 def test_a_deleted_tag_leaves_the_manifest_and_may_be_deleted_again(nginx: Repository) -> None:

@@ -159,6 +159,12 @@ def test_metrics_are_for_whom_the_profile_names(tmp_path: Path, who: str, status
             assert registry.client.get(path).text == "ok\n"
 
 
+def test_a_token_for_a_repository_is_none_for_metrics(tmp_path: Path) -> None:
+    with guarded(tmp_path, f"{AUTH}{CONTROL}") as registry:
+        made = token(registry, "admin", "repository:library/nginx:pull")
+        assert registry.client.get("/metrics", headers=bearer(made)).status_code == 403
+
+
 def test_a_store_that_is_gone_is_not_ready(tmp_path: Path) -> None:
     with running_registry(tmp_path) as registry:
         assert registry.client.get("/readyz").status_code == 200
