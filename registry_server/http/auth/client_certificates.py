@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _HEADER = b"client-cert"
+_NONE = (b"", b"::")  # what nginx and HAProxy write for a client without a certificate
 _LONGEST = 32 * 1024  # bytes of the header
 _LONGEST_NAME = 512  # characters of a user or group
 Attribute = Literal["CommonName", "Subject", "Email", "URI", "DNSName"]
@@ -64,7 +65,7 @@ class CertificateReader:
 
     def person(self, headers: Iterable[tuple[bytes, bytes]]) -> Person | None:
         """None where the client has shown no certificate. Raises `CertificateRefused`."""
-        found = [value for name, value in headers if name == _HEADER and value.strip()]
+        found = [value for name, value in headers if name == _HEADER and value.strip() not in _NONE]
         if not found:
             return None
         if len(found) > 1 or len(found[0]) > _LONGEST:
