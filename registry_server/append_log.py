@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -32,24 +33,28 @@ class AppendLog:
         self._lock = threading.Lock()
         self._fd = 1
         self._identity: tuple[int, int] | None = None
-        self._fails = False
+        self._fails = self._is_torn = False
         if self._path is not None:
             self._open()
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """Never raises: who is served is served, and the log says that a line is missing."""
-        line = json.dumps(fields, separators=(",", ":")).encode("ascii")
-        if len(line) >= LONGEST:
-            line = json.dumps({name: _cut(value) for name, value in fields.items()}).encode("ascii")
+        line = line_of(fields)
         with self._lock:
             try:
                 self._follow()
-                os.write(self._fd, line + b"\n")
+                self._append(b"\n" + line if self._is_torn else line)
                 self._fails = False
             except OSError as error:
                 if not self._fails:
                     log.error("%s cannot be written: %s", self._path, error)  # noqa: TRY400 - it says it all
                 self._fails = True
+
+    def _append(self, data: bytes) -> None:
+        """Where a disk becomes full, a part of a line is written; the next one does not continue it."""
+        self._is_torn = os.write(self._fd, data) < len(data)
+        if self._is_torn:
+            raise OSError(errno.ENOSPC, "only a part of a line was written")
 
     def _follow(self) -> None:
         if self._path is None:
@@ -70,7 +75,17 @@ class AppendLog:
         self._fd, self._identity = opened, (status.st_dev, status.st_ino)
 
 
-def _cut(value: Any) -> Any:
+def line_of(fields: Mapping[str, Any]) -> bytes:
+    """ASCII, with its end. Texts are cut as far as is needed: a character takes up to 12 bytes."""
+    line = json.dumps(fields, separators=(",", ":"))
+    for longest in (100, 20):
+        if len(line) < LONGEST:
+            break
+        line = json.dumps({name: _cut(value, longest) for name, value in fields.items()})
+    return line.encode("ascii") + b"\n"
+
+
+def _cut(value: Any, longest: int) -> Any:
     if isinstance(value, str):
-        return value[:100]
-    return [_cut(each) for each in value[:3]] if isinstance(value, list) else value
+        return value[:longest]
+    return [_cut(each, longest) for each in value[:3]] if isinstance(value, list) else value
