@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import Tag
-from tasks.upstream.helm.plain_yaml import PlainYamlInvalid, load_plain
+from tasks.upstream.helm.plain_yaml import MOST_NODES, PlainYamlInvalid, load_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def parse_index(body: bytes) -> HelmIndex:
         for entry in versions if isinstance(versions, list) else ():
             version = _version(name, entry)
             if version is None:
-                unusable.append(f"{name} {entry.get('version') if isinstance(entry, dict) else ''}"[:120])
+                unusable.append(_shown(name, entry))
             else:
                 charts.setdefault(name, {}).setdefault(version.tag, version)
     return HelmIndex(charts, tuple(unusable))
@@ -98,6 +98,8 @@ def parse_index(body: bytes) -> HelmIndex:
 def _document(body: bytes) -> Any:
     """JSON is YAML too, and much faster to read."""
     if body.lstrip()[:1] == b"{":
+        if sum(map(body.count, (b",", b"[", b"{"))) > MOST_NODES:
+            raise PlainYamlInvalid(f"more than {MOST_NODES} nodes")
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
@@ -105,9 +107,17 @@ def _document(body: bytes) -> Any:
     return load_plain(body)
 
 
+def _shown(name: str, entry: Any) -> str:
+    """For a person: without what would write to the terminal."""
+    text = f"{name} {entry.get('version') if isinstance(entry, dict) else ''}"[:120]
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 def _version(name: str, entry: Any) -> ChartVersion | None:
     """None for what is removed, has no address, or is no version that a tag could have."""
-    if not isinstance(entry, dict) or entry.get("name", name) != name or entry.get("removed") == "true":
+    if not isinstance(entry, dict) or entry.get("name", name) != name:
+        return None
+    if entry.get("removed") in ("true", True):  # YAML's text, JSON's truth
         return None
     version, urls, digest = entry.get("version"), entry.get("urls"), entry.get("digest") or ""
     if not isinstance(version, str) or not isinstance(urls, list) or not isinstance(digest, str):

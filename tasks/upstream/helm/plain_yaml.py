@@ -15,7 +15,7 @@ from registry_server.oci.errors import MirrorflowError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST_NODES = 5_000_000  # a large index has some 500,000
+MOST_NODES = 5_000_000  # a large index has some 500,000
 _DEEPEST = 64
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,8 +41,8 @@ def load_plain(body: bytes) -> Any:
 
 def _counted(events: Iterator[Any]) -> Iterator[Any]:
     for number, event in enumerate(events):
-        if number > _MOST_NODES:
-            raise PlainYamlInvalid(f"more than {_MOST_NODES} nodes")
+        if number > MOST_NODES:
+            raise PlainYamlInvalid(f"more than {MOST_NODES} nodes")
         yield event
 
 

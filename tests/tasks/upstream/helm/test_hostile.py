@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def test_a_scalar_stays_the_text_that_it_was() -> None:
 def test_more_nodes_than_any_index_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.upstream.helm import plain_yaml
 
-    monkeypatch.setattr(plain_yaml, "_MOST_NODES", 100)
+    monkeypatch.setattr(plain_yaml, "MOST_NODES", 100)
     with pytest.raises(PlainYamlInvalid, match="more than 100 nodes"):
         load_plain(b"- a\n" * 200)
 
@@ -99,9 +100,22 @@ def test_an_entry_that_no_client_could_ask_for_is_left_out(entry: Any) -> None:
     import yaml
 
     good = {"version": "2.0.0", "urls": ["y"]}
-    index = parse_index(yaml.safe_dump({"entries": {"app": [entry, good]}}).encode())
-    assert list(index.charts["app"]) == ["2.0.0"]
-    assert len(index.unusable) == 1
+    document = {"entries": {"app": [entry, good]}}
+    for text in (yaml.safe_dump(document), json.dumps(document)):
+        index = parse_index(text.encode())
+        assert list(index.charts["app"]) == ["2.0.0"]
+        assert len(index.unusable) == 1
+
+
+def test_what_is_said_of_an_entry_writes_nothing_to_a_terminal() -> None:
+    document = {"entries": {"a\x1b]0;b\x07\n\ud800": [{"version": "\u202e1"}]}}
+    assert parse_index(json.dumps(document).encode()).unusable == ("a?]0;b??? ?1",)
+
+
+def test_json_with_more_nodes_than_any_index_has_is_refused() -> None:
+    body = b'{"entries": {}, "x": [' + b"[]," * 5_000_000 + b"0]}"
+    with pytest.raises(PlainYamlInvalid, match="more than 5000000 nodes"):
+        parse_index(body)
 
 
 @pytest.mark.parametrize(
