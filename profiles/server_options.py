@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from profiles.patterns.globs import Glob
 from registry_server.http.auth.access_options import AccessOptions, Tokens
 from registry_server.http.auth.access_rules import READ, AccessRules, Grant, RepositoryRule, actions_of
-from registry_server.http.auth.client_certificates import CertificateOptions
+from registry_server.http.auth.certificate_options import CertificateOptions
 from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.http.push.push_limits import PushLimits
 from registry_server.http.server_options import ServerOptions, Tls

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from profiles.errors import Refusal
 from profiles.model.fields import ProfileModel
-from registry_server.http.auth.client_certificates import Attribute, GroupAttribute
+from registry_server.http.auth.certificate_options import Attribute, GroupAttribute
 
 _NAMES = {
     **dict.fromkeys(("commonname", "cn"), "CommonName"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry_server.http.auth.access_rules import AccessRules
-from registry_server.http.auth.client_certificates import CertificateOptions
+from registry_server.http.auth.certificate_options import CertificateOptions
 from registry_server.http.auth.oidc.options import IssuerOptions
 from registry_server.oci.errors import MirrorflowError
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
@@ -21,39 +20,19 @@ from registry_server.http.auth.oidc.claims import Person
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from registry_server.http.auth.certificate_options import Attribute, CertificateOptions
 
 _HEADER = b"client-cert"
 _NONE = (b"", b"::")  # what nginx and HAProxy write for a client without a certificate
 _LONGEST = 32 * 1024  # bytes of the header
 _LONGEST_NAME = 512  # characters of a user or group
-Attribute = Literal["CommonName", "Subject", "Email", "URI", "DNSName"]
-GroupAttribute = Literal["", "Organization", "OrganizationalUnit"]
 _GROUPS = {"Organization": NameOID.ORGANIZATION_NAME, "OrganizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME}
 
 
 class CertificateRefused(MirrorflowError):
     """A certificate that names no user here, or a header that is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateOptions:
-    """zot's: `attributes` are tried in their order. `uri_pattern` has to match a URI as a whole; its first
-    group is the user, "" takes the URI. Of several names of a kind the one with the index counts."""
-
-    attributes: tuple[Attribute, ...] = ("CommonName",)
-    uri_pattern: str = ""
-    uri_index: int = 0
-    dns_index: int = 0
-    email_index: int = 0
-    group_attribute: GroupAttribute = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        return cls(**{**found, "attributes": tuple(found["attributes"])})
 
 
 class CertificateReader:

@@ -20,11 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from registry_server.http.auth.access_options import AccessOptions
-from registry_server.http.auth.client_certificates import (
-    CertificateOptions,
-    CertificateReader,
-    CertificateRefused,
-)
+from registry_server.http.auth.certificate_options import CertificateOptions
+from registry_server.http.auth.client_certificates import CertificateReader, CertificateRefused
 from tests.conftest import require_program
 from tests.profiles.support import problems
 from tests.registry_server.http.auth.support import USERS, guarded, options_of
