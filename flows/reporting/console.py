@@ -35,11 +35,11 @@ class _LaterConsole:
 
     @cached_property
     def _console(self) -> Console:
-        from rich.console import Console
+        from flows.reporting.safe_console import SafeConsole
 
         stream = sys.stderr if self._stderr else sys.stdout
         width = None if stream is not None and stream.isatty() else _UNFOLDED
-        return Console(stderr=self._stderr, highlight=False, soft_wrap=True, width=width)
+        return SafeConsole(stderr=self._stderr, highlight=False, soft_wrap=True, width=width)
 
 
 out = cast("Console", _LaterConsole())

@@ -19,8 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-
 from flows.entries import open_store
 from flows.lifecycle.parent_death import ends_with_parent
 from flows.lifecycle.stop_signals import on_signal
@@ -36,6 +34,7 @@ from flows.orchestration.work_pools.crash_detection import HEARTBEAT_SECONDS, HE
 from flows.receiver.child_process import ReceiverProcess
 from flows.reporting.notify.schedule import NotifySchedule
 from flows.reporting.page.application import with_page
+from flows.reporting.safe_console import SafeConsole
 from flows.settings import client_environment, own_server_wanted, prefect_home
 from flows.supervisor.view import ArrivingBlobs, SupervisorView
 from profiles.loader import load_profile
@@ -48,6 +47,8 @@ from tasks.stored.policy_sweep import sweep
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+    from rich.console import Console
 
     from flows.orchestration.runner_events import RunnerEvent
     from profiles.model.profile import Profile
@@ -80,7 +81,7 @@ class Supervisor:
         entrypoint: str = ENTRYPOINT,
         grace: float = GRACE,
     ) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or SafeConsole(stderr=True)
         self.view = SupervisorView(self._console)
         self._path = profile_path.absolute()
         self._environment = dict(os.environ if environment is None else environment)
