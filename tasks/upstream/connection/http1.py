@@ -36,7 +36,7 @@ class Http1Transport(httpx.BaseTransport):
     """Keeps one idle connection to each of a few origins. One exchange at a time.
 
     A request's extension `timeout` is that of httpx, where `read` is for the whole head of the response, and
-    then for each piece of its body. `connected` is called with the address of a new connection before
+    then for each piece of its body. `connected` is called with the address of the connection before
     anything is sent, and may raise. A response's extension `network_stream` answers
     `get_extra_info("socket")` and `("server_addr")` as httpcore's does; `consumed` takes the number of bytes
     of the body that somebody read from the socket.
@@ -54,10 +54,21 @@ class Http1Transport(httpx.BaseTransport):
         kept = self._idle.pop(origin, None)
         if kept is not None and kept.is_fresh():
             with suppress(_ClosedWhileIdle):
-                return self._exchange(kept, request, origin)
+                return self._again(kept, request, origin)
         elif kept is not None:
             kept.close()
         return self._exchange(self._connect(request, origin), request, origin)
+
+    def _again(self, kept: _Connection, request: httpx.Request, origin: Origin) -> httpx.Response:
+        """Whoever asked before may have been allowed to reach an address that this request may not."""
+        connected = request.extensions.get("connected")
+        try:
+            if connected is not None:
+                connected(kept.address)
+        except BaseException:
+            self._keep(origin, kept)
+            raise
+        return self._exchange(kept, request, origin)
 
     def _connect(self, request: httpx.Request, origin: Origin) -> _Connection:
         scheme, host, port = origin
@@ -98,8 +109,9 @@ class _ClosedWhileIdle(httpx.RemoteProtocolError):
 class _Connection:
     """One connection; it answers one request after the other."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, address: str) -> None:
         self._sock = sock
+        self.address = address
         self._answered = False
         self._used = time.monotonic()
         self._poll = select.poll()
@@ -121,11 +133,13 @@ class _Connection:
         with _mapped(httpx.ConnectTimeout, httpx.ConnectError):
             sock = socket.create_connection((host, port), timeout)
         try:
+            with _mapped(httpx.ConnectTimeout, httpx.ConnectError):
+                address = str(sock.getpeername()[0])
             if connected is not None:
-                connected(str(sock.getpeername()[0]))
+                connected(address)
             with _mapped(httpx.ConnectTimeout, httpx.ConnectError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return cls(context.wrap_socket(sock, server_hostname=host) if context else sock)
+                return cls(context.wrap_socket(sock, server_hostname=host) if context else sock, address)
         except BaseException:
             sock.close()
             raise

@@ -261,12 +261,16 @@ def test_an_address_that_is_refused_is_sent_nothing(transport: Http1Transport) -
     def refuse(address: str) -> None:
         raise PermissionError(address)
 
-    with closing(Raw([[OK]])) as server:
+    with closing(Raw([[OK, OK]])) as server:
         timeout = dict.fromkeys(("connect", "read", "write"), 5.0)
         request = httpx.Request("GET", server.url, extensions={"timeout": timeout, "connected": refuse})
         with pytest.raises(PermissionError, match=r"127\.0\.0\.1"):
             transport.handle_request(request)
         assert server.requests == []
+        assert ask(transport, server.url) == (200, b"ok")
+        with pytest.raises(PermissionError, match=r"127\.0\.0\.1"):  # nor by the connection that is kept
+            transport.handle_request(request)
+        assert len(server.requests) == 1
 
 
 def test_who_is_silent_is_waited_for_as_long_as_the_timeout_says(transport: Http1Transport) -> None:
