@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -231,8 +232,10 @@ def _close(response: httpx.Response) -> None:
     with suppress(httpx.HTTPError, OSError):
         if _is_nearly_read(response):
             response.request.extensions["timeout"]["read"] = _LITTLE_SECONDS
+            end = time.monotonic() + _LITTLE_SECONDS
             for _ in response.iter_raw():
-                pass
+                if time.monotonic() > end:  # it sends a byte now and then
+                    break
     with suppress(httpx.HTTPError, OSError):
         response.close()
 

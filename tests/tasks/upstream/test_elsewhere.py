@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,7 +21,7 @@ from tests.tasks.upstream.sinks import MemorySink
 from tests.tasks.upstream.test_auth import BASIC, bearer, needs
 
 if TYPE_CHECKING:
-    from tests.support_misbehaving import Misbehaving
+    from tests.support_misbehaving import Exchange, Misbehaving
 
 NAME = "library/nginx"
 PATH = f"/v2/{NAME}/manifests/1.25"
@@ -71,6 +74,27 @@ def test_a_redirect_to_a_forbidden_address_makes_no_connection(upstream: Misbeha
     upstream.on(PATH, redirects("http://169.254.169.254/latest/meta-data"))
     with client(upstream) as registry, pytest.raises(UpstreamProtocolError, match=r"forbidden address \(169"):
         registry.manifest(NAME, "1.25")
+
+
+def test_the_body_of_a_redirect_that_comes_byte_by_byte_is_not_waited_for(upstream: Misbehaving) -> None:
+    """It would cost a slot for hours, and a stop would have to wait for it."""
+    was_left = SimpleQueue[bool]()
+
+    def drips(exchange: Exchange) -> None:
+        answers(307, b"", Location="/moved", Content_Length="100")(exchange)
+        with suppress(OSError):
+            for _ in range(100):
+                exchange._handler.wfile.write(b" ")
+                time.sleep(0.05)
+            was_left.put(False)
+        was_left.put(True)
+        exchange.close()
+
+    upstream.on(PATH, drips)
+    upstream.on("/moved", json_answer({}))
+    with client(upstream) as registry:
+        assert registry.manifest(NAME, "1.25").body == b"{}"
+    assert was_left.get(timeout=30)
 
 
 @pytest.mark.parametrize(
