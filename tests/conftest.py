@@ -51,6 +51,7 @@ SLOW = (
     "tests/several_servers/test_receivers.py",
     "tests/several_servers/test_uploads.py",
     "tests/tasks/destinations/test_killed.py",
+    "tests/tasks/trust/test_killed_sweeps.py",
 )
 
 
