@@ -63,7 +63,8 @@ class Repository(BlobReceiver):
         """
         # From the look until the tag is there, nobody removes anything of this repository.
         with self._turn(by_itself=only_if is not None):
-            self._check_condition(tag, self._tag_record(tag), only_if)
+            if only_if is not None:
+                self._check_condition(tag, self._tag_record(tag), only_if)
             self._root.brought.confirm(self._folder)
             if missing := missing_of(self, record):
                 for digest in missing:
