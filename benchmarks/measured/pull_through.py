@@ -126,7 +126,7 @@ def _caches(place: Place, held: ExitStack, source: str) -> dict[str, Cache]:
         folder = place.fresh(name.replace(" ", "-"))
         proxy = held.enter_context(proxied(source, latency=_LATENCY, bandwidth=_BANDWIDTH))
         if name == "ours":
-            found[name] = Cache(_ours(place, held, folder, proxy), proxy)
+            found[name] = Cache(_ours(held, folder, proxy), proxy)
         else:
             opened = _zot if name == "zot" else _distribution
             server = held.enter_context(opened(programs[_PEERS[name]], folder, proxy))
@@ -134,10 +134,11 @@ def _caches(place: Place, held: ExitStack, source: str) -> dict[str, Cache]:
     return found
 
 
-def _ours(place: Place, held: ExitStack, folder: Path, proxy: Proxy) -> str:
+def _ours(held: ExitStack, folder: Path, proxy: Proxy) -> str:
+    """With a Prefect server of its own, as `up` has it: a shared one takes each deployment of one store."""
     port = free_port()
     profile = write_profile(folder, proxy.url, folder / "mirror", http={"port": port}, onDemand=True)
-    held.enter_context(up(profile, PREFECT_API_URL=place.prefect_url))
+    held.enter_context(up(profile))
     return f"127.0.0.1:{port}"
 
 
