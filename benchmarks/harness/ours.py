@@ -39,7 +39,7 @@ class Synced:
 def environment(**more: str) -> dict[str, str]:
     """Of a child: as ours, without what Prefect was told, and with the repository on its path.
 
-    Byte code is kept, as it is where mirrorflow is installed: compiling anew costs a second.
+    Python may write byte code, as where mirrorflow is installed: without it each start compiles all modules.
     """
     left_out = ("PREFECT_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

@@ -1,6 +1,6 @@
 """Pull-through caches side by side: what the first client waits for, eight at once, and one of a warm cache.
 
-Each cache has a proxy of its own to the upstream, so that what one of them still fetches is in nobody's way.
+Each cache has a proxy of its own to the upstream, so that its transfers do not slow down the others.
 A warm tag is asked for upstream again, which is the default of all of them.
 """
 

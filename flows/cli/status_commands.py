@@ -74,7 +74,9 @@ def status(
     everything: Annotated[bool, typer.Option("--all", help="Every tag, however many there are.")] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Stay, and show what is not in place and what arrives."),
+        typer.Option(
+            "--watch", "-w", help="Repeat the table until Ctrl-C, with what is not in place and what arrives."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +93,7 @@ def status(
     loaded = load(profile)
     if watch:
         if as_json:
-            raise typer.BadParameter("--watch is for people; leave out --json")
+            raise typer.BadParameter("--watch repeats a table in the terminal; leave out --json")
         last = watch_status(lambda: mirror_status(loaded, registry, time.time()), arriving_in(loaded.profile))
         raise typer.Exit(0 if last.is_complete else 2)
     found = mirror_status(loaded, registry, time.time())

@@ -271,10 +271,14 @@ def import_(
 ) -> None:
     """Import the images of an OCI image layout, every byte verified. Prints their names."""
     from flows.entries import open_store
+    from flows.maintenance.operator_audit import OperatorAudit
     from registry_server.oci.reference import RepositoryName
     from registry_server.store.layout.importer import import_images
 
-    store = open_store(load(profile).profile)
+    loaded = load(profile).profile
+    audit, store = OperatorAudit.of(loaded), open_store(loaded)
     target = None if repository is None else RepositoryName(repository)
-    for name in import_images(store, source, target):
+    brought = import_images(store, source, target)
+    audit.brought("import", store, brought)
+    for name in brought:
         out.print(str(name), markup=False)

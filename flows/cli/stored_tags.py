@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.explain import explain_image
+from flows.maintenance.operator_audit import OperatorAudit
 from profiles.errors import Refusal
 from profiles.patterns.globs import Glob
 from registry_server.oci.companion_tags import is_companion_tag
@@ -97,10 +98,13 @@ def _tags_of(repository: Repository, name: RepositoryName, *, hidden: bool) -> I
 def remove_tags(profile: Profile, store: Store, images: Sequence[str]) -> Iterator[str]:
     """Remove tags with their signatures and other companions; a line for each.
 
-    All of them are looked up before the first is removed. Raises `NotStored`, `InvalidName`, `StoreError`.
+    All of them are looked up before the first is removed. Raises `NotStored`, `InvalidName`, `StoreError`,
+    `AuditUnusable`.
     """
+    audit = OperatorAudit.of(profile)
     found = [_find(store, ImageName.parse(text)) for text in images]
     removed = remove(store, found, time.time())
+    audit.removed(removed)
     for name in removed:
         yield f"removed {name}"
     for each in found:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.entries import find_entry
+from flows.maintenance.operator_audit import OperatorAudit
 from registry_server.counted import counted
 from registry_server.oci.reference import ImageName, Tag
 from registry_server.store.errors import NothingToUndelete
@@ -28,17 +29,18 @@ def prune_entries(
 ) -> int:
     """Say what goes, and with `yes` remove it; how many tags are left that should go.
 
-    Raises `NotWanted`, `StoreError`, `DestinationFailed`.
+    Raises `NotWanted`, `StoreError`, `DestinationFailed`, `AuditUnusable`.
     """
+    audit = OperatorAudit.of(profile)
     entries = [find_entry(profile, name) for name in names] if names else profile.sync.registries
     left = 0
     for entry in entries:
         with open_run(profile, entry, store) as run:
-            left += prune_run(run, yes=yes, told=told)
+            left += prune_run(run, audit, yes=yes, told=told)
     return left
 
 
-def prune_run(run: MirrorRun, *, yes: bool, told: Callable[[str], None]) -> int:
+def prune_run(run: MirrorRun, audit: OperatorAudit, *, yes: bool, told: Callable[[str], None]) -> int:
     """One entry, wherever its images go."""
     found = decide(run.store, run.entry, beyond_share=yes)
     for each in (*found.doomed, *found.spared):
@@ -48,6 +50,7 @@ def prune_run(run: MirrorRun, *, yes: bool, told: Callable[[str], None]) -> int:
     if not yes:
         return len(found.doomed) + len(found.spared)
     removed = remove(run.store, found.doomed, time.time(), elsewhere=partial(remove_elsewhere, run))
+    audit.pruned(removed, run.entry.name)
     for remark in run.live.take_remarks():
         told(remark)
     told(f"{run.entry.name}: {counted(len(removed), 'tag')} removed")
@@ -63,13 +66,15 @@ def list_pruned(store: Store) -> Iterator[str]:
 
 
 def undelete_images(profile: Profile, store: Store, images: Sequence[str]) -> Iterator[str]:
-    """Raises `NothingToUndelete`, `InvalidName`, `StoreError`."""
+    """Raises `NothingToUndelete`, `InvalidName`, `StoreError`, `AuditUnusable`."""
+    audit = OperatorAudit.of(profile)
     for text in images:
         image = ImageName.parse(text)
         if not isinstance(image.reference, Tag):
             raise NothingToUndelete(f"{image} names a digest; write the tag that was removed")
-        for name in undelete(profile, store, image.repository, image.reference):
-            yield f"{name} is restored"
+        restored = undelete(profile, store, image.repository, image.reference)
+        audit.brought("restore", store, restored)
+        yield from (f"{name} is restored" for name in restored)
 
 
 def _moment(seconds: float) -> str:

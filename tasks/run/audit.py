@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Of one registry entry. `by` says what acts: sync or onDemand. Without `lines` it does nothing."""
+    """`by` says what acts: sync, onDemand, policyChange, command. Without `lines` it does nothing."""
 
     lines: AppendLog | None = None
     by: str = ""
@@ -62,6 +62,12 @@ class Audit:
         """The upstream deleted these tags, and the rule wants that followed."""
         for name in names:
             self._write("prune", "done", name)
+
+    def commanded(
+        self, event: str, name: ImageName, user: str, *, outcome: str = "done", **more: str
+    ) -> None:
+        """An operator did it by a command of mirrorflow. `user`: the account of the process, and its host."""
+        self._write(event, outcome, name, user=user, **more)
 
     def _write(self, event: str, outcome: str, name: ImageName, **more: Any) -> None:
         if self.lines is None:

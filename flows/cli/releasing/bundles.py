@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from flows.cli.stored_tags import repository_globs
+from flows.maintenance.operator_audit import OperatorAudit
 from flows.reporting.progress_bars import progress_line
 from registry_server.bundles.base_check import check_base
 from registry_server.bundles.create import BundleRequest, write_bundle
@@ -63,15 +62,6 @@ class WrittenInventory:
 def now() -> str:
     """As bundles have times."""
     return written(datetime.now(UTC))
-
-
-def operator_name() -> str:
-    """Who does this, as far as the system knows: `user@host`."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def write_inventory(store: Store, signer: StatementSigner, path: Path) -> WrittenInventory:
@@ -181,16 +171,19 @@ def verify_bundle(profile: Profile, folder: Path) -> Iterator[str]:
 def apply_in_store(
     profile: Profile, store: Store, folder: Path, *, older: bool, told: Callable[[str], None]
 ) -> AppliedBundle:
-    """Verify all of a bundle, then apply it. Raises as `verify_bundle` and `apply_bundle` do."""
+    """Verify all of a bundle, then apply it. Raises `AuditUnusable`, and as `verify_bundle` and
+    `apply_bundle` do."""
+    audit = OperatorAudit.of(profile)
     with _opened(profile, folder) as (bundle, who):
         told(f"{folder}: signed by {who}")
         check_base(store, bundle, older=older)
         _check(bundle)
         with progress_line("applying") as line:
             applying = Applying(
-                operator_name(), who, now, older, told=lambda image, _reason: line.show(f"applying {image}")
+                audit.user, who, now, older, told=lambda image, _reason: line.show(f"applying {image}")
             )
             applied = apply_bundle(profile, store, bundle, applying)
+    audit.applied(applied)
     count, refused = len(applied.applied), len(applied.refused)
     told(f"{counted(count, 'tag')} applied, {refused} refused")
     return applied

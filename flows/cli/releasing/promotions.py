@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.releasing.bundles import operator_name
 from flows.cli.stored_tags import repository_globs
+from flows.maintenance.operator_audit import OperatorAudit, operator_name
 from registry_server.counted import counted
 from registry_server.store.mirror_state.snapshots import all_snapshots, delete_snapshot, take_snapshot
 from registry_server.store.mirror_state.tag_switch import all_changes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from profiles.model.profile import Profile
+    from registry_server.store.mirror_state.snapshots import Snapshot
     from registry_server.store.mirror_state.tag_switch import Change, TagChange
     from registry_server.store.store import Store
     from tasks.stored.promoting import PromotionPlan
@@ -51,6 +52,25 @@ def snapshot_rows(store: Store) -> list[dict[str, Any]]:
 def promoter(profile: Profile, store: Store) -> Promoter:
     """In the name of whoever runs this process."""
     return Promoter(profile, store, operator_name())
+
+
+def promote_tags(
+    profile: Profile, store: Store, source: str, target: str, snapshot: Snapshot | None
+) -> Change | None:
+    """Raises `AuditUnusable`, and as `Promoter.promote` does."""
+    audit = OperatorAudit.of(profile)
+    change = promoter(profile, store).promote(source, target, snapshot)
+    if change is not None:
+        audit.switched(change)
+    return change
+
+
+def roll_back(profile: Profile, store: Store, change: str | None) -> Change:
+    """Raises `AuditUnusable`, and as `Promoter.rollback` does."""
+    audit = OperatorAudit.of(profile)
+    back = promoter(profile, store).rollback(change)
+    audit.switched(back)
+    return back
 
 
 def done_changes(store: Store) -> list[Change]:

@@ -133,7 +133,7 @@ def promote(
     Exit code 0: done, or nothing to do; 1: an image was refused, and nothing was changed; with --dry-run 2:
     there is something to do.
     """
-    from flows.cli.releasing.promotions import change_lines, promoter
+    from flows.cli.releasing.promotions import change_lines, promote_tags, promoter
     from flows.entries import open_store
     from registry_server.store.mirror_state.snapshots import read_snapshot
 
@@ -143,7 +143,7 @@ def promote(
     if dry_run:
         _show_plan(promoter(loaded, store).plan(source, target, snapshot), as_json=as_json)
         return
-    change = promoter(loaded, store).promote(source, target, snapshot)
+    change = promote_tags(loaded, store, source, target, snapshot)
     if as_json:
         print_json({"change": change and change.to_json()})
     elif change is None:
@@ -168,11 +168,11 @@ def rollback(
     Refused when a tag was moved since, or when a policy refuses by now what it named in the store. Exit code
     0: done; 1: nothing was changed.
     """
-    from flows.cli.releasing.promotions import change_lines, promoter
+    from flows.cli.releasing.promotions import change_lines, roll_back
     from flows.entries import open_store
 
     loaded = load(profile).profile
-    found = promoter(loaded, open_store(loaded, create=False)).rollback(change)
+    found = roll_back(loaded, open_store(loaded, create=False), change)
     if as_json:
         print_json({"change": found.to_json()})
         return

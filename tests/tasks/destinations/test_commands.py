@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.cli.explain import explain_image
+from flows.maintenance.operator_audit import OperatorAudit
 from flows.maintenance.pruning import prune_run
 from flows.reporting.mirror_status import mirror_status
 from profiles.loader import load_profile
 from tasks.planning import plan_entry
+from tasks.run.audit import NO_AUDIT
 from tests.support.push_target import PushTarget, push_target
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.destinations.syncing import LAYER, sync_to
@@ -162,7 +164,8 @@ def test_store_prune_removes_there_what_is_more_than_the_share(
     section = {"destinations": [{"name": "other", "url": target.url}]}
     with opened(tmp_path, f"http://{upstream.host}", few, to=to, more=section) as run:
         said = list[str]()
-        assert prune_run(run, yes=False, told=said.append) == 1
-        assert prune_run(run, yes=True, told=said.append) == 0
+        silent = OperatorAudit(NO_AUDIT, "")
+        assert prune_run(run, silent, yes=False, told=said.append) == 1
+        assert prune_run(run, silent, yes=True, told=said.append) == 0
     assert "2" not in target.manifests[NGINX]
     assert any(line.endswith("1 tag removed") for line in said)

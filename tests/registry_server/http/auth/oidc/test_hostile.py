@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.registry_server.http.auth.oidc.issuer import (
@@ -17,7 +16,6 @@ from tests.registry_server.http.auth.oidc.issuer import (
     Issuer,
     http_section,
     public,
-    running_issuer,
 )
 from tests.registry_server.http.auth.support import guarded
 
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.registries import Registry
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with running_issuer() as running:
-        running.keys["ec"] = ec.generate_private_key(ec.SECP256R1())
-        running.publish()
-        yield running
 
 
 @pytest.fixture(scope="module")

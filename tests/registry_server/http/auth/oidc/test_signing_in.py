@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from flows.demo.sample_images import layer
 from registry_server.http.auth.access_options import AccessOptions
-from tests.registry_server.http.auth.oidc.issuer import http_section, running_issuer
+from tests.registry_server.http.auth.oidc.issuer import http_section
 from tests.registry_server.http.auth.support import USERS, guarded, options_of
 
 if TYPE_CHECKING:
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
     from tests.registry_server.http.auth.oidc.issuer import Issuer
     from tests.support.registries import Registry
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with running_issuer() as running:
-        running.keys["ec"] = ec.generate_private_key(ec.SECP256R1())
-        running.publish()
-        yield running
 
 
 @pytest.fixture(scope="module")

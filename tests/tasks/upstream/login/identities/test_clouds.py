@@ -125,14 +125,18 @@ def test_a_machine_that_is_nobody_says_where_it_looked(
     assert upstream.requests(path=NAME) == []  # nothing is asked for anonymously instead
 
 
-def test_a_role_is_taken_by_a_web_identity(
-    tmp_path: Path, upstream: Misbehaving, cloud: Misbehaving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """IRSA: a token that Kubernetes projects becomes keys of a role, and these a token of the registry."""
+@pytest.fixture
+def web_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As IRSA: a token that Kubernetes projects into the pod."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     (tmp_path / "projected").write_text("kubernetes-token")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "projected"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/mirror")
+
+
+@pytest.mark.usefixtures("web_identity")
+def test_a_role_is_taken_by_a_web_identity(tmp_path: Path, upstream: Misbehaving, cloud: Misbehaving) -> None:
+    """A token that Kubernetes projects becomes keys of a role, and these a token of the registry."""
     keys = (
         "<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>role-secret</SecretAccessKey>"
         "<SessionToken>session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
@@ -156,13 +160,10 @@ def test_a_role_is_taken_by_a_web_identity(
     assert "Credential=ASIAROLE/" in request.headers["authorization"]
 
 
+@pytest.mark.usefixtures("web_identity")
 def test_a_role_that_may_not_be_taken_is_one_clear_error(
-    tmp_path: Path, upstream: Misbehaving, cloud: Misbehaving, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, upstream: Misbehaving, cloud: Misbehaving
 ) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    (tmp_path / "projected").write_text("kubernetes-token")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "projected"))
-    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/mirror")
     said_by_sts = "<Code>AccessDenied</Code><Message>Not authorized to assume the role</Message>"
     body = f"<ErrorResponse><Error>{said_by_sts}</Error></ErrorResponse>".encode()
     cloud.on("/", answers(403, body, Content_Type="text/xml"))

@@ -1,0 +1,144 @@
+"""A kubeconfig: which server it names, and how it logs in."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flows.cover.cluster import read_cluster
+from flows.cover.exec_plugin import with_credentials
+from flows.cover.kubeconfig import IN_CLUSTER, KubeconfigUnusable, find_access
+from tests.cover.clusters import (
+    write_kubeconfig,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support_misbehaving import Misbehaving
+
+
+PLUGIN = """#!/bin/sh
+test -n "$KUBERNETES_EXEC_INFO" || exit 3
+test "$1" = get-token || { echo "no such command" >&2; exit 4; }
+echo "{\\"kind\\": \\"ExecCredential\\", \\"status\\": {\\"token\\": \\"$TOKEN\\"}}"
+"""
+
+
+def plugin(folder: Path, *arguments: str, **more: Any) -> dict[str, Any]:
+    program = folder / "bin" / "login"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(PLUGIN)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "./bin/login",
+            "args": list(arguments),
+            "env": [{"name": "TOKEN", "value": "made-up"}],
+            **more,
+        }
+    }
+
+
+def test_a_program_of_the_kubeconfig_runs_when_the_user_says_so(api: Misbehaving, tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path, f"http://{api.host}", plugin(tmp_path, "get-token"))
+    read_cluster(with_credentials(find_access(str(path)), may_run=True))
+    assert {seen.headers.get("authorization") for seen in api.seen} == {"Bearer made-up"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more", "may_run", "message"),
+    [
+        pytest.param(["get-token"], {}, False, "add --exec to run it", id="not without being told"),
+        pytest.param(["wrong"], {}, True, "exit code 4: no such command", id="it fails"),
+        pytest.param([], {"command": "/no/such"}, True, "cannot be run", id="it is missing"),
+        pytest.param(["get-token"], {"env": []}, True, "has no token", id="it gives nothing"),
+        pytest.param([], {"command": "true"}, True, "did not print an ExecCredential", id="it says nothing"),
+        pytest.param(
+            [], {"apiVersion": "v0"}, True, "its apiVersion 'v0' is not known", id="another version"
+        ),
+    ],
+)
+def test_a_program_that_gives_no_login(
+    tmp_path: Path, arguments: list[str], more: dict[str, Any], *, may_run: bool, message: str
+) -> None:
+    path = write_kubeconfig(tmp_path, "http://127.0.0.1:1", plugin(tmp_path, *arguments, **more))
+    with pytest.raises(KubeconfigUnusable) as caught:
+        with_credentials(find_access(str(path)), may_run=may_run)
+    assert message in str(caught.value)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(f"{{{SECRET}: [", "is not YAML", id="not YAML"),
+        pytest.param("[]", "is no kubeconfig", id="no mapping"),
+        pytest.param("{}", "has no current-context; say which with --context", id="no context"),
+        pytest.param("{current-context: a}", "has no context 'a'; it has: none", id="an unknown context"),
+        pytest.param(
+            "{current-context: a, contexts: [{name: a, context: {cluster: c}}], clusters: [{name: b}]}",
+            "has no cluster 'c'; it has: b",
+            id="an unknown cluster",
+        ),
+        pytest.param(
+            "{current-context: a, contexts: [{name: a, context: {cluster: c}}], "
+            "clusters: [{name: c, cluster: {server: 'ftp://x'}}]}",
+            "has no server; write https://HOST:PORT",
+            id="no server",
+        ),
+        pytest.param(
+            "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], "
+            "clusters: [{name: c, cluster: {server: 'https://x'}}], "
+            f"users: [{{name: u, user: {{client-key-data: '{SECRET}!'}}}}]}}",
+            "client-key-data is not base64",
+            id="a key that is none",
+        ),
+        pytest.param(
+            "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], "
+            "clusters: [{name: c, cluster: {server: 'https://x'}}], "
+            "users: [{name: u, user: {auth-provider: {name: gcp}}}]}",
+            "auth-provider is gone from Kubernetes",
+            id="what Kubernetes dropped",
+        ),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(KubeconfigUnusable) as caught:
+        find_access(str(path))
+    assert message in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_without_a_file_the_message_says_what_else_there_is(tmp_path: Path) -> None:
+    with pytest.raises(KubeconfigUnusable, match="--manifests, --chart or --images"):
+        find_access(None, environment={"KUBECONFIG": str(tmp_path / "none")})
+    with pytest.raises(KubeconfigUnusable, match="no pod with a service account"):
+        find_access(IN_CLUSTER, environment={})
+
+
+def test_several_files_are_one_and_the_first_counts(tmp_path: Path) -> None:
+    """As with kubectl: the variable is a list."""
+    (tmp_path / "a").mkdir()
+    first = write_kubeconfig(tmp_path / "a", "https://first.example")
+    second = write_kubeconfig(tmp_path, "https://second.example")
+    document = json.loads(second.read_text())
+    document["contexts"].append({"name": "other", "context": {"cluster": "more", "user": "u"}})
+    document["clusters"].append({"name": "more", "cluster": {"server": "https://more.example/k8s/"}})
+    second.write_text(json.dumps(document))
+    environment = {"KUBECONFIG": f"{first}:{second}:{tmp_path / 'none'}"}
+    assert find_access(None, environment=environment).server == "https://first.example"
+    assert find_access(None, "other", environment=environment).server == "https://more.example/k8s"
+
+
+def test_no_secret_is_in_what_python_prints(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path, "https://x.example", {"token": SECRET, "password": SECRET})
+    assert SECRET not in repr(find_access(str(path)))
