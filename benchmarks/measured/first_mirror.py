@@ -18,7 +18,7 @@ from benchmarks.harness.peers.mirrors import MIRRORS, Wanted, present
 from benchmarks.harness.peers.servers import free_port
 from benchmarks.harness.processes import Usage, cpu_seconds, most_resident
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Budget, Exactly, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Budget, Exactly, Row, Sample, side_by_side
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import ENTRY, Mirror, tagged
@@ -120,9 +120,7 @@ class Found:
         """`what`: after a comma, and its unit behind a colon."""
         what, _, unit = what.partition(":")
         name = f"{self._what}, {ours}{what}"
-        samples = {each: Sample.of(map(value, turns)) for each, turns in self.turns.items()}
-        peers = {each: samples.get(each) for each in _PEERS}
-        return Row("first_mirror", name, unit, samples[ours], peers, better, budget)
+        return Row("first_mirror", name, unit, *side_by_side(self.turns, value, ours, _PEERS), better, budget)
 
     def _counted(self, what: str, number: int, value: Callable[[Round], float]) -> Row:
         found = Sample.of(value(each) for name in _OURS for each in self.turns[name])

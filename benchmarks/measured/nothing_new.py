@@ -18,7 +18,7 @@ from benchmarks.harness.ours import environment, sync_by_command
 from benchmarks.harness.peers.mirrors import WIDTH, Wanted, present
 from benchmarks.harness.processes import Usage, cpu_seconds, run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Exactly, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, AtMost, Better, Exactly, Row, Sample, side_by_side
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import Poll, tagged
@@ -111,10 +111,8 @@ class Found:
         budget: Budget | None = None,
         better: Better = Better.LESS,
     ) -> Row:
-        samples = {name: Sample.of(map(value, turns)) for name, turns in self.turns.items()}
-        others = {name: samples.get(name) for name in peers}
         unit = "s" if better is Better.LESS else ""
-        return Row("nothing_new", what, unit, samples["ours"], others, better, budget)
+        return Row("nothing_new", what, unit, *side_by_side(self.turns, value, "ours", peers), better, budget)
 
     def _companions(self, what: str) -> Row:
         """By default companions follow, which is one question more for each digest, and no manifest."""

@@ -17,7 +17,7 @@ from benchmarks.harness.ours import sync_by_command
 from benchmarks.harness.peers.mirrors import Wanted, zot_sync
 from benchmarks.harness.peers.servers import free_port, running
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.report.rows import AtLeast, AtMost, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, AtMost, Row, side_by_side
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import Mirror, tagged
@@ -81,9 +81,8 @@ class Result:
     def _compared(
         self, what: str, unit: str, value: Callable[[Round], float], budget: AtLeast | AtMost | None = None
     ) -> Row:
-        samples = {name: Sample.of(map(value, turns)) for name, turns in self.turns.items()}
-        peers = {_ZOT: samples.get(_ZOT)}
-        return Row("object_storage", what, unit, samples["ours"], peers, budget=budget)
+        compared = side_by_side(self.turns, value, "ours", (_ZOT,))
+        return Row("object_storage", what, unit, *compared, budget=budget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from benchmarks.harness.ours import sync_plainly
 from benchmarks.harness.peers.servers import docker_registry
 from benchmarks.harness.processes import run
 from benchmarks.harness.profile import write_profile
-from benchmarks.harness.report.rows import AtLeast, Exactly, Row, Sample
+from benchmarks.harness.report.rows import AtLeast, Exactly, Row, Sample, side_by_side
 from benchmarks.harness.rounds import alternately
 from benchmarks.harness.upstreams.bundled import bundled
 from benchmarks.harness.upstreams.content import Mirror, tagged
@@ -74,11 +74,10 @@ class Result:
     def rows(self) -> list[Row]:
         what = f"{self.size.mirror.images} images into a docker-registry"
         ours = self.turns["ours"]
+        again, most = Sample.of(each.asked_again for each in ours), Sample.of(each.most for each in ours)
         found = [
-            Row(
-                "to_registry", "requests, nothing new", "", _of(ours, _asked_again), budget=Exactly(self.tags)
-            ),
-            Row("to_registry", "one blob was stored, at most", "", _of(ours, _most), budget=Exactly(1)),
+            Row("to_registry", "requests, nothing new", "", again, budget=Exactly(self.tags)),
+            Row("to_registry", "one blob was stored, at most", "", most, budget=Exactly(1)),
         ]
         return [
             *found,
@@ -91,21 +90,8 @@ class Result:
     def _compared(
         self, what: str, unit: str, value: Callable[[Round], float], budget: Budget | None = None
     ) -> Row:
-        samples = {name: _of(turns, value) for name, turns in self.turns.items()}
-        peers = {name: samples.get(name) for name in _PEERS}
-        return Row("to_registry", what, unit, samples["ours"], peers, budget=budget)
-
-
-def _of(turns: tuple[Round, ...], value: Callable[[Round], float]) -> Sample:
-    return Sample.of(map(value, turns))
-
-
-def _asked_again(turn: Round) -> float:
-    return turn.asked_again
-
-
-def _most(turn: Round) -> float:
-    return turn.most
+        compared = side_by_side(self.turns, value, "ours", _PEERS)
+        return Row("to_registry", what, unit, *compared, budget=budget)
 
 
 def measure(place: Place, size: Size) -> Result:

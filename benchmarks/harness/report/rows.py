@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+Turn = TypeVar("Turn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,14 @@ class Sample:
     def spread(self) -> float:
         """From the lowest to the highest, as a share of the median."""
         return (max(self.values) - min(self.values)) / self.median if self.median else 0.0
+
+
+def side_by_side(
+    turns: Mapping[str, Iterable[Turn]], value: Callable[[Turn], float], ours: str, peers: Iterable[str]
+) -> tuple[Sample, dict[str, Sample | None]]:
+    """What `value` gives of each turn: of ours, and of each peer, None for one that had no turn."""
+    samples = {name: Sample.of(map(value, each)) for name, each in turns.items()}
+    return samples[ours], {name: samples.get(name) for name in peers}
 
 
 class Budget(Protocol):
