@@ -36,6 +36,7 @@ NAMES: Final = (
     "pull_through",
     "verification",
     "object_storage",
+    "workers",
     "orchestration",
     "growth",
     "paths",
