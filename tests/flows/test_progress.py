@@ -131,7 +131,7 @@ def test_status_is_watched_in_a_terminal_only(upstream: Misbehaving, tmp_path: P
     told = mirrorflow("status", "--watch", profile)
     assert told.returncode == 1
     assert "--watch needs a terminal" in told.stderr
-    assert "--watch is for people" in mirrorflow("status", "--watch", "--json", profile).stderr
+    assert "leave out --json" in mirrorflow("status", "--watch", "--json", profile).stderr
 
 
 def totals(moved: int) -> Totals:
