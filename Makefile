@@ -7,9 +7,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 SOAK   := $(addprefix tests/registry_server/,http/test_hostile.py http/test_hostile_wire.py http/test_killed_servers.py \
-            store/test_crash.py store/gc/test_gc_races.py store/gc/test_gc_hosts.py) \
-          tests/benchmarks tests/farm tests/several_servers tests/flows/work_pools tests/flows/test_dask.py tests/flows/test_shared_bucket.py \
-          tests/tasks/destinations/test_killed.py tests/tasks/trust/test_killed_sweeps.py
+            store/filesystem/test_crash.py store/gc/test_gc_races.py store/gc/test_gc_hosts.py) \
+          tests/benchmarks tests/farm tests/several_servers tests/flows/orchestration/work_pools tests/flows/engines/test_dask.py tests/flows/cli/test_shared_bucket.py \
+          tests/tasks/destinations/test_killed.py tests/tasks/stored/test_killed_sweeps.py
 
 .PHONY: demo test soak bench lint types unit lock release docs clean
 

@@ -31,27 +31,27 @@ settings.load_profile("mirrorflow")
 # most tests. Some groups, so that they run side by side.
 ENGINE = {
     "documents": re.compile(r"tests/(flows/documents/|test_docs|test_notebooks)"),
-    "flows a-c": re.compile(r"tests/flows/test_[a-c]"),
-    "flows d-o": re.compile(r"tests/flows/(test_[d-o]|notify/test_prefect)"),
-    "flows p-z": re.compile(r"tests/flows/(test_[p-z]|work_pools/)"),
+    "commands": re.compile(r"tests/flows/(cli|destinations)/"),
+    "engines": re.compile(r"tests/flows/(engines|orchestration|notify/test_prefect)"),
+    "up": re.compile(r"tests/flows/supervisor/"),
 }
 # Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.
 SLOW = (
     "tests/benchmarks/test_small",
     "tests/farm/",
-    "tests/flows/test_dask.py",
-    "tests/flows/test_shared_bucket.py",
-    "tests/flows/work_pools/test_cancelling.py",
-    "tests/flows/work_pools/test_crash_detection.py",
-    "tests/flows/work_pools/test_prefect_yaml.py",
-    "tests/flows/work_pools/test_profile_sources.py",
-    "tests/flows/work_pools/test_up_beside_workers.py",
+    "tests/flows/engines/test_dask.py",
+    "tests/flows/cli/test_shared_bucket.py",
+    "tests/flows/orchestration/work_pools/test_cancelling.py",
+    "tests/flows/orchestration/work_pools/test_crash_detection.py",
+    "tests/flows/orchestration/work_pools/test_prefect_yaml.py",
+    "tests/flows/orchestration/work_pools/test_profile_sources.py",
+    "tests/flows/orchestration/work_pools/test_up_beside_workers.py",
     "tests/registry_server/store/gc/test_gc_hosts.py",
     "tests/several_servers/test_balanced.py",
     "tests/several_servers/test_receivers.py",
     "tests/several_servers/test_uploads.py",
     "tests/tasks/destinations/test_killed.py",
-    "tests/tasks/trust/test_killed_sweeps.py",
+    "tests/tasks/stored/test_killed_sweeps.py",
 )
 
 
@@ -67,7 +67,7 @@ OVER_S3 = (
     "tests/registry_server/store/objects/test_storage_driver.py",
     "tests/registry_server/store/objects/test_storage_trouble.py",
     "tests/registry_server/store/pool/",
-    "tests/registry_server/store/test_incoming.py",
+    "tests/registry_server/store/spool/test_incoming.py",
     "tests/registry_server/store/test_remote_root.py",
     "tests/registry_server/store/test_run_memory.py",
     "tests/registry_server/store/test_writing.py",

@@ -10,7 +10,7 @@ import pytest
 from flows.demo.sample_images import AMD64, ARM64, layer
 from tests.cover.clusters import serve_cluster
 from tests.cover.worlds import World
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 from tests.support.registries import running_registry
 from tests.support_misbehaving import Misbehaving
 

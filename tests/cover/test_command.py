@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cover.clusters import node, pod, serve_cluster, write_kubeconfig
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 from tests.support_behaviours import answers
 from tests.support_misbehaving import Misbehaving
 

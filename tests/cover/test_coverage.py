@@ -12,7 +12,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
 from tests.cover.worlds import BOTH, RULES, World
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 from tests.support.stored_files import file_of
 
 

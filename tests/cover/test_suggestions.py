@@ -6,7 +6,7 @@ import shutil
 
 from profiles.additions import write_rules
 from tests.cover.worlds import BOTH, World
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 
 
 def test_write_adds_what_is_missing_and_the_next_run_covers_it(world: World) -> None:

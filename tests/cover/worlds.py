@@ -15,7 +15,7 @@ from profiles.loader import load_profile
 from registry_server.oci.descriptor import Platform
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,7 +23,7 @@ from flows.demo.sample_images import AMD64, ARM64, ARM_V7, ImageMaker, layer
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.layout.exporter import export_images
 from registry_server.store.store import Store
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 
 if TYPE_CHECKING:
     from registry_server.oci.descriptor import Platform

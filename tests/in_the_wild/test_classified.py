@@ -11,7 +11,15 @@ from registry_server.oci.descriptor import Descriptor, Platform
 from registry_server.oci.digest import Digest
 from tasks.filter_tags.referrer_lists import NO_IMAGE
 from tasks.planning import plan_entry
-from tests.in_the_wild.classified import ABSENT, APP, V1, arrange_referrers, image_under, index_under, stem
+from tests.in_the_wild.cases.classified import (
+    ABSENT,
+    APP,
+    V1,
+    arrange_referrers,
+    image_under,
+    index_under,
+    stem,
+)
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.runs import add_index, asked, mirror, opened, rows, store_of, sync, visible
 from tests.tasks.test_verifying import OURS, policy, sign

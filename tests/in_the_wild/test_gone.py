@@ -10,7 +10,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName, Tag
 from tasks.planning import plan_entry
-from tests.in_the_wild.gone import APP, SPARSE, attested, one_gone
+from tests.in_the_wild.cases.gone import APP, SPARSE, attested, one_gone
 from tests.on_demand.mirrors import document, mirroring
 from tests.tasks.runs import asked, opened, store_of, sync, visible
 

@@ -12,7 +12,7 @@ from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor
 from tasks.stored.audit import audit
 from tasks.stored.images import StoredImages
-from tests.in_the_wild.odd_content import OCTETS
+from tests.in_the_wild.cases.odd_content import OCTETS
 from tests.support_misbehaving import says, well_behaved
 from tests.tasks.runs import EVERYTHING, mirror, opened, rows, store_of, visible
 from tests.tasks.test_verifying import OURS, policy, sign

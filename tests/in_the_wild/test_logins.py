@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild.logins import APP, CASES, everywhere
+from tests.in_the_wild.cases.logins import APP, CASES, everywhere
 from tests.support.certificates import Authority
 from tests.support_behaviours import redirects
 from tests.support_misbehaving import misbehaving
 from tests.tasks.runs import mirror, opened, visible
-from tests.tasks.upstream.test_auth import BASIC, needs
+from tests.tasks.upstream.login.test_auth import BASIC, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.in_the_wild.logins import Case
+    from tests.in_the_wild.cases.logins import Case
     from tests.support_misbehaving import Exchange, Misbehaving
 
 LITERAL = {"prefix": APP}

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild import classified, gone, heads, lists, odd_content, renamed_tags, waiting, windows
+from tests.in_the_wild.cases import (
+    classified,
+    gone,
+    heads,
+    lists,
+    odd_content,
+    renamed_tags,
+    waiting,
+    windows,
+)
 from tests.tasks.runs import assert_complete, mirror, opened, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tasks.results.report import Report
-    from tests.in_the_wild.rows import Row
+    from tests.in_the_wild.cases.rows import Row
     from tests.support_misbehaving import Misbehaving
 
 TABLES = (classified, gone, heads, lists, odd_content, renamed_tags, waiting, windows)

@@ -13,8 +13,8 @@ from registry_server.oci.digest import Digest
 from tasks.planning import plan_entry
 from tasks.results.outcomes import Outcome
 from tasks.run.errors import SCHEMA1
-from tests.in_the_wild import odd_content as odd
-from tests.in_the_wild.odd_content import APP, OCTETS, TAG
+from tests.in_the_wild.cases import odd_content as odd
+from tests.in_the_wild.cases.odd_content import APP, OCTETS, TAG
 from tests.on_demand.mirrors import document, mirroring
 from tests.support_misbehaving import well_behaved
 from tests.tasks.runs import add_document, add_index, asked, mirror, opened, rows, store_of, sync, visible

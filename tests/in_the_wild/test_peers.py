@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.in_the_wild.peers import PEERS
+from tests.in_the_wild.cases.peers import PEERS
 from tests.in_the_wild.test_mirrored import ROWS
 from tests.support_misbehaving import misbehaving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.in_the_wild.rows import Row
+    from tests.in_the_wild.cases.rows import Row
 
 ABSENT = [peer.name for peer in PEERS if not peer.installed]
 

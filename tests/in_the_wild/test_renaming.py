@@ -8,7 +8,7 @@ import pytest
 
 from registry_server.oci.media_types import OCI_MANIFEST
 from registry_server.oci.reference import RepositoryName
-from tests.in_the_wild.renamed_tags import APP
+from tests.in_the_wild.cases.renamed_tags import APP
 from tests.profiles.support import problems
 from tests.support_misbehaving import says, well_behaved
 from tests.tasks.runs import assert_complete, mirror, opened, store_of, visible

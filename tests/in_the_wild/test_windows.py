@@ -11,7 +11,7 @@ from registry_server.oci.reference import ImageName, RepositoryName, Tag
 from registry_server.store.layout.exporter import export_images
 from registry_server.store.layout.importer import import_images
 from registry_server.store.store import Store
-from tests.in_the_wild.windows import APP, BASE, ELSEWHERE, FETCH, builds, foreign
+from tests.in_the_wild.cases.windows import APP, BASE, ELSEWHERE, FETCH, builds, foreign
 from tests.on_demand.mirrors import document, mirroring
 from tests.support.stored_files import file_of
 from tests.tasks.runs import asked, store_of, sync

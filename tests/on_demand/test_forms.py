@@ -12,9 +12,9 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from tests.on_demand.mirrors import document, mirroring
-from tests.registry_server.store.collecting import age, gc
+from tests.registry_server.store.gc.collecting import age, gc
 from tests.support_misbehaving import answers, misbehaving
-from tests.tasks.docker_images import add_docker_image, add_docker_list, add_referrer
+from tests.tasks.convert_manifest.docker_images import add_docker_image, add_docker_list, add_referrer
 from tests.tasks.runs import add_document, asked, sync
 
 if TYPE_CHECKING:

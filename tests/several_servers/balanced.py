@@ -14,10 +14,10 @@ import httpx
 
 from tests.conftest import require_program
 from tests.registry_server.http.auth.support import write_users
-from tests.registry_server.http.pushing import until
 from tests.several_servers.programs import Program
 from tests.support.certificates import Authority
 from tests.support.documents import ROOT, Block, blocks
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Balanced:
 
     def kill_and_restart(self, number: int) -> None:
         """kill -9 of a server, while the other one is there; the next one on its port begins at once."""
-        until(lambda: all(map(_is_ready, self.ports)))
+        wait_for(lambda: all(map(_is_ready, self.ports)))
         self.servers[number].kill()
         self.servers[number].stop()
         self.servers[number] = self._serve(number)
@@ -107,7 +107,7 @@ def balanced(folder: Path, upstream: str) -> Iterator[Balanced]:
         nginx = subprocess.Popen([program, "-p", folder, "-c", "main.conf", "-e", "error.log"])
         try:
             made.start()
-            until(lambda: _listens(front))
+            wait_for(lambda: _listens(front))
             yield made
         finally:
             nginx.terminate()

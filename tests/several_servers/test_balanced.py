@@ -14,8 +14,9 @@ import pytest
 
 from registry_server.oci.digest import Digest
 from tests.conftest import require_program
-from tests.registry_server.http.pushing import begin, finish, patch, push_image, until
+from tests.registry_server.http.pushing import begin, finish, patch, push_image
 from tests.several_servers.balanced import PASSWORD, Balanced, balanced
+from tests.support.waiting import wait_for
 from tests.support_misbehaving import Misbehaving, misbehaving
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Pulls:
     def go_on(self, working: list[Future[None]]) -> None:
         """Wait for three more images."""
         wanted = self.layers + 3
-        until(lambda: self.layers >= wanted or any(each.done() for each in working))
+        wait_for(lambda: self.layers >= wanted or any(each.done() for each in working))
 
     def work(self) -> None:
         while not self.stop.is_set():

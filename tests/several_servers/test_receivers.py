@@ -20,11 +20,11 @@ from registry_server.http.pull_through.receivers import in_order
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
-from tests.flows.test_cli import mirrorflow
 from tests.on_demand.mirrors import document
 from tests.on_demand.test_processes import ranged
 from tests.on_demand.test_streaming import HALF, LAYER, Gate
 from tests.several_servers.programs import Program, receiving, serving
+from tests.support.command_line import mirrorflow
 from tests.support_misbehaving import Misbehaving, misbehaving
 from tests.tasks.runs import assert_complete
 

@@ -16,10 +16,11 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
 from tests.clients.conftest import optional_program
-from tests.registry_server.http.pushing import begin, finish, patch, until
+from tests.registry_server.http.pushing import begin, finish, patch
 from tests.several_servers.hosts import two_hosts
 from tests.several_servers.programs import serving
 from tests.support.registries import running_registry
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ def _send_half(url: str, location: str, written: Callable[[], bool]) -> socket.s
     head = f"PATCH {target.path}?{target.query} HTTP/1.1\r\nHost: {host}\r\n"
     head += f"Content-Length: {2 * HALF}\r\nContent-Range: {CHUNK}-{CHUNK + 2 * HALF - 1}\r\n\r\n"
     sent.sendall(head.encode() + b"x" * HALF)
-    until(written)
+    wait_for(written)
     return sent
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
-from tests.flows.test_cli import mirrorflow
 from tests.registry_server.store.images import tag_image
 from tests.several_servers.programs import serving
+from tests.support.command_line import mirrorflow
 
 if TYPE_CHECKING:
     from pathlib import Path

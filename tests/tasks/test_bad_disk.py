@@ -15,7 +15,7 @@ from profiles.loader import load_profile, parse_profile
 from registry_server.store.errors import StoreError
 from tasks.results.outcomes import Outcome
 from tasks.stored.policy_sweep import sweep
-from tests.flows.test_cli import mirrorflow
+from tests.support.command_line import mirrorflow
 from tests.tasks.runs import assert_complete, mirror, opened, store_of, sync, visible
 from tests.tasks.test_verifying import policy
 

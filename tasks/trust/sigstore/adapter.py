@@ -7,7 +7,7 @@ Three narrow additions; every other check is the library's:
 - windows of logs and CAs hold for the time of signing, not only "has begun by now".
 
 It reaches into private names (`_inner`, `_validate`, `_verify`, `_establish_time`, `_verify_chain_at_time`),
-so sigstore is pinned to 4.5.*, and tests/tasks/trust/test_sigstore_adapter.py notices when they change.
+so sigstore is pinned to 4.5.*, and test_sigstore_adapter.py notices when they change.
 """
 
 # ruff: noqa: SLF001 - private names of sigstore, for the reasons above

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -14,7 +13,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import httpx
 
@@ -109,11 +108,3 @@ def is_busy(registry: Registry, location: str) -> bool:
     if taken is not None:
         taken.close()
     return taken is None
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

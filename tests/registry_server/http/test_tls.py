@@ -16,10 +16,10 @@ from registry_server.http.server_options import Tls
 from registry_server.http.server_process import ServerFailed, running_server
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.store import Store
-from tests.registry_server.http.pushing import until
 from tests.support.certificates import Authority
 from tests.support.registries import put_blob
 from tests.support.stored_files import file_of
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_over_http_2_an_answer_that_breaks_off_does_not_end_well(tmp_path: Path)
         with subprocess.Popen(
             [*command, f"{url}/v2/library/tls/blobs/{blob.digest}"], stdout=subprocess.PIPE, text=True
         ) as asking:
-            until(lambda: got.exists() and got.stat().st_size > 0)
+            wait_for(lambda: got.exists() and got.stat().st_size > 0)
             path.chmod(0o644)
             os.truncate(path, 16 * 1024 * 1024)
             assert asking.communicate(timeout=60)[0] == "2 200"

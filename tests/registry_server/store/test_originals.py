@@ -13,7 +13,7 @@ from registry_server.store.errors import ClosureIncomplete, StillNeeded
 from registry_server.store.gc.retention import GcOptions, KeepTags, RepositoryRetention, Retention
 from registry_server.store.maintenance.scrub import find_missing
 from registry_server.store.records import Origin, TagRecord
-from tests.registry_server.store.collecting import A, B, C, age, gc
+from tests.registry_server.store.gc.collecting import A, B, C, age, gc
 from tests.registry_server.store.images import image, index, layer, put_image, record
 from tests.support.stored_files import objects_folder
 

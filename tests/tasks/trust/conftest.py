@@ -4,11 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tasks.trust.audits import filled, mirrored
 from tests.tasks.trust.material import ABSENT, DATA
 from tests.tasks.trust.world import World
-
-__all__ = ["filled", "mirrored", "world"]
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ from tasks.upstream.options import PlainUrl, UpstreamOptions
 from tasks.upstream.registry import UpstreamRegistry
 from tests.conftest import require_program
 from tests.support.certificates import Authority
-from tests.tasks.upstream.cert_dirs import cert_dir
+from tests.tasks.upstream.connection.cert_dirs import cert_dir
 from tests.tasks.upstream.sinks import MemorySink
 
 if TYPE_CHECKING:

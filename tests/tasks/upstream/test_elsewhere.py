@@ -17,8 +17,8 @@ from tasks.upstream.redirects import redirected
 from tests.support_behaviours import answers, json_answer, redirects
 from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import OneCredential, client
+from tests.tasks.upstream.login.test_auth import BASIC, bearer, needs
 from tests.tasks.upstream.sinks import MemorySink
-from tests.tasks.upstream.test_auth import BASIC, bearer, needs
 
 if TYPE_CHECKING:
     from tests.support_misbehaving import Exchange, Misbehaving

@@ -14,7 +14,7 @@ from registry_server.store.store import Store
 from tests.registry_server.http.auth.support import AUTH, auth_of, guarded
 from tests.registry_server.http.fetching import fetching
 from tests.registry_server.http.pushing import push_blob, push_image
-from tests.registry_server.store.collecting import age
+from tests.registry_server.store.gc.collecting import age
 from tests.registry_server.store.images import check_closure, image
 from tests.support.registries import Registry
 

@@ -15,8 +15,8 @@ from registry_server.store.gc.retention import (
     Retention,
     RetentionLimits,
 )
-from tests.registry_server.store.collecting import age
-from tests.registry_server.store.disks import read_only
+from tests.registry_server.store.filesystem.disks import read_only
+from tests.registry_server.store.gc.collecting import age
 from tests.registry_server.store.images import tag_image
 from tests.support.registries import running_registry
 

@@ -9,9 +9,10 @@ import pytest
 
 from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.pushing import begin, code, is_busy, patch, push_blob, send_patch, until
+from tests.registry_server.http.pushing import begin, code, is_busy, patch, push_blob, send_patch
 from tests.registry_server.http.upload_ways import WAYS
 from tests.support.registries import running_registry
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,6 @@ def test_who_waits_too_long_for_a_session_is_told(tmp_path: Path) -> None:
     with running_registry(tmp_path, writable=True, limits=PushLimits(busy_seconds=0.1)) as registry:
         location = begin(registry.client)
         with send_patch(registry, location, "Content-Length: 10", b"01234"):
-            until(lambda: is_busy(registry, location))
+            wait_for(lambda: is_busy(registry, location))
             answer = patch(registry.client, location, b"0123456789")
         assert (*code(answer), answer.headers["Retry-After"]) == (409, "BLOB_UPLOAD_INVALID", "5")

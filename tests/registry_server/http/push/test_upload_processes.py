@@ -18,9 +18,10 @@ from registry_server.oci.errors import DigestMismatch
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.spool.upload_session_files import UploadUnknown
 from registry_server.store.store import Store
-from tests.registry_server.http.pushing import begin, finish, patch, push_image, until
+from tests.registry_server.http.pushing import begin, finish, patch, push_image
 from tests.support.registries import running_registry
 from tests.support.stored_files import file_of
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from registry_server.store.spool.upload_sessions import UploadSession
@@ -72,12 +73,12 @@ def test_a_worker_is_killed_in_the_middle_of_a_chunk(tmp_path: Path) -> None:
             head = f"PATCH {location.removeprefix(registry.url)} HTTP/1.1\r\nHost: {host}\r\n"
             head += f"Content-Length: 2000000\r\nContent-Range: 1000000-{len(CONTENT) - 1}\r\n\r\n"
             sent.sendall(head.encode() + bytes(1_900_000))
-            until(lambda: data.stat().st_size > 1_000_000)
+            wait_for(lambda: data.stat().st_size > 1_000_000)
             for worker in _server_workers(registry.url):
                 os.kill(worker, signal.SIGKILL)
         retrying = httpx.HTTPTransport(retries=10)
         with httpx.Client(transport=retrying, timeout=60) as client:
-            until(lambda: _answers(client, location))
+            wait_for(lambda: _answers(client, location))
             assert client.get(location).headers["Range"] == "0-999999"
             assert patch(client, location, CONTENT[1_000_000:], start=1_000_000).status_code == 202
             answer = finish(client, location, Digest.of(CONTENT))

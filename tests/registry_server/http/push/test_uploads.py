@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from registry_server.oci.digest import Digest
-from tests.registry_server.http.pushing import begin, code, finish, is_busy, patch, send_patch, until
+from tests.registry_server.http.pushing import begin, code, finish, is_busy, patch, send_patch
 from tests.registry_server.http.upload_ways import WAYS, at_once, post_put, put_stream, stream
 from tests.support.registries import running_registry
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,7 +226,7 @@ def test_two_requests_on_one_session_take_turns(registry: Registry) -> None:
 
     second = threading.Thread(target=come_second)
     with send_patch(registry, location, "Content-Length: 10\r\nContent-Range: 0-9", b"01234") as first:
-        until(lambda: is_busy(registry, location))
+        wait_for(lambda: is_busy(registry, location))
         second.start()
         first.sendall(b"56789")
         assert b" 202 " in first.recv(4096)

@@ -10,7 +10,7 @@ import pytest
 from registry_server.http.push.push_limits import PushLimits
 from registry_server.oci.digest import Digest
 from tests.registry_server.http.pushing import begin, code, finish, patch, push_blob, push_image, put_manifest
-from tests.registry_server.store.disks import mounted, read_only
+from tests.registry_server.store.filesystem.disks import mounted, read_only
 from tests.registry_server.store.images import check
 from tests.support.registries import running_registry
 

@@ -9,7 +9,7 @@ import pytest
 from registry_server.oci.reference import Tag
 from registry_server.store.gc.retention import GcOptions, RepositoryRetention, Retention
 from registry_server.store.records import PollRecord
-from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool, untag
+from tests.registry_server.store.gc.collecting import A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     FOLDER_ONLY,
     check,

@@ -13,7 +13,7 @@ from registry_server.store.gc.collector import collect, last_report
 from registry_server.store.gc.retention import GcOptions
 from registry_server.store.spool.upload_session_files import UploadUnknown
 from registry_server.store.store import Store
-from tests.registry_server.store.collecting import OPTIONS, A, B, C, age, gc, in_pool, untag
+from tests.registry_server.store.gc.collecting import OPTIONS, A, B, C, age, gc, in_pool, untag
 from tests.registry_server.store.images import (
     check,
     files_below,

@@ -16,8 +16,8 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.objects.storage_driver import StorageDriver
 from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.store import Store
+from tests.registry_server.store.gc.gc_programs import REMOTE
 from tests.registry_server.store.gc.test_gc_races import SECONDS, look, start, told
-from tests.registry_server.store.gc_programs import REMOTE
 from tests.registry_server.store.images import check
 from tests.support.object_storage import ENVIRONMENT
 from tests.support.postgres_server import running_postgres

@@ -22,7 +22,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.gc.collector import collect
 from registry_server.store.gc.retention import GcOptions
 from registry_server.store.store import Store
-from tests.registry_server.store.disks import fill_up, mounted
+from tests.registry_server.store.filesystem.disks import fill_up, mounted
 from tests.registry_server.store.images import check, check_closure, layer, tag_image
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
 
 HERE = Path(__file__).resolve().parents[4]
-PROGRAM = [sys.executable, "-m", "tests.registry_server.store.gc_programs"]
+PROGRAM = [sys.executable, "-m", "tests.registry_server.store.gc.gc_programs"]
 SECONDS = float(os.environ.get("MIRRORFLOW_SOAK", "20"))
 WRITERS = 4
 

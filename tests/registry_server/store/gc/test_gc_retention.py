@@ -16,7 +16,7 @@ from registry_server.store.gc.retention import (
     Retention,
     RetentionLimits,
 )
-from tests.registry_server.store.collecting import A, B, C, age, gc, in_pool
+from tests.registry_server.store.gc.collecting import A, B, C, age, gc, in_pool
 from tests.registry_server.store.images import (
     check,
     image,

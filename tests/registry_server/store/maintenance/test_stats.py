@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from registry_server.store.gc.collector import collect
 from registry_server.store.gc.retention import GcOptions
 from registry_server.store.maintenance.stats import RepositoryStats, stats
-from tests.registry_server.store.collecting import age
+from tests.registry_server.store.gc.collecting import age
 from tests.registry_server.store.images import image, layer, tag_image
 
 if TYPE_CHECKING:

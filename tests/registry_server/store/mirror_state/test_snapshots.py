@@ -18,7 +18,7 @@ from registry_server.store.mirror_state.snapshots import (
 )
 from registry_server.store.mirror_state.tag_switch import Change, TagChange, switch_tags
 from registry_server.store.store import Store
-from tests.registry_server.store.collecting import OPTIONS, age, gc, in_pool, untag
+from tests.registry_server.store.gc.collecting import OPTIONS, age, gc, in_pool, untag
 from tests.registry_server.store.images import image, layer, put_image, record, tag_image
 
 if TYPE_CHECKING:

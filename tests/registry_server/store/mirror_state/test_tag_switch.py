@@ -23,7 +23,7 @@ from registry_server.store.mirror_state.tag_switch import (
     switch_tags,
 )
 from registry_server.store.store import Store
-from tests.registry_server.store.collecting import age
+from tests.registry_server.store.gc.collecting import age
 from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
 from tests.registry_server.store.mirror_state.switching import (
     REPOSITORIES,

@@ -16,7 +16,7 @@ from registry_server.store.objects.objects import ObjectInfo
 from registry_server.store.pool.brought import Brought, announce_removal
 from registry_server.store.store import Store
 from registry_server.store.turns.folder import FolderTurns
-from tests.registry_server.store.collecting import age, gc
+from tests.registry_server.store.gc.collecting import age, gc
 from tests.registry_server.store.images import index, layer, put_image, record, tag_image
 from tests.registry_server.store.test_run_memory import REMOTE_ONLY, anew
 

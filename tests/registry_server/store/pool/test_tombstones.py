@@ -10,7 +10,7 @@ import pytest
 from registry_server.oci.reference import RepositoryName
 from registry_server.store.remote_storage import RemoteStorage
 from registry_server.store.store import Store
-from tests.registry_server.store.collecting import age, in_pool
+from tests.registry_server.store.gc.collecting import age, in_pool
 from tests.registry_server.store.images import layer
 from tests.support.stored_files import forget
 

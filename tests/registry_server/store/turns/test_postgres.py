@@ -13,9 +13,10 @@ from registry_server.store.filesystem.process_identity import ProcessIdentity
 from registry_server.store.turns.postgres import PostgresTurns
 from registry_server.store.turns.postgres_sessions import Sessions, application_name, identity_of
 from tests.support.postgres_server import PASSWORD, running_postgres
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.postgres_server import PostgresServer
@@ -38,13 +39,6 @@ def turns(server: PostgresServer, tmp_path: Path) -> PostgresTurns:
 def another(server: PostgresServer, tmp_path: Path) -> PostgresTurns:
     """What another process would have for the same store."""
     return PostgresTurns(server.url, tmp_path.name, now=time.time, look_seconds=LOOK)
-
-
-def wait_for(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["alone", "among_others"])

@@ -24,7 +24,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.records import Origin, TagRecord
 from registry_server.store.store import Store
 from tests.registry_server.store.images import image, layer, put_image
-from tests.tasks.trust.audits import mirrorflow
+from tests.tasks.stored.audits import mirrorflow
 
 if TYPE_CHECKING:
     import subprocess

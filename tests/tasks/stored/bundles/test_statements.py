@@ -26,7 +26,7 @@ from tasks.trust.sigstore.key_signing import SigningKey
 from tasks.trust.sigstore.keyless_signing import TOKEN, KeylessSigner
 from tests.tasks.stored.bundles.applying import applied, bundled, inventory_of
 from tests.tasks.stored.bundles.sides import Gap, gap
-from tests.tasks.trust.sigstore_services import identity_token, running_services
+from tests.tasks.trust.sigstore.sigstore_services import identity_token, running_services
 from tests.tasks.trust.world import ISSUER, SUBJECT
 
 if TYPE_CHECKING:
