@@ -150,7 +150,7 @@ class _Weighing:
             image=str(image.name),
             upstream=image.upstream_name,
             digest=str(image.digest),
-            change="follow" if image.held else "move" if image.moves else "add",
+            change="follow" if image.held else "move" if image.was else "add",
             new_bytes=fetched,
             held_bytes=total_size(plan.all_blobs) - fetched if plan else 0,
             companions=len(plan.company.plans) if plan and plan.company else 0,

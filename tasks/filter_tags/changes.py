@@ -20,7 +20,7 @@ from tasks.filter_tags.selection import declined_before, why_declined
 from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.manifests.reading import with_type
-from tasks.manifests.up_to_date import is_up_to_date, moves
+from tasks.manifests.up_to_date import is_up_to_date, moves_from
 from tasks.run.errors import SCHEMA1, LeftOut, is_retryable, is_stop
 from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import Findings, Image
@@ -289,7 +289,7 @@ def _image(
         digest=head.digest,
         media_type=head.media_type,
         parts=parts,
-        moves=moves(repository, name.reference, head.digest, form),
+        was=moves_from(repository, name.reference, head.digest, form),
         subject=search.subjects.get(root) if (root := search.wanted.roots.get(origin)) else None,
         following=following(search.run, name.reference, rules),
         form=form,

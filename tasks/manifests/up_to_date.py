@@ -40,10 +40,12 @@ def is_up_to_date(
     return whole or _holds(repository, record.digest, parts, record.gone)
 
 
-def moves(repository: Repository, reference: Tag | Digest, upstream: Digest, form: Form = KEPT) -> bool:
-    """Whether the tag is here and names something else by now, or what it names takes another form."""
+def moves_from(
+    repository: Repository, reference: Tag | Digest, upstream: Digest, form: Form = KEPT
+) -> Digest | None:
+    """What the tag names here, where that is something else by now, or takes another form; None if new."""
     record = None if isinstance(reference, Digest) else repository.tag(reference)
-    return record is not None and not is_made_of(record, upstream, form)
+    return None if record is None or is_made_of(record, upstream, form) else record.digest
 
 
 def is_made_of(record: TagRecord, upstream: Digest, form: Form) -> bool:

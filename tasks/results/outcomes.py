@@ -29,7 +29,8 @@ class ImageOutcome:
     """One row of the report. `bytes_moved` came over the network for it; `size` is all its blobs.
 
     `stored` is the digest of the tag here, "" as long as it is not: `digest`, unless the image was converted.
-    `signed_by` says whose signatures counted for the verdict, `companions` what came along, or did not.
+    `was` is what the tag named here before, "" where it is new. `signed_by` says whose signatures counted for
+    the verdict, `companions` what came along, or did not.
     """
 
     image: str
@@ -45,6 +46,7 @@ class ImageOutcome:
     signed_by: Sequence[Mapping[str, Any]] = ()
     companions: Sequence[Mapping[str, Any]] = ()
     stored: str = ""
+    was: str = ""
 
 
 def outcomes(record: RunRecord) -> list[ImageOutcome]:
@@ -83,6 +85,7 @@ def _of_progress(progress: Progress, moved: int) -> ImageOutcome:
         signed_by=progress.admission.signed_by,
         companions=[each.to_json() for each in progress.companions.values()],
         stored=str(plan.root.digest) if outcome is Outcome.COPIED and plan and plan.manifests else "",
+        was=str(image.was or ""),
     )
 
 
@@ -100,7 +103,7 @@ def _what_is_new(progress: Progress) -> str:
     if progress.image.held:
         copied = sum(each.outcome is CompanionStatus.COPIED for each in progress.companions.values())
         return f"{copied} new companion{'s' * (copied != 1)}"
-    new = "moved to a new digest" if progress.image.moves else "new"
+    new = "moved to a new digest" if progress.image.was else "new"
     if progress.plan is None or not progress.plan.renamed:
         return new
     return f"{new}, converted from {progress.image.digest.short}"

@@ -84,6 +84,7 @@ class Image:
     """One image that is to be brought in: the upstream's name for it, and ours.
 
     `digest` is the upstream's, resolved by one HEAD; from here on the image is only asked for by digest.
+    `was`: what the tag named here before, where that is something else.
     `held`: the image itself is here, only companions are to follow. `following` None: none follow.
     `admission`: it was judged before its run began (on demand).
     `renamed_from`: the upstream's tag, where the rule gives it another name here.
@@ -97,7 +98,7 @@ class Image:
     digest: Digest
     media_type: str
     parts: ImageParts = ALL_PARTS
-    moves: bool = False
+    was: Digest | None = None
     form: Form = KEPT
     held: bool = False
     subject: Subject | None = field(default=None, compare=False)

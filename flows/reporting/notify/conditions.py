@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from flows.reporting.entry_status import EntryState
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from profiles.model.sync import RegistryEntry
     from tasks.stored.images import StoredImage
 
-MOVED: Final = "moved to a new digest"
-"""How a report says that a tag was here with another digest."""
+_SHORT: Final = len("sha256:") + 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Condition:
     """Something that is not as it should be. `image` is "" where a whole registry entry is meant.
 
     `run` is the id of the run that told it, "" where none did. `digest` is the upstream's: where another
-    one is refused, that is told too.
+    one is refused, that is told too. `was` is what a tag that moved had named here.
     """
 
     event: NotifyEvent
@@ -38,6 +37,7 @@ class Condition:
     image: str = ""
     digest: str = ""
     run: str = ""
+    was: str = ""
 
     @property
     def key(self) -> str:
@@ -49,7 +49,7 @@ class Condition:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
-        return cls(NotifyEvent(found["event"]), *(str(found[name]) for name in cls.__slots__[1:]))
+        return cls(NotifyEvent(found["event"]), *(str(found.get(name, "")) for name in cls.__slots__[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,12 @@ def of_stored(short: Iterable[StoredImage]) -> Iterator[Condition]:
 def moved_in(reports: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
     """The tags that runs moved, a condition each."""
     return tuple(
-        _of_image(NotifyEvent.TAG_MOVED, report, image)
+        replace(
+            _of_image(NotifyEvent.TAG_MOVED, report, image),
+            text=f"from {image['was'][:_SHORT]} to {image['stored'][:_SHORT]}",
+            was=image["was"],
+        )
         for report in reports
         for image in report["images"]
-        if image["outcome"] == "copied" and str(image["reason"]).startswith(MOVED)
+        if image["outcome"] == "copied" and image.get("was")
     )

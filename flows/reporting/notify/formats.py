@@ -65,6 +65,7 @@ def _change(change: Change) -> dict[str, Any]:
         "registry": condition.registry,
         "image": condition.image,
         "digest": condition.digest,
+        "was": condition.was,
         "run": condition.run,
         "reason": condition.text,
         "since": _iso(change.since),

@@ -65,7 +65,7 @@ def event_of(change: Change, source: str, name: UUID) -> dict[str, Any]:
         "occurred": datetime.fromtimestamp(change.time, UTC),
         "resource": {key: value for key, value in resource.items() if value},
         "related": _related(condition.registry, condition.run),
-        "payload": {"reason": condition.text, "since": change.since},
+        "payload": {"reason": condition.text, "since": change.since, "was": condition.was},
     }
 
 

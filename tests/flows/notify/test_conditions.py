@@ -59,8 +59,10 @@ def test_an_image_is_refused_until_a_run_says_otherwise(
 
 
 def test_only_a_tag_that_was_here_has_moved() -> None:
-    moved = {**COPIED, "reason": "moved to a new digest, converted from sha256:1"}
-    assert [each.image for each in moved_in([run(COPIED), run(moved)])] == ["app:1"]
+    moved = {**COPIED, "was": f"sha256:{'1' * 64}", "stored": f"sha256:{'2' * 64}"}
+    [found] = moved_in([run(COPIED), run(moved)])
+    assert (found.image, found.was) == ("app:1", moved["was"])
+    assert found.text == "from sha256:111111111111 to sha256:222222222222"
 
 
 def condition(name: str = "hub", digest: str = "") -> Condition:

@@ -84,6 +84,17 @@ def test_a_moved_tag_is_told_where_it_is_wanted(
     assert telling.run() == []
 
 
+def test_a_moved_tag_is_told_with_the_digest_that_it_named(telling: Telling) -> None:
+    telling.notify = [telling.receiver(events=["tagMoved"])]
+    first = telling.upstream.add_image("app", "1", (b"first",))
+    telling.run()
+    second = telling.upstream.add_image("app", "1", (b"second",))
+    [body] = telling.run()
+    [told] = body["data"]["changes"]
+    assert (told["was"], told["digest"]) == (first.manifest.digest, second.manifest.digest)
+    assert told["reason"] == f"from {first.manifest.digest.short} to {second.manifest.digest.short}"
+
+
 def test_a_missed_objective_is_told_also_while_runs_fail(telling: Telling) -> None:
     telling.run()
     telling.upstream.on("/v2/app/tags/list", FAILS)

@@ -95,7 +95,7 @@ def record() -> RunRecord:
     """One image of every outcome."""
     made = RunRecord()
     images = {name: image(f"library/nginx:{name}") for name in ("new", "failed", "old", "waiting")}
-    moved = image("library/nginx:moved", moves=True)
+    moved = image("library/nginx:moved", was=blob("b", 1).digest)
     problem = ImageName(moved.local, image("library/nginx:unseen").reference)
     declined = ImageName(moved.local, image("library/nginx:declined").digest)
     findings = Findings(
