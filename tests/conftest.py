@@ -37,7 +37,6 @@ ENGINE = {
 }
 # Real workers, hosts that are killed, races of hosts. `make soak` runs them; so does MIRRORFLOW_SLOW=1.
 SLOW = (
-    "tests/benchmarks/test_small",
     "tests/farm/",
     "tests/flows/engines/test_dask.py",
     "tests/flows/cli/test_shared_bucket.py",
