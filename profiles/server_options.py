@@ -38,6 +38,7 @@ def server_options(profile: Profile) -> ServerOptions:
         port=http.port,
         tls=None if tls is None else Tls(tls.cert, tls.key, tls.cacert),
         trusted_proxies=http.trusted_proxies,
+        accel_redirect=http.accel_redirect,
         access_log=profile.log.access,
         audit_log=profile.log.audit,
         audit_pulls=profile.log.audit_pulls,

@@ -90,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
         help="an address or network whose X-Forwarded-For is believed; may be given several times",
     )  # fmt: skip
     add(
+        "--accel-redirect", default="", metavar="LOCATION",
+        help="the internal location of an nginx at --trusted-proxy that sends files by their absolute path",
+    )  # fmt: skip
+    add(
         "--header-timeout",
         type=float,
         default=30.0,
@@ -144,6 +148,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Serv
         workers=given.workers,
         tls=tls,
         trusted_proxies=tuple(given.trusted_proxy),
+        accel_redirect=given.accel_redirect,
         access_log=given.access_log,
         audit_log=given.audit_log,
         audit_pulls=given.audit_pulls,

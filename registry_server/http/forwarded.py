@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PROXIED: Final = "mirrorflow.proxied"  # in a scope: a trusted proxy made the connection
+ACCEL: Final = "mirrorflow.accel"  # in a scope: the location below which that proxy finds our files
 _HEADER: Final = b"x-forwarded-for"
 _MOST: Final = 20  # proxies in a row
 _LONGEST: Final = 2000  # bytes of the header's end
@@ -39,10 +40,14 @@ def parse_network(text: str) -> Network:
 
 
 class TrustedProxies:
-    """Replaces the address of a connection that a trusted proxy has made by that of the client."""
+    """Replaces the address of a connection that a trusted proxy has made by that of the client.
 
-    def __init__(self, networks: Iterable[str]) -> None:
+    `accel`: see `ServerOptions.accel_redirect`.
+    """
+
+    def __init__(self, networks: Iterable[str], accel: str = "") -> None:
         """Raises `NetworkInvalid`."""
+        self._accel = accel
         self._networks = tuple(map(parse_network, networks))
         self._trusts = lru_cache(maxsize=1024)(self._is_trusted)
 
@@ -55,6 +60,7 @@ class TrustedProxies:
         if address is None or not self._trusts(address):
             return
         scope[PROXIED] = True
+        scope[ACCEL] = self._accel
         scope["client"] = (str(self._first_untrusted(address, _chain(scope["headers"]))), 0)
 
     def _first_untrusted(self, address: Address, chain: Sequence[str]) -> Address:

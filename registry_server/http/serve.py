@@ -237,7 +237,9 @@ def _on_miss(options: ServerOptions, store: Store) -> OnMiss | None:
 
 
 def _proxies(options: ServerOptions) -> TrustedProxies | None:
-    return TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
+    if not options.trusted_proxies:
+        return None
+    return TrustedProxies(options.trusted_proxies, options.accel_redirect)
 
 
 def _load(options: ServerOptions, parent: int) -> ASGIApp:

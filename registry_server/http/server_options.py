@@ -42,6 +42,8 @@ class ServerOptions:
     audit_pulls: bool = False
     access: AccessOptions | None = None  # None: no control, whoever reaches the port may do what is possible
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
+    # Where those proxies (nginx) send files from, by their absolute path below it. "": nowhere.
+    accel_redirect: str = ""
     header_timeout: float = 30.0  # seconds for the head of a request, also on a connection that is kept open
     writable: bool = False  # whether clients may push and delete at all
     limits: PushLimits = field(default_factory=PushLimits)
@@ -68,6 +70,7 @@ class ServerOptions:
             given += ["--tls-client-ca", str(self.tls.client_ca)] if self.tls.client_ca else []
         for network in self.trusted_proxies:
             given += ["--trusted-proxy", network]
+        given += ["--accel-redirect", self.accel_redirect] if self.accel_redirect else []
         if self.access_log:
             given += ["--access-log", str(self.access_log)]
         if self.audit_log:

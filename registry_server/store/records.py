@@ -42,6 +42,10 @@ class StoredBlob:
         """Its bytes from `start` up to `stop`."""
         return self.objects.pieces(self.key, start, stop)
 
+    def path(self) -> str | None:
+        """The absolute path of the file that it is; None where the store is not made of files."""
+        return self.objects.path(self.key)
+
     def url(self, seconds: float) -> str | None:
         """Where anybody may fetch it for so long; None where that is nowhere, or `seconds` is 0."""
         return self.objects.url(self.key, seconds) if seconds else None

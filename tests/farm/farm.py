@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from benchmarks.harness.upstreams.content import Mirror
-from tests.several_servers.balanced import free_ports
+from tests.support.nginx import free_ports
 from tests.support.object_storage import ENVIRONMENT, running_s3
 from tests.support.postgres_server import running_postgres
 from tests.support.registries import running_registry

@@ -56,6 +56,8 @@ class HttpLimits(ProfileModel):
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9_.\-\[\]:]+", re.ASCII)
 
+_LOCATION = re.compile(r"(?:/[A-Za-z0-9_-]+)+/?", re.ASCII)
+
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?\.?", re.ASCII)
 
 
@@ -70,6 +72,12 @@ def _check_network(text: str) -> str:
         return str(parse_network(text))
     except NetworkInvalid as error:
         raise Refusal(str(error), "write e.g. '10.0.0.0/8' or '192.0.2.7'") from error
+
+
+def _check_location(text: str) -> str:
+    if text and not _LOCATION.fullmatch(text):
+        raise Refusal(f"{text!r} is not the name of a location", "write e.g. '/mirror-files'")
+    return text.rstrip("/")
 
 
 class Http(ProfileModel):
@@ -99,6 +107,13 @@ class Http(ProfileModel):
         description="Addresses and networks of load balancers in front: the client's address is then what "
         "they add to `X-Forwarded-For`, for limits and the access log. Default: none is believed.",
         examples=[["10.0.0.0/8", "192.0.2.7"]],
+    )
+    accel_redirect: Annotated[str, AfterValidator(_check_location)] = Field(
+        default="",
+        description="The `internal` location of an nginx in `trustedProxies` that sends stored blobs from "
+        "the disk by itself (`X-Accel-Redirect`, [scaling.md](scaling.md#nginx-sends-the-blobs)). "
+        "Default: the registry server sends all bytes.",
+        examples=["/mirror-files"],
     )
     header_timeout: PositiveDuration = Field(
         default=30.0,
@@ -131,6 +146,17 @@ class Http(ProfileModel):
                 "let a proxy check certificates and pass them on in Client-Cert, and add its address to "
                 "http.trustedProxies (docs/access.md)",
                 at=("auth", "mtls"),
+                involves=("trustedProxies",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_may_be_redirected(self) -> Self:
+        if self.accel_redirect and not self.trusted_proxies:
+            raise Refusal(
+                "no client but a proxy can follow X-Accel-Redirect",
+                "add the address of nginx to http.trustedProxies",
+                at=("accelRedirect",),
                 involves=("trustedProxies",),
             )
         return self

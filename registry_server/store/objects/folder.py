@@ -57,6 +57,9 @@ class FolderObjects:
     ) -> Value | None:
         return self._cache.file(self._base + key, parse)
 
+    def path(self, key: str) -> str:
+        return os.path.abspath(self._base + key)  # noqa: PTH100 - texts, as in all of the store
+
     def look(self, key: str) -> ObjectInfo | None:
         try:
             found = os.lstat(self._base + key)

@@ -109,6 +109,10 @@ class ObjectStorage:
             self._keep(key, (found.version, value, _ENTRY + len(found.content)))
         return value
 
+    def path(self, key: str) -> None:  # noqa: ARG002 - as in `Objects`
+        """See `Objects`."""
+        return
+
     def look(self, key: str) -> ObjectInfo | None:
         """See `Objects`."""
         return self._bucket.ask(key, lambda client: info_of(client.head(key)))

@@ -83,6 +83,10 @@ class Objects(Protocol):
         """
         ...
 
+    def path(self, key: str) -> str | None:
+        """The absolute path of the file that an object is, or would be; None where it is none."""
+        ...
+
     def look(self, key: str) -> ObjectInfo | None:
         """What is known of an object without reading it; None when there is none."""
         ...
