@@ -96,6 +96,10 @@ class Authenticator:
             reply = yield Ask(request)
             if reply.status != 401:
                 break
+        if (
+            reply.status == 401
+        ):  # the last reply may have been a token, the same one again: it answers nothing
+            raise self._refused(where, reply)
         self._check(reply, where)
 
     def _check(self, reply: Reply, where: Where) -> None:

@@ -118,6 +118,19 @@ def test_a_token_that_helps_nothing_is_not_asked_for_again(image: Misbehaving) -
     assert len(image.requests("HEAD")) == 2
 
 
+@pytest.mark.parametrize("ask", ["head", "manifest"])
+def test_the_answer_of_a_token_service_is_never_taken_for_that_of_the_registry(
+    image: Misbehaving, ask: str
+) -> None:
+    with client(image) as registry:
+        registry.head(NAME, "1.25")
+        image.on(PATH, bearer(image, token="another"))
+        # The token is the same as the one that was refused, so the request is not made again.
+        with pytest.raises(UpstreamDenied, match="401 Unauthorized"):
+            getattr(registry, ask)(NAME, "1.25")
+    assert len(image.requests(path="/token")) == 2
+
+
 def test_a_token_that_has_become_invalid_is_renewed(image: Misbehaving) -> None:
     with client(image) as registry:
         registry.head(NAME, "1.25")
