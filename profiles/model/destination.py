@@ -185,7 +185,8 @@ class DestinationEntry(ProfileModel):
     )
     read_timeout: PositiveDuration = Field(
         default=30.0,
-        description="Longest wait within a body without a single byte (seconds, or `30s`).",
+        description="Longest wait within a body without a single byte (seconds, or `30s`). On average over "
+        "this long, at least 1,024 bytes a second have to come.",
         examples=["30s"],
     )
     req_concurrent: int = Field(

@@ -202,8 +202,8 @@ class RegistryEntry(ProfileModel):
     )
     read_timeout: PositiveDuration = Field(
         default=30.0,
-        description="Longest wait within a body without a single byte (seconds, or `30s`). There is no limit "
-        "to the whole of a body that keeps coming.",
+        description="Longest wait within a body without a single byte (seconds, or `30s`). On average over "
+        "this long, at least 1,024 bytes a second have to come. There is no limit to the whole of a body.",
         examples=["30s"],
     )
     manifest_check_interval: Duration = Field(

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from tasks.upstream.connection.error_mapping import mapped
+from tasks.upstream.connection.minimum_rate import MinimumRate
 from tasks.upstream.errors import UpstreamError, UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _Source:
         self.left = length
         self._answer, self._sock = answer, sock
         self._silent = 0.0  # seconds
+        self._rate = MinimumRate(answer.where, answer.options.read_timeout)
         self._broken: UpstreamError | None = None
         sock.settimeout(min(_TICK, answer.options.read_timeout))
 
@@ -68,7 +70,9 @@ class _Source:
                 raise
             self._broken = error
         self.left -= used
-        self._silent = 0.0 if used else self._silent + clock() - began
+        waited = clock() - began
+        self._rate.waited(waited, used)
+        self._silent = 0.0 if used else self._silent + waited
         return used
 
     def _some(self, into: memoryview) -> int:
@@ -84,6 +88,7 @@ class _Source:
         limit = self._answer.options.read_timeout
         if self._silent >= limit:
             raise UpstreamUnavailable(self._answer.where, f"no byte for {limit:g} s (readTimeout)")
+        self._rate.check()
         self._answer.waits.check()
 
 

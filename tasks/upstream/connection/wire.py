@@ -16,6 +16,7 @@ from registry_server.human_units import human_seconds
 from tasks.upstream.connection.addresses import Nearness, check_address, nearness
 from tasks.upstream.connection.error_mapping import mapped
 from tasks.upstream.connection.hosts import HostLimits, Transports
+from tasks.upstream.connection.minimum_rate import MinimumRate
 from tasks.upstream.connection.proxies import Proxies, Proxy
 from tasks.upstream.errors import UpstreamLimited
 
@@ -90,13 +91,17 @@ class Answer:
 
     def chunks(self) -> Generator[bytes]:
         """The body as it was sent. Raises an `UpstreamError` for what the network does, or `Stopped`."""
-        raw = self.response.iter_raw()
+        raw, rate = self.response.iter_raw(), MinimumRate(self.where, self.options.read_timeout)
+        clock = self.waits.clock
         while True:
             self.waits.check()
+            rate.check()
+            began = clock()
             with mapped(self.where, self.options, body=True):
                 chunk = next(raw, None)
             if chunk is None:
                 return
+            rate.waited(clock() - began, len(chunk))
             yield chunk
 
 
@@ -149,9 +154,10 @@ class Wire:
 
         `home`: the registry. Another host gets a connection only if it may (addresses.py).
         """
-        elsewhere = request.url.host if request.url.host != home.host else ""
+        is_home = (request.url.scheme, request.url.netloc) == (home.scheme, home.netloc)
+        elsewhere = "" if is_home else request.url.netloc.decode()
         self._complete(request)
-        if elsewhere:
+        if request.url.host != home.host:
             self._guard(request, home, where)
         host = self._host(request.url)
         if left := host.limits.closed_for():

@@ -57,6 +57,14 @@ def test_a_redirect_within_the_registry_keeps_the_credentials(upstream: Misbehav
     assert upstream.requests(path="/moved")[0].headers["authorization"] == BASIC
 
 
+def test_an_error_at_another_port_of_the_host_names_it(upstream: Misbehaving) -> None:
+    """Otherwise it would say that the registry refuses connections, while that answers."""
+    upstream.on(PATH, redirects("http://127.0.0.1:1/moved"))
+    with client(upstream) as registry, pytest.raises(UpstreamUnavailable) as caught:
+        registry.manifest(NAME, "1.25")
+    assert "at 127.0.0.1:1, where it sends us: connection refused" in str(caught.value)
+
+
 def test_an_address_that_expires_is_asked_for_again_on_resumption(
     upstream: Misbehaving, other: Misbehaving
 ) -> None:
