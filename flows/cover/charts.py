@@ -27,20 +27,25 @@ class ChartNotRendered(MirrorflowError):
 
 
 def uses_of_chart(chart: str, *, version: str = "", values: Sequence[Path] = ()) -> Iterator[Use]:
-    """`chart`: a folder, a file `.tgz` or `oci://host/path`, with a `version`; `values`: files for helm.
+    """`chart`: a folder, a file `.tgz` or `oci://host/path`, with a `version` or a tag; `values`: files.
 
     Raises `ChartNotRendered`, `ManifestsUnreadable`.
     """
     which = ["--version", version] if version else []
     if chart.startswith(_SCHEME):
-        yield Use(
-            f"{chart.removeprefix(_SCHEME)}:{_tag(chart, version, which)}",
-            f"chart {_short(chart)}, the chart itself",
-        )
+        yield Use(_image(chart, version, which), f"chart {_short(chart)}, the chart itself")
     given = [part for path in values for part in ("--values", str(path))]
     text = _helm(chart, ["template", "--include-crds", *which, *given, "--", "cover", chart])
     for use in uses_of_text(text, f"chart {chart}"):
         yield Use(use.image, f"chart {_short(chart)}: {use.place}")
+
+
+def _image(chart: str, version: str, which: Sequence[str]) -> str:
+    """helm takes a tag or a digest at the end, as docker does."""
+    name = chart.removeprefix(_SCHEME)
+    if "@" in name or ":" in name.rpartition("/")[2]:
+        return name.replace("+", "_")
+    return f"{name}:{_tag(chart, version, which)}"
 
 
 def _tag(chart: str, version: str, which: Sequence[str]) -> str:

@@ -158,3 +158,14 @@ def new_repositories(store: Store, entry: RegistryEntry) -> Iterator[TagStatus]:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def requests_of(report: Mapping[str, Any]) -> dict[str, int]:
+    """How many requests of each kind a run made; the report counts bytes beside them."""
+    found: Mapping[str, int] = report.get("requests", {})
+    return {kind: count for kind, count in found.items() if not _counts_bytes(kind)}
+
+
+def _counts_bytes(kind: str) -> bool:
+    """Those of a destination begin with its name: "ecr: bytes sent"."""
+    return kind.rpartition(": ")[2].startswith("bytes")

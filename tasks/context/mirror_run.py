@@ -216,6 +216,7 @@ def open_run(
         entry,
         credentials_for(entry, credentials),
         records=store.root / "helm",
+        searching=not lasting,
         cancelled=stop.is_set,
         mark=mark_of(store.uuid),
         remark=remark,

@@ -109,6 +109,12 @@ class Promoter:
         self, place: PromotionPlace, source: str, target: str, snapshot: Snapshot | None
     ) -> PromotionPlan:
         found = PromotionPlan()
+        if not place.destination and target.startswith(f"{source}/"):
+            found.problems[target] = (
+                f"it is below {source!r}, so the next promotion would promote what this one puts there; "
+                "name a place that is not"
+            )
+            return found
         for name, records in self._records(source, snapshot):
             moved = _moved(name, source, target)
             if moved is None:

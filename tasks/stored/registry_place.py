@@ -152,7 +152,11 @@ class RegistryPlace:
         local, tag = name.repository, _tag(str(name))
         if record is None:
             if not self.registry.take_away(local, tag):
-                raise DestinationFailed(self.destination, f"it deletes no tags, so {name} stays")
+                raise DestinationFailed(
+                    self.destination,
+                    f"it deletes no tags, so {name} stays; "
+                    "only a promotion without new tags can be taken back",
+                )
             return
         manifest = self.registry.manifest(local, record.digest)
         if again:

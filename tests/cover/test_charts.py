@@ -87,8 +87,18 @@ def test_a_chart_in_a_registry_is_used_itself(helm: str, tmp_path: Path) -> None
     assert "quay.io/prometheus/prometheus:v3.0.0" in found
 
 
-def _push(helm: str, folder: Path, host: str) -> None:
-    package = [helm, "package", str(CHARTS / "monitoring"), "-d", str(folder)]
+def test_a_chart_in_a_registry_may_be_named_with_its_tag(helm: str, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    with running_registry(tmp_path / "log", writable=True) as registry:
+        _push(helm, tmp_path, registry.host, "ingress")
+        chart = f"{registry.host}/charts/ingress"
+        found = {use.image for use in uses_of_chart(f"oci://{chart}:1.2.0")}
+        assert f"{chart}:1.2.0" in found
+        assert found == {use.image for use in uses_of_chart(f"oci://{chart}", version="1.2.0")}
+
+
+def _push(helm: str, folder: Path, host: str, name: str = "monitoring") -> None:
+    package = [helm, "package", str(CHARTS / name), "-d", str(folder)]
     subprocess.run(package, check=True, capture_output=True)
     (made,) = folder.glob("*.tgz")
     push = [helm, "push", str(made), f"oci://{host}/charts", "--plain-http"]

@@ -102,7 +102,10 @@ def snapshots(profile: ProfilePath, as_json: Json = False) -> None:
 def promote(
     profile: ProfilePath,
     source: Annotated[
-        str, typer.Argument(metavar="FROM", help="A repository, or the beginning of repository names, here.")
+        str,
+        typer.Argument(
+            metavar="FROM", help="A repository, or the beginning of repository names up to a slash, here."
+        ),
     ],
     target: Annotated[
         str,
@@ -138,6 +141,7 @@ def promote(
     from registry_server.store.mirror_state.snapshots import read_snapshot
 
     loaded = load(profile).profile
+    source, target = source.rstrip("/"), target.rstrip("/")
     store = open_store(loaded, create=False)
     snapshot = None if from_snapshot is None else read_snapshot(store, from_snapshot)
     if dry_run:

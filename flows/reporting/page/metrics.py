@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from flows.reporting.entry_status import requests_of
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _series(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
 def _last_runs(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
     requests = GaugeMetricFamily(
         "mirrorflow_entry_last_run_requests",
-        "Requests of the last run to the upstream, by kind.",
+        "Requests of the last run, by kind; those to a destination begin with its name.",
         labels=["registry", "kind"],
     )
     totals = {
@@ -85,9 +86,8 @@ def _last_runs(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
     }
     for entry in snapshot.entries:
         report: Any = entry.report
-        for kind, count in report.get("requests", {}).items():
-            if kind != "bytes":
-                requests.add_metric([entry.registry, kind], count)
+        for kind, count in requests_of(report).items():
+            requests.add_metric([entry.registry, kind], count)
         for key, family in totals.items():
             if key in report.get("totals", {}):
                 family.add_metric([entry.registry], report["totals"][key])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from flows.reporting.entry_status import requests_of
 from flows.reporting.page.snapshot import sees_texts
 from registry_server.counted import counted
 from registry_server.human_units import human_bytes
@@ -107,7 +108,6 @@ def _row(
     snapshot: Snapshot,
 ) -> EntryRow:
     report = status.report
-    requests: Mapping[str, int] = report.get("requests", {})
     return EntryRow(
         name=entry.name,
         hosts=tuple(str(each) for each in entry.urls),
@@ -118,7 +118,7 @@ def _row(
         due=_due(entry, status, snapshot.taken) if profile.sync.enable else None,
         timing=str(entry.timing or ""),
         counts=visible.get(entry.name, Counter()),
-        requests=sum(count for kind, count in requests.items() if kind != "bytes"),
+        requests=sum(requests_of(report).values()),
         budget=report.get("budget", ""),
         run_id=report.get("runId", ""),
         known=snapshot.known.get(entry.name) or None,

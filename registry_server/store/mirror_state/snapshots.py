@@ -65,7 +65,10 @@ def take_snapshot(
     tags = {each: store.repository(each).tag_records() for each in store.repositories() if wanted(each)}
     found = Snapshot(name, taken, by, {each: held for each, held in tags.items() if held})
     if not found.tags:
-        raise SnapshotError("no repository of this store is wanted, so there is nothing to keep")
+        raise SnapshotError(
+            "no repository that was named has a tag, so there is nothing to keep; 'mirrorflow store ls' "
+            "lists tags, and `**` in a pattern goes across slashes, as in 'team/**'"
+        )
     try:
         objects.put(key, json.dumps(found.to_json(), indent=1).encode() + b"\n", new=True)
     except Conflict as error:

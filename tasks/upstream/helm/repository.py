@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -38,14 +39,25 @@ if TYPE_CHECKING:
 
 _FRESH = 60.0  # seconds until the index is asked for again: who answers clients runs for weeks
 _REMEMBERED = 64 * 1024 * 1024  # bytes of archives between the steps that look at them and copy them
+_UNKNOWN_DIGEST = "no chart that was asked for by its version has this digest; ask for the version first"
 _log = logging.getLogger("mirrorflow.helm")
 
 
 class HelmRepository(UpstreamRegistry):
-    """Thread-safe. `records`: the folder in which several repositories keep what they know of theirs."""
+    """Thread-safe. `records`: the folder in which several repositories keep what they know of theirs.
+
+    `searching`: to find a digest, charts that nothing is known of yet are fetched. Who answers clients does
+    not: anybody could make it fetch all charts, by a digest that does not exist.
+    """
 
     def __init__(
-        self, options: RegistryOptions, credentials: Credentials, *, records: Path | None = None, **more: Any
+        self,
+        options: RegistryOptions,
+        credentials: Credentials,
+        *,
+        records: Path | None = None,
+        searching: bool = True,
+        **more: Any,
     ) -> None:
         super().__init__(options, credentials, signs_at_once=True, **more)
         self._remark = more.get("remark", _log.info)
@@ -53,6 +65,7 @@ class HelmRepository(UpstreamRegistry):
         name = hashlib.sha256(f"{url.host}/{url.api_path}".encode()).hexdigest()[:16]
         self._records = HelmRecords(records / name if records else None)
         self._downloads = Downloads(self._exchanger)
+        self._searching = searching
         self._index: KnownIndex | None = None
         self._index_until = float("-inf")
         self._index_turn = Lock()
@@ -86,13 +99,12 @@ class HelmRepository(UpstreamRegistry):
 
     def blob(self, repository: str, descriptor: Descriptor, sink: BlobSink, *, foreign: bool = False) -> int:  # noqa: ARG002 - the registry's signature
         for version in self._versions(repository).values():
-            chart = self._known(version) or (self._package(version) if not version.digest else None)
-            if version.digest == descriptor.digest.hex or (chart and chart.archive == descriptor):
+            if version.digest == descriptor.digest.hex:
                 return self._archive(version, descriptor, sink)
-            if chart and (content := chart.small_blobs().get(descriptor.digest)):
-                return _put(content, sink)
-        for version in self._versions(repository).values():
-            if content := self._package(version).small_blobs().get(descriptor.digest):
+        for version, chart in self._charts_of(repository):
+            if chart.archive == descriptor:
+                return self._archive(version, descriptor, sink)
+            if content := chart.small_blobs().get(descriptor.digest):
                 return _put(content, sink)
         raise self._missing(repository, descriptor.digest)
 
@@ -114,17 +126,27 @@ class HelmRepository(UpstreamRegistry):
             if reference not in versions:
                 raise self._missing(repository, reference)
             return self._package(versions[reference])
-        known = [chart for each in versions.values() if (chart := self._known(each)) is not None]
-        for chart in known:
+        for _, chart in self._charts_of(repository):
             if chart.digest == reference:
-                return chart
-        for version in versions.values():
-            if (chart := self._package(version)).digest == reference:
                 return chart
         raise self._missing(repository, reference)
 
+    def _charts_of(self, repository: str) -> Iterator[tuple[ChartVersion, PackagedChart]]:
+        """First what is known, and then what has to be fetched. A chart that is none keeps no other away."""
+        unknown = []
+        for version in self._versions(repository).values():
+            if (chart := self._known(version)) is not None:
+                yield version, chart
+            else:
+                unknown.append(version)
+        for version in unknown if self._searching else ():
+            with suppress(UpstreamContentError, UpstreamProtocolError, UpstreamNotFound):
+                yield version, self._package(version)
+
     def _missing(self, repository: str, reference: str) -> UpstreamNotFound:
-        return UpstreamNotFound(Where(self.name, repository, reference), "its index has no such chart", 404)
+        known = ":" not in reference or self._searching
+        reason = "its index has no such chart" if known else _UNKNOWN_DIGEST
+        return UpstreamNotFound(Where(self.name, repository, reference), reason, 404)
 
     def _versions(self, repository: str) -> dict[str, ChartVersion]:
         found = self._current().charts.get(repository)
@@ -207,9 +229,14 @@ def _put(content: bytes, sink: BlobSink) -> int:
 
 
 def connect(
-    options: RegistryOptions, credentials: Credentials, *, records: Path | None = None, **more: Any
+    options: RegistryOptions,
+    credentials: Credentials,
+    *,
+    records: Path | None = None,
+    searching: bool = True,
+    **more: Any,
 ) -> UpstreamRegistry:
     """The client for the kind of upstream that the urls name; `more` as for `UpstreamRegistry`."""
     if options.urls[0].kind == "helm":
-        return HelmRepository(options, credentials, records=records, **more)
+        return HelmRepository(options, credentials, records=records, searching=searching, **more)
     return UpstreamRegistry(options, credentials, **more)

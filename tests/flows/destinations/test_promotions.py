@@ -66,6 +66,7 @@ def test_from_a_snapshot_to_prod_and_back(side: Side) -> None:
     promoted = run(side, "promote", "dev", "prod").stdout
     assert f"prod/web:v1: {old.digest.short} -> {new.digest.short}" in promoted
     assert "names the same already" in run(side, "promote", "dev", "prod").stderr
+    assert "names the same already" in run(side, "promote", "dev/", "prod/").stderr
     run(side, "rollback")
     assert side.digests()["prod/web:v1"] == old.digest
     lines = run(side, "promotions").stdout.splitlines()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.reporting.entry_status import requests_of
 from registry_server.oci import media_types
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
@@ -267,6 +268,13 @@ def test_metrics_have_the_state_of_each_registry_entry(site: Site) -> None:
     assert 'mirrorflow_entry_last_run_requests{kind="HEAD manifest",registry="up"} 254.0' in text
     lag = next(line for line in text.splitlines() if line.startswith("mirrorflow_entry_lag_seconds{"))
     assert 0 <= float(lag.split()[1]) < 3600
+
+
+def test_bytes_are_no_requests() -> None:
+    """Also those of a destination, which stand in the report beside its requests."""
+    counts = {"HEAD manifest": 2, "bytes": 7, "x: HEAD manifest": 3, "x: bytes sent": 9, "x: bytes": 8}
+    assert requests_of({"requests": counts}) == {"HEAD manifest": 2, "x: HEAD manifest": 3}
+    assert requests_of({}) == {}
 
 
 def test_a_change_of_the_store_is_seen_soon(profile: Path, upstream: Misbehaving, tmp_path: Path) -> None:

@@ -155,6 +155,15 @@ def test_an_image_that_is_not_whole_keeps_all_where_they_are(side: Side) -> None
     assert below(side, "prod") == {}
 
 
+def test_a_target_below_what_is_promoted_is_refused(side: Side) -> None:
+    """Each promotion would promote what the last one has put there, a level deeper."""
+    push(side, "dev/web:v1", b"one")
+    with pytest.raises(PromotionRefused, match="dev/prod: it is below 'dev'"):
+        promoter(side).promote("dev", "dev/prod")
+    assert promoter(side).promote("dev/web", "dev/web-prod") is not None
+    assert below(side, "dev/prod") == {}
+
+
 def test_names_that_a_registry_entry_fills_are_no_target(side: Side) -> None:
     """Its next poll would move the tags again."""
     push(side, "dev/web:v1", b"one")

@@ -286,3 +286,37 @@ def test_a_client_gets_a_chart_on_demand(tmp_path: Path, helm: HelmServer) -> No
         assert mirrored.client.get("/v2/nothing/manifests/1.0.0").status_code == 404
         mirrored.work.wait()
         assert_complete(mirrored.store, "app:1.0.0")
+
+
+@pytest.mark.parametrize("kind", ["manifests", "blobs"])
+def test_a_client_that_invents_a_digest_makes_nobody_fetch_charts(
+    tmp_path: Path, helm: HelmServer, kind: str
+) -> None:
+    for minor in range(5):
+        helm.add(version=f"1.{minor}.0")
+    del helm.entries["app"][2]["digest"]
+    helm.publish()
+    with mirroring(tmp_path, document(helm.url)) as mirrored:
+        manifest = mirrored.client.get("/v2/app/manifests/1.0.0")
+        config = manifest.json()["config"]["digest"]
+        helm.asked()
+        got = mirrored.client.get(f"/v2/app/{kind}/sha256:{'7' * 64}")
+        assert got.status_code == 404
+        assert [path for path in helm.asked() if path != "index.yaml"] == []
+        # What a version that was asked for consists of is found by digest.
+        assert mirrored.client.get(f"/v2/app/blobs/{config}").status_code == 200
+        assert mirrored.client.get(f"/v2/app/manifests/{Digest.of(manifest.content)}").status_code == 200
+        mirrored.work.wait()
+
+
+def test_a_bad_chart_does_not_hide_the_digest_of_another(helm: HelmServer) -> None:
+    """A step in a process of its own knows the digest alone."""
+    helm.add("app", "3.0.0", digest="0" * 64)
+    helm.add("app", "2.0.0", urls=["gone.tgz"])
+    helm.add("app", "1.0.0")
+    url = PlainUrl("http", helm.server.host, api_path="stable", kind="helm")
+    options = UpstreamOptions(urls=(url,))
+    with HelmRepository(options, NoCredentials()) as one:
+        head = one.head("app", "1.0.0")
+    with HelmRepository(options, NoCredentials()) as two:
+        assert two.manifest("app", head.digest).digest == head.digest
