@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 _NAME: Final = "copy"
 # Of a registry entry that has the host of the source, and of a destination that has the target's.
 _LOGIN: Final = {"tls_verify", "cert_dir", "token_services", "req_concurrent", "req_per_sec"}
+# Reasons name keys of a profile; here options and arguments stand for them.
+_WITHOUT_PROFILE: Final = {
+    "it is overwritten with `force: true` only": "--force overwrites it",
+    f"in destination {_NAME}, where": "there, where",
+    "write http:// in `urls`": "write http:// before the image",
+    "check its spelling in `urls`": "check its spelling",
+    "add them for this host to credentialsFile": "log in to this host with docker or podman",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +117,18 @@ def lines_of(report: Report, target: str) -> Iterator[str]:
         if image.outcome is Outcome.COPIED:
             yield f"{target}: {image.stored or image.digest}, {human_bytes(image.bytes_moved)} moved"
         else:
-            yield f"{image.upstream}: {image.outcome}: {image.reason}"
+            yield f"{image.upstream}: {image.outcome}: {_in_options(image.reason)}"
         for companion in image.companions:
             said = (str(companion[key]) for key in ("companion", "outcome", "reason"))
             yield f"  {' '.join(filter(None, said))}"
-    yield from report.problems
-    yield from report.notes
+    yield from map(_in_options, report.problems)
+    yield from map(_in_options, report.notes)
+
+
+def _in_options(reason: str) -> str:
+    for key, option in _WITHOUT_PROFILE.items():
+        reason = reason.replace(key, option)
+    return reason
 
 
 def _profile(

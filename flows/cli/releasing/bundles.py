@@ -94,6 +94,10 @@ def write_receipt(store: Store, signer: StatementSigner, path: Path) -> WrittenI
     return WrittenInventory(found, len(signed))
 
 
+class NothingNamed(BundleError):
+    """No repository is what the patterns say: a mistake, where an empty bundle would look like success."""
+
+
 @dataclass(frozen=True, slots=True)
 class BundleOrder:
     """What `bundle create` was asked for; as of `BundleRequest`, with the file of the inventory."""
@@ -119,6 +123,11 @@ def create_bundle(
         known, refused = signed.inventory, signed.refused
         yield f"for the inventory {known.id.short} of {known.taken}, signed by {signed.who}"
     globs = repository_globs(order.patterns)
+    if globs and not any(glob.matches(name) for name in store.repositories() for glob in globs):
+        raise NothingNamed(
+            f"the store has no repository {' or '.join(map(repr, order.patterns))}; 'mirrorflow store ls' "
+            "lists what it has, and `**` in a pattern goes across slashes, as in 'team/**'"
+        )
     request = BundleRequest(
         order.profile_sha256,
         known,
@@ -140,7 +149,7 @@ def create_bundle(
     for names, why in together(left_out.items()):
         yield f"left out {names}: {why}"
     if not document.images:
-        yield "nothing to carry: the other side has everything"
+        yield f"nothing to carry: {'the other side has everything' if known else 'there is no image here'}"
         return
     yield f"{order.folder}: {_in_words(document)}"
 

@@ -78,6 +78,15 @@ def test_three_rounds_bring_what_changed_and_nothing_else(
         print(f"\nbundles of three rounds: {', '.join(f'{size:,} bytes' for size in sizes)}")
 
 
+def test_a_pattern_that_no_repository_has_is_an_error_and_no_empty_success(tmp_path: Path) -> None:
+    """`team/*` for `team/a/b`: nobody would notice before the other side misses the images."""
+    near = gap(tmp_path).near
+    near.put("team/a/app:v1", noise("app", 100))
+    done = near.signed("create", "team/*", "--out", tmp_path / "none", code=1)
+    assert "the store has no repository 'team/*'" in done.stderr
+    near.signed("create", "team/**", "--out", tmp_path / "some")
+
+
 def test_a_lost_part_and_a_changed_byte_are_named_and_nothing_is_applied(tmp_path: Path) -> None:
     sides = gap(tmp_path)
     release(sides.near, "v1")

@@ -51,6 +51,13 @@ def test_an_image_is_copied(
     assert target.tag(repository, tag) in done.stdout
 
 
+def test_reasons_name_options_and_no_keys_of_a_profile(target: PushTarget) -> None:
+    host = target.url.removeprefix("http://")
+    done = mirrorflow("copy", f"{host}/{APP}:1.0", f"{target.url}/x")
+    assert done.returncode == 1
+    assert "write http:// before the image" in done.stdout
+
+
 def test_an_image_is_copied_by_its_digest(upstream: Misbehaving, target: PushTarget) -> None:
     digest = upstream.add_image(APP, "2", layers=(b"z",)).manifest.digest
     done = mirrorflow("copy", f"http://{upstream.host}/{APP}@{digest}", f"{target.url}/x")
@@ -66,7 +73,8 @@ def test_a_tag_that_names_something_else_is_overwritten_with_force_only(
     words = ["copy", f"http://{upstream.host}/{APP}:1.0", f"{target.url}/x"]
     done = mirrorflow(*words)
     assert done.returncode == 1
-    assert "somebody else has set it" in done.stdout
+    assert "somebody else has set it there, where x:1.0 names" in done.stdout
+    assert "--force overwrites it" in done.stdout
     assert target.manifests["x"]["1.0"] == other
     assert mirrorflow(*words, "--force", "--json").returncode == 0
     assert_whole(target, "x", "1.0")
