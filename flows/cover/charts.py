@@ -7,11 +7,10 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
 from flows.cover.files import uses_of_text
 from flows.cover.used_images import Use
 from registry_server.oci.errors import MirrorflowError
+from tasks.upstream.helm.plain_yaml import PlainYamlInvalid, load_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,9 +50,20 @@ def _image(chart: str, version: str, which: Sequence[str]) -> str:
 def _tag(chart: str, version: str, which: Sequence[str]) -> str:
     """helm puts `_` for the `+` of a version, which no tag can have."""
     if not version:
-        described = yaml.safe_load(_helm(chart, ["show", "chart", *which, "--", chart]))
-        version = str(described.get("version", "")) if isinstance(described, dict) else ""
+        version = _described(chart, _helm(chart, ["show", "chart", *which, "--", chart]))
     return version.replace("+", "_")
+
+
+def _described(chart: str, text: str) -> str:
+    """The version in Chart.yaml. helm prints plainly what YAML 1.1 has types for, e.g. `=`: all are texts."""
+    try:
+        described = load_plain(text.encode())
+    except PlainYamlInvalid as error:
+        raise ChartNotRendered(
+            f"--chart {chart}: helm shows no Chart.yaml: {error}; give --version"
+        ) from error
+    version = described.get("version") if isinstance(described, dict) else None
+    return version if isinstance(version, str) else ""
 
 
 def _helm(chart: str, arguments: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def _status(access: ClusterAccess, plugin: ExecPlugin) -> dict[str, Any]:
     try:
         document = json.loads(output)
         status = document["status"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise KubeconfigUnusable(
             f"{plugin.command}: did not print an ExecCredential with a status"
         ) from error
@@ -73,6 +73,7 @@ def _run(access: ClusterAccess, plugin: ExecPlugin) -> str:
             [command, *plugin.arguments],
             capture_output=True,
             text=True,
+            errors="replace",  # its words are shown, and a credential is ASCII
             timeout=_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
@@ -82,6 +83,10 @@ def _run(access: ClusterAccess, plugin: ExecPlugin) -> str:
         raise KubeconfigUnusable(f"{plugin.command}: did not end within {_SECONDS} s") from None
     except OSError as error:
         raise KubeconfigUnusable(f"{plugin.command}: cannot be run: {error.strerror}") from error
+    except ValueError as error:  # a NUL, or "=" in the name of a variable
+        raise KubeconfigUnusable(
+            f"{plugin.command!r}: cannot be run: its arguments or variables are none that a program can get"
+        ) from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1][:300]
         raise KubeconfigUnusable(f"{plugin.command}: exit code {done.returncode}: {last}")

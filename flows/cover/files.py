@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import yaml
 
@@ -21,7 +21,20 @@ _MOST_BYTES: Final = 64 * 2**20  # `kubectl get pods -A -o json` of 5,000 pods h
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _CHART: Final = "Chart.yaml"
 _DEEPEST: Final = 200  # levels; a manifest has some twenty
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_NO_TYPES: Final = ("tag:yaml.org,2002:value", "tag:yaml.org,2002:timestamp")
+
+
+class _Loader(_SAFE):  # type: ignore[misc] # which of both it is depends on how PyYAML was built
+    """`=` and `2024-13-45` are texts, as YAML 1.2 and helm have it. By YAML 1.1 they have types that nothing
+    can be made of, and resources in many charts hold a plain `=`."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [each for each in resolvers if each[0] not in _NO_TYPES]
+        for first, resolvers in _SAFE.yaml_implicit_resolvers.items()
+    }
 
 
 class ManifestsUnreadable(MirrorflowError):
@@ -63,11 +76,11 @@ def _documents(text: str, name: str) -> Iterator[Any]:
             yield json.loads(text)
             return
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise ManifestsUnreadable(f"{name}: nested too deeply for a manifest")
-    yield from yaml.load_all(text, Loader=_LOADER)
+    yield from yaml.load_all(text, Loader=_Loader)
 
 
 def _files(path: Path) -> list[Path]:

@@ -90,15 +90,29 @@ def test_a_chart_in_a_registry_is_used_itself(helm: str, tmp_path: Path) -> None
 def test_a_chart_in_a_registry_may_be_named_with_its_tag(helm: str, tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     with running_registry(tmp_path / "log", writable=True) as registry:
-        _push(helm, tmp_path, registry.host, "ingress")
+        _push(helm, tmp_path, registry.host, CHARTS / "ingress")
         chart = f"{registry.host}/charts/ingress"
         found = {use.image for use in uses_of_chart(f"oci://{chart}:1.2.0")}
         assert f"{chart}:1.2.0" in found
         assert found == {use.image for use in uses_of_chart(f"oci://{chart}", version="1.2.0")}
 
 
-def _push(helm: str, folder: Path, host: str, name: str = "monitoring") -> None:
-    package = [helm, "package", str(CHARTS / name), "-d", str(folder)]
+def test_what_helm_says_of_a_chart_is_read_as_texts(helm: str, tmp_path: Path) -> None:
+    """It writes plainly what YAML 1.1 takes for a date or for another type."""
+    (tmp_path / "log").mkdir()
+    chart = tmp_path / "odd"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: odd\nversion: 1.0.0\nappVersion: 2024-13-45\nannotations: {sign: '='}\n"
+    )
+    with running_registry(tmp_path / "log", writable=True) as registry:
+        _push(helm, tmp_path, registry.host, chart)
+        found = {use.image for use in uses_of_chart(f"oci://{registry.host}/charts/odd")}
+    assert found == {f"{registry.host}/charts/odd:1.0.0"}
+
+
+def _push(helm: str, folder: Path, host: str, chart: Path = CHARTS / "monitoring") -> None:
+    package = [helm, "package", str(chart), "-d", str(folder)]
     subprocess.run(package, check=True, capture_output=True)
     (made,) = folder.glob("*.tgz")
     push = [helm, "push", str(made), f"oci://{host}/charts", "--plain-http"]

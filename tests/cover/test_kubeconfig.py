@@ -61,6 +61,31 @@ def test_a_program_of_the_kubeconfig_runs_when_the_user_says_so(api: Misbehaving
         pytest.param(
             [], {"apiVersion": "v0"}, True, "its apiVersion 'v0' is not known", id="another version"
         ),
+        pytest.param(
+            ["-c", r"printf '\377'"],
+            {"command": "sh"},
+            True,
+            "did not print an ExecCredential",
+            id="it prints no text",
+        ),
+        pytest.param(
+            ["-c", r"printf 'no \377' >&2; exit 5"],
+            {"command": "sh"},
+            True,
+            "exit code 5: no",
+            id="it fails with no text",
+        ),
+        pytest.param(
+            ["-c", "head -c 100000 /dev/zero | tr '\\0' '['"],
+            {"command": "sh"},
+            True,
+            "did not print an ExecCredential",
+            id="it prints lists without an end",
+        ),
+        pytest.param(["a\0b"], {}, True, "none that a program can get", id="an argument with a NUL"),
+        pytest.param(
+            [], {"env": [{"name": "A=B", "value": ""}]}, True, "none that a program can get", id="a variable"
+        ),
     ],
 )
 def test_a_program_that_gives_no_login(

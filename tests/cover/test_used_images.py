@@ -90,6 +90,13 @@ def found(text: str) -> list[tuple[str, str]]:
             [("nginx", "test, service web")],
             id="Compose",
         ),
+        pytest.param(
+            "kind: CustomResourceDefinition\nspec: {enum: ['!=', =, =~]}\n---\n"
+            "kind: Pod\nmetadata: {name: a, labels: {built: 2024-13-45}}\n"
+            "spec: {containers: [{image: a:1}]}\n",
+            [("a:1", "Pod a, container")],
+            id="texts that YAML 1.1 has types for, as helm prints them",
+        ),
         pytest.param("---\n---\n", [], id="empty documents"),
         pytest.param("[1, {kind: Pod}]", [], id="no object"),
         pytest.param("{kind: Pod, spec: {containers: [7, {image: 3}, {image: ' '}]}}", [], id="no images"),
