@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,13 @@ from cachetools import LRUCache
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from tasks.upstream.blob import Transfer
-from tasks.upstream.errors import UpstreamContentError, UpstreamNotFound, UpstreamProtocolError, Where
+from tasks.upstream.errors import (
+    UpstreamContentError,
+    UpstreamError,
+    UpstreamNotFound,
+    UpstreamProtocolError,
+    Where,
+)
 from tasks.upstream.helm.chart import ChartInvalid, package
 from tasks.upstream.helm.downloads import Downloads
 from tasks.upstream.helm.index import HelmIndex, parse_index
@@ -101,7 +106,7 @@ class HelmRepository(UpstreamRegistry):
         for version in self._versions(repository).values():
             if version.digest == descriptor.digest.hex:
                 return self._archive(version, descriptor, sink)
-        for version, chart in self._charts_of(repository):
+        for version, chart in self._packaged(repository):
             if chart.archive == descriptor:
                 return self._archive(version, descriptor, sink)
             if content := chart.small_blobs().get(descriptor.digest):
@@ -126,22 +131,34 @@ class HelmRepository(UpstreamRegistry):
             if reference not in versions:
                 raise self._missing(repository, reference)
             return self._package(versions[reference])
-        for _, chart in self._charts_of(repository):
+        for _, chart in self._packaged(repository):
             if chart.digest == reference:
                 return chart
         raise self._missing(repository, reference)
 
-    def _charts_of(self, repository: str) -> Iterator[tuple[ChartVersion, PackagedChart]]:
-        """First what is known, and then what has to be fetched. A chart that is none keeps no other away."""
-        unknown = []
+    def _packaged(self, repository: str) -> Iterator[tuple[ChartVersion, PackagedChart]]:
+        """All versions of a chart: first those that are known, for which nothing is fetched.
+
+        One that is broken keeps none of the others away: its error is raised after them.
+        """
+        unknown: list[ChartVersion] = []
+        errors: list[UpstreamError] = []
         for version in self._versions(repository).values():
             if (chart := self._known(version)) is not None:
                 yield version, chart
             else:
                 unknown.append(version)
         for version in unknown if self._searching else ():
-            with suppress(UpstreamContentError, UpstreamProtocolError, UpstreamNotFound):
-                yield version, self._package(version)
+            try:
+                chart = self._package(version)
+            except UpstreamError as error:
+                if error.retryable:  # it is the repository that does not answer: do not ask for each
+                    raise
+                errors.append(error)
+            else:
+                yield version, chart
+        if errors:
+            raise errors[0]
 
     def _missing(self, repository: str, reference: str) -> UpstreamNotFound:
         known = ":" not in reference or self._searching

@@ -12,7 +12,7 @@ from tasks.upstream.errors import UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.tasks.upstream.clients import RealTime, client
 from tests.tasks.upstream.sinks import MemorySink
-from tests.tasks.upstream.test_auth import bearer
+from tests.tasks.upstream.login.test_auth import bearer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registry_server.oci.digest import Digest
+from registry_server.oci.manifest import parse_manifest
 from tasks.upstream.errors import (
     UpstreamContentError,
     UpstreamError,
@@ -28,10 +30,12 @@ from tests.support_behaviours import answers, endless, redirects, resets
 from tests.support_misbehaving import misbehaving
 from tests.tasks.upstream.clients import FakeTime
 from tests.tasks.upstream.helm.charts import HelmServer, archive, packed
+from tests.tasks.upstream.sinks import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tasks.upstream.registry import Fetched
     from tests.support_misbehaving import Behaviour
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -198,6 +202,34 @@ def test_an_archive_with_another_digest_than_the_index_says_is_refused(helm: Hel
     _add(helm, archive(), "0" * 64)
     with client(helm) as repository, pytest.raises(UpstreamContentError, match="the index says sha256:0000"):
         repository.head("app", "1.0.0")
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_a_version_that_is_broken_keeps_no_other_one_away(helm: HelmServer, *, with_digest: bool) -> None:
+    """Neither the one that is polled, nor by digest, nor its blobs."""
+    for version in ("2.0.0", "1.0.0", "0.9.0"):
+        entry = helm.add(version=version)
+        entry["digest"] = entry["digest"] if with_digest else ""
+    helm.publish()
+    helm.server.on("/stable/charts/app-2.0.0.tgz", answers(404))
+    helm.server.on("/stable/charts/app-0.9.0.tgz", answers(200, b"no archive"))
+    with client(helm) as repository:
+        found = repository.manifest("app", "1.0.0")
+        _take_all(repository, found)
+    with client(helm) as another:
+        assert another.manifest("app", str(found.digest)).body == found.body
+    with client(helm) as another:
+        _take_all(another, found)
+    with client(helm) as another, pytest.raises(UpstreamNotFound, match=r"app:2\.0\.0"):
+        another.manifest("app", f"sha256:{'0' * 64}")
+
+
+def _take_all(repository: HelmRepository, found: Fetched) -> None:
+    blobs = parse_manifest(found.body, found.media_type).blobs
+    assert len(blobs) == 2
+    for blob in blobs:
+        repository.blob("app", blob, sink := MemorySink())
+        assert Digest.of(bytes(sink.content)) == blob.digest
 
 
 def test_a_gzip_bomb_is_read_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
