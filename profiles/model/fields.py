@@ -43,7 +43,6 @@ class ProfileModel(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         arbitrary_types_allowed=True,
-        defer_build=True,  # a section is validated as a part of the profile: a tenth of `check` less
     )
 
 
