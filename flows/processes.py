@@ -8,13 +8,11 @@ small images.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +28,7 @@ from tasks.engines.steps import broken, run_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ProcessPoolExecutor
     from contextlib import AbstractContextManager
     from multiprocessing.synchronize import Event
     from pathlib import Path
@@ -105,12 +103,19 @@ def where_steps_run(run: MirrorRun, profile: Profile, path: Path) -> Iterator[Ca
         return
     registry = run.entry.name
     key = RunKey(path, registry, run.only, processes, fingerprint_of(profile, registry), run.shard)
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would have our threads' locks, and not the threads
+    with _processes_of(key, run) as call:
+        yield call
+
+
+@contextmanager
+def _processes_of(key: RunKey, run: MirrorRun) -> Iterator[Call]:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    context = get_context("spawn")  # a fork would have our threads' locks, and not the threads
     stop = context.Event()
     with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_begin, initargs=(key, stop, os.getpid())
+        key.processes, mp_context=context, initializer=_begin, initargs=(key, stop, os.getpid())
     ) as pool:
         yield _Elsewhere(pool, run, stop)
 
@@ -143,7 +148,7 @@ class _Elsewhere:
         """As `run_step`."""
         try:
             return self._wait_for(self.pool.submit(_carry_out, step, values, before))
-        except (BrokenProcessPool, OSError):  # a step raises none: it is a pipe of the pool
+        except (BrokenExecutor, OSError):  # a step raises none: it is a pipe of the pool
             return broken(step, values, ProcessLost(), before)
         except MirrorflowError as error:  # it could not begin
             return broken(step, values, error, before)

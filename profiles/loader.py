@@ -12,11 +12,8 @@ from pydantic import ValidationError
 from profiles.environment import with_environment
 from profiles.errors import Problem, ProfileInvalid, ProfileUnreadable, ProfileWarning
 from profiles.lint.all_checks import check_all
-from profiles.loading.json_reader import read_json
 from profiles.loading.key_names import Diagnostic, NormalizedDocument
-from profiles.loading.toml_reader import read_toml
 from profiles.loading.validation_errors import FieldError, field_errors
-from profiles.loading.yaml_reader import read_yaml
 from profiles.model.profile import Profile
 
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from profiles.loading import key_names
     from profiles.loading.document import Document, Position, SyntaxProblem
 
-_READERS = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml, ".toml": read_toml}
+_SUFFIXES = frozenset({".json", ".yaml", ".yml", ".toml"})
 _ROUNDS = 10  # each round removes what was refused, to see what else is wrong; two do nearly always
 _PLACEHOLDERS: dict[Any, Any] = {
     "storage": {"rootDirectory": "/"},
@@ -70,7 +67,7 @@ def read_text(path: Path) -> str:
 
 def parse_profile(text: str, path: Path, *, folder: Path | None = None) -> LoadedProfile:
     """`load_profile` for a text at hand; `path` is what messages call it. Raises `ProfileInvalid`."""
-    document = _reader(path, text)(text)
+    document = _document(path, text)
     if document.root is None or document.problems:
         raise ProfileInvalid(_syntax_problems(document, path))
     normalized = NormalizedDocument(document.root)
@@ -114,14 +111,22 @@ def _text(content: bytes, path: Path) -> str:
         raise ProfileUnreadable(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
 
 
-def _reader(path: Path, text: str) -> Any:
-    by_suffix = _READERS.get(path.suffix.lower())
-    if by_suffix:
-        return by_suffix
-    # zot tries its formats in turn as well when the suffix says nothing.
-    if text.lstrip().startswith("{"):
-        return read_json
-    return read_toml if not read_toml(text).problems else read_yaml
+def _document(path: Path, text: str) -> Document:
+    """zot tries its formats in turn as well when the suffix says nothing. Only what reads it is imported."""
+    suffix = path.suffix.lower()
+    if suffix == ".json" or (suffix not in _SUFFIXES and text.lstrip().startswith("{")):
+        from profiles.loading.json_reader import read_json
+
+        return read_json(text)
+    if suffix not in {".yaml", ".yml"}:
+        from profiles.loading.toml_reader import read_toml
+
+        document = read_toml(text)
+        if suffix == ".toml" or not document.problems:
+            return document
+    from profiles.loading.yaml_reader import read_yaml
+
+    return read_yaml(text)
 
 
 def _syntax_problems(document: Document, path: Path) -> tuple[Problem, ...]:

@@ -31,7 +31,8 @@ from profiles.loader import load_profile
 from registry_server.http.app import create_app
 from registry_server.http.pull_through.on_miss import OnMiss
 from registry_server.http.pull_through.receivers import ReceiverClient
-from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
+from registry_server.http.pull_through.via_marks import mark_of
+from registry_server.http.pull_through.webhook_client import OnMissOptions
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.store.store import Store

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from flows.receiver.options import BACKLOG
 from profiles.model.server.on_miss import OwnReceiver
-from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
+from registry_server.http.pull_through.via_marks import mark_of
+from registry_server.http.pull_through.webhook_client import OnMissOptions
 from registry_server.oci.errors import MirrorflowError
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows.receiver.json_server import JsonPostServer
 from registry_server.http.pull.paging import LONGEST_PAGE
+from registry_server.http.pull_through.via_marks import marks_in
 from registry_server.http.pull_through.webhook_client import (
     SIGNATURE,
     TIMESTAMP,
     CallRefused,
     NonceCache,
     check,
-    marks_in,
 )
 from registry_server.oci.digest import Digest
 from registry_server.oci.reference import RepositoryName, parse_reference

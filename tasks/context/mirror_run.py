@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from profiles.model.own_address import without_own_addresses
-from registry_server.http.pull_through.webhook_client import mark_of
+from registry_server.http.pull_through.via_marks import mark_of
 from registry_server.oci.errors import MirrorflowError
 from tasks.context.referrer_lists import ReferrerLists
 from tasks.context.verification import Verification
@@ -23,9 +23,9 @@ from tasks.destinations.targets import open_targets
 from tasks.run.audit import NO_AUDIT, Audit, audit_of
 from tasks.run.errors import Unexpected
 from tasks.run.transfers import KeyedLocks, Transfers
+from tasks.upstream.connecting import connect
 from tasks.upstream.connection.bandwidth import Bandwidth, shared_bucket
 from tasks.upstream.errors import Stopped
-from tasks.upstream.helm.repository import connect
 from tasks.upstream.login.credential_sources import StandardCredentials
 from tasks.upstream.login.identities.choice import credentials_for
 

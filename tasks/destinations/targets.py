@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 
 from profiles.model.destination import STORE
 from registry_server.store.mirror_state.ledger import open_ledger
-from tasks.destinations.creating import creator_for
 from tasks.destinations.interface import TagKept
-from tasks.destinations.registry import RegistryDestination
 from tasks.destinations.store import StoreDestination
 from tasks.upstream.login.identities.choice import credentials_for
-from tasks.upstream.push.registry import PushRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -29,7 +26,8 @@ if TYPE_CHECKING:
     from registry_server.oci.reference import RepositoryName, Tag
     from registry_server.store.records import TagRecord
     from registry_server.store.store import Store
-    from tasks.destinations.interface import Destination, Feed
+    from tasks.destinations.interface import Feed
+    from tasks.destinations.registry import RegistryDestination
     from tasks.upstream.login.credentials import Credentials
 
 log = logging.getLogger("mirrorflow.run")
@@ -39,14 +37,14 @@ log = logging.getLogger("mirrorflow.run")
 class Targets:
     """`remark` takes what the reader of the report should know."""
 
-    primary: Destination
+    primary: StoreDestination | RegistryDestination
     others: tuple[RegistryDestination, ...]
     remark: Callable[[str], None]
 
     @property
     def registries(self) -> tuple[RegistryDestination, ...]:
         """Those that are not the store."""
-        first = (self.primary,) if isinstance(self.primary, RegistryDestination) else ()
+        first = () if isinstance(self.primary, StoreDestination) else (self.primary,)
         return (*first, *self.others)
 
     @property
@@ -79,7 +77,7 @@ class Targets:
         `spare`: what a converted manifest was made from. A registry may refuse it for its type.
         """
         for each in (self.primary, *self.others):
-            if not isinstance(each, RegistryDestination):
+            if isinstance(each, StoreDestination):
                 each.put_manifest(local, manifest, digest)
             elif partial:
                 each.remember_manifest(local, manifest, digest)
@@ -160,7 +158,14 @@ def open_registry(
     cancelled: Callable[[], bool] = lambda: False,
     remark: Callable[[str], None] = log.info,
 ) -> RegistryDestination:
-    """The destination `name` of the profile, for a registry entry. Raises as `open_targets` does."""
+    """The destination `name` of the profile, for a registry entry. Raises as `open_targets` does.
+
+    What pushes is imported where there is such a destination.
+    """
+    from tasks.destinations.creating import creator_for
+    from tasks.destinations.registry import RegistryDestination
+    from tasks.upstream.push.registry import PushRegistry
+
     settings = profile.destination(name)
     ledger = open_ledger(store.root, settings.ledger, profile.storage.durability)
     ours = credentials_for(settings, credentials, write=True)

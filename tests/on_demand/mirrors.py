@@ -16,7 +16,8 @@ from flows.entries import open_store
 from flows.receiver.options import BACKLOG
 from flows.receiver.webhook import Receiver
 from profiles.loader import parse_profile
-from registry_server.http.pull_through.webhook_client import OnMissOptions, mark_of
+from registry_server.http.pull_through.via_marks import mark_of
+from registry_server.http.pull_through.webhook_client import OnMissOptions
 from registry_server.http.server_process import running_server
 from tasks.on_demand.service import OnDemand
 from tasks.on_demand.work import Work, do

@@ -13,7 +13,8 @@ from cachetools import TLRUCache
 from registry_server.http.pull.listings import tags_page
 from registry_server.http.pull.paging import Page
 from registry_server.http.pull_through.miss_responses import NONSENSE, refused, stale, unavailable
-from registry_server.http.pull_through.webhook_client import ReceiverFailed, marks_in
+from registry_server.http.pull_through.via_marks import marks_in
+from registry_server.http.pull_through.webhook_client import ReceiverFailed
 from registry_server.http.routes import Referrers
 from registry_server.oci.errors import InvalidName, NotFound
 from registry_server.oci.reference import Tag

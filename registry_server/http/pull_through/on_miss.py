@@ -26,7 +26,8 @@ from registry_server.http.pull_through.miss_rate_limit import MissRateLimit
 from registry_server.http.pull_through.miss_responses import NONSENSE, refused, stale, unavailable
 from registry_server.http.pull_through.namespaces import FOUND, NamespaceResolver
 from registry_server.http.pull_through.on_demand_lists import OnDemandLists
-from registry_server.http.pull_through.webhook_client import ReceiverFailed, marks_in
+from registry_server.http.pull_through.via_marks import marks_in
+from registry_server.http.pull_through.webhook_client import ReceiverFailed
 from registry_server.http.routes import BlobOf, ManifestOf, Referrers, Tags
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName, NotFound

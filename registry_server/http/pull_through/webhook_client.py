@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import re
 import secrets
 import ssl
 import threading
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_MARK = "mirrorflow-"
-_MARKS = re.compile(rf"{_MARK}[0-9A-Za-z-]{{1,64}}")
-_MOST_MARKS = 8
 LONGEST_ANSWER = 64 * 1024  # bytes
 TIMESTAMP = "X-Mirrorflow-Timestamp"  # unix seconds, a decimal number
 SIGNATURE = "X-Mirrorflow-Signature"  # sha256=<hex>
@@ -121,16 +117,6 @@ class OnMissOptions:
         document = {"urls": self.urls, "secret": self.secret.decode(), "timeout": self.timeout}
         document |= {"failuresPerMinute": self.failures_per_minute, "mark": self.mark}
         return json.dumps(document | {"vhosts": dict(self.vhosts)})
-
-
-def mark_of(store_uuid: str) -> str:
-    """What the mirror over this store is called in a `Via`."""
-    return f"{_MARK}{store_uuid}"
-
-
-def marks_in(via: str) -> list[str]:
-    """The mirrors that a `Via` names: it comes from anybody, and is good for nothing but being compared."""
-    return list(dict.fromkeys(_MARKS.findall(via[:2000])))[:_MOST_MARKS]
 
 
 async def call(

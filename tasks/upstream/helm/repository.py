@@ -243,17 +243,3 @@ def _put(content: bytes, sink: BlobSink) -> int:
     rest = content[sink.offset :]
     sink.write(rest)
     return len(rest)
-
-
-def connect(
-    options: RegistryOptions,
-    credentials: Credentials,
-    *,
-    records: Path | None = None,
-    searching: bool = True,
-    **more: Any,
-) -> UpstreamRegistry:
-    """The client for the kind of upstream that the urls name; `more` as for `UpstreamRegistry`."""
-    if options.urls[0].kind == "helm":
-        return HelmRepository(options, credentials, records=records, searching=searching, **more)
-    return UpstreamRegistry(options, credentials, **more)

@@ -78,4 +78,6 @@ def test_check_imports_no_client_of_registries(profile: Path) -> None:
 def test_a_run_imports_what_it_needs_alone(command: str, profile: Path) -> None:
     found = _imported(command, str(profile))
     assert "httpx" in found, "it has asked upstream"
-    assert found & (_ALWAYS_HEAVY | {"cryptography"}) == set()
+    rest = {"cryptography", "asyncio", "multiprocessing", "tarfile", "tomllib", "yaml"}
+    assert found & (_ALWAYS_HEAVY | rest) == set(), "its profile is JSON, its upstream a registry"
+    assert not {name for name in found if name.startswith(("tasks.upstream.helm", "tasks.upstream.push"))}

@@ -11,8 +11,8 @@ from tasks.upstream.connection.minimum_rate import LEAST, MinimumRate
 from tasks.upstream.errors import UpstreamUnavailable, Where
 from tests.support_behaviours import answers
 from tests.tasks.upstream.clients import RealTime, client
-from tests.tasks.upstream.sinks import MemorySink
 from tests.tasks.upstream.login.test_auth import bearer
+from tests.tasks.upstream.sinks import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
