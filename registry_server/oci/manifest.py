@@ -11,7 +11,8 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from registry_server.oci import media_types
 from registry_server.oci.descriptor import Descriptor, Platform
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # what distribution, containers/image and zot accept
 _MAX_SIZE = 2**63 - 1
+_REMEMBERED: Final = 16 * 1024  # bytes of a manifest that is remembered; nearly all have less
 # RFC 6838 section 4.2, without parameters: it becomes a Content-Type, so a line break in it is an attack.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
@@ -88,6 +90,10 @@ def parse_manifest(body: bytes, declared: str | None = None, *, same_kind: bool 
         raise ManifestInvalid(
             f"the manifest has {len(body)} bytes; at most {MAX_MANIFEST_BYTES} are accepted"
         )
+    return (_parsed_lately if len(body) <= _REMEMBERED else _parsed)(body, declared, same_kind)
+
+
+def _parsed(body: bytes, declared: str | None, same_kind: bool) -> Manifest:  # noqa: FBT001 - as lru_cache has it
     document = load_object(body)
     refuse_case_variants(document, _MANIFEST_KEYS, "the manifest")
     media_type = _media_type(document, declared, same_kind=same_kind)
@@ -104,6 +110,10 @@ def parse_manifest(body: bytes, declared: str | None = None, *, same_kind: bool 
         artifact_type=_text(document.get("artifactType"), "artifactType") or None,
         annotations=annotations,
     )
+
+
+# Whoever brings an image reads its manifest when it comes, when it is put and when the tag is set.
+_parsed_lately = lru_cache(maxsize=64)(_parsed)
 
 
 def parse_entries(body: bytes) -> tuple[tuple[Descriptor, ...], tuple[str, ...]]:

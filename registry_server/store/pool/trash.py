@@ -62,10 +62,13 @@ class FolderTrash:
         """The intent is on record before the look, so that a collector sees the one or the other.
 
         It is a file of our own until the blob turns out to be there: a marker that is withdrawn could be the
-        one of a commit meanwhile.
+        one of a commit meanwhile. What is not there is brought, and needs no intent: most of a first mirror.
         """
         path = f"{self._disk.root}/{marker}"
-        if touch(path) and self._is_in_pool(digest):
+        marked = touch(path)
+        if not self._is_in_pool(digest):
+            return None
+        if marked:
             return SIZE_NOT_TOLD
         intent = self._disk.stage(b"", mode=0o444, intent=file_name(digest))
         if not self._is_in_pool(digest):

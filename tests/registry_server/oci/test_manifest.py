@@ -155,3 +155,19 @@ def test_schema_1_is_recognised(sent: bytes, declared: str | None, *, expected: 
 def test_schema_1_is_no_manifest() -> None:
     with pytest.raises(ManifestInvalid, match="schemaVersion is 1"):
         parse_manifest(b'{"schemaVersion": 1, "fsLayers": []}')
+
+
+def test_a_manifest_that_was_read_a_moment_ago_is_still_judged_by_how_it_is_announced() -> None:
+    sent = body(without(IMAGE, "mediaType"))
+    for _ in range(2):
+        assert parse_manifest(sent, media_types.OCI_MANIFEST).media_type == media_types.OCI_MANIFEST
+        assert parse_manifest(sent, media_types.DOCKER_MANIFEST).media_type == media_types.DOCKER_MANIFEST
+        with pytest.raises(ManifestInvalid):
+            parse_manifest(sent, media_types.OCI_INDEX)
+    docker = body({**IMAGE, "mediaType": media_types.DOCKER_MANIFEST})
+    assert (
+        parse_manifest(docker, media_types.OCI_MANIFEST, same_kind=True).media_type
+        == media_types.DOCKER_MANIFEST
+    )
+    with pytest.raises(ManifestInvalid):
+        parse_manifest(docker, media_types.OCI_MANIFEST)

@@ -33,6 +33,13 @@ def test_a_blob_of_the_pool_is_adopted(nginx: Repository, other: Repository) -> 
     assert other.has_blob(BLOB.digest)
 
 
+def test_a_look_for_what_the_pool_lacks_writes_nothing(store: Store, nginx: Repository) -> None:
+    """A first mirror looks for every blob before it brings it."""
+    (store.root / "staging").rmdir()
+    assert not nginx.adopt_blob(BLOB.digest)
+    assert not (store.root / "staging").exists()
+
+
 def test_who_comes_second_waits_and_finds_the_blob_complete(nginx: Repository, other: Repository) -> None:
     asked, results = threading.Event(), []
 
