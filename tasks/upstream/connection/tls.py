@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -71,6 +72,12 @@ class Contexts:
             return next(filter(_is_folder, (self._cert_dir / name for name in names)), self._cert_dir)
         candidates = (base / name for base in self._standard for name in names)
         return next(filter(_is_folder, candidates), None)
+
+
+@cache
+def trusting_nobody() -> ssl.SSLContext:
+    """For hosts of plain http, which need none: loading the system's CAs for them would be a waste."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _netloc(host: str) -> str:

@@ -18,6 +18,7 @@ from tasks.upstream.connection.error_mapping import mapped
 from tasks.upstream.connection.hosts import HostLimits, Transports
 from tasks.upstream.connection.minimum_rate import MinimumRate
 from tasks.upstream.connection.proxies import Proxies, Proxy
+from tasks.upstream.connection.tls import trusting_nobody
 from tasks.upstream.errors import UpstreamLimited
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Wire:
 
     def _new_host(self, url: httpx.URL) -> _Host:
         proxy = self._proxy(url)
-        context = self._contexts.for_host(url.netloc.decode())
+        context = self._contexts.for_host(url.netloc.decode()) if url.scheme == "https" else trusting_nobody()
         options, key = self._options, (context, proxy.url if proxy else None)
         if key not in self._transports:
             keep = options.max_idle_conns_per_host or options.req_concurrent
