@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # In a process of its own, after the command: the names of the packages and modules that it has imported.
 _PROGRAM: Final = """
-import atexit, json, sys
-def told():
+import atexit, gc, json, sys
+def told():  # the last of all, because it is the first that is registered
     names = [name for name, module in sys.modules.items() if module is not None]
-    print(json.dumps(names), file=sys.stderr)
+    print(json.dumps({"modules": names, "frozen": gc.get_freeze_count()}), file=sys.stderr)
 atexit.register(told)
 from flows.cli import main
 main()
@@ -41,12 +41,16 @@ _OF_THE_NETWORK: Final = {
 }
 
 
-def _imported(*arguments: str) -> set[str]:
+def _at_the_end(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, check=False
     )
-    names: list[str] = json.loads(done.stderr.splitlines()[-1])
-    return set(names)
+    found: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
+    return found
+
+
+def _imported(*arguments: str) -> set[str]:
+    return set(_at_the_end(*arguments)["modules"])
 
 
 @pytest.fixture
@@ -81,3 +85,7 @@ def test_a_run_imports_what_it_needs_alone(command: str, profile: Path) -> None:
     rest = {"cryptography", "asyncio", "multiprocessing", "tarfile", "tomllib", "yaml"}
     assert found & (_ALWAYS_HEAVY | rest) == set(), "its profile is JSON, its upstream a registry"
     assert not {name for name in found if name.startswith(("tasks.upstream.helm", "tasks.upstream.push"))}
+
+
+def test_a_command_ends_without_a_look_for_cycles_in_what_it_imported() -> None:
+    assert _at_the_end("--version")["frozen"] > 0
