@@ -62,6 +62,8 @@ OVER_S3 = (
     "tests/registry_server/store/gc/test_gc.py",
     "tests/registry_server/store/gc/test_gc_frame.py",
     "tests/registry_server/store/mirror_state/test_switch_during_lease.py",
+    "tests/registry_server/store/objects/test_arriving_blobs.py",
+    "tests/registry_server/store/objects/test_arriving_upload.py",
     "tests/registry_server/store/objects/test_object_storage.py",
     "tests/registry_server/store/objects/test_storage_driver.py",
     "tests/registry_server/store/objects/test_storage_trouble.py",

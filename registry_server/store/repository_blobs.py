@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch, SizeMismatch
-from registry_server.store.errors import translated
+from registry_server.store.errors import StoreUnreachable, translated
 from registry_server.store.pool.blob_pool import SIZE_NOT_TOLD, blob_key
 from registry_server.store.repository_reader import RepositoryReader
 from registry_server.store.spool.incoming_blob import IncomingBlob, wait_for_turn
@@ -120,8 +120,7 @@ class BlobReceiver(RepositoryReader):
         """
         if self._pool.size(digest) == os.fstat(fd).st_size and self.adopt_blob(digest):
             return
-        self._pool.take_in(digest, path, fd)
-        self._mark_received(digest)
+        self._mark_received(digest, self._pool.take_in(digest, path, fd))
 
     @translated
     def _incoming(
@@ -147,9 +146,18 @@ class BlobReceiver(RepositoryReader):
     def _incoming_files(self) -> IncomingFiles:
         return self._root.incoming
 
-    def _mark_received(self, digest: Digest) -> None:
-        begun = self._begin()
-        self._pool.trash.mark(self._blob_key(digest))
+    def _mark_received(self, digest: Digest, looks_older: float = 0.0) -> None:
+        """`looks_older`: seconds, as `Objects.take_in` gives them."""
+        begun, trash, marker = self._begin(), self._pool.trash, self._blob_key(digest)
+        if looks_older <= trash.spared_seconds / 2:
+            trash.mark(marker)
+        else:  # a collector may have taken it for an old one that nobody needs
+            trash.forget(digest, marker)
+            if trash.adopt(digest, marker) is None:
+                raise StoreUnreachable(
+                    f"{digest} was collected after it had been uploaded for {looks_older:.0f} s; run it "
+                    "again, and set storage.gcDelay to more than an upload takes"
+                )
         self._memory.forget(blob_key(digest))
         self._root.brought.note(begun, self._blob_key(digest))
 

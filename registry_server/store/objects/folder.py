@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from registry_server.store.filesystem import disk as files
 from registry_server.store.filesystem.locks import lock_alone
 from registry_server.store.filesystem.stat_cache import StatCache
-from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject
+from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject, UploadAtEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -198,7 +198,10 @@ class FolderObjects:
     def move(self, key: str, target: str) -> None:
         self._disk.rename(self._base + key, self._base + target)
 
-    def take_in(self, key: str, path: str, fd: int) -> None:
+    def upload(self, key: str, size: int) -> UploadAtEnd:  # noqa: ARG002 - `Objects` has it
+        return UploadAtEnd(self, key)
+
+    def take_in(self, key: str, path: str, fd: int) -> float:
         """A rename and not a link: there is never a second name through which the content could be changed,
         and it replaces a damaged file of that name."""
         os.fchmod(fd, 0o444)
@@ -209,6 +212,7 @@ class FolderObjects:
             files.remove(path)  # it would read back well from memory, and nobody would sync it again
             raise
         self._disk.rename(path, self._base + key)
+        return 0.0
 
     def settle(self) -> None:
         self._disk.flusher.phase()

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,8 +25,10 @@ from obstore import sign
 from obstore.exceptions import NotModifiedError
 
 from registry_server.store.errors import StoreError
+from registry_server.store.objects.arriving_upload import ArrivingUpload
 from registry_server.store.objects.bucket import Bucket, info_of, version_of
 from registry_server.store.objects.conditional_put import ConditionalPut
+from registry_server.store.objects.file_parts import FileParts, UploadSlots, part_size
 from registry_server.store.objects.objects import Conflict, Names, ObjectInfo, StoredObject
 from registry_server.store.objects.small_objects import SmallObjects
 
@@ -40,11 +44,9 @@ Value = TypeVar("Value")
 _REMEMBERED: Final = 32 << 20  # bytes of objects that were parsed
 _ENTRY: Final = 800  # bytes that an object takes in memory beside its content
 _PIECE: Final = 1 << 20
-_PART: Final = 8 << 20
-_PARTS_AT_ONCE: Final = 3
+_PARTS_AT_ONCE: Final = 3  # of a file that is there as a whole
 _SMALL: Final = 1 << 20  # of others, so many are uploaded at a time, with their parts in memory:
 _LARGE_AT_ONCE: Final = 8
-_MOST_PARTS: Final = 9_000  # S3 takes 10,000
 _LARGEST_RENEWED: Final = 16 << 20
 _AT_A_TIME: Final = 1_000  # keys that one request removes
 _LISTED: Final = 1_000  # names that one request lists
@@ -58,7 +60,7 @@ class ObjectStorage:
         """Connects when it is first used. Raises `StoreError` for options that nothing can be made of."""
         self._bucket = Bucket(driver)
         self._lock = threading.Lock()
-        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._slots = UploadSlots(_LARGE_AT_ONCE)
         self._small = SmallObjects(self._bucket, self.get, self.put)
         self._values = LRUCache[str, tuple[str, Any, int]](_REMEMBERED, lambda held: held[2])
 
@@ -258,41 +260,42 @@ class ObjectStorage:
             raise FileNotFoundError(f"{self.where}/{key}")
         self.remove(key)
 
-    def take_in(self, key: str, path: str, fd: int) -> None:
+    def upload(self, key: str, size: int) -> ArrivingUpload:
+        """See `Objects`. By a multipart upload, if it is large."""
+        # One part at a time: an abort while several are under way may leave one of them in the bucket.
+        return ArrivingUpload(self, key, size, self._slots, partial(self._put_parts, at_once=1))
+
+    def take_in(self, key: str, path: str, fd: int) -> float:
         """See `Objects`. By a multipart upload, if it is large; one that ends early is aborted.
 
         Amazon gives such an object the time at which its upload began.
         """
-        size = os.fstat(fd).st_size
-        with nullcontext() if size <= _SMALL else self._large:
-            self._upload(key, fd, size)
-        os.unlink(path)  # noqa: PTH108 - texts, as in all of the store
-
-    def _upload(self, key: str, fd: int, size: int) -> None:
-        if size <= _PART:
-            self.put(key, b"".join(self._parts(key, fd, size, _PART)))
+        began, size = time.monotonic(), os.fstat(fd).st_size
+        if size <= part_size(size):
+            with nullcontext() if size <= _SMALL else self._slots:
+                self.put(key, b"".join(self._parts(key, size, UploadSlots(1)).pieces(fd)))
         else:
-            part = max(_PART, -(-size // _MOST_PARTS))
-            self._bucket.demand(
-                key,
-                lambda client: client.put(
-                    key,
-                    self._parts(key, fd, size, part),
-                    use_multipart=True,
-                    chunk_size=part,
-                    max_concurrency=_PARTS_AT_ONCE,
-                ),
-            )
+            parts = self._parts(key, size, self._slots)
+            self._put_parts(key, parts.pieces(fd), parts.part)
+        os.unlink(path)  # noqa: PTH108 - texts, as in all of the store
+        return time.monotonic() - began
 
-    def _parts(self, key: str, fd: int, size: int, part: int) -> Iterator[bytes]:
-        """An error while these are read aborts the upload: nothing of it appears."""
-        offset = 0
-        while offset < size:
-            content = os.pread(fd, min(part, size - offset), offset)
-            if not content:
-                raise StoreError(f"{self.where}/{key}: the file that was to be uploaded became shorter")
-            yield content
-            offset += len(content)
+    def _parts(self, key: str, size: int, slots: UploadSlots) -> FileParts:
+        """Of a file that is there and verified."""
+        parts = FileParts(f"{self.where}/{key}", size, slots)
+        parts.verified()
+        return parts
+
+    def _put_parts(
+        self, key: str, pieces: Iterator[bytes], part: int, *, at_once: int = _PARTS_AT_ONCE
+    ) -> None:
+        """An error while the pieces are read aborts the upload: nothing of it appears."""
+        self._bucket.demand(
+            key,
+            lambda client: client.put(
+                key, pieces, use_multipart=True, chunk_size=part, max_concurrency=at_once
+            ),
+        )
 
     def settle(self) -> None:
         """See `Objects`."""

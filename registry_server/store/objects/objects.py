@@ -54,6 +54,25 @@ class Names:
     folders: tuple[str, ...] = ()
 
 
+class Upload(Protocol):
+    """A local file that arrives, and becomes an object once it is verified. Used by one thread.
+
+    Nothing of it can be seen before `complete`. Raises as `Objects`.
+    """
+
+    def feed(self, fd: int, written: int) -> None:
+        """So many bytes are in the file that is open as `fd`, and stay as they are. Takes no time."""
+        ...
+
+    def complete(self, path: str, fd: int) -> float:
+        """See `Objects.take_in`."""
+        ...
+
+    def abort(self) -> None:
+        """Read the file no more, and let nothing of it appear. It does nothing after `complete`."""
+        ...
+
+
 class Objects(Protocol):
     """The objects of one storage root. Shared by all threads of a process.
 
@@ -198,10 +217,15 @@ class Objects(Protocol):
         """Give an object another key; it replaces what is there. Object storage: copied, then removed."""
         ...
 
-    def take_in(self, key: str, path: str, fd: int) -> None:
+    def upload(self, key: str, size: int) -> Upload:
+        """A local file of `size` bytes that becomes an object as by `take_in`, and is still being written."""
+        ...
+
+    def take_in(self, key: str, path: str, fd: int) -> float:
         """Make the local file `path`, open as `fd` and verified, an immutable object; the file is gone then.
 
-        It replaces what is there, and appears only as a whole. It is as young as if it were written now.
+        It replaces what is there, and appears only as a whole. It is as young as if it were written now, but
+        for so many seconds.
         """
         ...
 
@@ -212,6 +236,23 @@ class Objects(Protocol):
     def now(self) -> float:
         """Unix seconds by the clock of `ObjectInfo.modified`. May write."""
         ...
+
+
+class UploadAtEnd:
+    """`Upload` where nothing is to be done before the file is whole."""
+
+    def __init__(self, objects: Objects, key: str) -> None:
+        self._objects, self._key = objects, key
+
+    def feed(self, fd: int, written: int) -> None:
+        """Nothing."""
+
+    def complete(self, path: str, fd: int) -> float:
+        """See `Upload`."""
+        return self._objects.take_in(self._key, path, fd)
+
+    def abort(self) -> None:
+        """Nothing."""
 
 
 def update(

@@ -13,7 +13,7 @@ from registry_server.store.run_memory import RunMemory
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from registry_server.store.objects.objects import Objects
+    from registry_server.store.objects.objects import Objects, Upload
 
 
 SIZE_NOT_TOLD: Final = -1
@@ -172,9 +172,16 @@ class Pool:
         """
         self.trash.put(digest, content, mark)
 
-    def take_in(self, digest: Digest, path: str, fd: int) -> None:
-        """Make the verified local file `path`, open as `fd`, the content of `digest`; it is gone then."""
-        self.objects.take_in(blob_key(digest), path, fd)
+    def take_in(self, digest: Digest, path: str, fd: int) -> float:
+        """Make the verified local file `path`, open as `fd`, the content of `digest`; it is gone then.
+
+        As `Objects.take_in`.
+        """
+        return self.objects.take_in(blob_key(digest), path, fd)
+
+    def upload(self, digest: Digest, size: int) -> Upload:
+        """The same for a file that is still being written."""
+        return self.objects.upload(blob_key(digest), size)
 
     def is_intact(self, digest: Digest) -> bool:
         """Read all of it and compare."""

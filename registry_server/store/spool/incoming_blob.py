@@ -42,7 +42,7 @@ class IncomingBlob:
         files: IncomingFiles,
         descriptor: Descriptor,
         fd: int | None,
-        adopt: Callable[[], object],
+        adopt: Callable[[float], object],
     ) -> None:
         self.descriptor = descriptor
         self.offset = descriptor.size if fd is None else 0
@@ -52,6 +52,7 @@ class IncomingBlob:
         self._path = files.path(descriptor.digest)
         self._fd = fd
         self._adopt = adopt
+        self._upload = pool.upload(descriptor.digest, descriptor.size)
         self._hasher = hashlib.new(descriptor.digest.algorithm)
 
     @translated
@@ -68,6 +69,7 @@ class IncomingBlob:
         for piece in chunks(fd, there):
             self._hasher.update(piece)
             self.offset += len(piece)
+        self._upload.feed(fd, self.offset)
         if there == size > 0:
             self._finish_leftovers()
 
@@ -82,6 +84,7 @@ class IncomingBlob:
         write_all(fd, data, self.offset)
         self._hasher.update(data)
         self.offset += length
+        self._upload.feed(fd, self.offset)
 
     @translated
     def restart(self) -> None:
@@ -89,6 +92,8 @@ class IncomingBlob:
 
         In another file: who follows the old one must not go on with bytes that may not fit to those before.
         """
+        self._upload.abort()
+        self._upload = self._pool.upload(self.descriptor.digest, self.descriptor.size)
         if os.fstat(self._open()).st_size:
             fd = self._files.replace(self.descriptor.digest)
             self._fd, old = fd, self._open()
@@ -112,9 +117,9 @@ class IncomingBlob:
             self._discard()
             raise DigestMismatch(expected=self.descriptor.digest, actual=actual)
         os.fchmod(fd, 0o444)  # who follows it is told that it is whole before it is elsewhere
-        self._pool.take_in(self.descriptor.digest, self._path, fd)
+        looks_older = self._upload.complete(self._path, fd)
         self.complete = True
-        self._adopt()
+        self._adopt(looks_older)
 
     @translated
     def close(self) -> None:
@@ -123,6 +128,7 @@ class IncomingBlob:
             return
         fd, self._fd = self._fd, None
         try:
+            self._upload.abort()
             if not self.complete and os.fstat(fd).st_size == 0 and is_same_file(fd, self._path):
                 remove(self._path)
         finally:
