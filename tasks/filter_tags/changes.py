@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ class _Search:
     run: MirrorRun
     source: SourceRepository
     wanted: Wanted
+    began: float
     changed: list[Image] = field(default_factory=list)
     unchanged: int = 0
     upstream: dict[ImageName, Digest] = field(default_factory=dict)
@@ -67,12 +69,13 @@ def find_changes(
     A tag whose HEAD fails is a problem of that tag. `heads` are answers that need not be asked for again.
     Raises `UpstreamError` if the tags cannot be listed, `Stopped`.
     """
+    began = 0.0 if heads else time.time()  # it is not known when those were asked for
     listed = all(target.rule.images for target in source.targets)
     named = [] if listed else _list_tags(run, source)
     tags = [tag for tag in named if Tag.is_valid(tag)]  # users' patterns are not for megabytes of text
     if not listed:
         run.lists.note_tags(source.name, tags)
-    search = _Search(run, source, _want(run, source, tags, heads or {}))
+    search = _Search(run, source, _want(run, source, tags, heads or {}), began)
     search.problems |= search.wanted.problems
     _leave_out_lists(search)
     search.wanted.count_companions(tags)
@@ -294,4 +297,5 @@ def _image(
         following=following(search.run, name.reference, rules),
         form=form,
         renamed_from=origin if origin != name.reference and isinstance(origin, Tag) else None,
+        looked=search.began,
     )

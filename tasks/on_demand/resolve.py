@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,7 @@ class ManifestResolver:
             parts,
             form=form,
             subject=self.subject,
+            looked=time.time(),
         )
 
     def _check_newest(self, run: MirrorRun, candidate: Candidate) -> None:

@@ -61,6 +61,7 @@ def _publish(run: MirrorRun, progress: Progress, known: KnownErrors) -> Progress
     moved = sum(ensure_blob(run, BlobCopy(blob, image), known) for blob in plan.blobs)
     progress = replace(progress, moved=progress.moved + moved)
     _check_source(run, image, repository)
+    _check_newest(run, image, repository)
     progress = publish_companions(run, progress, plan, known)
     if progress.error is not None:
         return progress
@@ -78,6 +79,24 @@ def _check_source(run: MirrorRun, image: Image, repository: Repository) -> None:
     reason = conflicting_source(run.sync, run.entry, image.source, repository, image.reference)
     if reason and not image.held:
         raise LeftOut(reason)
+
+
+def _check_newest(run: MirrorRun, image: Image, repository: Repository) -> None:
+    """What was looked at hours ago does not replace what was brought meanwhile, on demand or by another run.
+
+    Only where the tag was set here since is the upstream asked again. Raises `LeftOut`, `UpstreamError`.
+    """
+    if image.held or run.locked or not isinstance(image.reference, Tag):
+        return
+    record = repository.tag(image.reference)
+    if record is None or record.origin is None or record.pushed <= image.looked:
+        return
+    if record.origin.digest == image.digest:
+        return
+    if run.upstream.head(image.source, image.upstream_reference).digest != image.digest:
+        raise LeftOut(
+            "has moved upstream since this run looked at it, and a newer image was brought meanwhile"
+        )
 
 
 def _show(run: MirrorRun, plan: ImagePlan, admission: Admission) -> None:

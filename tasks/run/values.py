@@ -6,6 +6,7 @@ list_catalog -> Catalog -> filter_tags -> Findings -> verify_signature, convert_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -90,6 +91,8 @@ class Image:
     `renamed_from`: the upstream's tag, where the rule gives it another name here.
     `kept`: names of destinations where somebody else has set the tag, which stays.
     `subject`: of a companion's tag, the image that it leads to in the end (an SBOM may be signed).
+    `looked`: when the upstream was asked what the tag names, or earlier (unix seconds). What was set here
+    since may be newer; inf: that is not asked.
     """
 
     source: str
@@ -106,6 +109,7 @@ class Image:
     following: Following | None = field(default=None, compare=False)
     admission: Admission | None = field(default=None, compare=False)
     kept: tuple[str, ...] = field(default=(), compare=False)
+    looked: float = field(default=math.inf, compare=False)
 
     @property
     def name(self) -> ImageName:

@@ -16,6 +16,7 @@ from registry_server.store.store import Store
 from tasks.copy_blob import copy_one
 from tasks.pipeline import Batch
 from tasks.publish_image.publish import publish
+from tasks.results.outcomes import Outcome
 from tasks.run.errors import BlobNotCopied
 from tests.support_behaviours import answers, hangs
 from tests.support_misbehaving import well_behaved
@@ -32,6 +33,7 @@ from tests.tasks.runs import (
 )
 
 if TYPE_CHECKING:
+    from registry_server.oci.digest import Digest
     from tests.support_misbehaving import Exchange, Misbehaving
 
 NAME = "library/nginx"
@@ -153,3 +155,38 @@ def test_whenever_a_run_is_killed_nothing_is_visible_that_is_not_whole(
                 assert_complete(run.store, name)
     upstream._routes.clear()
     assert sync(tmp_path, upstream).in_place == 6
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["it stays there", "it goes back upstream"])
+def test_a_long_run_does_not_put_an_older_image_back(
+    upstream: Misbehaving, tmp_path: Path, *, back: bool
+) -> None:
+    """What it looked at first, a client or a push notification may have brought newer meanwhile."""
+    old = upstream.add_image(NAME, "latest", layers=(b"old",))
+
+    def moved_meanwhile(exchange: Exchange) -> None:
+        new = upstream.add_image(NAME, "latest", layers=(b"new",))
+        assert sync(tmp_path, upstream).complete
+        assert _digest(tmp_path) == new.manifest.digest
+        if back:
+            upstream.add_image(NAME, "latest", layers=(b"old",))
+        well_behaved(exchange)
+
+    upstream.on(f"/v2/{NAME}/blobs/{old.layers[0].digest}", moved_meanwhile, well_behaved)
+    report = sync(tmp_path, upstream)
+    (row,) = report.images
+    if back:
+        assert _digest(tmp_path) == old.manifest.digest
+    else:
+        assert _digest(tmp_path) != old.manifest.digest
+        assert "has moved upstream since this run looked at it" in row.reason
+        assert row.outcome is Outcome.SKIPPED
+    assert_complete(Store.open(tmp_path / "store", durability="none"), f"{NAME}:latest")
+
+
+def _digest(folder: Path) -> Digest:
+    record = (
+        Store.open(folder / "store", durability="none").repository(RepositoryName(NAME)).tag(Tag("latest"))
+    )
+    assert record is not None
+    return record.digest
