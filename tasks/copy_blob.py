@@ -65,7 +65,7 @@ def lacking_blobs(run: MirrorRun, plan: ImagePlan) -> tuple[BlobCopy, ...]:
 def _is_held(run: MirrorRun, local: RepositoryName, blob: Descriptor) -> bool:
     """What the store has against it is told where the blob is copied, and not to the whole run."""
     try:
-        return run.targets.holds(local, blob.digest)
+        return run.targets.holds(local, blob)
     except StoreError:
         return False
 
@@ -126,7 +126,7 @@ def ensure_blob(run: MirrorRun, copy: BlobCopy, known: KnownErrors) -> int:
     pool of another subpath, which is a storage root of its own. How many bytes came; `known` are the errors
     of copy_blob. Raises `BlobNotCopied`.
     """
-    if run.targets.holds(copy.image.local, copy.blob.digest):
+    if run.targets.holds(copy.image.local, copy.blob):
         return 0
     if cause := known.get(copy.key):
         raise BlobNotCopied(copy.blob, cause)

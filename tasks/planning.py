@@ -161,7 +161,7 @@ class _Weighing:
         if blob.digest in self.claimed or blob.data is not None:
             return False
         if not self.run.targets.has_store:
-            return not self.run.targets.primary.holds(image.local, blob.digest)
+            return not self.run.targets.primary.holds(image.local, blob)
         return not self.run.store.repository(image.local).pool_holds(blob.digest)
 
 

@@ -26,14 +26,17 @@ class BlobReceiver(RepositoryReader):
     """A repository that takes blobs. Cheap to make, safe to share between threads and processes."""
 
     @translated
-    def adopt_blob(self, digest: Digest) -> bool:
-        """Take a blob that the pool already has; False when it must be fetched."""
+    def adopt_blob(self, digest: Digest, *, size: int | None = None) -> bool:
+        """Take a blob that the pool already has; False when it must be fetched.
+
+        `size`: what somebody says that it has. False for one of another size too: `receive_blob` tells why.
+        """
         if self._memory.was_absent(blob_key(digest)):
             return False
         if self._adopted(digest) is None:
             self._memory.seen_absent(blob_key(digest))
             return False
-        return True
+        return size is None or self._pool.size(digest) == size
 
     def has_marked(self, digest: Digest) -> bool:
         """Whether this process has put the blob here a moment ago. Asks nobody."""

@@ -41,8 +41,11 @@ class Destination(Protocol):
     def state(self) -> Store:
         """What is remembered of it: the tags that this mirror has set there, and the manifests."""
 
-    def holds(self, local: RepositoryName, digest: Digest) -> bool:
-        """Whether it is known to have this in that repository. Costs no request."""
+    def holds(self, local: RepositoryName, blob: Descriptor) -> bool:
+        """Whether it is known to have this in that repository. Costs no request.
+
+        The store does not have what has another size there: whoever says so of a digest is wrong.
+        """
 
     def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
         """Have the blob in that repository: found, mounted, or written as a stream.

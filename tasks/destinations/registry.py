@@ -64,8 +64,8 @@ class RegistryDestination:
         """What the repository is called there."""
         return self.settings.repository(local, self._entry)
 
-    def holds(self, local: RepositoryName, digest: Digest) -> bool:
-        return self.state.repository(local).is_confirmed(digest)
+    def holds(self, local: RepositoryName, blob: Descriptor) -> bool:
+        return self.state.repository(local).is_confirmed(blob.digest)
 
     def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
         repository = self.state.repository(local)

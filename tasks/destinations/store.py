@@ -29,14 +29,18 @@ class StoreDestination:
         self.state = store
         self._cancelled = cancelled
 
-    def holds(self, local: RepositoryName, digest: Digest) -> bool:
+    def holds(self, local: RepositoryName, blob: Descriptor) -> bool:
         repository = self.state.repository(local)
-        return repository.adopt_blob(digest) if self.state.is_local else repository.has_marked(digest)
+        if not self.state.is_local:
+            return repository.has_marked(blob.digest)
+        return repository.adopt_blob(blob.digest, size=blob.size)
 
     def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
         repository = self.state.repository(local)
         # Object storage is asked once: when it is this writer's turn.
-        if (self.state.is_local or blob.data is not None) and repository.adopt_blob(blob.digest):
+        if (self.state.is_local or blob.data is not None) and repository.adopt_blob(
+            blob.digest, size=blob.size
+        ):
             return
         if blob.data is not None:  # image-spec descriptor.md: embedded content need not be fetched
             repository.put_blob(blob, blob.data)

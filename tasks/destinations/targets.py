@@ -51,9 +51,9 @@ class Targets:
     def has_store(self) -> bool:
         return isinstance(self.primary, StoreDestination)
 
-    def holds(self, local: RepositoryName, digest: Digest) -> bool:
+    def holds(self, local: RepositoryName, blob: Descriptor) -> bool:
         """Whether all of them do. What is not known of one costs no request."""
-        return self.primary.holds(local, digest) and all(each.holds(local, digest) for each in self.others)
+        return self.primary.holds(local, blob) and all(each.holds(local, blob) for each in self.others)
 
     def bring(self, local: RepositoryName, blob: Descriptor, feed: Feed) -> None:
         """Raises what `Destination.bring` does, of the first one that fails."""

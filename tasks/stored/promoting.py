@@ -260,9 +260,9 @@ class Promoter:
         left = [each for each in done if not each.undoes and each.id not in undone]
         found = [each for each in left if change in (None, each.id)]
         if not found:
-            known, which = ", ".join(each.id for each in left[-5:]) or "none", f" {change}" if change else ""
+            known, which = ", ".join(each.id for each in left[-5:]), f" {change}" if change else ""
             raise NothingToPromote(
-                f"there is no promotion{which} that could be taken back; there is: {known}"
+                f"there is no promotion{which} that could be taken back{known and f'; there is: {known}'}"
             )
         return found[-1]
 

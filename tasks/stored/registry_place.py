@@ -161,7 +161,7 @@ class RegistryPlace:
         manifest = self.registry.manifest(local, record.digest)
         if again:
             self.registry.put_children_again(local, manifest)
-        if self.registry.holds(local, record.digest):
+        if self.registry.holds(local, record.descriptor):
             self.registry.put_tag(local, tag, record, manifest)
         else:
             self.registry.give_back(local, tag, manifest)

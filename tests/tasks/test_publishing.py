@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registry_server.oci import media_types
 from registry_server.oci.errors import NotFound
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.store import Store
@@ -27,6 +29,7 @@ from tests.tasks.runs import (
     made_ready,
     mirror,
     opened,
+    rows,
     searched,
     sync,
     visible,
@@ -190,3 +193,22 @@ def _digest(folder: Path) -> Digest:
     )
     assert record is not None
     return record.digest
+
+
+def test_a_layer_that_is_here_in_another_size_fails_as_one_that_has_to_be_fetched_does(
+    upstream: Misbehaving, tmp_path: Path
+) -> None:
+    """Otherwise it would depend on other images whether one that nobody can pull is called complete."""
+    good = upstream.add_image(NAME, "good")
+    for name in (NAME, "other/name"):
+        document = json.loads(good.body)
+        document["layers"][0]["size"] = 2**50
+        upstream.add_manifest(name, "lying", json.dumps(document).encode(), media_types.OCI_MANIFEST)
+    upstream.add_blob("other/name", b"{}")
+    upstream.add_blob("other/name", b"layer")
+    assert not sync(tmp_path, upstream).complete
+    report = sync(tmp_path, upstream)
+    found = rows(report)
+    assert [row.outcome for row in found.values()] == [Outcome.FAILED, Outcome.FAILED]
+    assert all("expected 1125899906842624 bytes, got 5" in row.reason for row in found.values())
+    assert visible(Store.open(tmp_path / "store", durability="none")) == [f"{NAME}:good"]
