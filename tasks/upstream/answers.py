@@ -36,11 +36,12 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`body` only of token services and of errors."""
+    """`body` only of token services and of errors. `secrets` of the request are not repeated from it."""
 
     status: int
     headers: httpx.Headers = field(default_factory=httpx.Headers)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def failure(where: Where, reply: Reply, *, speaker: str = "") -> UpstreamError:
@@ -95,6 +96,8 @@ def message(reply: Reply) -> str:
         return ""
     text = reply.body.decode(errors="replace")
     said = _errors(text) or ("" if text.lstrip().startswith(("{", "<")) else text)
+    for secret in reply.secrets:
+        said = said.replace(secret, "***")
     line = " ".join("".join(each if each.isprintable() else " " for each in said).split())
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 

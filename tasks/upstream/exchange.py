@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
 from tasks.upstream.errors import UpstreamProtocolError
+from tasks.upstream.login.secrets import secrets_of
 from tasks.upstream.login.token_requests import TOKEN, Ask
 from tasks.upstream.redirects import MAX_REDIRECTS, redirected, redirected_within
 
@@ -124,7 +125,8 @@ class Exchanger:
     def _reply(self, answer: Answer, ask: Ask, asked: Asked) -> Reply:
         """What of an answer decides about the next request. The host's rate and the pull limit follow it."""
         if answer.status >= 400:
-            reply = Reply(answer.status, answer.headers, bodies.read_head(answer, bodies.MAX_ERROR))
+            body = bodies.read_head(answer, bodies.MAX_ERROR)
+            reply = Reply(answer.status, answer.headers, body, secrets_of(ask))
         elif ask.kind == TOKEN and answer.status == 200:
             token = bodies.read_whole(answer, bodies.MAX_TOKEN, "the answer of its token service")
             reply = Reply(answer.status, answer.headers, token)

@@ -131,6 +131,40 @@ def test_the_answer_of_a_token_service_is_never_taken_for_that_of_the_registry(
     assert len(image.requests(path="/token")) == 2
 
 
+def echoes(exchange: Exchange) -> None:
+    """Refuses, and says back what it was sent."""
+    sent = f"{exchange.seen.headers.get('authorization', '')} {exchange.seen.body.decode()}"
+    _, _, credential = sent.partition("Basic ")
+    decoded = base64.b64decode(credential.split()[0]).decode() if credential.strip() else ""
+    says(418, "DENIED", f"not with {sent} {decoded}")(exchange)
+
+
+@pytest.mark.parametrize(
+    ("path", "challenge", "secrets"),
+    [
+        (PATH, 'Basic realm="x"', {}),
+        (PATH, "Bearer", {}),
+        ("/token", "Bearer", {}),
+        ("/token", "Bearer", {"identity_token": "refr3sh"}),
+        (PATH, "", {"registry_token": "t0ken"}),
+    ],
+    ids=["basic", "bearer", "token service", "identity token", "registry token"],
+)
+def test_a_secret_that_is_said_back_is_not_shown(
+    image: Misbehaving, path: str, challenge: str, secrets: dict[str, str]
+) -> None:
+    if challenge.startswith("Basic"):
+        image.on("/v2/", needs(BASIC, challenge))
+    image.on(path, echoes)
+    with (
+        client(image, credentials=OneCredential(**secrets)) as registry,
+        pytest.raises(UpstreamProtocolError, match=r"DENIED: not with .*\*\*\*") as caught,
+    ):
+        registry.manifest(NAME, "1.25")
+    for secret in ("s3cret", BASIC.partition(" ")[2], "t0ken", "refr3sh"):
+        assert secret not in str(caught.value)
+
+
 def test_a_token_that_has_become_invalid_is_renewed(image: Misbehaving) -> None:
     with client(image) as registry:
         registry.head(NAME, "1.25")
