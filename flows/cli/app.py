@@ -32,7 +32,8 @@ app = PlainTyper(
     "A profile says which repositories and tags of which upstream registries to keep. Begin with "
     "`mirrorflow demo`, or copy the commented starter: `mirrorflow starter > profile.yaml`, then "
     "`check` it, `plan` it, and leave `mirrorflow up profile.yaml` running.\n\n"
-    "Exit codes: 0 all is well, 1 something failed, 2 there is something to do (plan, status, audit, cover).",
+    "Exit codes: 0 all is well, 1 something failed, 2 there is something to do, or "
+    "something is refused (plan, status, audit, cover, explain, verify, bundle apply, promote --dry-run).",
     no_args_is_help=True,
     invoke_without_command=True,
     pretty_exceptions_enable=False,

@@ -110,11 +110,11 @@ class Bundle:
             hasher.update(piece)
             yield piece
         if hasher.hexdigest() != digest.hex:
-            raise self._damaged(segment.start, digest, segment.length)
+            # The parts before the one in which it ends had the checksums that they have to have.
+            raise self._damaged(segment.start + segment.length - 1, digest)
 
-    def _damaged(self, start: int, what: str, length: int = 1) -> BundleDamaged:
-        first, last = (self._files.part_at(each).name for each in (start, start + length - 1))
-        where = first if first == last else f"{first} to {last}"
+    def _damaged(self, place: int, what: str) -> BundleDamaged:
+        where = self._files.part_at(place).name
         return BundleDamaged(f"{self.folder}: {where}: {what} is not what it was made as; copy that again")
 
 

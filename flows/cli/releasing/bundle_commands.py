@@ -113,6 +113,8 @@ def create(
     Interrupted, the same command goes on with the part that it was at.
 
     `sha256sum -c SHA256SUMS` in DIR checks the copies of the files.
+
+    Exit code 0: it is made, or there was nothing to carry, and then there is no DIR; 1: an error.
     """
     from flows.cli.audit import signer_for
     from flows.cli.releasing.bundles import BundleOrder, create_bundle
@@ -126,7 +128,10 @@ def create(
 
 
 def verify(profile: ProfilePath, folder: BundlePath) -> None:
-    """Check a bundle: who signed it, every part, every digest. Needs no store, and changes nothing."""
+    """Check a bundle: who signed it, every part, every digest. Needs no store, and changes nothing.
+
+    Exit code 0: it is as it was made, and signed by somebody who counts; 1: it is not.
+    """
     from flows.cli.releasing.bundles import verify_bundle
 
     for line in verify_bundle(load(profile).profile, folder):
