@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flows.entries import find_entry, ledgers_of, open_store_if_present, shards_of, state_of
@@ -16,6 +16,8 @@ from flows.reporting.entry_status import (
 )
 from flows.reporting.last_runs import last_runs
 from flows.reporting.tag_status import TagStatus, repository_tags, tag_statuses
+from profiles.matching import sources
+from registry_server.oci.reference import RepositoryName
 from tasks.stored.images import StoredImages, count_by_entry
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from profiles.loader import LoadedProfile
     from profiles.model.profile import Profile
     from profiles.model.sync import RegistryEntry
-    from registry_server.oci.reference import RepositoryName
     from registry_server.store.store import Store
     from tasks.stored.images import Standing, StoredImage
 
@@ -104,10 +105,10 @@ def wanted_tags(
 
     `short`: see `tag_statuses`. Raises `StoreError`.
     """
-    names = profile.entry_names()
-    yield from _of_entries(tag_statuses(store, registry, short=short, entries=names, now=now), names)
+    names, owners = profile.entry_names(), _Owners(profile, registry)
+    yield from owners.rows(tag_statuses(store, registry, short=short, entries=names, now=now))
     for name, ledger in ledgers_of(profile, store).items():
-        there = _of_entries(tag_statuses(ledger, registry, entries=names, now=now), names)
+        there = owners.rows(tag_statuses(ledger, registry, entries=names, now=now))
         yield from (replace(row, destination=name) for row in there)
     for status in entries:
         if status.state in {EntryState.COMPLETE, EntryState.OVERDUE}:  # others say themselves what they lack
@@ -119,18 +120,40 @@ def tags_of(profile: Profile, store: Store, name: RepositoryName, now: float) ->
     """What `wanted_tags` says of one repository that is in the store or in a destination, or was polled."""
     images, names = StoredImages(profile, store), profile.entry_names()
     short = [each for each in images.in_areas(name) if each.problem] if images else []
-    rows = repository_tags(store, name, short=short, entries=names, now=now)
-    found = list(_of_entries(iter(rows), names))
+    owners = _Owners(profile)
+    found = [*owners.rows(repository_tags(store, name, short=short, entries=names, now=now))]
     for destination, ledger in ledgers_of(profile, store).items():
-        there = _of_entries(iter(repository_tags(ledger, name, entries=names, now=now)), names)
+        there = owners.rows(repository_tags(ledger, name, entries=names, now=now))
         found += [replace(row, destination=destination) for row in there]
     return found
 
 
-def _of_entries(rows: Iterator[TagStatus], names: Sequence[str]) -> Iterator[TagStatus]:
-    """Of an entry that left the profile only what is stored: its problems are none of the profile's."""
-    for row in rows:
-        if row.in_place or not row.registry or row.registry in names:
-            yield row
-        elif row.stored_digest:
-            yield replace(row, problem="")
+@dataclass(slots=True)
+class _Owners:
+    """Whose tags these are: of the entry that brings what is under their name, where the profile has it.
+
+    What was promoted keeps its origin, and no poll looks at it: it is of no entry, as what clients push.
+    """
+
+    profile: Profile
+    registry: str | None = None
+    _brings: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def rows(self, rows: Iterable[TagStatus]) -> Iterator[TagStatus]:
+        """Of an entry that left the profile only what is stored: its problems are none of the profile's."""
+        names = self.profile.entry_names()
+        for row in rows:
+            if row.registry in names and not self._brought(row):
+                if self.registry is None:
+                    yield replace(row, registry="")
+            elif row.in_place or not row.registry or row.registry in names:
+                yield row
+            elif row.stored_digest:
+                yield replace(row, problem="")
+
+    def _brought(self, row: TagStatus) -> bool:
+        key = row.registry, row.repository
+        if key not in self._brings:
+            entry = find_entry(self.profile, row.registry)
+            self._brings[key] = not entry.content or bool(sources(entry, RepositoryName(row.repository)))
+        return self._brings[key]

@@ -78,7 +78,7 @@ def overview(snapshot: Snapshot, may_see: Callable[[str], bool], shown: int) -> 
     reasons = [*_entry_reasons(rows), *_tag_reasons(counts)]
     return Overview(
         complete=not reasons,
-        headline=_headline(counts, rows, complete=not reasons),
+        headline=_headline(_images_of_entries(summaries), rows, complete=not reasons),
         reasons=reasons,
         # Sizes are those of the whole store, so they are for visitors who may see all of it.
         tiles=_tiles(counts, len(summaries), snapshot.stats if sees_all else None),
@@ -142,8 +142,13 @@ def _tag_reasons(counts: Mapping[str, int]) -> list[str]:
     return [f"{counted(problems, 'image is', 'images are')} not in place"] if problems else []
 
 
-def _headline(counts: Mapping[str, int], rows: Sequence[EntryRow], *, complete: bool) -> str:
-    images = counted(counts.get("images", 0), "image")
+def _images_of_entries(summaries: Iterable[Summary]) -> int:
+    """Not of what was pushed or promoted."""
+    return sum(each.counts["images"] for each in summaries if any(each.registries))
+
+
+def _headline(number: int, rows: Sequence[EntryRow], *, complete: bool) -> str:
+    images = counted(number, "image")
     entries = counted(len(rows), "registry entry", "registry entries")
     if complete:
         return f"Complete: {images} of {entries}, which is all that the profile wants"

@@ -188,6 +188,22 @@ def test_an_entry_that_misses_its_objective_is_late(
     assert ("late: an image was last known to be current" in told.stdout) == (state == "late")
 
 
+def test_what_was_promoted_is_of_no_entry_and_makes_none_late(upstream: Misbehaving, tmp_path: Path) -> None:
+    """No poll looks at it again, so its entry would miss the objective for ever."""
+    profile = write_profile(tmp_path, f"http://{upstream.host}", RULE, "objective: {maxLag: 1h},")
+    assert mirrorflow("sync", profile).returncode == 0
+    assert mirrorflow("promote", profile, "app", "prod").returncode == 0
+    (record,) = (tmp_path / "store" / "repos" / "prod" / "_r" / "tags").iterdir()
+    tag = json.loads(record.read_text())
+    record.unlink()
+    record.write_text(json.dumps(tag | {"pushed": tag["pushed"] - 7200}))
+    assert states(profile) == {"up": "complete"}
+    said = json.loads(mirrorflow("status", profile, "--json").stdout)
+    assert {(row["repository"], row["registry"]) for row in said["tags"]} == {("app", "up"), ("prod", "")}
+    of_entry = json.loads(mirrorflow("status", profile, "--json", "--registry", "up").stdout)
+    assert {row["repository"] for row in of_entry["tags"]} == {"app"}
+
+
 def test_an_image_that_keeps_failing_makes_its_entry_late_by_its_last_success(
     upstream: Misbehaving, tmp_path: Path
 ) -> None:
