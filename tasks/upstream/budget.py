@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FIGURE = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,9}))?")
 _WINDOW = 6 * 3600  # seconds, where the header has none
+_LONGEST_WINDOW = 24 * 3600  # seconds; a run waits as long for pulls, whatever a header says
 _LONGEST_LOOK = 900  # seconds between two looks at what is left
 _RESERVE = 50  # one part in so many stays for the others behind the same address
 
@@ -61,6 +62,7 @@ def read_budget(headers: httpx.Headers) -> Budget | None:
     if limit is None or remaining is None:
         return None
     window = int(limit[2] or remaining[2] or _WINDOW)
+    window = min(window, _LONGEST_WINDOW)
     return Budget(int(limit[1]), int(remaining[1]), window, headers.get("docker-ratelimit-source", "")[:100])
 
 

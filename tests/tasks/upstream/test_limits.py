@@ -200,6 +200,8 @@ def test_a_stop_gives_back_the_slot() -> None:
         ),
         ({"RateLimit-Limit": "10", "RateLimit-Remaining": "3"}, Budget(10, 3, 21600)),
         ({"ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20"}, Budget(100, 20, 3600)),
+        # A run would wait for 31 years.
+        ({"ratelimit-limit": "1;w=999999999", "ratelimit-remaining": "0"}, Budget(1, 0, 86400)),
         ({"ratelimit-limit": "many", "ratelimit-remaining": "20"}, None),
         ({"ratelimit-remaining": "20"}, None),
         ({}, None),
