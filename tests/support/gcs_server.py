@@ -200,7 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _entry(key: str, held: Held) -> str:
-    when = strftime("%Y-%m-%dT%H:%M:%S.000Z", gmtime(held.modified))
+    # As Google does it: to the millisecond, which `Last-Modified` does not tell.
+    when = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(held.modified))}.{int(held.modified % 1 * 1000):03}Z"
     return (
         f"<Contents><Key>{escape(key)}</Key><Size>{len(held.content)}</Size>"
         f"<LastModified>{when}</LastModified><ETag>{escape(held.etag)}</ETag></Contents>"

@@ -138,12 +138,16 @@ class Tombstones:
     def _old_blobs(
         self, content: Sequence[Trashed], told: dict[str, ObjectInfo]
     ) -> dict[str, tuple[str, int]]:
-        """Tombstone and size by the key of a blob, of those that were not put again since."""
+        """Tombstone and size by the key of a blob, of those that were not put again since.
+
+        By whole seconds: a listing tells fractions of them (Google, MinIO), and an answer to HEAD does not.
+        What is of the same second stays until the next collection.
+        """
         tombstones = {blob_key(each.digest): f"{_FOLDER}/{each.key}" for each in content if each.digest}
         return {
             key: (tombstones[key], info.size)
             for key, info in self._objects.infos(*tombstones).items()
-            if info.modified < told[tombstones[key]].modified
+            if int(info.modified) < int(told[tombstones[key]].modified)
         }
 
 
