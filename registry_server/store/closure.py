@@ -9,7 +9,7 @@ from registry_server.oci.errors import ManifestUnknown, MirrorflowError, NotFoun
 from registry_server.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from registry_server.oci.descriptor import Descriptor
     from registry_server.oci.digest import Digest
@@ -22,23 +22,30 @@ if TYPE_CHECKING:
 def first_tag_on(repository: RepositoryReader, digest: Digest, tagged: Mapping[Tag, TagRecord]) -> Tag | None:
     """A tag of `tagged` whose closure holds `digest`; None if there is none.
 
-    Reads each manifest once. What a tag declares as sparse is not a part of its closure.
+    Reads each manifest once. What a tag declares as sparse is not a part of its closure: not of its own.
     """
-    seen: set[Digest] = set()
-    for tag, record in tagged.items():
+    seen: set[tuple[Digest, tuple[Digest, ...]]] = set()
+    for tag, record in ((tag, each) for tag, found in tagged.items() for each in _named_by(found)):
         queue = [*record.roots]
         while queue:
             current = queue.pop()
             if current == digest:
                 return tag
-            if current in seen:
+            if (current, record.sparse) in seen:  # another tag on it may leave out less
                 continue
-            seen.add(current)
+            seen.add((current, record.sparse))
             parts = _parts_of(repository, current)
             if digest in parts.all and digest not in record.sparse:
                 return tag
             queue += parts.children.difference(record.sparse)
     return None
+
+
+def _named_by(record: TagRecord) -> Iterator[TagRecord]:
+    """What a tag names, and what it is about to name."""
+    yield record
+    if record.pending is not None and record.pending.record is not None:
+        yield record.pending.record
 
 
 def manifests_below(repository: RepositoryReader, roots: Iterable[Digest]) -> list[Digest]:

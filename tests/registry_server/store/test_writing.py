@@ -14,7 +14,7 @@ from registry_server.oci.errors import DigestMismatch, ManifestUnknown, SizeMism
 from registry_server.oci.manifest import parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
-from registry_server.store.errors import ClosureIncomplete, TagMoved
+from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved
 from registry_server.store.records import PollRecord, TagRecord
 from registry_server.store.store import Store
 from tests.registry_server.store.images import (
@@ -261,3 +261,21 @@ def test_polls_of_entries_that_end_at_the_same_moment_are_all_kept(store: Store)
     for number in range(25):
         polls = store.repository(RepositoryName(f"app{number}")).polls()
         assert {poll.registry for poll in polls} == {*names}
+
+
+def test_what_one_tag_leaves_out_another_one_on_the_same_index_needs(store: Store, nginx: Repository) -> None:
+    """Content rules with other platforms fill the same repository."""
+    children = image(LAYER), image(b"another")
+    both = nginx.put_manifest(index(*children))
+    for content in (b"{}", LAYER, b"another"):
+        nginx.put_blob(layer(content), content)
+    for child in children:
+        nginx.put_manifest(child)
+    left_out = children[1].descriptor().digest
+    nginx.put_tag(Tag("1-amd64"), record(both, left_out))
+    nginx.put_tag(Tag("2"), record(both))
+    with pytest.raises(StillNeeded, match="library/nginx:2 needs"):
+        nginx.delete_manifest(left_out)
+    assert check(store) == 2
+    nginx.delete_tag(Tag("2"))
+    nginx.delete_manifest(left_out)
