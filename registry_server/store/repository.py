@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from registry_server.store.objects.objects import Conflict, put_if_changed, upda
 from registry_server.store.pool.blob_pool import file_name
 from registry_server.store.pool.brought import announce_removal
 from registry_server.store.repository_blobs import BlobReceiver
-from registry_server.store.repository_reader import held_manifests, polls_in
+from registry_server.store.repository_reader import held_manifests, polls_in, tag_record_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -103,9 +104,12 @@ class Repository(BlobReceiver):
     def replace_record(self, tag: Tag, record: TagRecord) -> bool:
         """Note something new about a tag; False when it names something else by now, or is gone."""
         with self._turn(by_itself=True):
-            held = self._tag_record(tag)
-            if held is None or held.roots != record.roots:
+            held = self._objects.parsed(self._tag_key(tag), tag_record_in)
+            now = self._settled(held)
+            if held is None or now is None or now.roots != record.roots:
                 return False
+            if held.pending is not None and now is not held.pending.record:
+                record = replace(record, pending=held.pending)  # a note must not take it out of the change
             self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)))
             self._memory.forget(self._tag_key(tag))
         return True
@@ -118,8 +122,8 @@ class Repository(BlobReceiver):
         so a tag that is there afterwards has its closure (invariant 1). The bytes are left to the collector.
         """
         with self._turn(by_itself=True):
-            left = self.tag_records()
-            going = [tag for tag, record in tags.items() if tag in left and left[tag].roots == record.roots]
+            left = self._written_tags()
+            going = [tag for tag, record in tags.items() if self._names_still(left.get(tag), record)]
             for tag in going:
                 self._let_go(tag)
                 del left[tag]
@@ -136,6 +140,10 @@ class Repository(BlobReceiver):
             blobs = needed.difference(*(blobs_of(self, each) for each in others))
             # A manifest has a marker as a blob too where a mirror brought it.
             self._unmark([*blobs, *manifests])
+
+    def _names_still(self, held: TagRecord | None, record: TagRecord) -> bool:
+        now = self._settled(held)
+        return now is not None and now.roots == record.roots
 
     def _remove(self, *keys: str) -> None:
         self._objects.remove(*keys)
@@ -169,8 +177,9 @@ class Repository(BlobReceiver):
             found = self._manifest_record(digest)
             if found is None:
                 self._unknown_manifest(digest)
-            tagged = self.tag_records()
-            mine = [tag for tag, record in tagged.items() if record.digest == digest]
+            tagged = self._written_tags()
+            named = {tag: now.digest for tag, each in tagged.items() if (now := self._settled(each))}
+            mine = [tag for tag, each in named.items() if each == digest]
             self._check_unneeded(digest, {tag: tagged[tag] for tag in tagged if tag not in mine})
             if mine:
                 self._remove(*map(self._tag_key, mine))
@@ -191,7 +200,7 @@ class Repository(BlobReceiver):
             if not self._is_there(self._blob_key(digest)):
                 self._known()
                 raise BlobUnknown(f"{self.name}: there is no blob {digest} in this repository")
-            self._check_unneeded(digest, self.tag_records())
+            self._check_unneeded(digest, self._written_tags())
             self._announce_removal()
             self._unmark([digest])
 

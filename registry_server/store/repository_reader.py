@@ -162,12 +162,17 @@ class RepositoryReader:
     @translated
     def tag_records(self) -> dict[Tag, TagRecord]:
         """All tags with what they name; empty for a repository that is not here."""
+        written = self._written_tags().items()
+        return {tag: settled for tag, each in written if (settled := self._settled(each)) is not None}
+
+    def _written_tags(self) -> dict[Tag, TagRecord]:
+        """As their objects are: one that is about to change stands on what it will name as well."""
         found = {}
         for name, content in self._objects.contents(f"{self._folder}/tags"):
             # What else lies in the folder is not ours.
             record = records.decoded(content, records.tag_from_json) if Tag.is_valid(name) else None
-            if (settled := self._settled(record)) is not None:
-                found[Tag(name)] = settled
+            if record is not None:
+                found[Tag(name)] = record
         return found
 
     @translated
@@ -246,7 +251,7 @@ class RepositoryReader:
         return f"{self._folder}/pulls/{name}"
 
     def _tag_record(self, tag: Tag) -> TagRecord | None:
-        return self._settled(self._objects.parsed(self._tag_key(tag), _tag_record))
+        return self._settled(self._objects.parsed(self._tag_key(tag), tag_record_in))
 
     def _settled(self, record: TagRecord | None) -> TagRecord | None:
         """Many tags can change at once: then one object says for all of them whether they have."""
@@ -308,7 +313,7 @@ def done_key(change: str) -> str:
     return f"changes/{''.join(each for each in change if each.isalnum() or each == '-')}.done"
 
 
-def _tag_record(content: bytes) -> TagRecord | None:
+def tag_record_in(content: bytes) -> TagRecord | None:
     return records.decoded(content, records.tag_from_json)
 
 

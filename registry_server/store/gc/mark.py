@@ -121,7 +121,8 @@ class RepositoryView:
                 # Most clients ask for a tag's digest by HEAD, and pull that.
                 Candidate(tag, record.pushed, max(map(self._pulled, (tag, *map(_file, record.roots)))))
                 for tag, record in tags
-                if self._subject_of(tag) is None
+                # One that is about to change is young a moment later (mirror_state/tag_switch.py).
+                if self._subject_of(tag) is None and record.pending is None
             ],
             now,
         )

@@ -7,13 +7,21 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registry_server.oci.errors import ManifestUnknown
 from registry_server.oci.reference import ImageName, RepositoryName, Tag
-from registry_server.store.errors import ClosureIncomplete, TagMoved
+from registry_server.store.errors import ClosureIncomplete, StillNeeded, TagMoved
+from registry_server.store.gc.retention import (
+    GcOptions,
+    KeepTags,
+    RepositoryRetention,
+    Retention,
+    RetentionLimits,
+)
 from registry_server.store.mirror_state import tag_switch
 from registry_server.store.mirror_state.tag_switch import (
     Change,
@@ -23,8 +31,8 @@ from registry_server.store.mirror_state.tag_switch import (
     switch_tags,
 )
 from registry_server.store.store import Store
-from tests.registry_server.store.gc.collecting import age
-from tests.registry_server.store.images import check, image, layer, put_image, record, tag_image
+from tests.registry_server.store.gc.collecting import age, gc
+from tests.registry_server.store.images import check, image, index, layer, put_image, record, tag_image
 from tests.registry_server.store.mirror_state.switching import (
     REPOSITORIES,
     TAGS,
@@ -204,3 +212,73 @@ def test_a_tag_that_is_about_to_change_stands_on_both(store: Store, app: Reposit
     assert held is not None
     assert before is not None
     assert set(held.roots) == {before.digest, new.digest}
+
+
+def prepared(store: Store, found: Change) -> None:
+    """The change stands before its last step: whatever others do now comes in the middle of it."""
+    tag_switch.note_change(store, found)
+    for name, each in found.tags.items():
+        tag_switch._prepare(store, ImageName.parse(name), each, found.id)
+
+
+def made(store: Store, found: Change) -> None:
+    tag_switch.mark_done(store, found)
+    tag_switch._settle_all(store, found, done=True)
+
+
+def test_a_note_about_a_tag_in_the_middle_of_a_change_leaves_it_in_the_change(
+    store: Store, app: Repository
+) -> None:
+    """As a changed policy makes it: the verdict on what the tag names now."""
+    tag_image(app, "v1", b"old")
+    before, new = app.tag(Tag("v1")), record(put_image(app, b"new"))
+    assert before is not None
+    found = change(v1=(before, new))
+    prepared(store, found)
+    noted = replace(before, verdict="refused")
+    assert app.replace_record(Tag("v1"), noted)
+    assert app.tag(Tag("v1")) == noted
+    made(store, found)
+    assert app.tag(Tag("v1")) == new
+    assert plain(store)
+
+
+def test_what_a_tag_is_about_to_name_cannot_be_deleted(store: Store, app: Repository) -> None:
+    """Else the tag would be visible without it (invariant 1)."""
+    new = record(put_image(app, b"new"))
+    found = change(v1=(None, new))
+    prepared(store, found)
+    with pytest.raises(StillNeeded):
+        app.delete_manifest(new.digest)
+    with pytest.raises(StillNeeded):
+        app.delete_blob(layer(b"new").digest)
+    app.withdraw({}, [new.digest])
+    made(store, found)
+    assert check(store) == 1
+
+
+def test_what_a_tag_leaves_out_now_and_is_about_to_name_cannot_be_deleted(
+    store: Store, app: Repository
+) -> None:
+    child = put_image(app, b"new")
+    both = app.put_manifest(index(image(b"new")))
+    before, new = record(both, child.digest), record(both)
+    app.put_tag(Tag("v1"), before)
+    found = change(v1=(before, new))
+    prepared(store, found)
+    with pytest.raises(StillNeeded):
+        app.delete_manifest(child.digest)
+    made(store, found)
+    assert check(store) == 1
+
+
+def test_retention_leaves_a_tag_alone_that_is_about_to_change(store: Store, app: Repository) -> None:
+    tag_image(app, "v1", b"old")
+    before, new = app.tag(Tag("v1")), record(put_image(app, b"new"))
+    found = change(v1=(before, new))
+    prepared(store, found)
+    age(store)
+    never = KeepTags(lambda _: True, RetentionLimits(pushed_within=0.0))
+    gc(store, GcOptions(settle=0.0, retention=Retention((RepositoryRetention(keep_tags=(never,)),))))
+    made(store, found)
+    assert app.tag(Tag("v1")) == new
