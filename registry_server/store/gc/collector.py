@@ -18,6 +18,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registry_server.store import records
@@ -104,7 +105,8 @@ class _Collection:
         for name in repositories_of(self.root):
             if self.care.stopped():
                 return
-            self._collect(self._view(name, sweep.pinned(self.store, name)), ages, sweep)
+            view = self._view(name, sweep.pinned(self.store, name))
+            self._collect(view, ages, sweep, partial(sweep.pinned, self.store, name, anew=True))
             self._collect(self._hidden(name), ages, sweep)
         sweep.purge()
         sweep.sweep()
@@ -125,7 +127,10 @@ class _Collection:
             untagged=min(now - (self.options.delay if delay is None else delay), limit),
         )
 
-    def _collect(self, view: RepositoryView, ages: AgeLimits, sweep: Sweep) -> None:
+    def _collect(
+        self, view: RepositoryView, ages: AgeLimits, sweep: Sweep, pinned: Callable[[], set[str]] = set
+    ) -> None:
+        """`pinned`: what stays without a tag now."""
         name = view.name
         gone = Unneeded(name)
         try:
@@ -133,7 +138,7 @@ class _Collection:
             if self.options.retention.dry_run:
                 self._rehearse(view, ages)
             if unneeded := view.find_unneeded(ages):
-                gone = unneeded if self.care.dry_run else self._remove_unneeded(view, ages)
+                gone = unneeded if self.care.dry_run else self._remove_unneeded(view, ages, pinned)
         except (StoreDamaged, OSError) as error:
             problem = from_os_error(error) if isinstance(error, OSError) else error
             self.report.problems.append(f"{name}: not collected: {problem}")
@@ -160,11 +165,17 @@ class _Collection:
             self.care.told(Removal("rehearsal", name, reason))
         view.policy = RepositoryRetention(delete_untagged=False)
 
-    def _remove_unneeded(self, view: RepositoryView, ages: AgeLimits) -> Unneeded:
+    def _remove_unneeded(
+        self, view: RepositoryView, ages: AgeLimits, pinned: Callable[[], set[str]]
+    ) -> Unneeded:
         """What is given up: as it is seen while nobody can set a tag."""
         with self.root.turns.alone(f"{view.folder}/lock"):
             view.look()
             unneeded = view.find_unneeded(ages)
+            if unneeded.tags:
+                # No age protects what such a tag names, and a snapshot of it may have been taken meanwhile.
+                view.pinned = pinned()
+                unneeded = view.find_unneeded(ages)
             self._remove(view, unneeded)
         return unneeded
 

@@ -45,15 +45,15 @@ class Sweep:
     _needed: set[bytes] = field(default_factory=set)
     _kept: dict[str, set[str]] | None = None
 
-    def pinned(self, store: Store, name: RepositoryName) -> set[str]:
+    def pinned(self, store: Store, name: RepositoryName, *, anew: bool = False) -> set[str]:
         """Digests that stay without a tag: those that the profile, a last poll or a snapshot names.
 
-        Raises `StoreDamaged`.
+        `anew`: snapshots are read again. Raises `StoreDamaged`.
         """
         named: set[str] = set()
         for poll in store.repository(name).polls():
             named.update((*poll.upstream, *poll.upstream.values(), *poll.problems))
-        if self._kept is None:
+        if self._kept is None or anew:
             self._kept = kept_digests(store)
         kept = self._kept.get(name, set())
         return {each for each in named if ":" in each} | {*self.care.pinned.get(name, ())} | kept

@@ -17,6 +17,7 @@ from registry_server.store.errors import StoreDamaged, StoreError, translated
 from registry_server.store.mirror_state.tag_switch import kept_before
 from registry_server.store.objects.objects import Conflict, content_of
 from registry_server.store.records import TagRecord, tag_from_json, tag_to_json
+from registry_server.store.repository_reader import held_manifests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,7 +77,24 @@ def take_snapshot(
             f"there is a snapshot {name} already: delete it first, or take another name"
         ) from error
     objects.settle()
+    _check_kept(store, found)
     return found
+
+
+def _check_kept(store: Store, snapshot: Snapshot) -> None:
+    """A collector that is at it, and did not see the snapshot, may have removed tags with what they named.
+
+    Whoever removes something after this turn sees it. Raises `SnapshotError`, and there is no snapshot then.
+    """
+    for name, tags in snapshot.tags.items():
+        repository = store.repository(name)
+        with store.root_of(name).turns.among_others(repository.turn):
+            gone = tags.keys() - repository.tag_records().keys()
+            held = set(held_manifests(repository)) if gone else set()
+        for tag in sorted(gone):
+            if tags[tag].digest not in held:
+                store.roots[0].objects.remove(_key(snapshot.name))
+                raise SnapshotError(f"{name}:{tag} was removed while it was taken; take it again")
 
 
 @translated

@@ -9,6 +9,13 @@ import pytest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreDamaged
 from registry_server.store.gc.collector import collect
+from registry_server.store.gc.retention import (
+    GcOptions,
+    KeepTags,
+    RepositoryRetention,
+    Retention,
+    RetentionLimits,
+)
 from registry_server.store.mirror_state.snapshots import (
     SnapshotError,
     all_snapshots,
@@ -24,9 +31,14 @@ from tests.registry_server.store.images import image, layer, put_image, record, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registry_server.store.gc.gc_report import Removal
     from registry_server.store.repository import Repository
 
 APP = RepositoryName("dev/app")
+RELEASES = KeepTags(lambda tag: tag.startswith("v"), RetentionLimits())
+NO_NIGHTLY = GcOptions(
+    settle=0.0, retention=Retention((RepositoryRetention(keep_tags=(RELEASES,)),), delay=0.0)
+)
 WHEN = "2026-01-02T03:04:05+00:00"
 
 
@@ -142,3 +154,36 @@ def test_mistakes_are_named(store: Store, app: Repository) -> None:
     with pytest.raises(SnapshotError, match="there is no snapshot two; there is: one"):
         read_snapshot(store, "two")
     assert [each.name for each in all_snapshots(store)] == ["one"]
+
+
+def test_a_snapshot_that_is_taken_while_retention_removes_tags_is_kept(store: Store, app: Repository) -> None:
+    """The collector has read which snapshots there are, and has not come to this repository yet."""
+    first = store.repository(RepositoryName("dev/aaa"))
+    for repository in (first, app):
+        tag_image(repository, "nightly", str(repository.name).encode())
+    age(store)
+
+    def told(removal: Removal) -> None:
+        if removal.name == f"{first.name}:nightly":
+            take_snapshot(store, "before", taken=WHEN, by="me@here", wanted=lambda name: name == APP)
+
+    gc(store, NO_NIGHTLY, told=told)
+    collected(store)
+    assert in_pool(store, str(APP).encode())
+
+
+def test_a_snapshot_of_what_the_collector_removes_at_that_moment_is_none(
+    store: Store, app: Repository
+) -> None:
+    tag_image(app, "nightly", b"old layer")
+    tag_image(store.repository(RepositoryName("dev/zzz")), "v1", b"another layer")
+    age(store)
+
+    def wanted(name: str) -> bool:
+        if name == "dev/zzz":  # the tags of the other one have been read by then
+            gc(store, NO_NIGHTLY)
+        return True
+
+    with pytest.raises(SnapshotError, match="dev/app:nightly was removed while it was taken"):
+        take_snapshot(store, "before", taken=WHEN, by="me@here", wanted=wanted)
+    assert all_snapshots(store) == []
