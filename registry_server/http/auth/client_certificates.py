@@ -28,6 +28,8 @@ _HEADER = b"client-cert"
 _NONE = (b"", b"::")  # what nginx and HAProxy write for a client without a certificate
 _LONGEST = 32 * 1024  # bytes of the header
 _LONGEST_NAME = 512  # characters of a user or group
+# Extensions that are not there, or that nobody can read names from.
+_UNREADABLE = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError)
 _GROUPS = {"Organization": NameOID.ORGANIZATION_NAME, "OrganizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME}
 
 
@@ -50,9 +52,12 @@ class CertificateReader:
         if len(found) > 1 or len(found[0]) > _LONGEST:
             raise CertificateRefused("more than one Client-Cert header, or one of excessive length")
         certificate = read_certificate(found[0].strip())
-        for attribute in self._options.attributes:
-            if user := _usable(self._value(certificate, attribute)):
-                return Person(user, self._groups(certificate))
+        try:
+            for attribute in self._options.attributes:
+                if user := _usable(self._value(certificate, attribute)):
+                    return Person(user, self._groups(certificate))
+        except ValueError:  # its parts are read when they are asked for
+            raise CertificateRefused("the certificate has a subject that cannot be read") from None
         raise CertificateRefused(f"the certificate has none of {', '.join(self._options.attributes)}")
 
     def _value(self, certificate: x509.Certificate, attribute: Attribute) -> str:
@@ -103,7 +108,7 @@ def _alternatives(certificate: x509.Certificate, kind: Any) -> list[str]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return list(extension.value.get_values_for_type(kind))
-    except (x509.ExtensionNotFound, ValueError):
+    except _UNREADABLE:
         return []
 
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from registry_server.http.auth.access_options import AccessOptions
 from registry_server.http.auth.certificate_options import CertificateOptions
@@ -120,7 +120,11 @@ def test_a_header_of_anybody_else_means_nothing(registry: Registry) -> None:
 
 
 def certificate(
-    common: str = "", *, units: tuple[str, ...] = (), names: tuple[Any, ...] = ()
+    common: str = "",
+    *,
+    units: tuple[str, ...] = (),
+    names: tuple[Any, ...] = (),
+    extension: x509.ExtensionType | None = None,
 ) -> x509.Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     parts = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
@@ -136,7 +140,9 @@ def certificate(
         .not_valid_after(now + dt.timedelta(days=1))
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        extension = x509.SubjectAlternativeName(names)
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(key, hashes.SHA256())
 
 
@@ -232,3 +238,20 @@ def test_zots_keys_load_and_need_a_proxy(tmp_path: Path) -> None:
     assert AccessOptions.from_json(access.to_json()) == access
     [problem] = problems(f"storage: {{rootDirectory: s}}\nhttp:\n  auth: {{mtls: {mtls}}}\n")
     assert "http.auth.mtls: the server's own TLS does not tell whose certificate it was" in problem
+
+
+def test_names_of_a_kind_that_nobody_reads_are_none() -> None:
+    """x400Address (RFC 5280, 4.2.1.6), for which cryptography has no class."""
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3003a30100"))
+    found = certificate("robot", extension=names)
+    reader = CertificateReader(CertificateOptions(attributes=("Email", "CommonName")))
+    person = reader.person([(b"client-cert", header(found).encode())])
+    assert person is not None
+    assert person.user == "robot"
+
+
+def test_a_subject_that_is_no_text_is_refused() -> None:
+    der = certificate("robot").public_bytes(Encoding.DER).replace(b"\x0c\x05robot", b"\x0c\x05ro\xff\xfet")
+    value = b":" + base64.b64encode(der) + b":"
+    with pytest.raises(CertificateRefused, match="a subject that cannot be read"):
+        CertificateReader(CertificateOptions()).person([(b"client-cert", value)])
