@@ -40,12 +40,14 @@ class PushTarget:
     wants bearer tokens, which only `login` gets; `expire` makes all useless. `known`: only these are there.
     `lose_answers`: so many blobs are stored without an answer. `deletes`: whether tags can be deleted.
     `page`: how many tags a list has. `claims`: blobs that it says to have mounted, and has not.
+    `least` is its OCI-Chunk-Min-Length.
     `refuses_mounts`: it opens no upload where a mount is asked for that it does not make.
     """
 
     cuts: list[int] = field(default_factory=list)
     forgets: bool = False
     mounts: bool = True
+    least: str = ""
     refuses_mounts: bool = False
     immutable: Callable[[str, str], Answer] | None = None
     quota: Answer | None = None
@@ -183,7 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
             return error(403, "DENIED", "requested access to the resource is denied")
         session = f"s{len(self.target.seen)}-{id(self)}"
         self.target.uploads[session] = upload = _Upload(repository)
-        return 202, None, self._place(repository, session, upload)
+        least = {"OCI-Chunk-Min-Length": self.target.least} if self.target.least else {}
+        return 202, None, self._place(repository, session, upload) | least
 
     def _place(self, repository: str, session: str, upload: _Upload) -> dict[str, str]:
         last = max(len(upload.data) - 1, 0)

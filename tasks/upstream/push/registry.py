@@ -16,7 +16,7 @@ from registry_server.oci.errors import InvalidName
 from registry_server.oci.reference import RepositoryName
 from tasks.upstream import bodies
 from tasks.upstream.endpoints import Call
-from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamProtocolError
+from tasks.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamProtocolError, Where
 from tasks.upstream.lists.paging import is_perhaps_cut, names
 from tasks.upstream.push.session import Sessions
 from tasks.upstream.push.upload import BlobUpload
@@ -132,7 +132,8 @@ class PushRegistry(UpstreamRegistry):
     def list_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
         """Put a referrer into the list that clients keep where the registry has no referrers API.
 
-        distribution-spec "Pushing Manifests with Subject": the list is an index under a tag.
+        distribution-spec "Pushing Manifests with Subject": the list is an index under a tag. Anything else there
+        is somebody's, and a failure.
         """
         with self._lists:  # read, changed and written as a whole
             tag = fallback_tag(subject)
@@ -146,9 +147,17 @@ class PushRegistry(UpstreamRegistry):
             body = self.manifest(repository, tag).body
         except UpstreamNotFound:
             return []
-        document = json.loads(body)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            document = None
         entries = document.get("manifests") if isinstance(document, dict) else None
-        return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+        if not isinstance(entries, list):
+            where = Where(self.name, repository, tag)
+            raise UpstreamProtocolError(
+                where, "it is no list of referrers, and is not replaced; delete the tag"
+            )
+        return [each for each in entries if isinstance(each, dict)]
 
     def _put_list(self, repository: str, tag: str, entries: list[dict[str, Any]]) -> None:
         document = {"schemaVersion": _SCHEMA, "mediaType": media_types.OCI_INDEX, "manifests": entries}

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _OCTETS: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,18})")  # end-5; "bytes=" is of registries that read RFC 9110
+_LENGTH: Final = re.compile(
+    r"\d{1,18}", re.ASCII
+)  # more digits are no length, and int() refuses 4,300 of them
 _NO_MOUNT: Final = frozenset({400, 401, 403, 404, 405, 422, 501})
 _UNKNOWN: Final = frozenset({404, 400, 410})
 """What a registry answers that has forgotten a session (docker-registry 2.8: where a part of it was cut)."""
@@ -142,7 +145,7 @@ class Sessions:
         location = self._location(answer, base)
         least = answer.headers.get("OCI-Chunk-Min-Length", "")
         if base is None:
-            return Session(location, 0, int(least) if least.isdecimal() else 0)
+            return Session(location, 0, int(least) if _LENGTH.fullmatch(least) else 0)
         if end is not None:
             return Session(location, end, base.least)
         return Session(location, self._position(answer.headers), base.least)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registry_server.oci import media_types
+from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.descriptor import Descriptor
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import DigestMismatch
-from tasks.upstream.errors import UpstreamDenied, UpstreamUnavailable, Where
+from tasks.upstream.errors import UpstreamDenied, UpstreamProtocolError, UpstreamUnavailable, Where
 from tasks.upstream.login.credentials import NoCredentials
 from tasks.upstream.options import PlainUrl, UpstreamOptions
 from tasks.upstream.push.registry import PushRegistry
@@ -276,3 +279,38 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 24 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("least", "requests"),
+    [
+        pytest.param("", 6, id="none"),
+        pytest.param(str(4 * MIB), 2, id="larger than the profile's"),
+        pytest.param("9" * 5000, 6, id="a number that nobody means"),
+        pytest.param("-1", 6, id="no number"),
+    ],
+)
+def test_chunks_are_as_large_as_the_registry_wants_them(least: str, requests: int) -> None:
+    with push_target(least=least) as target, pushing(target.url, chunk=MIB) as registry:
+        registry.upload("a/b", blob_of(BIG), Source(BIG))
+        assert target.blobs["a/b"] == {Digest.of(BIG): BIG}
+        assert [method for method, _, _ in target.seen].count("PATCH") == requests
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"no index", id="no JSON"),
+        pytest.param(b"[" * 100_000, id="nested without an end"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'{"config": {}, "layers": []}', id="an image"),
+    ],
+)
+def test_what_is_no_list_of_referrers_is_not_replaced(body: bytes) -> None:
+    """distribution-spec "Pushing Manifests with Subject": a failure is to be reported."""
+    subject = Digest.of(b"image")
+    with push_target(lists_referrers=False) as target, pushing(target.url) as registry:
+        target.manifests["a/b"][fallback_tag(subject)] = (media_types.OCI_INDEX, body)
+        with pytest.raises(UpstreamProtocolError, match="no list of referrers"):
+            registry.list_referrer("a/b", subject, blob_of(b"a referrer"))
+        assert target.manifests["a/b"] == {fallback_tag(subject): (media_types.OCI_INDEX, body)}
