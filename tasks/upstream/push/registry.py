@@ -132,8 +132,8 @@ class PushRegistry(UpstreamRegistry):
     def list_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
         """Put a referrer into the list that clients keep where the registry has no referrers API.
 
-        distribution-spec "Pushing Manifests with Subject": the list is an index under a tag. Anything else there
-        is somebody's, and a failure.
+        distribution-spec "Pushing Manifests with Subject": the list is an index under a tag. Anything else
+        there is somebody's, and a failure.
         """
         with self._lists:  # read, changed and written as a whole
             tag = fallback_tag(subject)
