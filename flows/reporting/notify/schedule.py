@@ -83,6 +83,8 @@ class NotifySchedule:
         if version == self._version and now < self._look_due and not retry:
             return
         notifier = Notifier(self._load(), self._store, self._environment)
+        names = {each.name for each in notifier.receivers}  # the profile may have fewer than before
+        self._backoff = {name: each for name, each in self._backoff.items() if name in names}
         if not notifier.profile.notify:
             self._looked(version, now)
             return

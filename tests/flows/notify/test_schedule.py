@@ -114,6 +114,27 @@ def test_a_profile_that_is_being_edited_is_no_end_of_telling(telling: Telling, s
     assert len(telling.hook.seen) == 1
 
 
+def test_a_failing_receiver_that_left_the_profile_is_forgotten(telling: Telling, said: list[str]) -> None:
+    """Else each look for new reports would be one at the whole store."""
+    telling.hook.on("/hook", answers(500))
+    fail(telling)
+    ticking = schedule(telling, said)
+    ticking.tick()
+    ticking._backoff["ops"].due = 0.0
+    telling.notify = [telling.receiver(name="others")]
+    loads: list[Profile] = []
+
+    def load() -> Profile:
+        loads.append(load_profile(telling.path).profile)
+        return loads[-1]
+
+    ticking._load = load
+    telling.hook.on("/hook", answers(204))
+    for _ in range(5):
+        ticking.tick()
+    assert len(loads) == 2, "one that tells, and one after it"
+
+
 def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
     backoff, pauses = Backoff(), []
     for _ in range(12):
