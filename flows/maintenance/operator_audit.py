@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
 
 def operator_name() -> str:
-    """Who does this, as far as the system knows: `user@host`."""
+    """Who does this: `account@host`. Of the process, and not of LOGNAME, which anybody may set.
+
+    A container may run under a number that has no name.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        user = "unknown"
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 

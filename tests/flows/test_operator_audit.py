@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,3 +119,9 @@ def test_nothing_is_changed_where_it_cannot_be_written_down(
     with pytest.raises(AuditUnusable, match=r"cannot write log\.audit"):
         change(profile, side.store)
     assert side.digests() == before
+
+
+def test_who_does_it_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+    assert operator_name() == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
