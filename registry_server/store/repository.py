@@ -103,15 +103,23 @@ class Repository(BlobReceiver):
     @translated
     def replace_record(self, tag: Tag, record: TagRecord) -> bool:
         """Note something new about a tag; False when it names something else by now, or is gone."""
+        key = self._tag_key(tag)
         with self._turn(by_itself=True):
-            held = self._objects.parsed(self._tag_key(tag), tag_record_in)
+            stored = self._objects.get(key)
+            held = tag_record_in(stored.content) if stored else None
             now = self._settled(held)
-            if held is None or now is None or now.roots != record.roots:
+            if stored is None or held is None or now is None or now.roots != record.roots:
                 return False
             if held.pending is not None and now is not held.pending.record:
                 record = replace(record, pending=held.pending)  # a note must not take it out of the change
-            self._objects.put(self._tag_key(tag), records.encode(records.tag_to_json(record)))
-            self._memory.forget(self._tag_key(tag))
+            # In a bucket the turn may be lost, and not noticed yet.
+            version = None if self._root.is_local else stored.version
+            try:
+                self._objects.put(key, records.encode(records.tag_to_json(record)), instead_of=version)
+            except Conflict:
+                return False
+            finally:
+                self._memory.forget(key)
         return True
 
     @translated

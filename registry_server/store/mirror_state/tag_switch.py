@@ -11,6 +11,7 @@ finished; until then readers are told right all the same. Only lists of tags sho
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ from registry_server.oci.reference import ImageName, Tag
 from registry_server.store import records
 from registry_server.store.closure import absent_from
 from registry_server.store.errors import ClosureIncomplete, StoreDamaged, TagMoved, translated
-from registry_server.store.objects.objects import content_of
+from registry_server.store.objects.objects import Conflict
 from registry_server.store.pool.blob_pool import file_name
 from registry_server.store.records import PendingTag, TagRecord, tag_from_json, tag_to_json
 from registry_server.store.repository_reader import done_key
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from registry_server.oci.reference import RepositoryName
-    from registry_server.store.objects.objects import Objects
+    from registry_server.store.objects.objects import Objects, StoredObject
     from registry_server.store.store import Store
 
 _FOLDER: Final = "changes"
@@ -202,8 +203,9 @@ def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> Non
     repository, tag = store.repository(name.repository), name.reference
     assert isinstance(tag, Tag), "changes are of tags"
     with store.root_of(name.repository).turns.alone(repository.turn):
-        if _now(store, name) != each.before:
-            raise TagMoved(f"{name} was moved by somebody else; look at it, and try again")
+        held = _held(store, name)
+        if _now(store, held) != each.before:
+            raise _moved(name)
         if each.after is not None:
             _require_whole(store, name.repository, tag, each.after)
         base = each.before or each.after
@@ -214,7 +216,14 @@ def _prepare(store: Store, name: ImageName, each: TagChange, change: str) -> Non
         keys = (f"{repository.folder}/manifests/{file_name(root)}" for root in roots)
         store.root_of(name.repository).objects.renew(*keys)
         record = replace(base, pending=PendingTag(change, each.after), absent=each.before is None)
-        _write(store, name.repository, tag, record)
+        try:
+            _write(store, name.repository, tag, record, held)
+        except Conflict as error:
+            raise _moved(name) from error
+
+
+def _moved(name: ImageName) -> TagMoved:
+    return TagMoved(f"{name} was moved by somebody else; look at it, and try again")
 
 
 def _require_whole(store: Store, name: RepositoryName, tag: Tag, record: TagRecord) -> None:
@@ -240,19 +249,21 @@ def _settle(store: Store, name: ImageName, change: str, *, done: bool) -> None:
     repository, tag = store.repository(name.repository), name.reference
     assert isinstance(tag, Tag), "changes are of tags"
     with store.root_of(name.repository).turns.alone(repository.turn):
-        held = _raw(store, name)
+        stored = _held(store, name)
+        held = _record_in(stored)
         if held is None or held.pending is None or held.pending.change != change:
             return
         settled = held.settled(done=done)
         if settled is None:
             _remove(store, name.repository, tag)
         else:
-            _write(store, name.repository, tag, settled)
+            with suppress(Conflict):
+                _write(store, name.repository, tag, settled, stored)
 
 
-def _now(store: Store, name: ImageName) -> TagRecord | None:
+def _now(store: Store, stored: StoredObject | None) -> TagRecord | None:
     """What the tag names, as it is and not as this process remembers it while it holds a lease."""
-    held = _raw(store, name)
+    held = _record_in(stored)
     if held is None or held.pending is None:
         return held
     return held.settled(done=_objects(store).look(done_key(held.pending.change)) is not None)
@@ -264,13 +275,27 @@ def _is_pending(store: Store, name: ImageName) -> bool:
 
 
 def _raw(store: Store, name: ImageName) -> TagRecord | None:
-    key = _tag_key(store, name.repository, name.reference)
-    return records.decoded(content_of(store.root_of(name.repository).objects, key), tag_from_json)
+    return _record_in(_held(store, name))
 
 
-def _write(store: Store, name: RepositoryName, tag: Tag, record: TagRecord) -> None:
+def _held(store: Store, name: ImageName) -> StoredObject | None:
+    return store.root_of(name.repository).objects.get(_tag_key(store, name.repository, name.reference))
+
+
+def _record_in(stored: StoredObject | None) -> TagRecord | None:
+    return records.decoded(stored.content if stored else None, tag_from_json)
+
+
+def _write(
+    store: Store, name: RepositoryName, tag: Tag, record: TagRecord, held: StoredObject | None
+) -> None:
+    """In a bucket only in place of what was `held`: the turn may be lost, and not noticed yet. Raises
+    `Conflict`."""
     root, key = store.root_of(name), _tag_key(store, name, tag)
-    root.objects.put(key, records.encode(tag_to_json(record)))
+    version = held.version if held else None
+    guarded = not root.is_local
+    content = records.encode(tag_to_json(record))
+    root.objects.put(key, content, new=guarded and held is None, instead_of=version if guarded else None)
     root.pool.memory.forget(key)
 
 
