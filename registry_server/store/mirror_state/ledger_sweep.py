@@ -37,14 +37,14 @@ def sweep_ledgers(store: Store, used: Collection[str], now: float, pinned: Pinne
     """Of all ledgers below the store; `used` are the folders of those that the profile has.
 
     `pinned`: digests that are needed without a tag, by repository. How many ledgers and marks of blobs went.
-    A ledger that cannot be read is left alone.
+    A ledger that cannot be read, or removed, is left alone.
     """
     count = 0
     for folder in _folders(store.root / FOLDER):
-        if folder.name not in used:
-            count += _discard(folder, now - KEPT_SECONDS)
-            continue
-        with suppress(StoreError):
+        with suppress(StoreError, OSError):
+            if folder.name not in used:
+                count += _discard(folder, now - KEPT_SECONDS)
+                continue
             ledger = open_ledger(store.root, folder.name, create=False)
             collect(ledger, {ledger.root: GcOptions(delay=KEPT_SECONDS, settle=0.0)}, Care(pinned=pinned))
             count += sweep_marks(ledger, now - KEPT_SECONDS, pinned)
@@ -54,7 +54,7 @@ def sweep_ledgers(store: Store, used: Collection[str], now: float, pinned: Pinne
 def _folders(parent: Path) -> list[Path]:
     try:
         return sorted(each for each in parent.iterdir() if each.is_dir() and not each.is_symlink())
-    except FileNotFoundError:
+    except OSError:
         return []
 
 

@@ -142,9 +142,10 @@ def drop_old(store: Store, now: float) -> int:
     old = [
         each for each in all_changes(store)[:-RECORDS_KEPT] if each.done and _age(each, now) > RECORD_SECONDS
     ]
-    for change in old:
+    over = [change for change in old if change.destination or not _waits(store, change)]
+    for change in over:
         drop_change(store, change)
-    return len(old)
+    return len(over)
 
 
 def _age(change: Change, now: float) -> float:
@@ -159,8 +160,7 @@ def _age(change: Change, now: float) -> float:
 def finish_interrupted(store: Store) -> None:
     """Finish or undo what a killed process left, so that no file says two things. Raises `StoreError`."""
     for change in changes_here(store):
-        waiting = any(_is_pending(store, ImageName.parse(name)) for name in change.tags)
-        if waiting:
+        if _waits(store, change):
             _settle_all(store, change, done=change.done)
         if not change.done:
             _objects(store).remove(_key(change.id))
@@ -269,9 +269,10 @@ def _now(store: Store, stored: StoredObject | None) -> TagRecord | None:
     return held.settled(done=_objects(store).look(done_key(held.pending.change)) is not None)
 
 
-def _is_pending(store: Store, name: ImageName) -> bool:
-    held = _raw(store, name)
-    return held is not None and held.pending is not None
+def _waits(store: Store, change: Change) -> bool:
+    """Whether a killed process has left a tag that says two things: `done` has to stay for it."""
+    held = (_raw(store, ImageName.parse(name)) for name in change.tags)
+    return any(each is not None and each.pending is not None for each in held)
 
 
 def _raw(store: Store, name: ImageName) -> TagRecord | None:

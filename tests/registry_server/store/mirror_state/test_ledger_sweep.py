@@ -132,3 +132,8 @@ def test_records_of_promotions(store: Store, count: int, days: float, *, done: b
     assert drop_old(store, time.time()) == count - left
     assert len(all_changes(store)) == left
     assert all(each.done is done for each in all_changes(store))
+
+
+def test_what_is_in_the_place_of_ledgers_ends_no_collection(store: Store) -> None:
+    (store.root / FOLDER).write_text("a file")
+    assert sweep_ledgers(store, {"other"}, time.time(), {}) == 0

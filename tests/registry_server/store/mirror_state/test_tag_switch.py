@@ -282,3 +282,23 @@ def test_retention_leaves_a_tag_alone_that_is_about_to_change(store: Store, app:
     gc(store, GcOptions(settle=0.0, retention=Retention((RepositoryRetention(keep_tags=(never,)),))))
     made(store, found)
     assert app.tag(Tag("v1")) == new
+
+
+def test_an_old_change_that_was_killed_at_its_end_is_not_forgotten(store: Store, app: Repository) -> None:
+    """Changes of other registries may follow it for years, and they finish nothing here."""
+    tag_image(app, "v1", b"old")
+    before, new = app.tag(Tag("v1")), record(put_image(app, b"new"))
+    found = change("20200102T030405-1", v1=(before, new))
+    found = replace(found, when="2020-01-02T03:04:05+00:00")
+    prepared(store, found)
+    tag_switch.mark_done(store, found)
+    for number in range(tag_switch.RECORDS_KEPT):
+        other = replace(found, id=f"20210102T030405-{number:03}", tags={}, destination="other")
+        tag_switch.note_change(store, other)
+        tag_switch.mark_done(store, other)
+    assert tag_switch.drop_old(store, time.time()) == 0
+    assert app.tag(Tag("v1")) == new
+    finish_interrupted(store)
+    assert plain(store)
+    assert tag_switch.drop_old(store, time.time()) == 1
+    assert app.tag(Tag("v1")) == new
