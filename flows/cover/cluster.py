@@ -134,7 +134,7 @@ class _Reader:
         for number in range(1, _TRIES + 1):
             try:
                 answer, body = self._once(path, parameters)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last of a host's name
                 if number == _TRIES or _is_final(error):
                     said = str(error) or type(error).__name__
                     raise ClusterUnreadable(
@@ -167,7 +167,9 @@ def _asked_for(answer: httpx.Response, otherwise: float) -> float:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether it stays so: a server that cannot be trusted is not asked again."""
+    """Whether it stays so: a server that cannot be trusted, or has no name, is not asked again."""
+    if isinstance(error, UnicodeError | httpx.InvalidURL):
+        return True
     found: BaseException | None = error
     while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
         found = found.__cause__ or found.__context__

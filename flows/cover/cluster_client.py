@@ -29,7 +29,7 @@ def cluster_client(access: ClusterAccess) -> Iterator[httpx.Client]:
 
     Raises `KubeconfigUnusable`, `ProxyInvalid`.
     """
-    url = httpx.URL(access.server)
+    url = _server(access)
     proxy = _proxy(access) if access.proxy else Proxies.read().proxy_for(url)
     with httpx.Client(
         base_url=url,
@@ -58,6 +58,13 @@ class _Login(httpx.Auth):
             yield from httpx.BasicAuth(self._access.user, self._access.password).auth_flow(request)
             return
         yield request
+
+
+def _server(access: ClusterAccess) -> httpx.URL:
+    try:
+        return httpx.URL(access.server)
+    except httpx.InvalidURL as error:
+        raise KubeconfigUnusable(f"server of {access.name!r} is no URL; write https://HOST:PORT") from error
 
 
 def _proxy(access: ClusterAccess) -> httpx.URL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ IN_CLUSTER: Final = "in-cluster"
 _VARIABLE: Final = "KUBECONFIG"
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MOST_BYTES: Final = 2**20
+_NAME: Final = re.compile(r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)?", re.ASCII)
 _INSTEAD: Final = (
     "give the objects instead: kubectl get pods -A -o json | mirrorflow cover PROFILE --manifests -"
 )
@@ -69,10 +71,16 @@ class ClusterAccess:
         return f"ClusterAccess({self.name!r}, {self.server!r})"
 
     def bearer(self) -> str:
-        """The token, read from its file each time: a service account's is renewed there."""
-        if self.token_file is None:
-            return self.token
-        return _file(self.token_file, "tokenFile").strip()
+        """The token, read from its file each time: a service account's is renewed there.
+
+        Raises `KubeconfigUnusable`: what refuses a header with a line break would show it.
+        """
+        token = self.token if self.token_file is None else _file(self.token_file, "tokenFile").strip()
+        if not (token.isascii() and token.isprintable()):
+            raise KubeconfigUnusable(
+                f"the token of {self.name!r} has a character that no token has; log in again"
+            )
+        return token
 
 
 def find_access(
@@ -117,13 +125,17 @@ def _named(
     documents: Sequence[tuple[Path, dict[str, Any]]], plural: str, singular: str, name: str, where: str
 ) -> tuple[Path, dict[str, Any]]:
     for path, document in documents:
-        for each in document.get(plural) or ():
-            if isinstance(each, dict) and each.get("name") == name and isinstance(each.get(singular), dict):
+        for each in _mappings(document.get(plural)):
+            if each.get("name") == name and isinstance(each.get(singular), dict):
                 return path, each[singular]
     known = sorted(
-        str(each.get("name")) for _, document in documents for each in document.get(plural) or () if each
+        str(each.get("name")) for _, document in documents for each in _mappings(document.get(plural))
     )
     raise KubeconfigUnusable(f"{where}: has no {singular} {name!r}; it has: {', '.join(known) or 'none'}")
+
+
+def _mappings(found: Any) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +168,15 @@ def _access(name: str, cluster: _Section, user: _Section) -> ClusterAccess:
         )
     if user.keys.get("auth-provider"):
         raise KubeconfigUnusable(f"{user.file}: auth-provider is gone from Kubernetes since 1.26; {_INSTEAD}")
+    if not _NAME.fullmatch(server_name := cluster.text("tls-server-name")):
+        raise KubeconfigUnusable(f"{cluster.file}: tls-server-name of {name!r} is no name of a host")
     token_file = user.text("tokenFile")
     return ClusterAccess(
         name,
         server,
         authority=cluster.pem("certificate-authority"),
         verify=cluster.keys.get("insecure-skip-tls-verify") is not True,
-        server_name=cluster.text("tls-server-name"),
+        server_name=server_name,
         proxy=cluster.text("proxy-url"),
         token=user.text("token"),
         token_file=user.file.parent / token_file if token_file and not user.text("token") else None,
@@ -181,10 +195,10 @@ def _plugin(user: _Section) -> ExecPlugin | None:
     command = str(found.get("command") or "")
     if not command:
         raise KubeconfigUnusable(f"{user.file}: exec has no command")
-    variables = [each for each in found.get("env") or () if isinstance(each, dict)]
+    arguments, variables = found.get("args"), _mappings(found.get("env"))
     return ExecPlugin(
         command,
-        tuple(str(each) for each in found.get("args") or ()),
+        tuple(map(str, arguments)) if isinstance(arguments, list) else (),
         tuple((str(each.get("name")), str(each.get("value"))) for each in variables),
         str(found.get("apiVersion") or ""),
         user.file.absolute().parent,
@@ -225,3 +239,5 @@ def _file(path: Path, what: str) -> str:
         raise KubeconfigUnusable(f"{what}: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise KubeconfigUnusable(f"{what}: {path} is not text") from error
+    except ValueError as error:  # a NUL
+        raise KubeconfigUnusable(f"{what}: {str(path)!r} is no path") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.cover.cluster import read_cluster
+from flows.cover.cluster import ClusterUnreadable, read_cluster
 from flows.cover.exec_plugin import with_credentials
 from flows.cover.kubeconfig import IN_CLUSTER, KubeconfigUnusable, find_access
 from tests.cover.clusters import (
@@ -132,6 +132,19 @@ SECRET = "hunter2"
             "auth-provider is gone from Kubernetes",
             id="what Kubernetes dropped",
         ),
+        pytest.param("{current-context: a, contexts: 7}", "has no context 'a'; it has: none", id="a number"),
+        pytest.param(
+            "{current-context: a, contexts: [b, {name: c, context: {}}]}",
+            "has no context 'a'; it has: c",
+            id="a text in a list",
+        ),
+        pytest.param(
+            "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], "
+            "clusters: [{name: c, cluster: {server: 'https://x'}}], "
+            "users: [{name: u, user: {exec: {args: 7, env: 8}}}]}",
+            "exec has no command",
+            id="numbers for a program",
+        ),
     ],
 )
 def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
@@ -167,3 +180,33 @@ def test_several_files_are_one_and_the_first_counts(tmp_path: Path) -> None:
 def test_no_secret_is_in_what_python_prints(tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path, "https://x.example", {"token": SECRET, "password": SECRET})
     assert SECRET not in repr(find_access(str(path)))
+
+
+@pytest.mark.parametrize("sign", ["\n", "\0", "\u00e9", "\x7f"])
+def test_a_token_that_no_header_can_have_is_not_shown(
+    api: Misbehaving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    monkeypatch.setattr("flows.cover.cluster._WAIT", 0.0)
+    path = write_kubeconfig(tmp_path, f"http://{api.host}", {"token": f"{SECRET}{sign}{SECRET}"})
+    with pytest.raises(KubeconfigUnusable, match="has a character that no token has") as caught:
+        read_cluster(find_access(str(path)))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("server", "user", "cluster", "message"),
+    [
+        pytest.param("https://[::x", {}, {}, "server of 'test' is no URL", id="a server"),
+        pytest.param(f"https://{'x' * 64}", {}, {}, "cannot be asked", id="a host with a long label"),
+        pytest.param("https://xn--zzzzzzz99", {}, {}, "cannot be asked", id="a host that is no Punycode"),
+        pytest.param("https://x", {"client-certificate": "a\0b"}, {}, "is no path", id="a path"),
+        pytest.param("https://x", {}, {"tls-server-name": "a\0b"}, "no name of a host", id="a NUL"),
+        pytest.param("https://x", {}, {"tls-server-name": ".a"}, "no name of a host", id="a name with a dot"),
+    ],
+)
+def test_what_leads_nowhere_is_one_sentence(
+    tmp_path: Path, server: str, user: dict[str, Any], cluster: dict[str, Any], message: str
+) -> None:
+    path = write_kubeconfig(tmp_path, server, user, **cluster)
+    with pytest.raises((KubeconfigUnusable, ClusterUnreadable), match=message):
+        read_cluster(find_access(str(path)))

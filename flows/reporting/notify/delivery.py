@@ -69,7 +69,7 @@ def post(
         status = asyncio.run(_status(url, headers, body, receiver.timeout, proxy))
     except TimeoutError:
         raise NotDelivered(f"{where} did not answer within {receiver.timeout:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # the last of a host's name
         raise NotDelivered(f"{where} cannot be reached: {_why(error)}") from None
     if 300 <= status < 400:
         raise NotDelivered(f"{where} redirects ({status}), which is not followed; write the final URL")

@@ -112,6 +112,12 @@ def test_what_is_no_success_is_said_without_the_url(
     assert [seen.path for seen in hook.seen] == ["/services/T0/B0/token"]
 
 
+def test_a_host_that_cannot_be_a_name_keeps_nobody_else_waiting() -> None:
+    """Whatever else is raised would end the thread that tells all receivers."""
+    with pytest.raises(NotDelivered, match="cannot be reached"):
+        send(url="http://xn--zzzzzzz99/hook")
+
+
 def test_an_endless_answer_is_not_read(hook: Misbehaving) -> None:
     hook.on("/services/T0/B0/token", endless())
     send(url=url(hook))

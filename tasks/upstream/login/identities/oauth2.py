@@ -157,7 +157,7 @@ def _post(url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
             return answer.status_code, _little(answer)
     except ProxyInvalid as error:
         raise CredentialsInvalid(f"credentialHelper oauth2: {error}") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, UnicodeError) as error:  # the latter of a host's name that cannot be one
         raise CredentialsUnavailable(
             f"credentialHelper oauth2: {url}: {str(error) or type(error).__name__}"
         ) from None

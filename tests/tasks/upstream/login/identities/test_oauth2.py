@@ -152,6 +152,12 @@ def test_exceptions_of_the_proxy_that_python_cannot_read_are_read(
     assert issued.credential.password == "the-token"
 
 
+def test_a_host_that_cannot_be_a_name_is_a_clear_error(tmp_path: Path, endpoint: Misbehaving) -> None:
+    settings = helper(tmp_path, endpoint).model_copy(update={"token_url": f"http://{'x' * 64}/"})
+    with pytest.raises(CredentialsUnavailable, match="label too long"):
+        OAuth2Issuer(settings).issue("registry.example")
+
+
 def test_a_proxy_that_is_none_is_a_clear_error(
     tmp_path: Path, endpoint: Misbehaving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
