@@ -77,7 +77,7 @@ def _value(program: Any, known: Mapping[str, Any], what: str) -> Any:
     """What is not there, or not of the type that an operation wants, is no value."""
     try:
         return program.execute(known)
-    except (LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ClaimsRefused(f"the claims of the token do not give {what}") from error
 
 

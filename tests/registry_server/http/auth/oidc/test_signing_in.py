@@ -101,13 +101,18 @@ def test_without_a_mapping_the_user_is_issuer_and_subject(tmp_path: Path, issuer
 def test_conditions_of_the_profile_hold_for_every_token(tmp_path: Path, issuer: Issuer) -> None:
     mapping = {
         "variables": [{"name": "owner", "expression": "claims.repository_owner"}],
-        "validations": [{"expression": "vars.owner == 'my-org'", "message": "only my-org may"}],
+        "validations": [
+            {"expression": "vars.owner == 'my-org'", "message": "only my-org may"},
+            {"expression": "!has(claims.part) || 10 / claims.part > 1", "message": "a tenth at most"},
+        ],
         "username": "claims.sub",
     }
     with guarded(tmp_path, http_section(issuer, mapping)) as registry:
         assert get(registry, issuer.token(repository_owner="my-org"), "/v2/").status_code == 200
         other = get(registry, issuer.token(repository_owner="another"), "/v2/")
         assert (other.status_code, other.json()["errors"][0]["message"]) == (401, "only my-org may")
+        nothing = get(registry, issuer.token(repository_owner="my-org", part=0), "/v2/")
+        assert (nothing.status_code, "a tenth" in nothing.text) == (401, True)
         none = get(registry, issuer.token(), "/v2/")
         assert "do not give the variable owner" in none.json()["errors"][0]["message"]
 
