@@ -187,12 +187,19 @@ class ObjectStorage:
             key, lambda client: client.get(key, options=options if start or stop else None)
         )
         if found is None:
-            raise FileNotFoundError(f"{self.where}/{key}")
+            raise self._gone(key)
         pieces = iter(found.stream(min_chunk_size=_PIECE // 4))
-        while (piece := self._bucket.ask(key, lambda _: next(pieces, b""))) is not None and len(piece):
-            whole = bytes(piece)
+        while True:
+            piece = self._bucket.ask(key, lambda _: next(pieces, b""))
+            if piece is None:  # a connection broke, obstore asked again, and by then it was collected
+                raise self._gone(key)
+            if not (whole := bytes(piece)):
+                return
             for begin in range(0, len(whole), _PIECE):
                 yield whole[begin : begin + _PIECE]
+
+    def _gone(self, key: str) -> FileNotFoundError:
+        return FileNotFoundError(f"{self.where}/{key}")
 
     def url(self, key: str, seconds: float) -> str | None:
         """See `Objects`. Made without a request, but for clouds whose credentials cannot sign."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry_server.store.errors import StoreError, StoreUnreachable
+from registry_server.store.objects.object_storage import ObjectStorage
+from registry_server.store.objects.storage_driver import StorageDriver
 from tests.support import s3_trouble as trouble
 from tests.support.object_storage import SECRET_KEY
+from tests.support_behaviours import answers, truncated
+from tests.support_misbehaving import misbehaving
 
 if TYPE_CHECKING:
-    from registry_server.store.objects.object_storage import ObjectStorage
-    from registry_server.store.objects.storage_driver import StorageDriver
     from tests.support.object_storage import S3Server
     from tests.support.s3_trouble import TroubledS3
 
@@ -171,3 +173,14 @@ def test_a_child_that_is_forked_after_the_first_use_says_so_instead_of_waiting_f
     driver: StorageDriver, network: TroubledS3
 ) -> None:
     assert "open the store in the child only" in forked(driver, network, "used")
+
+
+def test_an_object_that_is_removed_while_its_connection_breaks_is_not_just_shorter() -> None:
+    """obstore asks again for the rest."""
+    stamp = {"ETag": '"x"', "Last_Modified": "Mon, 30 Nov 2026 21:00:00 GMT"}
+    gone = answers(404, b"<Error><Code>NoSuchKey</Code></Error>")
+    with misbehaving() as server:
+        server.on("/bucket/key", truncated(bytes(3 << 20), 1 << 20, **stamp), gone)
+        objects = ObjectStorage(StorageDriver("s3", "bucket", regionendpoint=f"http://{server.host}"))
+        with pytest.raises(FileNotFoundError, match="s3://bucket/key"):
+            list(objects.pieces("key"))
