@@ -54,6 +54,10 @@ log = logging.getLogger("mirrorflow.promotion")
 _ENTRY = "promoted"  # what `{entry}` is in the template of a destination
 
 
+class _DeletesNoTags(DestinationFailed):
+    """No later try does better."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryPlace:
     """One destination, with threads for as many requests as it may get at once."""
@@ -124,7 +128,10 @@ class RegistryPlace:
         return False
 
     def finish_interrupted(self) -> None:
-        """Raises `DestinationFailed` where it cannot be undone."""
+        """Raises `DestinationFailed` where it cannot be undone.
+
+        A new tag in a registry that deletes no tags is left: nobody could go on there otherwise.
+        """
         for change in all_changes(self.store):
             if change.destination == self.destination and not change.done:
                 self._undo(change)
@@ -152,7 +159,7 @@ class RegistryPlace:
         local, tag = name.repository, _tag(str(name))
         if record is None:
             if not self.registry.take_away(local, tag):
-                raise DestinationFailed(
+                raise _DeletesNoTags(
                     self.destination,
                     f"it deletes no tags, so {name} stays; "
                     "only a promotion without new tags can be taken back",
@@ -176,7 +183,9 @@ class RegistryPlace:
             for (name, _), error in self._each(self._set_back, [*change.tags.items()])
             if error is not None
         }
-        if failed:
+        if failed and because is None and all(isinstance(each, _DeletesNoTags) for each in failed.values()):
+            log.warning("%s: %s", change.what, "; ".join(map(str, failed.values())))
+        elif failed:
             said = "; ".join(f"{name}: {error}" for name, error in failed.items())
             reason = f"not all tags could be set back: {said}" + (
                 f" (because of: {because})" if because else ""

@@ -145,6 +145,22 @@ def test_a_tag_that_cannot_be_set_back_is_named_and_tried_again_by_the_next_prom
     assert set(below(target)) == {"prod/web:v1", "prod/api:v1"}
 
 
+def test_a_tag_that_nobody_can_delete_there_stops_no_later_promotion(
+    side: Side, target: PushTarget, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.deletes = False
+    made = {name: push(side, f"dev/{name}:v1", name.encode()) for name in ("web", "api")}
+    target.refused_tags[("team/prod/api", "v1")] = error(403, "DENIED", "not here")
+    with pytest.raises(DestinationFailed, match="it deletes no tags, so prod/web:v1 stays"):
+        promoter(side).promote("dev", "other:prod")
+    target.refused_tags = {}
+    change = promoter(side).promote("dev", "other:prod")
+    assert change is not None
+    assert below(target) == {f"prod/{name}:v1": each.digest for name, each in made.items()}
+    assert [each.id for each in all_changes(side.store)] == [change.id]
+    assert "it deletes no tags, so prod/web:v1 stays" in caplog.text
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_tag_that_somebody_else_set_stays_unless_forced(
     side: Side, target: PushTarget, *, force: bool
