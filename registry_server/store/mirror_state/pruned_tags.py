@@ -15,7 +15,7 @@ from registry_server.oci.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store import records
 from registry_server.store.closure import manifests_below
-from registry_server.store.errors import NothingToUndelete, translated
+from registry_server.store.errors import NothingToUndelete, TagMoved, translated
 from registry_server.store.objects.objects import content_of
 from registry_server.store.repository_reader import VISIBLE
 from registry_server.store.store import repositories_in
@@ -91,11 +91,15 @@ def undelete(store: Store, name: RepositoryName, tag: Tag) -> TagRecord:
     repository = store.repository(name)
     if found is None:
         raise NothingToUndelete(f"{name}:{tag} was not removed by prune or rm, or its blobs are gone")
-    if repository.tag(tag) not in (None, found.record):
-        raise NothingToUndelete(f"{name}:{tag} names another manifest now; delete that tag first")
-    _restore(repository, found)
-    store.sync()
-    repository.put_tag(tag, found.record)
+    free = (None, found.record)
+    try:
+        if repository.tag(tag) not in free:
+            raise TagMoved
+        _restore(repository, found)
+        store.sync()
+        repository.put_tag(tag, found.record, only_if=lambda held: held in free)
+    except TagMoved as error:
+        raise NothingToUndelete(f"{name}:{tag} names another manifest now; delete that tag first") from error
     forget_pruned(store, name, tag)
     return found.record
 

@@ -17,7 +17,7 @@ from registry_server.bundles.state import ROLE, AppliedBundle, NotTaken, note_ap
 from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.errors import ContentError, DigestMismatch, NotFound
 from registry_server.oci.manifest import parse_manifest
-from registry_server.store.errors import ClosureIncomplete, translated
+from registry_server.store.errors import ClosureIncomplete, TagMoved, translated
 from registry_server.store.records import Origin, TagRecord
 from tasks.companions.formats import LARGEST, why_not_allowed
 from tasks.manifests.verdict_record import CONFIG, EMPTY, is_own, layer_of, manifest_of, record_of
@@ -124,13 +124,19 @@ class _Work:
     def _image(self, image: BundledImage) -> None:
         """Judged first; then blobs, manifests, companions, and the tag last (invariants 1 and 4)."""
         tree = self.contents.tree(image.record.roots)
-        admitted = self._admission.admit(image, tree)
         repository = self.store.repository(image.repository)
+        before = repository.tag(image.tag)
+        admitted = self._admission.admit(image, tree)
         self._bring(repository, tree)
         self._companions(repository, image, tree, admitted)
         self._record_verdict(repository, admitted)
         self.store.sync()
-        repository.put_tag(image.tag, admitted.record)
+        try:
+            repository.put_tag(
+                image.tag, admitted.record, only_if=lambda held: _named(held) == _named(before)
+            )
+        except TagMoved as error:  # what was admitted was for what it named before (invariant 5)
+            raise ImageRefused("somebody else has moved the tag meanwhile; apply the bundle again") from error
         self.verdicts[image.name] = admitted.record.verdict
 
     def _bring(self, repository: Repository, tree: ImageTree) -> None:
@@ -264,3 +270,8 @@ class _Work:
         repository.put_blob(CONFIG, EMPTY)
         repository.put_blob(layer_of(content), content)
         repository.put_manifest(parse_manifest(manifest_of(content, admitted.record.descriptor)))
+
+
+def _named(record: TagRecord | None) -> object:
+    """What a verdict noted meanwhile does not change."""
+    return record and (record.roots, record.origin)

@@ -13,11 +13,17 @@ import pytest
 from flows.maintenance.pruning import list_pruned, undelete_images
 from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import NothingToUndelete
-from registry_server.store.mirror_state.pruned_tags import all_pruned, forget_pruned, forget_useless
+from registry_server.store.mirror_state import pruned_tags
+from registry_server.store.mirror_state.pruned_tags import (
+    all_pruned,
+    forget_pruned,
+    forget_useless,
+    prune_tags,
+)
 from registry_server.store.store import Store
 from tests.in_the_wild.cases.prune_cases import APP, RULE, a_month_later, delete
 from tests.in_the_wild.pruning.test_prune import mirrored, profile_of, pruned
-from tests.registry_server.store.images import tag_image
+from tests.registry_server.store.images import image, tag_image
 from tests.tasks.runs import store_of, sync, visible
 
 if TYPE_CHECKING:
@@ -76,3 +82,22 @@ def test_whenever_a_prune_is_killed_the_tag_is_here_or_comes_back(tmp_path: Path
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 5, "the kills met the steps of a prune"
+
+
+def test_a_push_while_a_tag_is_brought_back_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    repository = store.repository(RepositoryName("app"))
+    tag_image(repository, "1", b"old")
+    prune_tags(store, repository.name, repository.tag_records(), 0.0)
+    restore = pruned_tags._restore
+
+    def push(*arguments: Any) -> None:
+        restore(*arguments)
+        tag_image(repository, "1", b"pushed")
+
+    monkeypatch.setattr(pruned_tags, "_restore", push)
+    with pytest.raises(NothingToUndelete, match="app:1 names another manifest now"):
+        pruned_tags.undelete(store, repository.name, Tag("1"))
+    held = repository.tag(Tag("1"))
+    assert held is not None
+    assert held.digest == image(b"pushed").descriptor().digest

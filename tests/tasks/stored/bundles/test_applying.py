@@ -16,6 +16,7 @@ from registry_server.oci.reference import RepositoryName, Tag
 from registry_server.store.errors import StoreLocked
 from registry_server.store.records import Origin, TagRecord
 from tasks.manifests.verdict_record import ARTIFACT_TYPE
+from tasks.stored.bundles.admission import BundleAdmission
 from tasks.stored.bundles.statements import NotTrusted
 from tests.registry_server.store.images import image, layer, manifest, put_image
 from tests.support.stored_files import file_of
@@ -33,7 +34,10 @@ from tests.tasks.stored.bundles.sides import ENFORCED, TEAM, Gap, gap
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registry_server.bundles.document import BundledImage
     from registry_server.oci.descriptor import Descriptor
+    from tasks.stored.bundles.admission import AdmittedImage
+    from tasks.stored.bundles.contents import ImageTree
 
 TAR = "application/vnd.oci.image.layer.v1.tar+gzip"
 STRANGER = ec.generate_private_key(ec.SECP256R1())
@@ -254,6 +258,29 @@ def test_a_tag_that_another_entry_brought_is_not_moved(tmp_path: Path) -> None:
         "the tag is here from other: team/app" in reasons(applied(sides.far, bundled(sides)))["team/app:v1"]
     )
     assert sides.far.digests()["team/app:v1"] == held.digest
+
+
+def test_a_tag_that_is_pushed_while_its_image_is_brought_is_not_overwritten(
+    plain: Gap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain.near.put("team/app:v1", b"one")
+    plain.near.put("team/app:v2", b"two")
+    theirs = put_image(far(plain), b"theirs")
+    pushed = TagRecord(theirs.digest, theirs.media_type, theirs.size, 1.5)
+    admit = BundleAdmission.admit
+
+    def push(self: BundleAdmission, bundled_image: BundledImage, tree: ImageTree) -> AdmittedImage:
+        found = admit(self, bundled_image, tree)
+        if bundled_image.tag == "v1":
+            far(plain).put_tag(Tag("v1"), pushed)
+        return found
+
+    monkeypatch.setattr(BundleAdmission, "admit", push)
+    assert reasons(applied(plain.far, bundled(plain))) == {
+        "team/app:v1": "somebody else has moved the tag meanwhile; apply the bundle again"
+    }
+    assert far(plain).tag(Tag("v1")) == pushed
+    assert far(plain).tag(Tag("v2")) is not None
 
 
 def test_applying_twice_changes_nothing(strict: Gap) -> None:
