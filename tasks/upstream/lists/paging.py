@@ -76,7 +76,7 @@ class Trail:
     def visit(self, url: httpx.URL, new: int) -> None:
         """`url` answered with a page that had `new` entries that were not there before."""
         self.pages += 1
-        self._visited.add(str(url.copy_with(fragment=None)))
+        self._visited.add(str(url.copy_with(fragment=None) if url.fragment else url))  # a copy is parsed anew
         self._idle = 0 if new else self._idle + 1
 
     def follow(self, link: httpx.URL, where: Where) -> httpx.URL:
