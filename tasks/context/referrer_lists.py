@@ -98,10 +98,11 @@ class ReferrerLists:
             kept = self._kept.get((repository, digest))
         if kept is not None:
             return kept
-        if self._has_api:
-            return self._ask(repository, digest)
-        with self._probing:  # one finds out for all
-            return self._ask(repository, digest)
+        if not self._has_api:
+            with self._probing:  # one finds out for all; who waited asks beside the others
+                if not self._has_api:
+                    return self._ask(repository, digest)
+        return self._ask(repository, digest)
 
     def _ask(self, repository: str, digest: Digest) -> tuple[Descriptor, ...] | None:
         if any(self._lacks(name) for name in ("", repository)):
