@@ -49,7 +49,7 @@ class Call:
     whole URL of a further page, or of an upload, instead.
 
     `content` can be sent again after a login, `stream` cannot: then a 401 is raised when the new token is
-    there. `mount_from` is a repository that has to be read too.
+    there. `mount_from` is a repository that has to be read too. `brief`: a blob that does not take long.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Call:
     content: bytes | None = None
     stream: Iterator[bytes] | None = None
     mount_from: str = ""
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class Endpoint:
         content = call.content if call.stream is None else call.stream
         method = call.kind.partition(" ")[0]
         request = httpx.Request(method, url, headers=dict(call.headers), content=content)
-        scope, bulk, once = self.scope(call, repository), call.kind in _BULK, call.stream is not None
+        bulk, once = call.kind in _BULK and not call.brief, call.stream is not None
+        scope = self.scope(call, repository)
         return Asked(request, call.kind, repository, scope, self.where(call), bulk, once)
 
     def scope(self, call: Call, name: str) -> str:

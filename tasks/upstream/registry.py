@@ -49,6 +49,7 @@ log = logging.getLogger("mirrorflow.upstream")
 
 # What a HEAD says is left may not be what a GET gets: then waiting for it would never end.
 _LIMITED_TRIES = 3
+_BRIEF = 1 << 20  # bytes: more may take long, and leaves a slot of the host for what does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +280,8 @@ class UpstreamRegistry:
         return transfer.moved
 
     def _blob(self, name: str, descriptor: Descriptor, transfer: Transfer, endpoint: Endpoint) -> None:
-        call = Call("GET blob", f"blobs/{descriptor.digest}", name, descriptor.digest)
+        brief = descriptor.size <= _BRIEF
+        call = Call("GET blob", f"blobs/{descriptor.digest}", name, descriptor.digest, brief=brief)
         transfer.take_all(
             lambda headers: self._exchanger.open(endpoint, replace(call, headers=headers)),
             endpoint.where(call),

@@ -12,6 +12,7 @@ from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from tasks.upstream.errors import UpstreamError, UpstreamNotFound
+from tasks.upstream.registry import _BRIEF
 from tests.support_behaviours import answers, get_only
 from tests.support_misbehaving import well_behaved
 from tests.tasks.upstream.clients import FakeTime, client
@@ -240,7 +241,7 @@ def test_no_more_requests_than_allowed_are_in_flight(upstream: Misbehaving) -> N
 
 def test_big_blobs_leave_a_slot_for_small_requests(upstream: Misbehaving) -> None:
     upstream.add_image(NAME, "1.25")
-    blobs = [upstream.add_blob(NAME, bytes([number])) for number in range(4)]
+    blobs = [upstream.add_blob(NAME, bytes([number]) * (_BRIEF + 1)) for number in range(4)]
     arrived, polled = threading.Semaphore(0), threading.Event()
 
     def stuck(exchange: Exchange) -> None:
@@ -256,7 +257,21 @@ def test_big_blobs_leave_a_slot_for_small_requests(upstream: Misbehaving) -> Non
         assert arrived.acquire(timeout=5)
         registry.head(NAME, "1.25")  # would wait for ever otherwise
         polled.set()
-        assert [move.result() for move in moves] == [1] * 4
+        assert [move.result() for move in moves] == [_BRIEF + 1] * 4
+
+
+def test_small_blobs_take_every_slot(upstream: Misbehaving) -> None:
+    blobs = [upstream.add_blob(NAME, bytes([number])) for number in range(3)]
+    together = threading.Barrier(3)
+
+    def beside(exchange: Exchange) -> None:
+        together.wait(5)
+        well_behaved(exchange)
+
+    for blob in blobs:
+        upstream.on(f"/v2/{NAME}/blobs/{blob.digest}", beside)
+    with client(upstream, req_concurrent=3) as registry, ThreadPoolExecutor(3) as pool:
+        assert [*pool.map(lambda blob: registry.blob(NAME, blob, MemorySink()), blobs)] == [1] * 3
 
 
 def _noting(connections: set[object], behaviour: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
