@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.segment import Segment
@@ -22,6 +22,10 @@ _UNSAFE: Final = re.compile(
 
 class SafeConsole(Console):
     """What is printed may come from an upstream or a client: it sends no command to the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        """`options` as of `Console`. A tag may be called `new`: between two colons it is no picture."""
+        super().__init__(emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As of `Console`: the commands of rich itself are `control` segments, or styles."""

@@ -45,6 +45,14 @@ def test_lines_and_what_people_write_stay_as_they_are() -> None:
     assert file.getvalue() == "eins\nzwei: käse, 日本, 👩‍💻\n"
 
 
+def test_a_tag_between_colons_is_no_picture() -> None:
+    file = io.StringIO()
+    console = SafeConsole(file=file, width=80)
+    console.print("app:new: moved", markup=False)
+    console.print("app:bug: moved")
+    assert file.getvalue() == "app:new: moved\napp:bug: moved\n"
+
+
 def test_styles_are_sent_to_a_terminal() -> None:
     file = io.StringIO()
     SafeConsole(file=file, force_terminal=True, color_system="standard", width=80).print(Text("x", "red"))
