@@ -1,6 +1,7 @@
 """A store in a bucket, beside one in a folder and beside zot's; and blobs by 307, beside blobs by way of us.
 
-versitygw and the upstream run on the same cores: what they take is a part of every time.
+versitygw and the upstream run on the same cores: what they take is a part of every time. versitygw takes more
+CPU for large layers than a mirror into a folder, so these come from an upstream with a limited bandwidth.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
     from benchmarks.harness.report.rows import Budget
     from benchmarks.harness.upstreams.bucket import Bucket
 
+    _Contender = Callable[[Wanted, Path, Bucket], Usage]
+
 UPSTREAM = "our own server"
 _OURS, _FOLDER, _FAR, _ZOT = "ours", "ours into a folder", "ours, 5 ms away", "zot sync"
 _LATENCY: Final = 0.005  # seconds a request
+_BANDWIDTH: Final = 100e6  # bytes a second, of the upstream of large layers
 _NEW, _UNCHANGED = 12, 0.5  # requests to the bucket: for a new image, and for an unchanged tag (the lists)
 _NEAR: Final = AtLeast(1 / 1.3, "<= 1.3 x the time")
 _REDIRECTED, _STREAMED = "by 307", "by way of us"
@@ -49,14 +53,15 @@ _REDIRECTED, _STREAMED = "by 307", "by way of us"
 @dataclass(frozen=True, slots=True)
 class Size:
     mirror: Mirror
+    large: Mirror
     blob: int  # bytes
     pulls: int
     rounds: int
     within: float = math.inf  # seconds, for all rounds
 
 
-FULL = Size(Mirror(100, 10, 200_000), blob=8 << 20, pulls=40, rounds=2, within=120)
-SMALL = Size(Mirror(4, 2, 20_000), blob=100_000, pulls=2, rounds=1)
+FULL = Size(Mirror(100, 10, 200_000), Mirror(10, 4, 20_000_000), blob=8 << 20, pulls=40, rounds=2, within=120)
+SMALL = Size(Mirror(4, 2, 20_000), Mirror(2, 1, 200_000), blob=100_000, pulls=2, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,11 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`pulled`: CPU seconds of the server for one GET of a blob."""
+    """`large`: as `turns`, of large layers. `pulled`: CPU seconds of the server for one GET of a blob."""
 
     size: Size
     turns: Mapping[str, list[Round]]
+    large: Mapping[str, list[Round]]
     pulled: Mapping[str, list[float]]
 
     def rows(self) -> list[Row]:
@@ -95,8 +101,16 @@ class Result:
                 f"{what} that is 5 ms away, beside a folder", "s", lambda each: each.first.wall, _NEAR,
                 ours=_FAR, peer=_FOLDER,
             ),
+            self._large("s", lambda each: each.first.wall, _NEAR),
+            self._large("MB", lambda each: each.first.peak / 1e6),
             Row("object_storage", f"CPU of a GET of {self.size.blob >> 10} KiB, 307", "ms", *by_307),
         ]  # fmt: skip
+
+    def _large(self, unit: str, value: Callable[[Round], float], budget: Budget | None = None) -> Row:
+        what = f"{self.size.large.images} images of {self.size.large.median / 1e6:g} MB layers at 100 MB/s"
+        compared = side_by_side(self.large, value, _FAR, (_FOLDER,))
+        where = "5 ms away" if unit == "s" else "5 ms away, memory"
+        return Row("object_storage", f"{what}, bucket {where}", unit, *compared, budget=budget)
 
     def _row(
         self,
@@ -113,22 +127,36 @@ class Result:
 
 
 def measure(place: Place, size: Size) -> Result:
-    gateway, folder = place.program("versitygw"), place.fresh("object_storage")
+    gateway = place.program("versitygw")
+    beside = {_FOLDER: _into_folder, _FAR: _far}
+    contenders: dict[str, _Contender] = {_OURS: _ours, **beside}
+    for program in place.optional("zot").values():
+        contenders[_ZOT] = partial(_zot, program)
+    turns = _turns(place, gateway, size, size.mirror, contenders)
+    large = _turns(place, gateway, size, size.large, beside, bandwidth=_BANDWIDTH)
+    return Result(size, turns, large, _pulls(place, gateway, size))
+
+
+def _turns(
+    place: Place,
+    gateway: str,
+    size: Size,
+    mirror: Mirror,
+    contenders: Mapping[str, _Contender],
+    *,
+    bandwidth: float = 0,
+) -> dict[str, list[Round]]:
+    folder = place.fresh("object_storage")
     store = Store.open(folder / "upstream", durability="none")
-    size.mirror.fill(store)
-    with bundled(store.root) as upstream:
-        wanted = Wanted(upstream.host, tagged(store))
-        contenders = {
-            _OURS: partial(_ours, wanted),
-            _FOLDER: partial(_into_folder, wanted),
-            _FAR: partial(_far, wanted),
+    mirror.fill(store)
+    with bundled(store.root) as upstream, proxied(upstream.host, bandwidth=bandwidth) as near:
+        wanted = Wanted(near.host if bandwidth else upstream.host, tagged(store))
+        turns = {
+            name: partial(_turn, place, gateway, partial(each, wanted)) for name, each in contenders.items()
         }
-        for program in place.optional("zot").values():
-            contenders[_ZOT] = partial(_zot, program, wanted)
-        turns = {name: partial(_turn, place, gateway, each) for name, each in contenders.items()}
         found = alternately(size.rounds, turns, within=size.within)
     shutil.rmtree(folder)
-    return Result(size, found, _pulls(place, gateway, size))
+    return found
 
 
 def _turn(place: Place, gateway: str, contender: Callable[[Path, Bucket], Usage]) -> Round:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.farm.chaos import check_visible, fetched, finish, kill_hosts
+from tests.farm.chaos import asked_again, check_visible, fetched, finish, kill_hosts
 from tests.farm.farm import Size, await_ready, running_farm
 
 
@@ -28,6 +28,8 @@ def main() -> None:
         counts = fetched(farm)
         again = counts.total() - len(counts)
         _say(f"{len(counts)} blobs were fetched, {again} times one again; runs: {dict(runs.ended())}")
+        for reason, number in asked_again(farm, runs).items():
+            _say(f"asked again, {number} times: {reason}")
 
 
 def _parser() -> argparse.ArgumentParser:

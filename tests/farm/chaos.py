@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,7 +16,7 @@ import httpx
 from tests.farm.farm import Farm, Host, await_ready, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 _MANIFESTS = (
@@ -34,7 +35,8 @@ class Runs:
     """The flow runs of the farm's deployments, by the Prefect API."""
 
     farm: Farm
-    states: Counter[str] = field(default_factory=Counter)
+    killed: list[float] = field(default_factory=list)
+    """When workers were killed, in seconds since 1970."""
 
     def _ask(self, path: str, body: Any) -> Any:
         return httpx.post(f"{self.farm.prefect_url}/{path}", json=body, timeout=60).raise_for_status().json()
@@ -103,6 +105,8 @@ def kill_hosts(farm: Farm, kills: int, seed: int, say: Callable[[str], None] = p
         time.sleep(chance.uniform(0.2, 5.0))
         victim = chance.choice(farm.hosts)
         victim.kill()
+        if victim in farm.workers:
+            runs.killed.append(time.time())
         other = _other_server(farm, victim)
         checked = check_visible(farm, other, sample=chance, at_most=10)
         victim.start()
@@ -174,8 +178,32 @@ def _pull_blob(client: httpx.Client, name: str, digest: str) -> None:
 
 def fetched(farm: Farm) -> Counter[str]:
     """How often each blob was asked for upstream."""
-    found: Counter[str] = Counter()
+    return Counter(digest for digest, _ in _blob_requests(farm))
+
+
+def asked_again(farm: Farm, runs: Runs) -> Counter[str]:
+    """What there was before a blob was asked for again: a kill of a worker, or how long ago the first was."""
+    found, last = Counter[str](), dict[str, dict[str, Any]]()
+    for digest, request in sorted(_blob_requests(farm), key=lambda each: _began(each[1])):
+        before = last.get(digest)
+        last[digest] = request
+        if before is not None:
+            found[_what_was_between(before, request, runs)] += 1
+    return found
+
+
+def _what_was_between(before: dict[str, Any], request: dict[str, Any], runs: Runs) -> str:
+    began, again = _began(before), _began(request)
+    if any(began < at < again for at in runs.killed):
+        return f"a worker was killed {'after' if before['complete'] else 'within'} the answer"
+    return f"{again - began:.2f} s before, by another run"
+
+
+def _began(request: dict[str, Any]) -> float:
+    return datetime.fromisoformat(request["time"]).timestamp()
+
+
+def _blob_requests(farm: Farm) -> Iterator[tuple[str, dict[str, Any]]]:
     for request in farm.upstream.requests.all():
         if request["method"] == "GET" and request["kind"] == "blob":
-            found[request["target"].rpartition("/")[2]] += 1
-    return found
+            yield request["target"].rpartition("/")[2], request

@@ -7,7 +7,9 @@ tombstones, and at the age of what is below them, once he is alone. What is put 
 tombstone, and stays.
 
 One thing has no turn, because it may take hours: the upload of a file. It is for blobs that the pool had not
-when it began, so that no tombstone is for them, unless it takes longer than the collector's delay.
+when it began, so that no tombstone is for them. Amazon gives such an object the time at which its upload
+began, and a collector may take it for an old one before it is marked. So a writer whose upload took longer
+than young blobs are spared relies on it as on any other blob of the pool, in a turn.
 """
 
 from __future__ import annotations
