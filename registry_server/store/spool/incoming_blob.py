@@ -69,7 +69,6 @@ class IncomingBlob:
         for piece in chunks(fd, there):
             self._hasher.update(piece)
             self.offset += len(piece)
-        self._upload.feed(fd, self.offset)
         if there == size > 0:
             self._finish_leftovers()
 

@@ -115,6 +115,20 @@ def test_of_wrong_bytes_nothing_appears(
     assert stored(store) == CONTENT
 
 
+def test_a_blob_that_ends_with_a_part_is_not_seen_before_its_digest_was_checked(
+    store: Store, nginx: Repository, network: TroubledS3, s3: S3Server
+) -> None:
+    blob = layer(CONTENT[: 2 * PART])
+    with nginx.receive_blob(blob) as incoming:
+        write(incoming, bytes(2 * PART))
+        wait_for_parts(network, 1)
+        assert store.root_of(NGINX).objects.look(blob_key(blob.digest)) is None
+        with pytest.raises(DigestMismatch):
+            incoming.commit()
+    assert store.root_of(NGINX).objects.look(blob_key(blob.digest)) is None
+    assert s3.uploads("bucket") == 0
+
+
 def test_of_a_short_body_nothing_appears_and_the_next_writer_goes_on(
     store: Store, nginx: Repository, s3: S3Server
 ) -> None:

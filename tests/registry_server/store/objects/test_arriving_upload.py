@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,7 @@ from registry_server.store.objects.file_parts import FileParts, UploadSlots
 from tests.support import s3_trouble as trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from registry_server.store.objects.object_storage import ObjectStorage
     from registry_server.store.objects.objects import Objects, Upload
@@ -230,59 +230,99 @@ def test_the_memory_that_an_upload_takes_does_not_grow_with_the_file(
 # The parts of a file
 
 
-def test_what_is_read_after_an_abort_is_not_given_on(tmp_path: Path) -> None:
-    """The file may be closed by then, and its number be that of another file."""
+class Waits(Exception):
+    """Who reads the parts would wait."""
+
+
+class Impatient(threading.Condition):
+    """Says so instead of waiting. `then` is called once when it is left."""
+
+    then: Callable[[], object] | None = None
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        if not predicate():
+            raise Waits
+        return super().wait_for(predicate, timeout)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[arg-type] # as it was given
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+
+class Reading:
+    """The pieces of a file, read by this thread."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.slots, self.changed = UploadSlots(1), Impatient()
+        self.slots.changed = self.changed
+        self.parts = FileParts("x", size, self.slots)
+        self.pieces = self.parts.pieces(fd)
+
+    def until_it_waits(self) -> int:
+        """How many bytes there are."""
+        found = 0
+        try:
+            for piece in self.pieces:
+                found += len(piece)
+        except Waits:
+            return found
+        raise AssertionError("it did not wait")
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Iterator[Reading]:
+    """Of a file of two parts."""
     path = tmp_path / "file"
-    path.write_bytes(BYTES)
-    parts = FileParts("x", len(BYTES), UploadSlots(1))
-    parts.verified()
+    path.write_bytes(BYTES[: 2 * PART])
     with path.open("rb") as file:
-        pieces = parts.pieces(file.fileno())
-        next(pieces)
-        parts.abort()
-        with pytest.raises(StoreError, match="x: the upload was aborted"):
-            next(pieces)
+        yield Reading(file.fileno(), 2 * PART)
+
+
+@pytest.mark.parametrize(
+    ("written", "readable"),
+    [(0, 0), (PART - 1, 0), (PART, PART), (2 * PART - 1, PART), (2 * PART, PART)],
+)
+def test_a_part_is_read_once_it_is_there_and_the_last_one_once_all_is_verified(
+    reading: Reading, written: int, readable: int
+) -> None:
+    reading.parts.grown(written)
+    assert reading.until_it_waits() == readable
+
+
+def test_a_part_waits_for_a_slot(reading: Reading) -> None:
+    reading.parts.verified()
+    reading.slots.free = 0
+    assert reading.until_it_waits() == 0
+
+
+def test_what_is_read_after_an_abort_is_not_given_on(reading: Reading) -> None:
+    """The file may be closed by then, and its number be that of another file."""
+    reading.parts.verified()
+    next(reading.pieces)
+    reading.changed.then = reading.parts.abort  # once there is no more to wait for, and before it reads
+    with pytest.raises(StoreError, match="x: the upload was aborted"):
+        next(reading.pieces)
 
 
 @pytest.mark.parametrize("end", ["all", "abort", "close"])
-def test_a_slot_is_given_back_at_the_end(tmp_path: Path, end: str) -> None:
-    path, slots = tmp_path / "file", UploadSlots(1)
-    path.write_bytes(BYTES)
-    parts = FileParts("x", len(BYTES), slots)
-    parts.verified()
-    with path.open("rb") as file:
-        pieces = parts.pieces(file.fileno())
-        next(pieces)
-        assert slots.free == 0
-        if end == "all":
-            assert b"".join(pieces) == BYTES[1 << 20 :]
-        elif end == "abort":
-            parts.abort()
-            with pytest.raises(StoreError):
-                next(pieces)
-        else:
-            pieces.close()  # type: ignore[attr-defined] # a generator has it
-    assert slots.free == 1
+def test_a_slot_is_given_back_at_the_end(reading: Reading, end: str) -> None:
+    reading.parts.verified()
+    next(reading.pieces)
+    assert reading.slots.free == 0
+    if end == "all":
+        assert sum(map(len, reading.pieces)) == 2 * PART - (1 << 20)
+    elif end == "abort":
+        reading.parts.abort()
+        with pytest.raises(StoreError):
+            next(reading.pieces)
+    else:
+        del reading.pieces
+    assert reading.slots.free == 1
 
 
-def test_the_last_part_waits_until_the_file_was_verified(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(BYTES)
-    parts, all_but_last = FileParts("x", len(BYTES), UploadSlots(1)), threading.Event()
-    taken: list[int] = []
-
-    def read() -> None:
-        with path.open("rb") as file:
-            for piece in parts.pieces(file.fileno()):
-                taken.append(len(piece))
-                if sum(taken) == 2 * PART:
-                    all_but_last.set()
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    parts.grown(len(BYTES))
-    assert all_but_last.wait(30)
-    assert sum(taken) == 2 * PART
-    parts.verified()
-    thread.join()
-    assert sum(taken) == len(BYTES)
+def test_who_waits_for_a_part_has_no_slot(reading: Reading) -> None:
+    reading.parts.grown(PART)
+    assert reading.until_it_waits() == PART
+    assert reading.slots.free == 1
