@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tasks.context.mirror_run import MirrorRun
     from tasks.destinations.looking import ThereNow
     from tasks.run.values import SourceRepository, Subject, Target
-    from tasks.upstream.registry import Head
+    from tasks.upstream.many_heads import Head
 
 
 @dataclass(slots=True)

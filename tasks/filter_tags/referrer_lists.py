@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from registry_server.oci.digest import Digest
     from tasks.context.mirror_run import MirrorRun
-    from tasks.upstream.registry import Head
+    from tasks.upstream.many_heads import Head
 
 NO_IMAGE: Final = "is a list of referrers, and no image"
 _NOTED: Final = "list:"  # in the poll record, before the tag

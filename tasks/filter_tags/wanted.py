@@ -12,6 +12,7 @@ from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
+from tasks.filter_tags.asking import ask_heads
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.only import is_asked_for
 from tasks.run.values import Subject
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.values import SourceRepository, Target
-    from tasks.upstream.registry import Head
+    from tasks.upstream.many_heads import Head
 
 Reference: TypeAlias = Tag | Digest
 Heads: TypeAlias = "dict[Reference, Head | MirrorflowError]"
@@ -93,7 +94,10 @@ class Wanted:
     def ask(self, references: Iterable[Reference]) -> None:
         """One HEAD for each reference, however many rules want it. Raises `Stopped`."""
         ordered = sorted({reference for reference in references if reference not in self.heads})
-        self.heads.update(self.run.each(self._head, ordered))
+        if self.run.locked:
+            self.heads.update(self.run.each(self._head, ordered))
+        else:
+            self.heads.update(ask_heads(self.run, self.source.name, ordered))
         self.run.check_stopped()  # a HEAD that was not made is no problem of its tag
 
     def _head(self, reference: Reference) -> Head:

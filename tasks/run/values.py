@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from registry_server.oci.errors import MirrorflowError
     from registry_server.oci.reference import RepositoryName
     from tasks.run.companion_values import CompanionSet, Followed, Following
-    from tasks.upstream.registry import Head
+    from tasks.upstream.many_heads import Head
 
 NO_POLICY: Final = "no policy"
 """`Admission.verdict` of an image that no policy covers."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.upstream import bodies
 from tasks.upstream.answers import Reply, asked_to_wait, failure, is_pull_limit
-from tasks.upstream.errors import UpstreamProtocolError
+from tasks.upstream.errors import UpstreamError, UpstreamProtocolError
 from tasks.upstream.login.secrets import secrets_of
 from tasks.upstream.login.token_requests import TOKEN, Ask
 from tasks.upstream.redirects import MAX_REDIRECTS, redirected, redirected_within
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tasks.upstream.budget import Ledger
-    from tasks.upstream.connection.wire import Answer, Wire
+    from tasks.upstream.connection.wire import Answer, Begun, Wire
     from tasks.upstream.endpoints import Asked, Call, Endpoint
     from tasks.upstream.errors import Where
 
@@ -43,8 +43,20 @@ class Exchanger:
         with self._lock:
             return dict(self._counter)
 
-    def open(self, endpoint: Endpoint, call: Call) -> Answer:
-        """The answer, its status below 400; it has to be closed.
+    def spelled(self, endpoint: Endpoint, call: Call) -> bytes | None:
+        """What `open` would send first; None where a login comes before that."""
+        asked = endpoint.asked(call)
+        login = endpoint.login(asked, asked.request)
+        try:
+            ask = next(login)
+        except UpstreamError:
+            return None  # `open` says it
+        finally:
+            login.close()
+        return None if ask.kind else self._wire.spelled(ask.request)
+
+    def open(self, endpoint: Endpoint, call: Call, begun: Begun | None = None) -> Answer:
+        """The answer, its status below 400; it has to be closed. `begun`: the first request was sent already.
 
         Raises an `UpstreamError`, `CredentialsInvalid` or `Stopped`.
         """
@@ -53,7 +65,7 @@ class Exchanger:
         for _ in range(MAX_REDIRECTS + 1):
             login = endpoint.login(asked, request)
             try:
-                answer = self._answered(login, asked, endpoint.base, counted)
+                answer = self._answered(login, asked, endpoint.base, counted, begun)
             finally:
                 login.close()  # gives back the locks of a login that did not come to its end
             if not answer.redirects:
@@ -64,7 +76,12 @@ class Exchanger:
         raise _too_many_redirects(asked.where)
 
     def _answered(
-        self, login: Generator[Ask, Reply, None], asked: Asked, home: httpx.URL, counted: str
+        self,
+        login: Generator[Ask, Reply, None],
+        asked: Asked,
+        home: httpx.URL,
+        counted: str,
+        begun: Begun | None,
     ) -> Answer:
         """Make the requests of `login`: the answer to the last, which may be a redirect."""
         ask = next(login)
@@ -72,7 +89,10 @@ class Exchanger:
         while True:
             if kind := ask.kind or counted:
                 self.count(kind)
-            answer = self._ask(ask, asked, home)
+            if begun is None or begun.is_taken or ask.kind:
+                answer = self._ask(ask, asked, home)
+            else:
+                answer = self._wire.resume(begun, ask.request, asked.where)
             try:
                 reply = self._reply(answer, ask, asked)
                 refused = refused if ask.kind else reply

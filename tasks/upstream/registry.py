@@ -13,7 +13,7 @@ from registry_server.oci.companion_tags import fallback_tag
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
 from registry_server.oci.manifest import MAX_MANIFEST_BYTES, is_schema1
-from registry_server.oci.reference import RepositoryName, parse_reference
+from registry_server.oci.reference import RepositoryName
 from tasks.upstream import bodies
 from tasks.upstream.blob import Transfer
 from tasks.upstream.budget import Budget, Ledger, read_budget
@@ -33,10 +33,12 @@ from tasks.upstream.errors import (
 )
 from tasks.upstream.exchange import Exchanger
 from tasks.upstream.foreign import fetch_foreign
+from tasks.upstream.heads_at_once import BegunHead, Heads, HeadsAtOnce, manifest_call
 from tasks.upstream.lists.listing import NO_API, Lister, parse_list, repositories
+from tasks.upstream.many_heads import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from registry_server.oci.descriptor import Descriptor
@@ -50,15 +52,6 @@ log = logging.getLogger("mirrorflow.upstream")
 # What a HEAD says is left may not be what a GET gets: then waiting for it would never end.
 _LIMITED_TRIES = 3
 _BRIEF = 1 << 20  # bytes: more may take long, and leaves a slot of the host for what does not
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What an upstream says about a manifest. `size` is -1 when it does not say."""
-
-    digest: Digest
-    media_type: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +106,7 @@ class UpstreamRegistry:
             for url in options.urls
         ]
         self._endpoints = Endpoints(endpoints, waits)
+        self._heads = HeadsAtOnce(self._wire, self._exchanger, self._ledger, waits, options)
         self._perhaps_cut: set[str] = set()  # repositories
         self._lister = Lister(self._exchanger, remark)
 
@@ -177,30 +171,40 @@ class UpstreamRegistry:
                 raise
             return None
 
-    def head(self, repository: str, reference: str) -> Head:
-        """One HEAD; one GET more where the HEAD is refused, also with 404, or does not have a digest."""
-        return self._endpoints.run(partial(self._head_or_get, repository, reference))
+    def heads(self, repository: str, references: Sequence[str]) -> Heads:
+        """What can be said at once of many, by one thread; it may be nothing. Raises `Stopped`."""
+        return self._heads.ask(self._endpoints.current, RepositoryName(repository), references)
 
-    def _head_or_get(self, repository: str, reference: str, endpoint: Endpoint) -> Head:
+    def head(self, repository: str, reference: str, begun: BegunHead | None = None) -> Head:
+        """One HEAD; one GET more where the HEAD is refused, also with 404, or does not have a digest.
+
+        `begun`: `heads` has sent the HEAD already.
+        """
+        return self._endpoints.run(partial(self._head_or_get, repository, reference, begun=begun))
+
+    def _head_or_get(
+        self, repository: str, reference: str, endpoint: Endpoint, *, begun: BegunHead | None
+    ) -> Head:
         status = None
         if asked := endpoint.asks_head():
             try:
-                if found := self._head(_manifest_call("HEAD", repository, reference), endpoint):
+                if found := self._head(manifest_call("HEAD", repository, reference), endpoint, begun):
                     endpoint.head_worked()
                     return found
             except UpstreamError as error:
                 if not is_refused_head(error):
                     raise
                 status = error.status
-        call = _manifest_call("GET", repository, reference)
+        call = manifest_call("GET", repository, reference)
         with self._spend(repository, reference):
             fetched = self._manifest(call, None, endpoint)
         if asked:
             endpoint.head_was_useless(status)
         return Head(fetched.digest, fetched.media_type, len(fetched.body))
 
-    def _head(self, call: Call, endpoint: Endpoint) -> Head | None:
-        with self._exchanger.open(endpoint, call) as answer:
+    def _head(self, call: Call, endpoint: Endpoint, begun: BegunHead | None) -> Head | None:
+        first = begun.request if begun is not None and begun.endpoint is endpoint else None
+        with self._exchanger.open(endpoint, call, first) as answer:
             digest = _announced(answer)
             length = answer.headers.get("Content-Length", "")
         if digest is None:
@@ -219,7 +223,7 @@ class UpstreamRegistry:
 
         Raises `UpstreamContentError` when they are not what was asked for, `UpstreamSchema1`.
         """
-        call = _manifest_call("GET", repository, reference)
+        call = manifest_call("GET", repository, reference)
         for left in reversed(range(_LIMITED_TRIES)):
             with self._spend(repository, reference):
                 try:
@@ -231,7 +235,7 @@ class UpstreamRegistry:
 
     def _is_metered(self, repository: str, reference: str) -> bool:
         """Look at the pull limit by a HEAD, which is free. Without HEAD there is no look, and no waiting."""
-        call = _manifest_call("HEAD", repository, reference)
+        call = manifest_call("HEAD", repository, reference)
 
         def look(endpoint: Endpoint) -> bool:
             try:
@@ -286,17 +290,6 @@ class UpstreamRegistry:
             lambda headers: self._exchanger.open(endpoint, replace(call, headers=headers)),
             endpoint.where(call),
         )
-
-
-def _manifest_call(method: str, repository: str, reference: str) -> Call:
-    reference = parse_reference(reference)
-    return Call(
-        f"{method} manifest",
-        f"manifests/{reference}",
-        RepositoryName(repository),
-        reference,
-        headers={"Accept": media_types.ACCEPT},
-    )
 
 
 def _announced(answer: Answer) -> Digest | None:

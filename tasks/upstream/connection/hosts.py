@@ -13,6 +13,7 @@ from tasks.upstream.connection.http1 import Http1Transport
 if TYPE_CHECKING:
     import ssl
 
+    from tasks.upstream.connection.http1 import Connection, Origin
     from tasks.upstream.connection.proxies import Proxy
     from tasks.upstream.connection.waits import Waits
 
@@ -38,6 +39,7 @@ class HostLimits:
         self._gap = 0.0
         self._next = 0.0
         self._paused_until = self._closed_until = float("-inf")
+        self._queue = 0  # how many wait for a slot
         self._lock = Lock()
 
     def acquire(self, *, bulk: bool = False) -> None:
@@ -45,13 +47,39 @@ class HostLimits:
         taken: list[BoundedSemaphore] = []
         try:
             for semaphore in (self._bulk, self._slots) if bulk else (self._slots,):
-                self._waits.acquire(semaphore)
+                self._acquire(semaphore)
                 taken.append(semaphore)
             self._waits.sleep(self._turn())
         except BaseException:
             for semaphore in taken:
                 semaphore.release()
             raise
+
+    def _acquire(self, semaphore: BoundedSemaphore) -> None:
+        if semaphore.acquire(blocking=False):
+            return
+        with self._lock:
+            self._queue += 1
+        try:
+            self._waits.acquire(semaphore)
+        finally:
+            with self._lock:
+                self._queue -= 1
+
+    @property
+    def is_sought(self) -> bool:
+        """Whether somebody waits for a slot: who uses one for many requests shall give it back."""
+        return self._queue > 0
+
+    def try_acquire(self) -> bool:
+        """Take a slot that is free, and that nobody waits for, for requests without any pause between them.
+        `release` it."""
+        return self.is_unpaced() and not self.is_sought and self._slots.acquire(blocking=False)
+
+    def is_unpaced(self) -> bool:
+        """Whether requests may go out as they come: no `reqPerSec`, and the host has not asked us to wait."""
+        now = self._waits.clock()
+        return not (self._interval or self._gap) and now >= max(self._paused_until, self._closed_until)
 
     def release(self, *, bulk: bool = False) -> None:
         self._slots.release()
@@ -105,6 +133,7 @@ class Transports:
         self._proxy = httpx.Proxy(proxy.url, ssl_context=proxy.context) if proxy else None
         self._keep = keep
         self._idle: deque[httpx.BaseTransport] = deque()
+        self._lent: set[httpx.BaseTransport] = set()
         self._closed = False
 
     def take(self) -> httpx.BaseTransport:
@@ -113,11 +142,33 @@ class Transports:
         httpx must not read the environment: it refuses `NO_PROXY=[::1]` and ignores networks (proxies.py).
         """
         try:
-            return self._idle.pop()  # the one used last: its connections are the freshest
+            taken = self._idle.pop()  # the one used last: its connections are the freshest
         except IndexError:
-            return self._new()
+            taken = self._new()
+        self._lent.add(taken)
+        return taken
+
+    def number(self, origin: Origin) -> int:
+        """How many connections to `origin` there may be: those that are kept, and all that are lent."""
+        kept = (each for each in list(self._idle) if isinstance(each, Http1Transport) and each.keeps(origin))
+        return 0 if self._proxy else len(list(kept)) + len(self._lent)
+
+    def take_kept(self, origin: Origin) -> tuple[Http1Transport, Connection] | None:
+        """An idle connection to `origin`, and its transport, which has to be given back."""
+        passed: list[httpx.BaseTransport] = []
+        try:
+            while self._idle:
+                transport = self.take()
+                if isinstance(transport, Http1Transport) and (connection := transport.take(origin)):
+                    return transport, connection
+                passed.append(transport)
+        finally:
+            for transport in reversed(passed):
+                self.give_back(transport)
+        return None
 
     def give_back(self, transport: httpx.BaseTransport) -> None:
+        self._lent.discard(transport)
         if self._closed or len(self._idle) >= self._keep:
             transport.close()
         else:

@@ -32,6 +32,10 @@ _SHORTEST: Final = 0.001  # seconds: a time-out of 0 would not wait at all
 _SAFE: Final = frozenset({"GET", "HEAD"})  # what may be sent a second time (RFC 9110, 9.2.1)
 
 
+def origin_of(url: httpx.URL) -> Origin:
+    return url.scheme, url.raw_host, url.port or _PORTS[url.scheme]
+
+
 class Http1Transport(httpx.BaseTransport):
     """Keeps one idle connection to each of a few origins. One exchange at a time.
 
@@ -45,38 +49,34 @@ class Http1Transport(httpx.BaseTransport):
     def __init__(self, context: ssl.SSLContext) -> None:
         context.set_alpn_protocols(["http/1.1"])
         self._context = context
-        self._idle: OrderedDict[Origin, _Connection] = OrderedDict()
+        self._idle: OrderedDict[Origin, Connection] = OrderedDict()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises `httpx.TransportError`, or what `connected` raises."""
-        url = request.url
-        origin = url.scheme, url.raw_host, url.port or _PORTS[url.scheme]
-        kept = self._idle.pop(origin, None)
-        if kept is not None and kept.is_fresh():
+        origin = origin_of(request.url)
+        if (kept := self.take(origin)) is not None:
             with suppress(_ClosedWhileIdle):
                 return self._again(kept, request, origin)
-        elif kept is not None:
-            kept.close()
         return self._exchange(self._connect(request, origin), request, origin)
 
-    def _again(self, kept: _Connection, request: httpx.Request, origin: Origin) -> httpx.Response:
+    def _again(self, kept: Connection, request: httpx.Request, origin: Origin) -> httpx.Response:
         """Whoever asked before may have been allowed to reach an address that this request may not."""
         connected = request.extensions.get("connected")
         try:
             if connected is not None:
                 connected(kept.address)
         except BaseException:
-            self._keep(origin, kept)
+            self.keep(origin, kept)
             raise
         return self._exchange(kept, request, origin)
 
-    def _connect(self, request: httpx.Request, origin: Origin) -> _Connection:
+    def _connect(self, request: httpx.Request, origin: Origin) -> Connection:
         scheme, host, port = origin
         timeout = request.extensions["timeout"]["connect"]
         context = self._context if scheme == "https" else None
-        return _Connection.open(host.decode(), port, timeout, context, request.extensions.get("connected"))
+        return Connection.open(host.decode(), port, timeout, context, request.extensions.get("connected"))
 
-    def _exchange(self, connection: _Connection, request: httpx.Request, origin: Origin) -> httpx.Response:
+    def _exchange(self, connection: Connection, request: httpx.Request, origin: Origin) -> httpx.Response:
         try:
             parser = connection.ask(request)
         except BaseException:
@@ -85,12 +85,23 @@ class Http1Transport(httpx.BaseTransport):
         body = Body(
             parser,
             lambda: connection.receive(request.extensions["timeout"]["read"], parser.left),
-            lambda reusable: self._keep(origin, connection) if reusable else connection.close(),
+            lambda reusable: self.keep(origin, connection) if reusable else connection.close(),
         )
         extensions = {"network_stream": connection, "consumed": body.consumed, "http_version": b"HTTP/1.1"}
         return httpx.Response(parser.status, headers=parser.headers, stream=body, extensions=extensions)
 
-    def _keep(self, origin: Origin, connection: _Connection) -> None:
+    def keeps(self, origin: Origin) -> bool:
+        return origin in self._idle
+
+    def take(self, origin: Origin) -> Connection | None:
+        """The connection that it keeps, if that can still be used: `keep` or close it."""
+        kept = self._idle.pop(origin, None)
+        if kept is None or kept.is_fresh():
+            return kept
+        kept.close()
+        return None
+
+    def keep(self, origin: Origin, connection: Connection) -> None:
         connection.rest()
         self._idle[origin] = connection
         while len(self._idle) > _KEPT:
@@ -106,11 +117,11 @@ class _ClosedWhileIdle(httpx.RemoteProtocolError):
     (RFC 9112, 9.3.1)."""
 
 
-class _Connection:
+class Connection:
     """One connection; it answers one request after the other."""
 
     def __init__(self, sock: socket.socket, address: str) -> None:
-        self._sock = sock
+        self.sock = sock
         self.address = address
         self._answered = False
         self._used = time.monotonic()
@@ -125,7 +136,7 @@ class _Connection:
         timeout: float | None,
         context: ssl.SSLContext | None,
         connected: Callable[[str], None] | None,
-    ) -> _Connection:
+    ) -> Connection:
         """`context` is None for no TLS.
 
         Raises `httpx.ConnectError`, `httpx.ConnectTimeout`, or what `connected` raises.
@@ -146,15 +157,15 @@ class _Connection:
 
     def get_extra_info(self, info: str) -> object:
         """As `httpcore.NetworkStream` has it."""
-        return self._sock.getpeername() if info == "server_addr" else self._sock
+        return self.sock.getpeername() if info == "server_addr" else self.sock
 
     def is_fresh(self) -> bool:
         """Whether it was not idle for long, and nothing came: that is its end, or answers no question."""
-        return time.monotonic() - self._used < _IDLE and not self._has_bytes()
+        return time.monotonic() - self._used < _IDLE and not self.has_bytes()
 
-    def _has_bytes(self) -> bool:
+    def has_bytes(self) -> bool:
         # Of a TLS record that was read in part the socket has nothing any more.
-        kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        kept = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
         return kept or bool(self._poll.poll(0))
 
     def rest(self) -> None:
@@ -177,11 +188,11 @@ class _Connection:
 
     def _send(self, request: httpx.Request) -> None:
         pieces = iter(_framed(request))
-        head = _head(request) + next(pieces, b"")
+        head = spelled(request) + next(pieces, b"")
         for piece in chain((head,), pieces):  # what the source of the body raises is not the network's
             with _mapped(httpx.WriteTimeout, httpx.WriteError):
-                self._sock.settimeout(request.extensions["timeout"]["write"])
-                self._sock.sendall(piece)
+                self.sock.settimeout(request.extensions["timeout"]["write"])
+                self.sock.sendall(piece)
 
     def _read_head(self, request: httpx.Request, parser: ResponseParser) -> None:
         """All of it within the time-out: who sends a byte now and then would never be given up."""
@@ -192,11 +203,11 @@ class _Connection:
     def receive(self, timeout: float | None, most: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises `httpx.ReadTimeout`, `ReadError`."""
         with _mapped(httpx.ReadTimeout, httpx.ReadError):
-            self._sock.settimeout(timeout)
-            return self._sock.recv(min(most or _RECEIVED, _RECEIVED))
+            self.sock.settimeout(timeout)
+            return self.sock.recv(min(most or _RECEIVED, _RECEIVED))
 
     def close(self) -> None:
-        self._sock.close()
+        self.sock.close()
 
 
 @contextmanager
@@ -209,8 +220,8 @@ def _mapped(slow: type[httpx.TransportError], broken: type[httpx.TransportError]
         raise broken(str(error)) from error
 
 
-def _head(request: httpx.Request) -> bytes:
-    """RFC 9112, 2.1. Raises `httpx.LocalProtocolError` for a line break in a header."""
+def spelled(request: httpx.Request) -> bytes:
+    """All but the body (RFC 9112, 2.1). Raises `httpx.LocalProtocolError` for a line break in a header."""
     lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%s: %s" % header for header in request.headers.raw]
     head = b"\r\n".join([*lines, b"", b""])

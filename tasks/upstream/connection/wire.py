@@ -16,6 +16,7 @@ from registry_server.human_units import human_seconds
 from tasks.upstream.connection.addresses import Nearness, check_address, nearness
 from tasks.upstream.connection.error_mapping import mapped
 from tasks.upstream.connection.hosts import HostLimits, Transports
+from tasks.upstream.connection.http1 import spelled
 from tasks.upstream.connection.minimum_rate import MinimumRate
 from tasks.upstream.connection.proxies import Proxies, Proxy
 from tasks.upstream.connection.tls import trusting_nobody
@@ -60,8 +61,16 @@ class Answer:
     """
 
     def __init__(
-        self, response: httpx.Response, where: Where, options: RegistryOptions, waits: Waits, loan: Loan
+        self,
+        response: httpx.Response,
+        where: Where,
+        options: RegistryOptions,
+        waits: Waits,
+        limits: HostLimits,
+        *,
+        loan: Loan | None = None,
     ) -> None:
+        """`loan` is None for an answer that is whole already."""
         self.response = response
         self.status = response.status_code
         self.headers = response.headers
@@ -69,8 +78,8 @@ class Answer:
         self.where = where
         self.options = options
         self.waits = waits
-        self.limits = loan.host.limits
-        self._loan: Loan | None = loan
+        self.limits = limits
+        self._loan = loan
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +116,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Host:
+class Host:
     """What requests to one host need."""
 
     limits: HostLimits
@@ -115,10 +124,30 @@ class _Host:
     proxy: str  # the host of the proxy on the way to it, "" for none
 
 
+class Begun:
+    """What came of a HEAD that somebody sent before: a response that is whole, or an error of httpx."""
+
+    def __init__(self, outcome: httpx.Response | httpx.TransportError, limits: HostLimits) -> None:
+        self._outcome: httpx.Response | httpx.TransportError | None = outcome
+        self.limits = limits
+
+    @property
+    def is_taken(self) -> bool:
+        return self._outcome is None
+
+    def take(self) -> httpx.Response:
+        """Once. Raises the error."""
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None
+        if isinstance(outcome, httpx.TransportError):
+            raise outcome
+        return outcome
+
+
 class Loan:
     """A slot of a host and a connection to it."""
 
-    def __init__(self, host: _Host, *, bulk: bool) -> None:
+    def __init__(self, host: Host, *, bulk: bool) -> None:
         """Waits for the slot. Raises `Stopped`."""
         self.host = host
         self._bulk = bulk
@@ -137,7 +166,7 @@ class Wire:
         self._contexts = contexts
         self._options = options
         self._waits = waits
-        self._hosts: dict[tuple[str, bytes], _Host] = {}
+        self._hosts: dict[tuple[str, bytes], Host] = {}
         self._limits: dict[bytes, HostLimits] = {}
         self._transports: dict[tuple[ssl.SSLContext, httpx.URL | None], Transports] = {}
         self._homes: dict[str, Nearness] = {}
@@ -160,7 +189,7 @@ class Wire:
         self._complete(request)
         if request.url.host != home.host:
             self._guard(request, home, where)
-        host = self._host(request.url)
+        host = self.host(request.url)
         if left := host.limits.closed_for():
             reason = f"{request.url.host} asked us to wait, for {human_seconds(left)} more (429, Retry-After)"
             raise UpstreamLimited(where, reason, 429, retry_after=left)
@@ -177,7 +206,20 @@ class Wire:
         # A proxy's address says nothing about the registry.
         if not (elsewhere or host.proxy or home.host in self._homes):
             self._remember(home, response)
-        return Answer(response, where, self._options, self._waits, loan)
+        return Answer(response, where, self._options, self._waits, host.limits, loan=loan)
+
+    def resume(self, begun: Begun, request: httpx.Request, where: Where) -> Answer:
+        """What `send` gives or raises, where a HEAD was sent to the registry already."""
+        self._complete(request)
+        with mapped(where, self._options):
+            response = begun.take()
+        response.request = request
+        return Answer(response, where, self._options, self._waits, begun.limits)
+
+    def spelled(self, request: httpx.Request) -> bytes:
+        """What `send` would send: the whole request, if it has no body."""
+        self._complete(request)
+        return spelled(request)
 
     def close(self) -> None:
         with self._lock:
@@ -205,7 +247,7 @@ class Wire:
             address = response.extensions["network_stream"].get_extra_info("server_addr")
             self._homes[home.host] = nearness(str(address[0]))
 
-    def _host(self, url: httpx.URL) -> _Host:
+    def host(self, url: httpx.URL) -> Host:
         """Raises `ProxyInvalid`, `CertificatesInvalid`."""
         with self._lock:
             found = self._hosts.get((url.scheme, url.netloc))
@@ -213,7 +255,7 @@ class Wire:
                 found = self._hosts[url.scheme, url.netloc] = self._new_host(url)
             return found
 
-    def _new_host(self, url: httpx.URL) -> _Host:
+    def _new_host(self, url: httpx.URL) -> Host:
         proxy = self._proxy(url)
         context = self._contexts.for_host(url.netloc.decode()) if url.scheme == "https" else trusting_nobody()
         options, key = self._options, (context, proxy.url if proxy else None)
@@ -224,7 +266,7 @@ class Wire:
             self._limits[url.netloc] = HostLimits(
                 self._waits, concurrent=options.req_concurrent, per_second=options.req_per_sec
             )
-        return _Host(self._limits[url.netloc], self._transports[key], proxy.url.host if proxy else "")
+        return Host(self._limits[url.netloc], self._transports[key], proxy.url.host if proxy else "")
 
     def _proxy(self, url: httpx.URL) -> Proxy | None:
         proxy = self._proxies.proxy_for(url)

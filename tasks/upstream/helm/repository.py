@@ -23,20 +23,23 @@ from tasks.upstream.errors import (
     UpstreamProtocolError,
     Where,
 )
+from tasks.upstream.heads_at_once import Heads
 from tasks.upstream.helm.chart import ChartInvalid, package
 from tasks.upstream.helm.downloads import Downloads
 from tasks.upstream.helm.index import HelmIndex, parse_index
 from tasks.upstream.helm.plain_yaml import PlainYamlInvalid
 from tasks.upstream.helm.records import HelmRecords, KnownIndex
-from tasks.upstream.registry import Fetched, Head, UpstreamRegistry
+from tasks.upstream.many_heads import Head
+from tasks.upstream.registry import Fetched, UpstreamRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from registry_server.oci.descriptor import Descriptor
     from tasks.upstream.blob import BlobSink
     from tasks.upstream.endpoints import Endpoint
+    from tasks.upstream.heads_at_once import BegunHead
     from tasks.upstream.helm.chart import PackagedChart
     from tasks.upstream.helm.index import ChartVersion
     from tasks.upstream.login.credentials import Credentials
@@ -94,7 +97,10 @@ class HelmRepository(UpstreamRegistry):
     def referrers_by_api(self, repository: str, digest: Digest) -> list[Descriptor]:  # noqa: ARG002 - the registry's signature
         return []
 
-    def head(self, repository: str, reference: str) -> Head:
+    def heads(self, repository: str, references: Sequence[str]) -> Heads:  # noqa: ARG002 - the registry's signature
+        return Heads()
+
+    def head(self, repository: str, reference: str, begun: BegunHead | None = None) -> Head:  # noqa: ARG002 - the registry's signature
         chart = self._find(repository, reference)
         return Head(chart.digest, media_types.OCI_MANIFEST, len(chart.manifest))
 
