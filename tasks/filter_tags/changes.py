@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from profiles.matching import has_min_age, image_parts_of, wanted_form
 from profiles.tag_filter import zot_would_drop, zot_would_take
 from registry_server.counted import counted
+from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
+from registry_server.store.mirror_state.withheld_digests import all_withheld
 from tasks.companions.changes import find_companions, following
 from tasks.context.cooldown import held_back, note_time, settle, settle_others
 from tasks.destinations.looking import IN_PLACE, Look
@@ -21,17 +23,17 @@ from tasks.filter_tags.selection import declined_before, why_declined
 from tasks.filter_tags.wanted import NO_TAG, Wanted
 from tasks.list_catalog import choose_repositories, literal_names
 from tasks.manifests.reading import with_type
-from tasks.manifests.up_to_date import is_up_to_date, moves_from
+from tasks.manifests.up_to_date import is_tag_up_to_date, is_up_to_date, moves_from
 from tasks.run.errors import SCHEMA1, LeftOut, is_retryable, is_stop
 from tasks.run.tag_conflicts import conflicting_source
 from tasks.run.values import Findings, Image
 from tasks.upstream.errors import UpstreamNotFound, UpstreamSchema1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
-    from registry_server.oci.digest import Digest
     from registry_server.oci.reference import ImageName, RepositoryName
+    from registry_server.store.records import TagRecord
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.destinations.looking import ThereNow
@@ -59,6 +61,14 @@ class _Search:
     subjects: dict[Digest, Subject] = field(default_factory=dict)  # images by their digest
     noted: defaultdict[RepositoryName, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     look: Look | None = None  # at destinations that are no store
+    present: defaultdict[RepositoryName, set[Digest]] = field(default_factory=lambda: defaultdict(set))
+    withheld: dict[RepositoryName, Container[Tag | Digest]] = field(default_factory=dict)
+
+    def withheld_of(self, local: RepositoryName) -> Container[Tag | Digest]:
+        """The tags that have a digest withheld. Raises `StoreError`."""
+        if local not in self.withheld:
+            self.withheld[local] = all_withheld(self.run.store, local)
+        return self.withheld[local]
 
 
 def find_changes(
@@ -211,21 +221,19 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
     """Put one image on the right pile: in place, changed, declined, or a problem."""
     run = search.run
     repository = run.store.repository(name.repository)
-    image = _image(search, name, targets, head, repository)
+    record = None if isinstance(name.reference, Digest) else repository.tag(name.reference)
+    image = _image(search, name, targets, head, record)
     search.upstream[name] = image.digest
     try:
         standing = _standing(search, name, image)
         if standing.moved:
             image = replace(image, kept=tuple(standing.moved))
         left = standing.moved.get(run.targets.primary.name, "")
-        if (
-            not standing.lacking
-            and not left
-            and is_up_to_date(repository, image.reference, image.digest, image.parts, image.form)
-        ):
+        if not standing.lacking and not left and _is_here(search, repository, image, record):
             search.unchanged += 1
             search.settled.add(image.digest)
-            settle(run, image.local, image.reference)
+            if image.reference in search.withheld_of(image.local):
+                settle(run, image.local, image.reference)
             search.held += [replace(image, held=True)] if image.following else []
         elif reason := conflicting_source(run.sync, run.entry, image.source, repository, image.reference):
             search.declined[name] = reason
@@ -246,6 +254,20 @@ def _weigh(search: _Search, name: ImageName, targets: Sequence[Target], head: He
         if is_stop(error):
             raise
         _failed(search, name, error)
+
+
+def _is_here(search: _Search, repository: Repository, image: Image, record: TagRecord | None) -> bool:
+    """Many tags name one image: whether that is here is looked up once."""
+    if isinstance(image.reference, Digest):
+        return is_up_to_date(repository, image.reference, image.digest, image.parts, image.form)
+    present = search.present[image.local]
+
+    def has_blob(digest: Digest) -> bool:
+        if digest not in present and repository.has_blob(digest):
+            present.add(digest)
+        return digest in present
+
+    return is_tag_up_to_date(repository, record, image.digest, image.parts, image.form, has_blob=has_blob)
 
 
 def _standing(search: _Search, name: ImageName, image: Image) -> ThereNow:
@@ -279,7 +301,7 @@ def _held_back(search: _Search, targets: Sequence[Target], image: Image) -> str:
 
 
 def _image(
-    search: _Search, name: ImageName, targets: Sequence[Target], head: Head, repository: Repository
+    search: _Search, name: ImageName, targets: Sequence[Target], head: Head, record: TagRecord | None
 ) -> Image:
     entry, rules = search.run.entry, [target.rule for target in targets]
     parts = image_parts_of(entry, rules)
@@ -292,7 +314,7 @@ def _image(
         digest=head.digest,
         media_type=head.media_type,
         parts=parts,
-        was=moves_from(repository, name.reference, head.digest, form),
+        was=moves_from(record, head.digest, form),
         subject=search.subjects.get(root) if (root := search.wanted.roots.get(origin)) else None,
         following=following(search.run, name.reference, rules),
         form=form,

@@ -12,7 +12,7 @@ from registry_server.oci.manifest import parse_manifest
 from registry_server.store.errors import StoreDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from profiles.image_parts import ImageParts
     from registry_server.oci.forms import Form
@@ -31,20 +31,31 @@ def is_up_to_date(
     """Whether the store has what the upstream has now. An unchanged tag costs a read and two looks."""
     if isinstance(reference, Digest):
         return _holds(repository, reference, parts)
-    record = repository.tag(reference)
+    return is_tag_up_to_date(
+        repository, repository.tag(reference), upstream, parts, form, has_blob=repository.has_blob
+    )
+
+
+def is_tag_up_to_date(
+    repository: Repository,
+    record: TagRecord | None,
+    upstream: Digest,
+    parts: ImageParts,
+    form: Form,
+    *,
+    has_blob: Callable[[Digest], bool],
+) -> bool:
+    """The same of a tag whose record was read already."""
     if record is None or not is_made_of(record, upstream, form):
         return False
-    if not all(repository.has_blob(root) for root in record.roots):
+    if not all(map(has_blob, record.roots)):
         return False
     whole = not record.sparse and (record.foreign or not parts.foreign)
     return whole or _holds(repository, record.digest, parts, record.gone)
 
 
-def moves_from(
-    repository: Repository, reference: Tag | Digest, upstream: Digest, form: Form = KEPT
-) -> Digest | None:
-    """What the tag names here, where that is something else by now, or takes another form; None if new."""
-    record = None if isinstance(reference, Digest) else repository.tag(reference)
+def moves_from(record: TagRecord | None, upstream: Digest, form: Form = KEPT) -> Digest | None:
+    """What a tag names here, where that is something else by now, or takes another form; None if new."""
     return None if record is None or is_made_of(record, upstream, form) else record.digest
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registry_server.store.repository import Repository
     from tasks.context.mirror_run import MirrorRun
     from tasks.run.record import RunRecord
+    from tasks.run.values import Findings
 
 
 log = logging.getLogger("mirrorflow.polling")
@@ -34,6 +35,7 @@ class _Seen:
     """Everything that the run learnt about one local repository, by tag or digest."""
 
     upstream: dict[str, Digest] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -69,12 +71,7 @@ def _collect(run: MirrorRun, record: RunRecord) -> Mapping[RepositoryName, _Seen
     for findings in record.searched():
         for target in findings.source.targets:
             _ = found[target.local]  # a repository without any tag has been checked as well
-        for name, digest in findings.upstream.items():
-            found[name.repository].upstream[str(name.reference)] = digest
-        _by_repository(found, findings.problems, "problems")
-        for name, reason in findings.declined.items():
-            declined = f"{findings.upstream.get(name, '')} {reason}"
-            found[name.repository].declined[str(name.reference)] = declined
+        _collect_tags(findings, found)
     _collect_gone(record, found)
     for progress in record.progress.values():
         seen, reference = found[progress.image.local], str(progress.image.reference)
@@ -83,6 +80,17 @@ def _collect(run: MirrorRun, record: RunRecord) -> Mapping[RepositoryName, _Seen
         elif progress.step is not Step.PUBLISHED:
             seen.problems[reference] = str(progress.error or "the run ended before its turn")
     return found
+
+
+def _collect_tags(findings: Findings, found: defaultdict[RepositoryName, _Seen]) -> None:
+    for image in findings.changed:
+        found[image.local].changed.add(str(image.reference))
+    for name, digest in findings.upstream.items():
+        found[name.repository].upstream[str(name.reference)] = digest
+    _by_repository(found, findings.problems, "problems")
+    for name, reason in findings.declined.items():
+        declined = f"{findings.upstream.get(name, '')} {reason}"
+        found[name.repository].declined[str(name.reference)] = declined
 
 
 def _collect_gone(record: RunRecord, found: Mapping[RepositoryName, _Seen]) -> None:
@@ -107,8 +115,12 @@ def _record(
 ) -> PollRecord:
     before = repository.poll(run.entry.name)
     problems, declined = dict(seen.problems), dict(seen.declined)
+    # What is neither changed, nor declined, nor a problem was compared with the store and found in place.
+    doubtful = seen.changed | seen.declined.keys() | seen.problems.keys()
     upstream: dict[str, str] = {
-        tag: digest for tag, digest in seen.upstream.items() if not _is_here(repository, tag, digest)
+        tag: digest
+        for tag, digest in seen.upstream.items()
+        if tag in doubtful and not _is_here(repository, tag, digest)
     }
     if run.only and before is not None:
         touched = {"", *seen.upstream, *seen.problems}
