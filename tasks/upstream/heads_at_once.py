@@ -77,6 +77,11 @@ class HeadsAtOnce:
         begun = {reference: BegunHead(endpoint, each) for reference, each in batch.begun.items()}
         return Heads(batch.found, begun)
 
+    def close(self) -> None:
+        with self._lock:
+            for many in self._hosts.values():
+                many.close()
+
     def _read(self, response: ResponseParser) -> Head | None:
         found = plain_head(response)
         if found is not None and any(name.lower() == b"ratelimit-limit" for name, _ in response.headers):

@@ -7,8 +7,10 @@ not asked, for `UpstreamRegistry.head` to go on with, which knows logins, redire
 from __future__ import annotations
 
 import select
+import socket
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import TYPE_CHECKING, Final
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 _TICK: Final = 0.1  # seconds: how soon a stop is noticed
 _READ: Final = frozenset({b"docker-content-digest", b"content-type", b"content-length"})
 _LACKING: Final = 0.2  # seconds without any connection
-_SHORT_TICK: Final = 0.005  # seconds: how soon a connection that has nothing to do sees new work
+_SHORT_TICK: Final = 0.005  # seconds: how soon a slot, or a connection, that has become free is seen
+_WIDENED: Final = 3  # how often others are asked to open more connections, before fewer have to do
+_RECEIVED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class HeadBatch:
 
     @property
     def is_over(self) -> bool:
-        return not self.under_way and not self.is_waiting
+        # In this order: what is sent is under way before it stops to wait.
+        return not self.is_waiting and not self.under_way
 
 
 class ManyHeads:
@@ -84,15 +89,30 @@ class ManyHeads:
         self._changed = Condition()
         self._is_led = False
         self._lacking_since = 0.0
+        self._widened = 0
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._poll.register(self._woken, select.POLLIN)
+
+    def close(self) -> None:
+        self._woken.close()
+        self._waker.close()
 
     def has_room(self, number: int) -> bool:
         """Whether there are connections for so many; opening one is for who can wait for it."""
-        there = self._host.transports.number(origin_of(self._url))
-        return self._host.limits.is_unpaced() and 2 * there >= min(self._most, number)
+        there, wanted = self._host.transports.number(origin_of(self._url)), min(self._most, number)
+        if not self._host.limits.is_unpaced():
+            return False
+        if there < wanted:
+            self._widened += 1
+        return there >= wanted or (self._widened > _WIDENED and 2 * there >= wanted)
 
     def ask(self, batch: HeadBatch) -> None:
         """Returns when it is over. Raises `Stopped`."""
         self._new.append(batch)
+        with suppress(BlockingIOError):  # then it is woken already
+            self._waker.send(b"!")
         try:
             while not batch.is_over:
                 if self._take_lead(batch):
@@ -145,6 +165,8 @@ class ManyHeads:
             self._batches.append(self._new.popleft())
         self._open_lanes()
         ready = {number for number, _ in self._poll.poll(self._patience() * 1000)}
+        if self._woken.fileno() in ready:
+            self._woken.recv(_RECEIVED)
         self._send(ready)
         for number in ready & self._busy.keys():
             self._receive(number)
@@ -163,9 +185,9 @@ class ManyHeads:
         return any(batch.is_waiting for batch in self._batches)
 
     def _patience(self) -> float:
-        if self._idle and self._is_waiting():
-            return 0
-        return _TICK if self._busy and not self._idle else _SHORT_TICK
+        if not self._is_waiting():
+            return _TICK
+        return 0 if self._idle else _SHORT_TICK if len(self._busy) < self._most else _TICK
 
     def _send(self, ready: set[int]) -> None:
         idle, self._idle = self._idle, []
@@ -180,13 +202,14 @@ class ManyHeads:
                 self._begin(lane, batch)
 
     def _begin(self, lane: Lane, batch: HeadBatch) -> None:
+        batch.under_way += 1  # before it is not waiting any more: else it is over
         reference = batch.left.popleft()
         try:
             lane.send(batch.spell(reference), self._seconds)
         except LaneLost:
+            batch.under_way -= 1
             self._drop(lane)
         else:
-            batch.under_way += 1
             self._busy[lane.sock.fileno()] = lane, batch, reference
 
     def _receive(self, number: int) -> None:
@@ -205,8 +228,8 @@ class ManyHeads:
             if found is None:
                 self._hand_back(number, parser)
                 return
-            self._finish(number)
             batch.found[reference] = found
+            self._finish(number)
             if parser.is_reusable:
                 self._idle.append(lane)
             else:
@@ -214,12 +237,13 @@ class ManyHeads:
 
     def _hand_back(self, number: int, outcome: ResponseParser | httpx.TransportError) -> None:
         lane, batch, reference = self._busy[number]
-        self._finish(number)
         self._poll.unregister(lane.sock)
         batch.begun[reference] = lane.begun(outcome)
         batch.is_closed = True
+        self._finish(number)
 
     def _finish(self, number: int) -> None:
+        """At the end: who waits for the batch may look at it from here on."""
         _, batch, _ = self._busy.pop(number)
         batch.under_way -= 1
 
@@ -244,8 +268,8 @@ class ManyHeads:
     def _break_off(self) -> None:
         """What is on its way is nobody's any more; whoever leads next begins anew."""
         for lane, batch, reference in self._busy.values():
-            batch.under_way -= 1
             batch.left.appendleft(reference)
+            batch.under_way -= 1
             self._drop(lane)
         self._busy.clear()
         while self._idle:

@@ -117,6 +117,7 @@ class UpstreamRegistry:
         self.close()
 
     def close(self) -> None:
+        self._heads.close()
         self._wire.close()
 
     def requests(self) -> dict[str, int]:

@@ -195,6 +195,18 @@ def test_repositories_that_are_searched_at_once_are_asked_by_one_of_their_thread
     assert len(upstream.requests("HEAD")) == len(names) * len(TAGS)
 
 
+def test_repositories_of_one_tag_are_asked_once_each(upstream: Misbehaving, tmp_path: Path) -> None:
+    names = [f"team/app{number}" for number in range(300)]
+    for name in names:
+        upstream.add_image(name, "1")
+    with _opened(tmp_path, upstream) as run, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda name: ask_heads(run, name, [Tag("1")]), names))
+    assert not [each for each in found if isinstance(each[Tag("1")], MirrorflowError)]
+    assert Counter(each.path for each in upstream.requests("HEAD")) == {
+        f"/v2/{name}/manifests/1": 1 for name in names
+    }
+
+
 def test_no_more_requests_than_req_concurrent_are_under_way(filled: Misbehaving, tmp_path: Path) -> None:
     """Also beside others, who get their turn."""
     counter = _Concurrency()
