@@ -5,6 +5,7 @@ A Prefect server costs seconds to start. Where none is there, the same steps run
 
 from __future__ import annotations
 
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
@@ -125,6 +126,7 @@ def _run_side_by_side(
     from flows.lifecycle.stop_signals import stop_on_signals
     from flows.reporting.progress_bars import progress_bars
 
+    gc.freeze()  # modules and models stay to the end: to look through them again and again finds nothing
     states = []
     with (
         stop_on_signals() as stop,
