@@ -82,8 +82,8 @@ class HeadsAtOnce:
             for many in self._hosts.values():
                 many.close()
 
-    def _read(self, response: ResponseParser) -> Head | None:
-        found = plain_head(response)
+    def _read(self, reference: str, response: ResponseParser) -> Head | None:
+        found = plain_head(reference, response)
         if found is not None and any(name.lower() == b"ratelimit-limit" for name, _ in response.headers):
             self._ledger.read(httpx.Headers(response.headers))
         return found

@@ -57,7 +57,7 @@ class HeadBatch:
 
     left: deque[str]
     spell: Callable[[str], bytes]
-    read: Callable[[ResponseParser], Head | None]
+    read: Callable[[str, ResponseParser], Head | None]
     found: dict[str, Head] = field(default_factory=dict)
     begun: dict[str, Begun] = field(default_factory=dict)
     under_way: int = 0
@@ -224,7 +224,7 @@ class ManyHeads:
         else:
             if parser is None:
                 return
-            found = batch.read(parser)
+            found = batch.read(reference, parser)
             if found is None:
                 self._hand_back(number, parser)
                 return
@@ -284,7 +284,7 @@ def requests_of(head: bytes, reference: str) -> Callable[[str], bytes]:
     return lambda other: b"%s%s%s" % (before, other.encode("ascii"), after)
 
 
-def plain_head(response: ResponseParser) -> Head | None:
+def plain_head(reference: str, response: ResponseParser) -> Head | None:
     """What the answer to a HEAD says, if nothing about it is out of the ordinary."""
     if response.status != 200:
         return None
@@ -301,6 +301,6 @@ def plain_head(response: ResponseParser) -> Head | None:
         return None
     media_type = media_types.without_parameters(media_type)
     length = found.get(b"content-length", b"")
-    if media_type == "text/html":
+    if media_type == "text/html" or (":" in reference and digest != reference):
         return None
     return Head(digest, media_type, int(length) if length.isdigit() else -1)

@@ -14,7 +14,7 @@ from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
 from tasks.filter_tags.asking import ask_heads
-from tasks.upstream.errors import Stopped
+from tasks.upstream.errors import Stopped, UpstreamContentError
 from tasks.upstream.redirects import MAX_REDIRECTS
 from tests.support.certificates import Authority
 from tests.support_behaviours import (
@@ -165,6 +165,22 @@ def test_many_at_once_say_of_each_tag_what_one_by_one_says(
         )
     assert len(filled.requests("HEAD", ODD)) in heads
     assert len(filled.requests("GET", ODD)) == gets
+
+
+def test_a_digest_that_is_answered_with_another_one_is_an_error_as_alone(
+    filled: Misbehaving, tmp_path: Path
+) -> None:
+    digests = [filled.add_image(NAME, tag, (f"new {tag}".encode(),)).manifest.digest for tag in TAGS]
+    filled.on(f"/v2/{NAME}/manifests/{digests[5]}", answers(200, b"{}", Docker_Content_Digest=OTHER))
+    with _opened(tmp_path, filled) as run:
+        _warm(run, filled)
+        found = ask_heads(run, NAME, digests)
+        with pytest.raises(UpstreamContentError) as alone:
+            run.upstream.head(NAME, digests[5])
+    assert str(found.pop(digests[5])) == str(alone.value)
+    assert {digest: getattr(head, "digest", head) for digest, head in found.items()} == {
+        digest: digest for digest in digests if digest != digests[5]
+    }
 
 
 def test_plain_answers_come_on_one_thread_with_one_head_a_tag(filled: Misbehaving, tmp_path: Path) -> None:
