@@ -29,8 +29,8 @@ from tests.support_behaviours import (
 )
 from tests.support_misbehaving import misbehaving
 from tests.tasks.runs import opened
-from tests.tasks.upstream.connection.cert_dirs import cert_dir
 from tests.tasks.upstream.clients import FakeTime, client
+from tests.tasks.upstream.connection.cert_dirs import cert_dir
 from tests.tasks.upstream.connection.test_tls import server_context
 
 if TYPE_CHECKING:
