@@ -27,7 +27,7 @@ def durability(request: pytest.FixtureRequest) -> Durability:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server with the bucket `images`, for the tests of a module: each store has a prefix of its own."""
+    """An S3 server with the bucket `images`, for the tests of a module; each store has its own prefix."""
     with running_s3(tmp_path_factory.mktemp("s3")) as server:
         server.make_bucket("images")
         yield server
