@@ -182,7 +182,7 @@ def fetched(farm: Farm) -> Counter[str]:
 
 
 def asked_again(farm: Farm, runs: Runs) -> Counter[str]:
-    """What there was before a blob was asked for again: a kill of a worker, or how long ago the first was."""
+    """What was between two requests for a blob: a kill of a worker, or another run asked."""
     found, last = Counter[str](), dict[str, dict[str, Any]]()
     for digest, request in sorted(_blob_requests(farm), key=lambda each: _began(each[1])):
         before = last.get(digest)
@@ -194,9 +194,11 @@ def asked_again(farm: Farm, runs: Runs) -> Counter[str]:
 
 def _what_was_between(before: dict[str, Any], request: dict[str, Any], runs: Runs) -> str:
     began, again = _began(before), _began(request)
-    if any(began < at < again for at in runs.killed):
-        return f"a worker was killed {'after' if before['complete'] else 'within'} the answer"
-    return f"{again - began:.2f} s before, by another run"
+    killed = next((at for at in runs.killed if began < at < again), None)
+    if killed is None:
+        return f"{again - began:.2f} s after the first time, by another run"
+    how = "whole" if before["complete"] else "broken off"
+    return f"a worker was killed {killed - began - before['seconds']:.2f} s after the answer, which was {how}"
 
 
 def _began(request: dict[str, Any]) -> float:

@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
 
 class ArrivingUpload:
-    """`Upload` of a file that has more than one part."""
+    """`Upload` into a bucket. A file that is one part goes by one PUT, once it is complete."""
 
     def __init__(self, objects: Objects, key: str, size: int, slots: UploadSlots, put: PutParts) -> None:
         self._objects, self._key, self._put = objects, key, put
         self._parts = FileParts(f"{objects.where}/{key}", size, slots)
         self._thread: threading.Thread | None = None
         self._began = 0.0
-        # What is one part goes as one PUT, once it is there.
         self._next = self._parts.part if size > self._parts.part else size + 1
         self._failed = True
 
@@ -43,8 +42,9 @@ class ArrivingUpload:
         self._parts.grown(written)
         if self._thread is None:
             self._began = time.monotonic()
-            self._thread = threading.Thread(target=self._upload, args=(fd,), name="upload", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._upload, args=(fd,), name="upload", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def complete(self, path: str, fd: int) -> float:
         """See `Upload`. What failed while the file arrived is uploaded again, and that raises its error."""
