@@ -31,6 +31,7 @@ MAX_ARCHIVE = 32 * 1024 * 1024  # bytes; helm refuses charts of more than 100 Mi
 _MAX_UNPACKED = 100 * 1024 * 1024  # bytes that are looked at
 _MAX_METADATA = 1024 * 1024  # bytes of Chart.yaml
 _MOST_MEMBERS = 10_000
+_MOST_ENDS = 16  # times that an archive is read at its end; a good one is so once or twice
 _TEXTS = (
     *("name", "home", "version", "description", "icon", "apiVersion", "condition", "tags", "appVersion"),
     *("kubeVersion", "type"),
@@ -120,15 +121,18 @@ def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 class _Limited(io.RawIOBase):
-    """Ends a gzip bomb."""
+    """Ends a gzip bomb, and a member that says to be endless: tarfile reads on to its end, for years."""
 
     def __init__(self, source: BinaryIO | gzip.GzipFile) -> None:
-        self._source, self._left = source, _MAX_UNPACKED
+        self._source, self._left, self._ends = source, _MAX_UNPACKED, 0
 
     def read(self, size: int = -1) -> bytes:
         wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
         data = self._source.read(wanted)
         self._left -= len(data)
+        self._ends += not data
+        if self._ends > _MOST_ENDS:
+            raise EOFError("a member is longer than the archive")
         if self._left < 0:
             raise OSError(f"more than {_MAX_UNPACKED} bytes unpacked")
         return data

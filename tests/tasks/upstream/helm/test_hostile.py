@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import tarfile
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -230,6 +231,15 @@ def _take_all(repository: HelmRepository, found: Fetched) -> None:
     for blob in blobs:
         repository.blob("app", blob, sink := MemorySink())
         assert Digest.of(bytes(sink.content)) == blob.digest
+
+
+def test_a_member_that_says_to_be_endless_is_not_read_for_ever() -> None:
+    """In base 256, as GNU writes large sizes."""
+    member = tarfile.TarInfo("app/values.yaml")
+    member.size = 2**62
+    body = member.tobuf(tarfile.GNU_FORMAT) + b"few bytes"
+    with pytest.raises(ChartInvalid, match="a member is longer than the archive"):
+        package(gzip.compress(body), "app", "1.0.0", None)
 
 
 def test_a_gzip_bomb_is_read_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
