@@ -9,7 +9,7 @@ from tasks.upstream.errors import UpstreamUnavailable
 if TYPE_CHECKING:
     from tasks.upstream.errors import Where
 
-LEAST: Final = 1024  # bytes a second: a modem of 1990 brings more
+LEAST: Final = 1024  # bytes a second: far below any line on which a mirror makes sense
 
 
 class MinimumRate:
