@@ -22,22 +22,22 @@ class Judged(Protocol):
 
 
 _START: Final = (
-    "by -X importtime nearly all of it is importing: for --help typer, for check 0.19 of 0.47 s the "
-    "building of our 57 pydantic models, for plan httpx, httpcore and h11 too; what a busy machine adds "
-    "is in it"
+    "by -X importtime nearly all of it is importing: of 0.36 s, 0.165 are 284 modules of ours, of "
+    "which half is making 227 dataclasses; pydantic and typer take 0.09 s, the models of a profile "
+    "0.07 s"
 )
 _FEW_TAGS: Final = (
-    "nine tenths are the start of Python and its imports, models of profiles and httpx above all; the "
-    "HEADs alone are some hundredths of a second, and a program of Go starts in ten milliseconds"
+    "of 0.53 s, 0.35 are imports and 0.09 the command line and the profile; the poll takes 0.10 s, "
+    "and a program of Go starts in ten milliseconds"
 )
 _POLL_OF_MANY: Final = (
-    "0.8 ms of CPU a tag in one interpreter; by py-spy half of it is httpcore and h11, and a quarter "
-    "threads that hand the GIL over"
+    "145 us of CPU a tag, of which 46 are the HEAD and 39 comparing the tag with the store; 0.5 s are"
+    " the start of Python and its imports"
 )
 _FIRST_MIRROR: Final = (
-    "every image is a HEAD, a manifest and a list of referrers before its blobs, some 1.5 ms of CPU a "
-    "request in one interpreter, and 0.6 s of imports; oras asks for neither HEAD nor referrers, regsync "
-    "for no referrers"
+    "the slots of the upstream are taken 95 % of the time, for 21.5 ms a request where a bare client "
+    "needs 20.9: the wall is the number of requests, of which 300 are HEADs and 300 lists of "
+    "referrers; oras asks for neither, regsync for no referrers; 0.4 s are the start of Python"
 )
 _THROUGH_UP: Final = (
     "the command imports Prefect's client and waits for a run that up has to start, a process of Prefect "
