@@ -131,10 +131,8 @@ def everything(registry: UpstreamRegistry, running: Running) -> None:
     assert sorted(registry.tags(NAME)) == TAGS
     for tag in TAGS:
         assert registry.head(NAME, tag).digest == running.digest
-    at_once = registry.heads(NAME, TAGS[:2])  # on the connection that is there
-    assert {tag: head.digest for tag, head in at_once.found.items()} == dict.fromkeys(
-        TAGS[:2], running.digest
-    )
+    at_once = registry.heads(NAME, TAGS[:1])  # on the connection that is there
+    assert {tag: head.digest for tag, head in at_once.found.items()} == {TAGS[0]: running.digest}
     fetched = registry.manifest(NAME, running.digest)
     manifest = parse_manifest(fetched.body, fetched.media_type)
     for blob in manifest.blobs:
@@ -159,7 +157,7 @@ def test_a_plain_registry_is_mirrored(plain: Running) -> None:
         everything(registry, plain)
         counted = registry.requests()
     assert counted.pop("bytes") > len(LAYER)
-    assert counted == {"GET catalog": 2, "GET tags": 1, "HEAD manifest": 5, "GET manifest": 1, "GET blob": 3}
+    assert counted == {"GET catalog": 2, "GET tags": 1, "HEAD manifest": 4, "GET manifest": 1, "GET blob": 3}
 
 
 def test_a_catalog_below_our_page_size_is_listed_whole(tmp_path: Path) -> None:

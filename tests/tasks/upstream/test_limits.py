@@ -190,23 +190,34 @@ def test_a_stop_gives_back_the_slot() -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        (
+        pytest.param(
             {
                 "ratelimit-limit": "100;w=21600",
                 "ratelimit-remaining": "20;w=21600",
                 "docker-ratelimit-source": "1.2.3.4",
             },
             Budget(100, 20, 21600, "1.2.3.4"),
+            id="as Docker Hub says it",
         ),
-        ({"RateLimit-Limit": "10", "RateLimit-Remaining": "3"}, Budget(10, 3, 21600)),
-        ({"ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20"}, Budget(100, 20, 3600)),
-        # A run would wait for 31 years.
-        ({"ratelimit-limit": "1;w=999999999", "ratelimit-remaining": "0"}, Budget(1, 0, 86400)),
-        ({"ratelimit-limit": "many", "ratelimit-remaining": "20"}, None),
-        ({"ratelimit-remaining": "20"}, None),
-        ({}, None),
+        pytest.param(
+            {"RateLimit-Limit": "10", "RateLimit-Remaining": "3"},
+            Budget(10, 3, 21600),
+            id="without a window: Docker Hub's",
+        ),
+        pytest.param(
+            {"ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20"},
+            Budget(100, 20, 3600),
+            id="a window of one of them",
+        ),
+        pytest.param(
+            {"ratelimit-limit": "1;w=999999999", "ratelimit-remaining": "0"},
+            Budget(1, 0, 86400),
+            id="a run would wait for 31 years",
+        ),
+        pytest.param({"ratelimit-limit": "many", "ratelimit-remaining": "20"}, None, id="no number"),
+        pytest.param({"ratelimit-remaining": "20"}, None, id="no limit"),
+        pytest.param({}, None, id="nothing"),
     ],
-    ids=range(6),
 )
 def test_pull_limits_are_read_and_never_assumed(headers: dict[str, str], expected: Budget | None) -> None:
     assert read_budget(httpx.Headers(headers)) == expected
