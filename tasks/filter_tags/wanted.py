@@ -12,7 +12,7 @@ from registry_server.oci.companion_tags import is_companion_tag, subject_of
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import ImageName, Tag
-from tasks.filter_tags.asking import ask_heads
+from tasks.filter_tags.heads import ask_heads
 from tasks.run.dropped_tags import DroppedTags
 from tasks.run.only import is_asked_for
 from tasks.run.values import Subject

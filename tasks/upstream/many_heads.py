@@ -20,8 +20,8 @@ import httpx
 from registry_server.oci import media_types
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import InvalidName
+from tasks.upstream.connection.head_connection import ConnectionLost, HeadConnection
 from tasks.upstream.connection.http1 import origin_of
-from tasks.upstream.connection.lanes import Lane, LaneLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,8 +83,8 @@ class ManyHeads:
         self._most, self._seconds = most, seconds
         self._new: deque[HeadBatch] = deque()
         self._batches: list[HeadBatch] = []
-        self._idle: list[Lane] = []
-        self._busy: dict[int, tuple[Lane, HeadBatch, str]] = {}  # by the number of the socket
+        self._idle: list[HeadConnection] = []
+        self._busy: dict[int, tuple[HeadConnection, HeadBatch, str]] = {}  # by the number of the socket
         self._poll = select.poll()
         self._changed = Condition()
         self._is_led = False
@@ -163,7 +163,7 @@ class ManyHeads:
         self._waits.check()
         while self._new:
             self._batches.append(self._new.popleft())
-        self._open_lanes()
+        self._open_connections()
         ready = {number for number, _ in self._poll.poll(self._patience() * 1000)}
         if self._woken.fileno() in ready:
             self._woken.recv(_RECEIVED)
@@ -173,13 +173,13 @@ class ManyHeads:
         self._look_at_clock()
         self._forget_finished()
 
-    def _open_lanes(self) -> None:
+    def _open_connections(self) -> None:
         while self._is_waiting() and len(self._idle) + len(self._busy) < self._most:
-            lane = Lane.open(self._host, self._url)
-            if lane is None:
+            connection = HeadConnection.open(self._host, self._url)
+            if connection is None:
                 return
-            self._poll.register(lane.sock, select.POLLIN)
-            self._idle.append(lane)
+            self._poll.register(connection.sock, select.POLLIN)
+            self._idle.append(connection)
 
     def _is_waiting(self) -> bool:
         return any(batch.is_waiting for batch in self._batches)
@@ -191,34 +191,34 @@ class ManyHeads:
 
     def _send(self, ready: set[int]) -> None:
         idle, self._idle = self._idle, []
-        for lane in idle:
-            if lane.sock.fileno() in ready or not lane.is_quiet():
-                self._drop(lane)
+        for connection in idle:
+            if connection.sock.fileno() in ready or not connection.is_quiet():
+                self._drop(connection)
             elif self._host.limits.is_sought or not self._host.limits.is_unpaced():
-                self._release(lane)
+                self._release(connection)
             elif (batch := next((each for each in self._batches if each.is_waiting), None)) is None:
-                self._idle.append(lane)
+                self._idle.append(connection)
             else:
-                self._begin(lane, batch)
+                self._begin(connection, batch)
 
-    def _begin(self, lane: Lane, batch: HeadBatch) -> None:
+    def _begin(self, connection: HeadConnection, batch: HeadBatch) -> None:
         batch.under_way += 1  # before it is not waiting any more: else it is over
         reference = batch.left.popleft()
         try:
-            lane.send(batch.spell(reference), self._seconds)
-        except LaneLost:
+            connection.send(batch.spell(reference), self._seconds)
+        except ConnectionLost:
             batch.under_way -= 1
-            self._drop(lane)
+            self._drop(connection)
         else:
-            self._busy[lane.sock.fileno()] = lane, batch, reference
+            self._busy[connection.sock.fileno()] = connection, batch, reference
 
     def _receive(self, number: int) -> None:
-        lane, batch, reference = self._busy[number]
+        connection, batch, reference = self._busy[number]
         try:
-            parser = lane.receive()
-        except LaneLost:
+            parser = connection.receive()
+        except ConnectionLost:
             self._finish(number)
-            self._drop(lane)
+            self._drop(connection)
         except httpx.TransportError as error:
             self._hand_back(number, error)
         else:
@@ -231,14 +231,14 @@ class ManyHeads:
             batch.found[reference] = found
             self._finish(number)
             if parser.is_reusable:
-                self._idle.append(lane)
+                self._idle.append(connection)
             else:
-                self._drop(lane)
+                self._drop(connection)
 
     def _hand_back(self, number: int, outcome: ResponseParser | httpx.TransportError) -> None:
-        lane, batch, reference = self._busy[number]
-        self._poll.unregister(lane.sock)
-        batch.begun[reference] = lane.begun(outcome)
+        connection, batch, reference = self._busy[number]
+        self._poll.unregister(connection.sock)
+        batch.begun[reference] = connection.begun(outcome)
         batch.is_closed = True
         self._finish(number)
 
@@ -254,23 +254,24 @@ class ManyHeads:
         elif now - self._lacking_since > _LACKING:  # whoever asks one by one queues for a slot
             for batch in self._batches:
                 batch.is_closed = True
-        for number in [number for number, (lane, *_) in self._busy.items() if lane.deadline < now]:
+        late = [number for number, (connection, *_) in self._busy.items() if connection.deadline < now]
+        for number in late:
             self._hand_back(number, httpx.ReadTimeout("no answer"))
 
-    def _release(self, lane: Lane) -> None:
-        self._poll.unregister(lane.sock)
-        lane.leave()
+    def _release(self, connection: HeadConnection) -> None:
+        self._poll.unregister(connection.sock)
+        connection.leave()
 
-    def _drop(self, lane: Lane) -> None:
-        self._poll.unregister(lane.sock)
-        lane.drop()
+    def _drop(self, connection: HeadConnection) -> None:
+        self._poll.unregister(connection.sock)
+        connection.drop()
 
     def _break_off(self) -> None:
         """What is on its way is nobody's any more; whoever leads next begins anew."""
-        for lane, batch, reference in self._busy.values():
+        for connection, batch, reference in self._busy.values():
             batch.left.appendleft(reference)
             batch.under_way -= 1
-            self._drop(lane)
+            self._drop(connection)
         self._busy.clear()
         while self._idle:
             self._drop(self._idle.pop())

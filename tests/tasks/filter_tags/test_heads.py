@@ -13,7 +13,7 @@ import pytest
 from registry_server.oci.digest import Digest
 from registry_server.oci.errors import MirrorflowError
 from registry_server.oci.reference import Tag
-from tasks.filter_tags.asking import ask_heads
+from tasks.filter_tags.heads import ask_heads
 from tasks.upstream.errors import Stopped, UpstreamContentError
 from tasks.upstream.redirects import MAX_REDIRECTS
 from tests.support.certificates import Authority

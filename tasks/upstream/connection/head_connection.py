@@ -1,4 +1,4 @@
-"""Kept connections of a host that one thread uses at a time: it sends on all of them, and waits for none.
+"""A kept connection that carries HEADs: one thread sends on several of them, and waits for none.
 
 Eight threads that each wait for an answer hand the GIL to each other at every one. That was a third of what a
 poll cost (benchmarks/NOTES.md, 2026-11-30).
@@ -24,11 +24,11 @@ _RECEIVED: Final = 8 * 1024  # bytes at a time: the head of a response
 _NOT_YET: Final = (BlockingIOError, ssl.SSLWantReadError)
 
 
-class LaneLost(Exception):
+class ConnectionLost(Exception):
     """A kept connection ended before any byte of an answer: the request can be sent again."""
 
 
-class Lane:
+class HeadConnection:
     """A kept connection and a slot of its host. It carries one HEAD at a time; `sock` is never waited for."""
 
     def __init__(self, host: Host, transport: Http1Transport, connection: Connection, origin: Origin) -> None:
@@ -42,7 +42,7 @@ class Lane:
         self.deadline = 0.0
 
     @classmethod
-    def open(cls, host: Host, url: httpx.URL) -> Lane | None:
+    def open(cls, host: Host, url: httpx.URL) -> HeadConnection | None:
         """None where there is no slot, or no connection is kept, now."""
         if not host.limits.try_acquire():
             return None
@@ -58,18 +58,18 @@ class Lane:
         return cls(host, *found, origin)
 
     def send(self, head: bytes, seconds: float) -> None:
-        """`head`: the whole request. Its answer has `seconds`. Raises `LaneLost`."""
+        """`head`: the whole request. Its answer has `seconds`. Raises `ConnectionLost`."""
         self._parser = ResponseParser("HEAD")
         self.deadline = time.monotonic() + seconds
         try:
             sent = self.sock.send(head)
         except OSError as error:
-            raise LaneLost from error
+            raise ConnectionLost from error
         if sent != len(head):
-            raise LaneLost  # so much does not fit where nothing else is on its way
+            raise ConnectionLost  # so much does not fit where nothing else is on its way
 
     def receive(self) -> ResponseParser | None:
-        """The answer, once it is whole. Raises `LaneLost`, `httpx.TransportError`."""
+        """The answer, once it is whole. Raises `ConnectionLost`, `httpx.TransportError`."""
         parser = self._parser
         try:
             while not parser.has_head:
@@ -78,7 +78,7 @@ class Lane:
             return None
         except (OSError, httpx.RemoteProtocolError) as error:
             if not parser.seen:
-                raise LaneLost from error
+                raise ConnectionLost from error
             raise error if isinstance(error, httpx.TransportError) else httpx.ReadError(str(error)) from error
         return parser
 
@@ -97,7 +97,7 @@ class Lane:
         self._end()
 
     def begun(self, outcome: ResponseParser | httpx.TransportError) -> Begun:
-        """What came, for somebody else to go on with. The lane is given back."""
+        """What came, for somebody else to go on with. The connection is given back."""
         limits = self._host.limits
         if isinstance(outcome, httpx.TransportError):
             self.drop()
