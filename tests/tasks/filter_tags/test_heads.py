@@ -382,10 +382,10 @@ def test_a_stop_ends_all_who_wait(filled: Misbehaving, tmp_path: Path) -> None:
             filled.on(f"/v2/{NAME}/manifests/{tag}", hangs)
         filled.on(f"/v2/{NAME}/manifests/{TAGS[10]}", stops)
         asking = [threads.submit(run.upstream.heads, NAME, tags) for tags in (TAGS, TAGS[20:], TAGS[:9])]
-        for each in asking[:2]:
-            with pytest.raises(Stopped):
-                each.result()
-        asking[2].exception()
+        # One that begins after the others were stopped finds no connection, and asks nothing.
+        ended = [each.exception(30) for each in asking]
+        assert {type(each) for each in ended} <= {Stopped, type(None)}
+        assert any(ended)
         stop.clear()
         for tag in TAGS:
             filled.on(f"/v2/{NAME}/manifests/{tag}", well_behaved)
