@@ -112,7 +112,7 @@ def _parsed(body: bytes, declared: str | None, same_kind: bool) -> Manifest:  # 
     )
 
 
-# Whoever brings an image reads its manifest when it comes, when it is put and when the tag is set.
+# The manifest of an image is parsed when it arrives, when it is stored and when its tag is set.
 _parsed_lately = lru_cache(maxsize=64)(_parsed)
 
 

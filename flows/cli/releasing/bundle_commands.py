@@ -130,7 +130,7 @@ def create(
 def verify(profile: ProfilePath, folder: BundlePath) -> None:
     """Check a bundle: who signed it, every part, every digest. Needs no store, and changes nothing.
 
-    Exit code 0: it is as it was made, and signed by somebody who counts; 1: it is not.
+    Exit code 0: it is unchanged, and signed by a trusted key or identity; 1: it is not.
     """
     from flows.cli.releasing.bundles import verify_bundle
 

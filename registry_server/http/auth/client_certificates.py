@@ -28,7 +28,7 @@ _HEADER = b"client-cert"
 _NONE = (b"", b"::")  # what nginx and HAProxy write for a client without a certificate
 _LONGEST = 32 * 1024  # bytes of the header
 _LONGEST_NAME = 512  # characters of a user or group
-# Extensions that are not there, or that nobody can read names from.
+# Extensions that are missing, or whose names cannot be read.
 _UNREADABLE = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError)
 _GROUPS = {"Organization": NameOID.ORGANIZATION_NAME, "OrganizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME}
 
